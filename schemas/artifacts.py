@@ -1,0 +1,103 @@
+"""What lies in S3, and under which key. Keys are deterministic, so writing twice is writing once."""
+
+from pydantic import Field
+
+from schemas.events import Frozen, TrackReport
+
+
+class Word(Frozen):
+    """One word. Times in ms from the recording's start; confidence 0 to 1."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+    confidence: float
+
+
+class Segment(Frozen):
+    """What one speaker said without a break. channel: 0 inbound, 1 outbound."""
+
+    start_ms: int
+    end_ms: int
+    channel: int
+    speaker: str
+    text: str
+    words: list[Word] = Field(default_factory=list)
+
+
+class Transcript(Frozen):
+    """A call's transcript, segments ordered by start."""
+
+    call_id: str
+    language: str
+    duration_ms: int
+    provider: str
+    model: str
+    segments: list[Segment]
+
+
+class Summary(Frozen):
+    """A call's summary."""
+
+    call_id: str
+    provider: str
+    model: str
+    abstract: str
+    key_points: list[str]
+    action_items: list[str]
+
+
+class Peaks(Frozen):
+    """Waveform overview: per channel, `min, max` pairs of 8 bits, one pair per `samples_per_peak` samples."""
+
+    rate_hz: int
+    samples_per_peak: int
+    channels: list[list[int]]
+
+
+class Manifest(Frozen):
+    """Says of a recording what it is made of."""
+
+    call_id: str
+    tenant: str
+    part: int
+    carrier: str
+    rate_hz: int
+    duration_ms: int
+    tracks: list[TrackReport]
+    streams: list[str]
+    close_reason: str
+    audio_sha256: str
+    audio_size: int
+    started_at_ms: int
+    ended_at_ms: int
+    partition: int
+    first_offset: int
+    close_offset: int
+
+
+def recording_prefix(tenant: str, call_id: str, part: int) -> str:
+    """Prefix of a part's recording objects; they are audio.wav, peaks.json and manifest.json below it."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/recording/{part}"
+
+
+def transcript_key(tenant: str, call_id: str, transcript_id: str) -> str:
+    """Key of a transcript's JSON."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.json"
+
+
+def summary_key(tenant: str, call_id: str, summary_id: str) -> str:
+    """Key of a summary's JSON."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.json"
+
+
+def _safe(name: str) -> str:
+    """A name as one path segment: what S3 or a file system could take amiss is percent-encoded, dots included
+    when they are all there is. Distinct names stay distinct."""
+    encoded = "".join(
+        char
+        if char.isascii() and (char.isalnum() or char in "-_.:+@")
+        else "".join(f"%{byte:02X}" for byte in char.encode())
+        for char in name
+    )
+    return encoded if encoded.strip(".") else encoded.replace(".", "%2E")

@@ -1,0 +1,241 @@
+"""The JSON events on the log, one pydantic model each.
+
+Rules of evolution: fields are only ever added, with a default; none is renamed, retyped or removed; readers pass
+over fields they do not know. `version` is raised when a reader could want to know of an addition.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter
+
+# Money is exact: a Decimal in Python, a string in JSON.
+Money = Annotated[Decimal, PlainSerializer(str, return_type=str)]
+
+
+class Frozen(BaseModel):
+    """Base of everything here: immutable, and tolerant of fields a newer producer added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
+
+
+class Event(Frozen):
+    """What all events share.
+
+    event_id: deterministic: the same fact told twice has the same id.
+    call_id: the carrier's call id. tenant: whose call it is. part: 1, or more if a stream came after the call closed.
+    occurred_at_ms: when the fact came true, ms since the epoch.
+    config_hash: of the configuration that made it; "" where none did.
+    """
+
+    event_id: str
+    call_id: str
+    tenant: str
+    part: int = 1
+    occurred_at_ms: int
+    config_hash: str = ""
+    version: int = 1
+
+
+class StreamStarted(Event):
+    """A carrier's media stream began."""
+
+    type: Literal["stream.started"] = "stream.started"
+    carrier: str
+    stream_id: str
+    tracks: list[str]
+    codec: str
+    rate_hz: int
+    from_number: str = ""
+    to_number: str = ""
+    custom: dict[str, str] = Field(default_factory=dict)
+
+
+class StreamEnded(Event):
+    """A media stream ended. dropped_ms: audio the gateway gave up because the log was away too long."""
+
+    type: Literal["stream.ended"] = "stream.ended"
+    stream_id: str
+    reason: str
+    frames: int = 0
+    dropped_ms: int = 0
+
+
+class DtmfReceived(Event):
+    """A keypad digit."""
+
+    type: Literal["dtmf.received"] = "dtmf.received"
+    stream_id: str
+    track: str
+    digit: str
+
+
+class Gap(Frozen):
+    """Missing audio inside a track: silence in the recording. Times in ms from the recording's start."""
+
+    start_ms: int
+    end_ms: int
+    reason: str
+
+
+class TrackReport(Frozen):
+    """One direction of the call. audio_ms: audio that arrived; compare it with the recording's duration."""
+
+    name: str
+    audio_ms: int
+    gaps: list[Gap] = Field(default_factory=list)
+
+
+class ObjectRef(Frozen):
+    """Claim check of an object in S3: its key in the bucket, SHA-256 (hex) and size in bytes."""
+
+    key: str
+    sha256: str
+    size: int
+
+
+class RecordingReady(Event):
+    """A finished recording is in S3, uploaded and verified.
+
+    audio: 16-bit PCM WAV, two channels (inbound left, outbound right). started_at_ms, ended_at_ms: wall clock of the
+    call's first stream start and last stream end (ms since the epoch). close_reason: schemas.media.CloseReason.
+    """
+
+    type: Literal["recording.ready"] = "recording.ready"
+    carrier: str
+    audio: ObjectRef
+    peaks: ObjectRef
+    manifest: ObjectRef
+    duration_ms: int
+    rate_hz: int
+    channels: int = 2
+    tracks: list[TrackReport]
+    started_at_ms: int
+    ended_at_ms: int
+    close_reason: str
+
+
+class TranscriptReady(Event):
+    """A transcript is in S3 (JSON of schemas.artifacts.Transcript).
+
+    transcript_id: the job key. engine_ms: what the engine took; words, segments: how many were found.
+    """
+
+    type: Literal["transcript.ready"] = "transcript.ready"
+    transcript_id: str
+    transcript: ObjectRef
+    recording_sha256: str
+    language: str
+    duration_ms: int
+    provider: str
+    model: str
+    segments: int
+    words: int
+    engine_ms: int
+    call_started_at_ms: int
+
+
+class SummaryReady(Event):
+    """What was said, in short. Small enough to travel itself; a copy is in S3."""
+
+    type: Literal["summary.ready"] = "summary.ready"
+    transcript_id: str
+    summary: ObjectRef
+    provider: str
+    model: str
+    abstract: str
+    key_points: list[str]
+    action_items: list[str]
+    engine_ms: int
+    call_started_at_ms: int
+
+
+class EmbeddingReady(Event):
+    """The call's speaker turns are searchable: `points` vectors of `dimension` in the collection."""
+
+    type: Literal["embedding.ready"] = "embedding.ready"
+    transcript_id: str
+    provider: str
+    model: str
+    collection: str
+    dimension: int
+    points: int
+    engine_ms: int
+    call_started_at_ms: int
+
+
+class UsageRecorded(Event):
+    """One line of the bill. key: what is charged; the same key is charged once, however often it is told.
+
+    units: 50 a minute, whole. provider_cost: what the provider bills us; price: what the customer pays.
+    call_started_at_ms decides the day the line is booked on, so that a late redelivery cannot move it.
+    """
+
+    type: Literal["usage.recorded"] = "usage.recorded"
+    key: str
+    kind: Literal["transcription", "summary", "embedding"]
+    units: int
+    duration_ms: int
+    provider: str
+    model: str
+    provider_cost: Money
+    price: Money
+    currency: str
+    call_started_at_ms: int
+
+
+class StageFailed(Event):
+    """A stage gave up on a call's work: the dead letter. origin: where the input stood on the log.
+
+    payload: the input event's JSON, so that `audiotext dlq replay` can send it again.
+    """
+
+    type: Literal["stage.failed"] = "stage.failed"
+    stage: str
+    error_class: Literal["retry", "quota", "permanent"]
+    error: str
+    attempts: int
+    origin_topic: str
+    origin_partition: int
+    origin_offset: int
+    payload: str
+
+
+class RetryScheduled(Event):
+    """An attempt at a stage's work failed and the next one is due. On the stage's own retry topic.
+
+    payload: the input event's JSON. attempts: failed so far. due_at_ms: not before this time (ms since the epoch).
+    error: the last attempt's. origin_*: where the input stood on the log first.
+    """
+
+    type: Literal["retry.scheduled"] = "retry.scheduled"
+    stage: str
+    attempts: int
+    due_at_ms: int
+    error: str
+    origin_topic: str
+    origin_partition: int
+    origin_offset: int
+    payload: str
+
+
+AnyEvent = Annotated[
+    StreamStarted
+    | StreamEnded
+    | DtmfReceived
+    | RecordingReady
+    | TranscriptReady
+    | SummaryReady
+    | EmbeddingReady
+    | UsageRecorded
+    | StageFailed
+    | RetryScheduled,
+    Field(discriminator="type"),
+]
+
+_ANY: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+def parse_event(value: bytes | str) -> AnyEvent:
+    """The event in a record's value. Raises pydantic.ValidationError for anything else."""
+    return _ANY.validate_json(value)

@@ -1,0 +1,19 @@
+"""Names of the topics. Their partitions, retention and sizes are data: `redpanda/topics.yaml`."""
+
+from enum import StrEnum
+
+
+class Topic(StrEnum):
+    """Every topic AudioText reads or writes; all are keyed by call id."""
+
+    CALL_MEDIA = "call.media"  # audio as the carrier sent it, and the decisions about it (schemas.media)
+    CALL_EVENTS = "call.events"  # streams starting and ending, keypad digits
+    RECORDING_READY = "recording.ready"
+    TRANSCRIPT_READY = "transcript.ready"
+    SUMMARY_READY = "summary.ready"
+    EMBEDDING_READY = "embedding.ready"
+    USAGE_RECORDED = "usage.recorded"
+    DEAD_LETTERS = "dead.letters"
+    TRANSCRIBE_RETRY = "transcribe.retry"
+    SUMMARIZE_RETRY = "summarize.retry"
+    EMBED_RETRY = "embed.retry"
