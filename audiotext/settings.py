@@ -1,0 +1,264 @@
+"""All settings, typed. Sources, first wins: environment (`AUDIOTEXT_…`, `__` nests), `audiotext.toml`, the defaults.
+
+A default says what is right for one machine; what has no address configured is embedded by `audiotext up`. What lets
+somebody in (keys, tokens) has no default: not configured is denied.
+"""
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message names each wrong setting and what it may be."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class KafkaSettings(_Section):
+    """The log: Redpanda, Apache Kafka or anything that speaks their protocol."""
+
+    bootstrap_servers: str | None = None  # host:port,host:port; None = embedded
+    security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: str | None = None
+    # Static membership: a restarted process takes its partitions back at once instead of waiting for the session to
+    # time out. Unique among the processes of one service; None = dynamic membership.
+    instance_id: str | None = None
+    session_timeout_ms: int = Field(30_000, ge=6_000)
+    # Divides the partitions that redpanda/topics.yaml gives each topic: one machine needs fewer.
+    partitions: int | None = Field(None, ge=1)
+    replication_factor: int = Field(1, ge=1)
+
+
+class S3Settings(_Section):
+    """Object storage: MinIO, SeaweedFS, AWS and the like."""
+
+    endpoint: str | None = None  # http(s)://host:port; None = embedded
+    access_key: str | None = None
+    secret_key: SecretStr | None = None
+    region: str = "us-east-1"
+    bucket: str = "audiotext"
+
+
+class ClickHouseSettings(_Section):
+    """ClickHouse. DSN as clickhouse-connect takes it: clickhouse://user:password@host:8123/database."""
+
+    dsn: SecretStr | None = None  # None = embedded
+
+
+class QdrantSettings(_Section):
+    """The vector store."""
+
+    url: str | None = None  # None = embedded
+    api_key: SecretStr | None = None
+
+
+class TwilioSettings(_Section):
+    """Twilio. Without the auth token every Twilio socket is refused."""
+
+    auth_token: SecretStr | None = None
+    tenant: str = "default"
+
+
+class TelnyxSettings(_Section):
+    """Telnyx. Not spoken by the gateway yet; the names are reserved."""
+
+    stream_token: SecretStr | None = None
+    public_key: str | None = None
+
+
+class SignalWireSettings(_Section):
+    """SignalWire. Not spoken by the gateway yet; the names are reserved."""
+
+    stream_token: SecretStr | None = None
+    signing_key: SecretStr | None = None
+
+
+class GatewaySettings(_Section):
+    """The edge: media sockets and, on one machine, the front of the API."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=1, le=65535)
+    merge_ms: int = Field(500, ge=20, le=5_000)  # audio per record of call.media and track
+    buffer_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)  # held for a log that is slow or away
+    max_message_bytes: int = Field(64 * 1024, ge=4096)
+    idle_timeout_s: float = Field(60.0, gt=0)  # a media socket that says nothing for so long is closed
+    drain_timeout_s: float = Field(3.0, gt=0)  # how long shutdown waits for the log to take what is held
+    api_url: str | None = None  # where everything that is not a carrier's path is passed on to
+
+
+class ApiSettings(_Section):
+    """The HTTP API."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8081, ge=1, le=65535)
+
+
+class RecorderSettings(_Section):
+    """The recorder."""
+
+    grace_ms: int = Field(400, ge=0)  # after its last stream ended, a call waits this long for another
+    idle_timeout_ms: int = Field(120_000, ge=1_000)  # a call that says nothing for so long is closed
+    commit_interval_s: float = Field(0.5, gt=0)  # bytes are fsynced and offsets committed this often
+    uploads: int = Field(2, ge=1)  # recordings finished at the same time
+
+
+class SttSettings(_Section):
+    """Speech to text."""
+
+    provider: Literal["whisper", "soniox", "openai"] = "whisper"
+    model: str = "base"  # whisper: "base" (99 languages), "tiny.en", or a path to a CTranslate2 model
+    language: str | None = None  # ISO 639-1; None = the engine finds out
+    timeout_s: float = Field(900.0, gt=0)  # of one attempt
+    concurrency: int = Field(1, ge=1)  # calls at the same time, per process
+
+
+class SummarySettings(_Section):
+    """Summaries."""
+
+    provider: Literal["extractive", "gemini"] = "extractive"
+    timeout_s: float = Field(60.0, gt=0)
+    concurrency: int = Field(2, ge=1)
+
+
+class EmbeddingSettings(_Section):
+    """Embeddings."""
+
+    provider: Literal["local", "gemini"] = "local"
+    timeout_s: float = Field(60.0, gt=0)
+    concurrency: int = Field(2, ge=1)
+
+
+class SonioxSettings(_Section):
+    """Soniox. Not spoken yet; the names are reserved."""
+
+    api_key: SecretStr | None = None
+    base_url: str = "https://api.soniox.com/v1"
+
+
+class GeminiSettings(_Section):
+    """Gemini. Not spoken yet; the names are reserved."""
+
+    api_key: SecretStr | None = None
+    base_url: str | None = None
+
+
+class RetrySettings(_Section):
+    """What a slow stage does about a failed attempt."""
+
+    delays_s: tuple[float, ...] = (1, 10, 60, 300, 420, 600)  # before attempt 2, 3, …; then the dead letters
+    outage_pause_s: float = Field(5.0, gt=0)  # how long a stage waits when its provider is away altogether
+
+
+class PricingSettings(_Section):
+    """Money. Decimal strings; per hour of audio where not said otherwise."""
+
+    currency: str = "USD"
+    price_per_unit: Decimal = Decimal("0.0002")  # 50 units a minute: 0.60 an hour
+    # Nobody bills Whisper on your own machine; this is what a rented 2-core machine (0.05 an hour) costs while it
+    # transcribes an hour of two-channel audio at the measured 0.035 x real time.
+    whisper_per_hour: Decimal = Decimal("0.00175")
+    soniox_per_hour: Decimal = Decimal("0.10")
+    openai_per_hour: Decimal = Decimal("0.36")
+
+
+class Settings(BaseSettings):
+    """Everything. See the sections."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AUDIOTEXT_", env_nested_delimiter="__", toml_file="audiotext.toml", extra="forbid"
+    )
+
+    data_dir: Path = Path("data")
+    admin_key: SecretStr | None = None  # bootstraps one API key that sees every tenant
+    public_url: str | None = None  # how carriers reach the gateway; None = http://127.0.0.1:{gateway.port}
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    kafka: KafkaSettings = KafkaSettings()
+    s3: S3Settings = S3Settings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    twilio: TwilioSettings = TwilioSettings()
+    telnyx: TelnyxSettings = TelnyxSettings()
+    signalwire: SignalWireSettings = SignalWireSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    api: ApiSettings = ApiSettings()
+    recorder: RecorderSettings = RecorderSettings()
+    stt: SttSettings = SttSettings()
+    summary: SummarySettings = SummarySettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    soniox: SonioxSettings = SonioxSettings()
+    gemini: GeminiSettings = GeminiSettings()
+    retry: RetrySettings = RetrySettings()
+    pricing: PricingSettings = PricingSettings()
+
+    @property
+    def base_url(self) -> str:
+        """The public URL without a slash at its end."""
+        return (self.public_url or f"http://127.0.0.1:{self.gateway.port}").rstrip("/")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(**overrides: object) -> Settings:
+    """The settings of this process. `overrides` (by field name) win over everything. Raises SettingsError."""
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+    except ValueError as error:  # a malformed audiotext.toml
+        raise SettingsError(f"audiotext.toml cannot be read: {error}") from None
+    unknown = _unknown_variables()
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}: see `audiotext settings` for all there are")
+    return settings
+
+
+def _unknown_variables() -> list[str]:
+    """Variables with our prefix that name no setting: a typo must not be taken for a default."""
+    known = set(variable_names())
+    return sorted(name for name in os.environ if name.startswith("AUDIOTEXT_") and name.upper() not in known)
+
+
+def variable_names() -> list[str]:
+    """The environment variable of every setting."""
+    names: list[str] = []
+    for name, field in Settings.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, _Section):
+            names += [f"AUDIOTEXT_{name}__{inner}".upper() for inner in annotation.model_fields]
+        else:
+            names.append(f"AUDIOTEXT_{name}".upper())
+    return names
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = "AUDIOTEXT_" + "__".join(str(part) for part in problem["loc"]).upper()
+        lines.append(f"{name}: {problem['msg']}")
+    return "; ".join(lines)

@@ -1,0 +1,61 @@
+"""The one place that configures Quix Streams applications."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from quixstreams import Application
+from quixstreams.kafka.configuration import ConnectionConfig
+
+from audiotext.settings import Settings
+from redpanda.client import connection_config, consumer_config, producer_config
+
+# What Quix sets itself, from its own arguments.
+_OWNED_BY_QUIX = frozenset(
+    {"group.id", "enable.auto.commit", "auto.offset.reset", "partition.assignment.strategy", "partitioner"}
+)
+
+
+def application(
+    settings: Settings,
+    group: str,
+    *,
+    commit_interval_s: float,
+    commit_every: int = 0,
+    state_dir: Path | None = None,
+) -> Application:
+    """A Quix application of a consumer group. `run()` it in the main thread.
+
+    commit_interval_s: how often sinks are flushed, state is checkpointed and offsets are committed.
+    commit_every: do so after this many records, should they come faster; 0 does not count them.
+    state_dir: where RocksDB lies; None for an application without state, which then has no changelog topics either.
+
+    Raises LogUnavailableError when no log is configured. Topics must exist: `audiotext topics apply` creates them
+    with the partitions and retention of `redpanda/topics.yaml`, which Quix' own defaults would not have.
+    """
+    connection = connection_config(settings.kafka)
+    owned = _OWNED_BY_QUIX | connection.keys() - {"reconnect.backoff.ms", "reconnect.backoff.max.ms"}
+    return Application(
+        broker_address=ConnectionConfig.from_librdkafka_dict(connection, ignore_extras=True),
+        consumer_group=group,
+        auto_offset_reset="earliest",
+        # A hole in the log must stop a stateful service, not silently reset what it knows.
+        auto_recover_from_source_offset_out_of_range=False,
+        # Only changelog topics may be created; without state there are none.
+        auto_create_topics=state_dir is not None,
+        use_changelog_topics=state_dir is not None,
+        # Quix makes this directory in any case; without state it stays empty.
+        state_dir=state_dir or Path(tempfile.gettempdir(), f"audiotext-{os.getuid()}"),
+        commit_interval=commit_interval_s,
+        commit_every=commit_every,
+        # The checkpoint is looked at only between polls: a poll that waits longer than half the interval would delay
+        # the commit of what came before it by up to its own timeout.
+        consumer_poll_timeout=min(commit_interval_s / 2, 1.0),
+        consumer_extra_config=_without(consumer_config(settings.kafka, group), owned),
+        producer_extra_config=_without(producer_config(settings.kafka), owned - {"partitioner"}),
+        loglevel=None,  # logging is configured by the command line
+    )
+
+
+def _without(config: dict[str, str | int | bool], keys: frozenset[str]) -> dict[str, str | int | bool]:
+    return {key: value for key, value in config.items() if key not in keys}
