@@ -1,0 +1,167 @@
+"""A connection to ClickHouse and the migrations of its schema. Synchronous: call it from a thread where a loop must
+not wait."""
+
+import logging
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from urllib.parse import unquote, urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.datatypes.base import ClickHouseType
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
+from audiotext.settings import ClickHouseSettings
+from sinks.clickhouse.rows import Row, columns, values
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_DATABASE = "audiotext"
+_CONNECT_TIMEOUT_S = 3  # short: whoever calls has a retry schedule of its own
+_REQUEST_TIMEOUT_S = 30
+# For services that only insert and are to end soon after SIGTERM even if ClickHouse hangs. An insert given up may
+# still come through; it is told again, which changes nothing. Well above what the largest checkpoint takes, or it
+# would never get through.
+INSERT_TIMEOUT_S = 10
+
+# The list of what has been applied. Two services that start at once may both apply a migration and both say so.
+_MIGRATIONS_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, applied_at DateTime DEFAULT now('UTC'))
+ENGINE = ReplacingMergeTree ORDER BY version
+"""
+
+
+class StoreUnavailableError(Exception):
+    """ClickHouse is away, does not do what it is asked, or none is configured; the message says which. But for the
+    last, worth another try."""
+
+
+class Database:
+    """The database that the DSN names. Connects when first used; thread-safe."""
+
+    def __init__(self, settings: ClickHouseSettings, *, timeout_s: int = _REQUEST_TIMEOUT_S) -> None:
+        """Connects to nothing yet. timeout_s: how long an answer may keep us waiting, those while connecting included.
+
+        Raises StoreUnavailableError if no DSN is configured.
+        """
+        if settings.dsn is None:
+            raise StoreUnavailableError(
+                "no ClickHouse is configured: set AUDIOTEXT_CLICKHOUSE__DSN, or use `audiotext up`, which embeds one"
+            )
+        self._dsn = settings.dsn.get_secret_value()
+        self._name = unquote(urlsplit(self._dsn).path.strip("/")) or _DEFAULT_DATABASE
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._types: dict[str, Sequence[ClickHouseType]] = {}
+
+    def migrate(self) -> None:
+        """Creates the database and brings its schema up to date. Every use does this first; calling it tells early
+        whether ClickHouse answers. Raises StoreUnavailableError."""
+        self._connected()
+
+    def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[dict[str, object]]:
+        """Rows of a query by column name. Parameters stand in it as `{name:Type}`. Raises StoreUnavailableError."""
+        client = self._connected()
+        try:
+            return list(client.query(sql, parameters=dict(parameters or {})).named_results())
+        except ClickHouseError as error:
+            raise self._unavailable(error) from error
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """Inserts the rows, one insert per table, and returns once ClickHouse has them.
+
+        Raises StoreUnavailableError; some of the rows may then be there, so insert all of them again.
+        """
+        by_table: dict[type[Row], list[Row]] = {}
+        for row in rows:
+            by_table.setdefault(type(row), []).append(row)
+        for row_type, group in by_table.items():
+            self.insert_values(row_type.table, columns(row_type), [values(row) for row in group])
+
+    def insert_values(self, table: str, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Inserts rows of plain values. Raises StoreUnavailableError."""
+        client = self._connected()
+        try:
+            types = self._types.get(table)
+            if types is None:  # asked once, not before each insert
+                types = client.create_insert_context(table, names).column_types
+                self._types[table] = types
+            client.insert(table, rows, column_names=names, column_types=types)
+        except ClickHouseError as error:
+            raise self._unavailable(error) from error
+
+    def _connected(self) -> Client:
+        with self._lock:
+            if self._client is None:
+                try:
+                    self._client = self._connect()
+                except ClickHouseError as error:
+                    raise self._unavailable(error) from error
+            return self._client
+
+    def _connect(self) -> Client:
+        # Connecting to a database that is not there fails: the first connection, to one that always is, makes it.
+        first = self._open("default")
+        try:
+            first.command(f"CREATE DATABASE IF NOT EXISTS `{_escaped(self._name)}`")
+        finally:
+            first.close()
+        client = self._open(self._name)
+        try:
+            migrate(client)
+        except ClickHouseError:
+            client.close()
+            raise
+        return client
+
+    def _open(self, database: str) -> Client:
+        return clickhouse_connect.get_client(
+            dsn=self._dsn,
+            database=database,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            send_receive_timeout=self._timeout_s,
+            # Queries of one session must not overlap; without a session threads can share the client.
+            autogenerate_session_id=False,
+        )
+
+    def _unavailable(self, error: ClickHouseError) -> StoreUnavailableError:
+        url = urlsplit(self._dsn)
+        # The client's account of a network error is a page of its own internals; it stays as the cause.
+        reason = "it does not answer" if isinstance(error, OperationalError) else str(error)
+        return StoreUnavailableError(f"ClickHouse at {url.hostname}:{url.port or 8123}: {reason}")
+
+
+def migrate(client: Client) -> None:
+    """Applies the migrations that the database has not had, in order of their numbers.
+
+    Safe when several services start at once: every statement can be applied twice (IF NOT EXISTS and the like), and a
+    migration is recorded only after all its statements, so that one cut short is applied again.
+    """
+    client.command(_MIGRATIONS_TABLE)
+    applied = {row[0] for row in client.query("SELECT version FROM schema_migrations").result_rows}
+    for version, name, sql in migrations():
+        if version in applied:
+            continue
+        for statement in statements(sql):
+            client.command(statement)
+        client.insert("schema_migrations", [[version, name]], column_names=["version", "name"])
+        _log.info("ClickHouse schema: applied %s", name)
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """Number, file name and SQL of every migration, in order. The number is the file name's beginning."""
+    files = (file for file in (resources.files(__package__) / "migrations").iterdir() if file.name.endswith(".sql"))
+    return sorted((int(file.name.split("_")[0]), file.name, file.read_text("utf-8")) for file in files)
+
+
+def statements(sql: str) -> list[str]:
+    """The statements of a migration: each ends with a semicolon at the end of a line."""
+    parts = re.split(r";[ \t]*$", sql, flags=re.MULTILINE)
+    return [part.strip() for part in parts if re.sub(r"--.*", "", part).strip()]
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace("`", "\\`")

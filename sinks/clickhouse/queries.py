@@ -1,0 +1,276 @@
+"""What the API asks ClickHouse. Every answer is the same whatever rows were inserted twice or in another order."""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Final, Literal
+
+from clickhouse_connect.driver.binding import format_query_value
+
+from audiotext.settings import ClickHouseSettings
+from schemas.events import AnyEvent, Frozen, StageFailed, parse_event
+from sinks.clickhouse.calls import CallDoc, Status, UsageLine, build_call, unique
+from sinks.clickhouse.client import Database
+from sinks.clickhouse.listing import (
+    Filter,
+    InvalidCursorError,
+    Position,
+    conditions,
+    decode_cursor,
+    encode_cursor,
+    position,
+    positions_query,
+)
+
+__all__ = ["ApiKey", "CallStore", "GroupBy", "InvalidCursorError", "UsageRow"]
+
+GroupBy = Literal["day", "tenant", "provider", "kind", "call"]
+
+_PAGE_MAX = 500
+_CALLS_PER_QUERY = 100  # keeps statements far below the 256 KiB that ClickHouse parses
+_SCAN = 200  # calls looked at in one go when a filter is decided by their documents
+
+_GROUPS: Final[dict[str, str]] = {
+    "day": "toString(day)",
+    "tenant": "tenant",
+    "provider": "provider",
+    "kind": "kind",
+    "call": "call_id",
+}
+
+
+class UsageRow(Frozen):
+    """A sum over lines of the bill. Money as exact decimal strings.
+
+    group: the day (YYYY-MM-DD, UTC, of the call's start), tenant, provider, kind or call id; "" for the total.
+    lines: how many lines were summed. units: 50 a minute. duration_ms: audio charged for; minutes: the same, three
+    decimals. margin: price minus provider_cost. Sums never cross currencies.
+    """
+
+    group: str
+    currency: str
+    lines: int
+    units: int
+    duration_ms: int
+    minutes: str
+    provider_cost: str
+    price: str
+    margin: str
+
+
+class ApiKey(Frozen):
+    """Who may ask. hash: SHA-256 of the key as 64 hex digits; admin: sees every tenant. Times in ms since the epoch."""
+
+    id: str
+    tenant: str
+    name: str
+    hash: str
+    created_at_ms: int
+    revoked_at_ms: int | None = None
+    admin: bool = False
+
+
+class CallStore:
+    """Questions of the API. Connects when first asked; thread-safe; synchronous, so call it from a thread.
+
+    `tenant` narrows every answer to one tenant; None sees all. Methods raise StoreUnavailableError.
+    """
+
+    def __init__(self, clickhouse: ClickHouseSettings) -> None:
+        """Connects to nothing yet. Raises StoreUnavailableError if no DSN is configured."""
+        self._database = Database(clickhouse)
+
+    def migrate(self) -> None:
+        """Brings the schema up to date; tells early whether ClickHouse answers."""
+        self._database.migrate()
+
+    def get_call(self, call_id: str, tenant: str | None) -> CallDoc | None:
+        """The call, or None. Should two tenants have the same call id, who sees both gets the newer call."""
+        events = self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant)
+        calls = self._build(events)
+        return max(calls, key=lambda call: (call.started_at_ms, call.tenant), default=None)
+
+    def list_calls(
+        self,
+        *,
+        tenant: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        status: Status | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        query: str | None = None,
+    ) -> tuple[list[CallDoc], str | None]:
+        """A page of at most `limit` calls, newest first, and the cursor of the next, None after the last.
+
+        since_ms, until_ms: when the call started (ms since the epoch; since is included, until is not). query: part of
+        the call id or of a number. Calls that come in meanwhile do not move the pages after a cursor.
+        Raises InvalidCursorError.
+        """
+        limit = max(1, min(limit, _PAGE_MAX))
+        after = decode_cursor(cursor) if cursor else None
+        wanted = Filter(tenant, status, since_ms, until_ms, query)
+        found: list[tuple[Position, CallDoc]] = []
+        while len(found) <= limit:
+            # One more than asked for tells whether there is a next page.
+            size = limit + 1 if status is None else max(limit + 1, _SCAN)
+            positions = [position(row) for row in self._database.query(*positions_query(wanted, after, size))]
+            if not positions:
+                break
+            calls = self._calls_at(positions)
+            found += [(at, call) for at, call in calls if status is None or call.status == status]
+            after = positions[-1]
+            if len(positions) < size:
+                break
+        page = found[:limit]
+        return [call for _, call in page], encode_cursor(page[-1][0]) if len(found) > limit else None
+
+    def events(self, call_id: str, tenant: str | None) -> list[dict[str, object]]:
+        """The call's events as JSON objects, each once, in the order in which they came true."""
+        events = self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant)
+        return [event.model_dump(mode="json") for event in unique(events)]
+
+    def usage(
+        self,
+        *,
+        tenant: str | None = None,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        group_by: GroupBy | None = None,
+    ) -> list[UsageRow]:
+        """The bill of calls that started from `from_ms` on and before `to_ms` (ms since the epoch), summed per group
+        and currency and ordered by them; without a group the total."""
+        group = _GROUPS[group_by] if group_by else "''"
+        where, parameters = conditions(
+            ("tenant = {tenant:String}", "tenant", tenant),
+            ("call_started_at >= fromUnixTimestamp64Milli({from_ms:Int64})", "from_ms", from_ms),
+            ("call_started_at < fromUnixTimestamp64Milli({to_ms:Int64})", "to_ms", to_ms),
+        )
+        rows = self._database.query(
+            f"""
+            SELECT {group} AS grouped, currency, count() AS lines, sum(units) AS all_units,
+                   sum(duration_ms) AS all_ms, sum(provider_cost) AS all_cost, sum(price) AS all_price
+            FROM ledger FINAL {where}
+            GROUP BY grouped, currency ORDER BY grouped, currency
+            """,
+            parameters,
+        )
+        return [_usage_row(row) for row in rows]
+
+    def put_key(self, key: ApiKey) -> None:
+        """Stores a key; storing it again changes nothing, and a revoked one stays revoked."""
+        self._database.insert_values(
+            "api_keys",
+            ["id", "tenant", "name", "hash", "admin", "created_at", "revoked_at", "revoked"],
+            [
+                [
+                    key.id,
+                    key.tenant,
+                    key.name,
+                    key.hash,
+                    key.admin,
+                    key.created_at_ms,
+                    key.revoked_at_ms,
+                    int(key.revoked_at_ms is not None),
+                ]
+            ],
+        )
+
+    def list_keys(self, tenant: str | None) -> list[ApiKey]:
+        """All keys, revoked ones too, oldest first."""
+        where, parameters = conditions(("tenant = {tenant:String}", "tenant", tenant))
+        return self._keys(where, parameters)
+
+    def revoke(self, key_id: str, revoked_at_ms: int) -> bool:
+        """Ends a key for good. False if there is none of that id; revoking twice keeps the first time."""
+        keys = self._keys("WHERE id = {id:String}", {"id": key_id})
+        for key in keys:
+            if key.revoked_at_ms is None:
+                self.put_key(key.model_copy(update={"revoked_at_ms": revoked_at_ms}))
+        return bool(keys)
+
+    def find_by_hash(self, key_hash: str) -> ApiKey | None:
+        """The key with this hash, revoked or not, or None."""
+        keys = self._keys("WHERE hash = {hash:String}", {"hash": key_hash})
+        return keys[0] if keys else None
+
+    def _keys(self, where: str, parameters: dict[str, object]) -> list[ApiKey]:
+        rows = self._database.query(
+            f"""
+            SELECT id, tenant, name, toString(hash) AS hash_hex, admin,
+                   toUnixTimestamp64Milli(created_at) AS created_at_ms,
+                   toUnixTimestamp64Milli(revoked_at) AS revoked_at_ms
+            FROM api_keys FINAL {where} ORDER BY created_at, id
+            """,
+            parameters,
+        )
+        return [ApiKey.model_validate({**row, "hash": row["hash_hex"]}) for row in rows]
+
+    def _calls_at(self, positions: Sequence[Position]) -> list[tuple[Position, CallDoc]]:
+        """The positions with the documents of the calls that stand there."""
+        calls: dict[tuple[str, str], CallDoc] = {}
+        for start in range(0, len(positions), _CALLS_PER_QUERY):
+            names = [(at.tenant, at.call_id) for at in positions[start : start + _CALLS_PER_QUERY]]
+            events = self._events(f"(tenant, call_id) IN {_literal(names)}", {}, None)
+            calls |= {(call.tenant, call.id): call for call in self._build(events)}
+        return [(at, calls[at.tenant, at.call_id]) for at in positions if (at.tenant, at.call_id) in calls]
+
+    def _events(self, condition: str, parameters: dict[str, object], tenant: str | None) -> list[AnyEvent]:
+        where, more = conditions(("tenant = {tenant:String}", "tenant", tenant))
+        where = f"{where} AND {condition}" if where else f"WHERE {condition}"
+        rows = self._database.query(f"SELECT DISTINCT event FROM events {where}", parameters | more)
+        return [parse_event(str(row["event"])) for row in rows]
+
+    def _build(self, events: Iterable[AnyEvent]) -> list[CallDoc]:
+        """The calls that these events tell of, with their lines of the bill."""
+        by_call: dict[tuple[str, str], list[AnyEvent]] = {}
+        for event in events:
+            by_call.setdefault((event.tenant, event.call_id), []).append(event)
+        lines = self._lines(list(by_call))
+        return [
+            build_call(told, lines.get(call, ()))
+            for call, told in by_call.items()
+            if not all(isinstance(event, StageFailed) for event in told)  # see positions_query
+        ]
+
+    def _lines(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], list[UsageLine]]:
+        if not calls:
+            return {}
+        rows = self._database.query(
+            f"""
+            SELECT tenant, call_id, key, kind, units, duration_ms, provider_cost, price, currency
+            FROM ledger FINAL WHERE (tenant, call_id) IN {_literal(calls)}
+            """
+        )
+        lines: dict[tuple[str, str], list[UsageLine]] = {}
+        for row in rows:
+            money = {name: _plain(row[name]) for name in ("provider_cost", "price")}
+            line = UsageLine.model_validate(row | money)
+            lines.setdefault((str(row["tenant"]), str(row["call_id"])), []).append(line)
+        return lines
+
+
+def _literal(names: list[tuple[str, str]]) -> str:
+    """The pairs as a SQL literal. They travel in the statement, since parameters travel in the URL, which is short."""
+    return str(format_query_value(names))
+
+
+def _usage_row(row: dict[str, object]) -> UsageRow:
+    cost, price = Decimal(str(row["all_cost"])), Decimal(str(row["all_price"]))
+    duration_ms = int(str(row["all_ms"]))
+    return UsageRow(
+        group=str(row["grouped"]),
+        currency=str(row["currency"]),
+        lines=int(str(row["lines"])),
+        units=int(str(row["all_units"])),
+        duration_ms=duration_ms,
+        minutes=f"{Decimal(duration_ms) / 60_000:.3f}",
+        provider_cost=_plain(cost),
+        price=_plain(price),
+        margin=_plain(price - cost),
+    )
+
+
+def _plain(amount: object) -> str:
+    """An exact amount without the zeros its column pads it with, and never as a power of ten."""
+    text = f"{Decimal(str(amount)):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

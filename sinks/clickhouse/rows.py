@@ -1,0 +1,190 @@
+"""Events as rows of ClickHouse's tables. Pure functions; a row's fields are its table's columns.
+
+Points in time are whole ms since the epoch, as DateTime64(3) keeps them. A value its column could not hold raises
+ValueError here, so that one strange event cannot make the insert of a whole batch fail.
+"""
+
+from dataclasses import dataclass, fields
+from datetime import date, timedelta
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from typing import ClassVar
+
+from schemas.artifacts import Transcript
+from schemas.events import AnyEvent, StreamStarted, TranscriptReady, UsageRecorded
+from sinks.clickhouse.calls import started_at_ms
+
+_EPOCH = date(1970, 1, 1)
+_DAY_MS = 86_400_000
+_LATEST_MS = 7_258_118_400_000  # the year 2200: well inside DateTime64 and Date32
+_UINT64_MAX = 2**64 - 1
+# Digits and decimals of the ledger's amounts: Decimal(38, 12).
+_MONEY = Context(prec=38, rounding=ROUND_HALF_EVEN)
+_MONEY_STEP = Decimal("1e-12")
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """A row of `events`."""
+
+    table: ClassVar[str] = "events"
+
+    tenant: str
+    call_id: str
+    type: str
+    part: int
+    event_id: str
+    occurred_at: int
+    started_at: int
+    from_number: str
+    to_number: str
+    event: str
+    precedence: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """A row of `segments`. segment: its index; times in ms from the recording's start; words: how many."""
+
+    table: ClassVar[str] = "segments"
+
+    tenant: str
+    call_id: str
+    part: int
+    transcript_id: str
+    segment: int
+    start_ms: int
+    end_ms: int
+    channel: int
+    speaker: str
+    text: str
+    words: int
+    call_started_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """A row of `ledger`. units: 50 a minute; amounts in `currency`."""
+
+    table: ClassVar[str] = "ledger"
+
+    tenant: str
+    key: str
+    day: date
+    call_id: str
+    part: int
+    kind: str
+    units: int
+    duration_ms: int
+    provider: str
+    model: str
+    provider_cost: Decimal
+    price: Decimal
+    currency: str
+    call_started_at: int
+    occurred_at: int
+    precedence: int
+
+
+Row = EventRow | SegmentRow | LedgerRow
+
+
+def columns(row_type: type[Row]) -> list[str]:
+    """The columns of a row type, in the order in which `values` gives them."""
+    return [field.name for field in fields(row_type)]
+
+
+def values(row: Row) -> list[object]:
+    """The row's values, in the order of `columns`."""
+    return [getattr(row, name) for name in columns(type(row))]
+
+
+def event_row(event: AnyEvent) -> EventRow:
+    """The event as it is kept. Raises ValueError for a time that is none."""
+    stream = event if isinstance(event, StreamStarted) else None
+    return EventRow(
+        tenant=event.tenant,
+        call_id=event.call_id,
+        type=event.type,
+        part=_unsigned(event.part, 32, "part"),
+        event_id=event.event_id,
+        occurred_at=_time(event.occurred_at_ms),
+        started_at=_time(started_at_ms(event)),
+        from_number=stream.from_number if stream else "",
+        to_number=stream.to_number if stream else "",
+        event=event.model_dump_json(),
+        precedence=_precedence(event.occurred_at_ms),
+    )
+
+
+def segment_rows(event: TranscriptReady, transcript: Transcript) -> list[SegmentRow]:
+    """The segments of the transcript that the event announces. Raises ValueError for numbers out of range."""
+    return [
+        SegmentRow(
+            tenant=event.tenant,
+            call_id=event.call_id,
+            part=_unsigned(event.part, 32, "part"),
+            transcript_id=event.transcript_id,
+            segment=index,
+            start_ms=_unsigned(said.start_ms, 32, "start_ms"),
+            end_ms=_unsigned(said.end_ms, 32, "end_ms"),
+            channel=_unsigned(said.channel, 8, "channel"),
+            speaker=said.speaker,
+            text=said.text,
+            words=_unsigned(len(said.words), 16, "words"),
+            call_started_at=_time(event.call_started_at_ms),
+        )
+        for index, said in enumerate(transcript.segments)
+    ]
+
+
+def ledger_row(event: UsageRecorded) -> LedgerRow:
+    """The line of the bill. Raises ValueError for a time or an amount that is none."""
+    started = _time(event.call_started_at_ms)
+    return LedgerRow(
+        tenant=event.tenant,
+        key=event.key,
+        day=_EPOCH + timedelta(days=started // _DAY_MS),
+        call_id=event.call_id,
+        part=_unsigned(event.part, 32, "part"),
+        kind=event.kind,
+        units=_signed(event.units, "units"),
+        duration_ms=_signed(event.duration_ms, "duration_ms"),
+        provider=event.provider,
+        model=event.model,
+        provider_cost=_money(event.provider_cost),
+        price=_money(event.price),
+        currency=event.currency,
+        call_started_at=started,
+        occurred_at=_time(event.occurred_at_ms),
+        precedence=_precedence(event.occurred_at_ms),
+    )
+
+
+def _precedence(occurred_at_ms: int) -> int:
+    """The version ReplacingMergeTree keeps the highest of: the earlier an event came true, the higher."""
+    return _UINT64_MAX - occurred_at_ms
+
+
+def _time(ms: int) -> int:
+    if not 0 <= ms < _LATEST_MS:
+        raise ValueError(f"{ms} ms since the epoch is no time a call can have")
+    return ms
+
+
+def _unsigned(value: int, bits: int, name: str) -> int:
+    if not 0 <= value < 1 << bits:
+        raise ValueError(f"{name} is {value}: out of range")
+    return value
+
+
+def _signed(value: int, name: str) -> int:
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError(f"{name} is {value}: out of range")
+    return value
+
+
+def _money(amount: Decimal) -> Decimal:
+    try:
+        return amount.quantize(_MONEY_STEP, context=_MONEY)
+    except InvalidOperation:
+        raise ValueError(f"{amount} is no amount the ledger can hold") from None

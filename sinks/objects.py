@@ -1,0 +1,158 @@
+"""Objects in S3. Synchronous (the client is): call it from a thread when an event loop must not wait.
+
+Keys are deterministic and contents never change under a key, so writing twice is writing once.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+from urllib3.exceptions import HTTPError
+
+from audiotext.settings import S3Settings, SettingsError
+from schemas.events import ObjectRef
+
+_CHUNK = 1 << 20
+_SHA256 = "sha256"  # user metadata that carries the content's SHA-256 (hex)
+
+
+class ObjectStoreError(Exception):
+    """The store did not do what was asked (away, refused, wrong content). Worth another try."""
+
+
+class ObjectMissingError(ObjectStoreError):
+    """There is no object under that key."""
+
+
+class ObjectStore:
+    """One bucket. Thread-safe."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        """Connects to nothing yet. Raises SettingsError if no endpoint or credentials are configured."""
+        if not settings.endpoint:
+            raise SettingsError("no object storage is configured: set AUDIOTEXT_S3__ENDPOINT, or use `audiotext up`")
+        if not settings.access_key or not settings.secret_key:
+            raise SettingsError("object storage needs AUDIOTEXT_S3__ACCESS_KEY and AUDIOTEXT_S3__SECRET_KEY")
+        url = urlsplit(settings.endpoint if "//" in settings.endpoint else f"http://{settings.endpoint}")
+        self.bucket = settings.bucket
+        self._client = Minio(
+            url.netloc,
+            access_key=settings.access_key,
+            secret_key=settings.secret_key.get_secret_value(),
+            secure=url.scheme == "https",
+            region=settings.region,
+            # Short: whoever calls has a retry schedule of its own, and a dead store must be noticed.
+            http_client=urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=3, read=60),
+                maxsize=16,
+                retries=urllib3.Retry(total=1, backoff_factor=0.1),
+            ),
+        )
+
+    def ensure_bucket(self) -> None:
+        """Creates the bucket unless it is there."""
+        with _translated(self.bucket):
+            if not self._client.bucket_exists(self.bucket):
+                try:
+                    self._client.make_bucket(self.bucket)
+                except S3Error as error:
+                    if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                        raise
+
+    def put(self, key: str, data: bytes, content_type: str) -> ObjectRef:
+        """Stores the bytes and checks that the store has them."""
+        digest = hashlib.sha256(data).hexdigest()
+        with _translated(key):
+            self._client.put_object(
+                self.bucket, key, io.BytesIO(data), len(data), content_type, metadata={_SHA256: digest}
+            )
+        return self._verified(ObjectRef(key=key, sha256=digest, size=len(data)), hashlib.md5(data).hexdigest())
+
+    def put_file(self, key: str, path: Path, content_type: str, sha256: str) -> ObjectRef:
+        """Stores a file whose SHA-256 (hex) is known and checks that the store has it: size, and content by ETag
+        where the store gives an MD5, else by reading it back."""
+        md5 = hashlib.md5()
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                md5.update(chunk)
+        with _translated(key):
+            self._client.fput_object(self.bucket, key, str(path), content_type, metadata={_SHA256: sha256})
+        return self._verified(ObjectRef(key=key, sha256=sha256, size=path.stat().st_size), md5.hexdigest())
+
+    def find(self, key: str) -> ObjectRef | None:
+        """The object under the key, or None. Only objects written by this class are found."""
+        try:
+            with _translated(key):
+                stat = self._client.stat_object(self.bucket, key)
+        except ObjectMissingError:
+            return None
+        digest = (stat.metadata or {}).get(f"x-amz-meta-{_SHA256}")
+        return ObjectRef(key=key, sha256=digest, size=stat.size or 0) if digest else None
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises ObjectMissingError."""
+        return b"".join(self.stream(key))
+
+    def get_verified(self, ref: ObjectRef) -> bytes:
+        """The whole object, checked against its claim. Raises ObjectStoreError if it differs."""
+        data = self.get(ref.key)
+        if hashlib.sha256(data).hexdigest() != ref.sha256:
+            raise ObjectStoreError(f"{ref.key}: content does not match its SHA-256")
+        return data
+
+    def stream(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The object's bytes from `start`, `length` of them or all, in chunks. Raises ObjectMissingError."""
+        with _translated(key):
+            response = self._client.get_object(self.bucket, key, offset=start, length=length or 0)
+            try:
+                yield from response.stream(_CHUNK)
+            finally:
+                response.close()
+                response.release_conn()
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """Keys below the prefix."""
+        with _translated(prefix):
+            for item in self._client.list_objects(self.bucket, prefix=prefix, recursive=True):
+                if item.object_name:
+                    yield item.object_name
+
+    def remove(self, key: str) -> None:
+        """Deletes the object if it is there."""
+        with _translated(key):
+            self._client.remove_object(self.bucket, key)
+
+    def _verified(self, ref: ObjectRef, md5: str) -> ObjectRef:
+        with _translated(ref.key):
+            stat = self._client.stat_object(self.bucket, ref.key)
+        if stat.size != ref.size:
+            raise ObjectStoreError(f"{ref.key}: stored {stat.size} of {ref.size} bytes")
+        if (stat.etag or "").strip('"') == md5:
+            return ref
+        # A multipart upload's or an encrypted object's ETag is no MD5: read it back.
+        digest = hashlib.sha256()
+        for chunk in self.stream(ref.key):
+            digest.update(chunk)
+        if digest.hexdigest() != ref.sha256:
+            raise ObjectStoreError(f"{ref.key}: the store holds other bytes than were sent")
+        return ref
+
+
+class _translated:
+    """Turns the client's exceptions into ours."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, S3Error) and error.code in ("NoSuchKey", "NoSuchObject", "NoSuchBucket"):
+            raise ObjectMissingError(f"{self._key}: {error.code}") from error
+        if isinstance(error, (MinioException, HTTPError, OSError)):
+            raise ObjectStoreError(f"{self._key}: {error}") from error

@@ -1,0 +1,312 @@
+"""What the API asks, against a real engine. Each test has tenants of its own: the engine is shared."""
+
+import uuid
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import get_args
+
+import pytest
+
+from audiotext.settings import ClickHouseSettings
+from schemas.events import AnyEvent, UsageRecorded
+from sinks.clickhouse.calls import CallDoc, Status, build_call
+from sinks.clickhouse.client import Database
+from sinks.clickhouse.queries import ApiKey, CallStore
+from sinks.clickhouse.rows import event_row, ledger_row
+from tests.sinks.clickhouse.telling import T0, Call, line_of
+
+HOUR = 3_600_000
+
+
+@pytest.fixture(scope="module")
+def database(clickhouse: ClickHouseSettings) -> Database:
+    return Database(clickhouse)
+
+
+@pytest.fixture(scope="module")
+def store(clickhouse: ClickHouseSettings) -> CallStore:
+    return CallStore(clickhouse)
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"tenant-{uuid.uuid4()}"
+
+
+def insert(database: Database, events: Sequence[AnyEvent]) -> None:
+    """As the services do: usage into the ledger, all else into events."""
+    database.insert([ledger_row(event) if isinstance(event, UsageRecorded) else event_row(event) for event in events])
+
+
+def pages(store: CallStore, tenant: str, limit: int) -> list[list[str]]:
+    """Ids on every page of the list."""
+    result: list[list[str]] = []
+    cursor: str | None = None
+    while True:
+        calls, cursor = store.list_calls(tenant=tenant, limit=limit, cursor=cursor)
+        result.append([call.id for call in calls])
+        if cursor is None:
+            return result
+
+
+def test_a_call_is_found_with_its_bill(database: Database, store: CallStore, tenant: str) -> None:
+    """A call's events and its line are inserted, in two goes, the later ones first: the document is the one its events
+    tell, with the line."""
+    call = Call("CA1", tenant)
+    insert(database, [*call.complete()[3:], call.usage()])
+    insert(database, call.complete()[:3])
+
+    found = store.get_call("CA1", tenant)
+
+    assert found is not None
+    assert found == build_call(call.complete(), [line_of(call.usage())])
+    assert found.status == "complete"
+    assert [(line.units, line.provider_cost, line.price) for line in found.usage] == [(50, "0.0005", "0.01")]
+
+
+def test_a_tenant_sees_only_its_own(database: Database, store: CallStore, tenant: str) -> None:
+    """Two tenants have a call of the same id: each gets its own, in every answer; who sees all gets the newer one.
+    Anything else would show somebody's call to somebody else."""
+    other = f"{tenant}-other"
+    shared_id = f"CA-{tenant}"
+    mine, theirs = Call(shared_id, tenant), Call(shared_id, other, t0=T0 + HOUR)
+    insert(database, [*mine.complete(), mine.usage(), *theirs.complete(), theirs.usage()])
+
+    for seen_by, whose in ((tenant, tenant), (other, other), (None, other)):
+        found = store.get_call(shared_id, seen_by)
+        assert found is not None
+        assert found.tenant == whose
+    assert {event["tenant"] for event in store.events(shared_id, tenant)} == {tenant}
+    assert [call.tenant for call in store.list_calls(tenant=tenant)[0]] == [tenant]
+    assert [row.lines for row in store.usage(tenant=tenant)] == [1]
+    assert store.get_call(shared_id, "nobody") is None
+    assert store.events(shared_id, "nobody") == []
+
+
+def test_events_come_in_order_and_once(database: Database, store: CallStore, tenant: str) -> None:
+    """Events inserted backwards and twice are answered once each, as they came true."""
+    call = Call("CA1", tenant)
+    insert(database, [*reversed(call.complete()), *call.complete()])
+
+    assert [event["type"] for event in store.events("CA1", tenant)] == [
+        "stream.started",
+        "stream.ended",
+        "recording.ready",
+        "transcript.ready",
+        "summary.ready",
+        "embedding.ready",
+    ]
+
+
+def test_pages_do_not_move_when_calls_come_in(database: Database, store: CallStore, tenant: str) -> None:
+    """Reads a first page, inserts a newer call and repeats an older one, then reads on: the second page goes on where
+    the first ended. Calls that started in the same millisecond are on one page each."""
+    insert(database, [Call(f"CA{n}", tenant, t0=T0 + min(n, 4) * HOUR).started() for n in range(7)])
+    assert pages(store, tenant, 3) == [["CA4", "CA5", "CA6"], ["CA3", "CA2", "CA1"], ["CA0"]]
+
+    first, cursor = store.list_calls(tenant=tenant, limit=3)
+    insert(database, [Call("CA9", tenant, t0=T0 + 9 * HOUR).started(), Call("CA3", tenant, t0=T0 + 3 * HOUR).started()])
+    second, _ = store.list_calls(tenant=tenant, limit=3, cursor=cursor)
+
+    assert [call.id for call in first] == ["CA4", "CA5", "CA6"]
+    assert [call.id for call in second] == ["CA3", "CA2", "CA1"]
+
+
+def test_the_list_is_narrowed_by_time_and_text(database: Database, store: CallStore, tenant: str) -> None:
+    """since is included, until is not; text is looked for in the id and both numbers, whatever its case; signs that
+    mean something elsewhere are only signs."""
+    insert(
+        database, [Call(name, tenant, t0=T0 + n * HOUR).started() for n, name in enumerate(("CAx", "CAy_%'", "CAz"))]
+    )
+
+    def ids(**wanted: int | str) -> list[str]:
+        calls, _ = store.list_calls(tenant=tenant, **wanted)  # type: ignore[arg-type]  # keywords by name
+        return [call.id for call in calls]
+
+    assert ids(since_ms=T0 + HOUR, until_ms=T0 + 2 * HOUR) == ["CAy_%'"]
+    assert ids(query="cAX") == ["CAx"]
+    assert ids(query="_%'") == ["CAy_%'"]
+    assert ids(query="4930222") == ["CAz", "CAy_%'", "CAx"]
+    assert ids(query="{query:String}") == []
+
+
+def test_a_call_that_went_on_before_keeps_its_start(database: Database, store: CallStore, tenant: str) -> None:
+    """A call started before `since`, its second stream after: it did not start since."""
+    call = Call("CA1", tenant)
+    insert(database, [call.started(), call.started(2 * HOUR, "MZ2")])
+
+    assert store.list_calls(tenant=tenant, since_ms=T0 + HOUR) == ([], None)
+
+
+def test_every_status_finds_its_calls(database: Database, store: CallStore, tenant: str) -> None:
+    """Inserts every combination of results over two parts, failures and second streams, asks for each status, two calls
+    a page: together the answers are all calls, each once, under the status its document has. A call that the query
+    missed would be in no list."""
+    calls = combinations(tenant)
+    insert(database, [event for events in calls.values() for event in events])
+    expected = {
+        status: {id_ for id_, events in calls.items() if status_of(events) == status} for status in STATUSES
+    }
+    assert all(expected.values())
+
+    for status in STATUSES:
+        found: list[CallDoc] = []
+        cursor: str | None = None
+        while True:
+            page, cursor = store.list_calls(tenant=tenant, limit=40, cursor=cursor, status=status)
+            found += page
+            if cursor is None:
+                break
+        assert len(found) == len(expected[status])
+        assert {call.id for call in found} == expected[status]
+
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+def status_of(events: Sequence[AnyEvent]) -> Status:
+    lines = [line_of(event) for event in events if isinstance(event, UsageRecorded)]
+    return build_call((event for event in events if not isinstance(event, UsageRecorded)), lines).status
+
+
+def combinations(tenant: str) -> dict[str, list[AnyEvent]]:
+    """Calls by id: any progress of part 1, any of part 2 or none, a failure or none, a stream that goes on or none."""
+
+    def progress(call: Call, part: int) -> list[list[AnyEvent]]:
+        at = (part - 1) * 100_000
+        recording = call.recording(at + 61_000, part, start=at, end=at + 60_000)
+        transcript, summary = call.transcript(at + 65_000, part), call.summary(at + 66_000, part)
+        embedding, usage = call.embedding(at + 66_000, part), call.usage(part=part)
+        return [
+            [],
+            [recording],
+            [recording, transcript],
+            [recording, transcript, embedding],
+            [recording, transcript, summary],
+            [recording, transcript, summary, embedding],
+            [recording, transcript, summary, embedding, usage],
+        ]
+
+    calls: dict[str, list[AnyEvent]] = {}
+    for first in range(7):
+        for second in range(7):
+            for stage in ("", "transcribe", "embed"):
+                for goes_on in (False, True):
+                    call = Call(f"CA-{first}-{second}-{stage}-{goes_on}", tenant, t0=T0 + len(calls) * 1000)
+                    calls[call.id] = [
+                        call.started(),
+                        *progress(call, 1)[first],
+                        *progress(call, 2)[second],
+                        *([call.failed(stage, part=2)] if stage else []),
+                        *([call.started(300_000, "MZ2")] if goes_on else []),
+                    ]
+    return calls
+
+
+def test_ten_thousand_events_told_three_times_change_no_number(
+    database: Database, store: CallStore, tenant: str
+) -> None:
+    """Inserts the events and lines of 1,400 calls, asks everything, inserts all of them again twice (backwards, so in
+    other batches too) and asks again, before any merge: every answer and every view is the same. A number that grew
+    would be a minute charged twice."""
+    told: list[AnyEvent] = []
+    for n in range(1_430):
+        call = Call(f"CA{n:04}", tenant, t0=T0 + n * 60_000)
+        told += [*call.complete(), call.usage(cost="0.000123456789", price="0.0101", units=n)]
+    assert len(told) > 10_000
+
+    def answers() -> list[object]:
+        return [
+            store.list_calls(tenant=tenant, limit=100),
+            *(store.usage(tenant=tenant, group_by=group) for group in (None, "day", "kind", "provider", "call")),
+            *(
+                database.query(
+                    f"SELECT * FROM {view} WHERE tenant = {{tenant:String}} ORDER BY ALL", {"tenant": tenant}
+                )
+                for view in ("calls", "stage_latencies", "usage_daily")
+            ),
+        ]
+
+    insert(database, told)
+    before = answers()
+    insert(database, told[::-1])
+    insert(database, told)
+
+    assert answers() == before
+    total = store.usage(tenant=tenant)[0]
+    assert (total.lines, total.units) == (1_430, sum(range(1_430)))
+    assert Decimal(total.provider_cost) == Decimal("0.000123456789") * 1_430
+    assert Decimal(total.price) == Decimal("0.0101") * 1_430
+    assert Decimal(total.margin) == Decimal(total.price) - Decimal(total.provider_cost)
+
+
+def test_a_line_told_again_with_another_price_stays_as_it_was(
+    database: Database, store: CallStore, tenant: str
+) -> None:
+    """A replay after the price list changed tells a line of the same key with another price, another day and later:
+    the bill does not change, also after the table was merged. The same key is charged once, at its first price."""
+    call = Call("CA1", tenant)
+    again = call.usage(price="99", at=999_000).model_copy(update={"call_started_at_ms": T0 + 40 * 24 * HOUR})
+    insert(database, [again])
+    insert(database, [call.usage()])
+    insert(database, [again])
+
+    unmerged = store.usage(tenant=tenant, group_by="day")
+    database.query("OPTIMIZE TABLE ledger FINAL")
+
+    assert [(row.group, row.price, row.lines) for row in unmerged] == [("2025-11-24", "0.01", 1)]
+    assert store.usage(tenant=tenant, group_by="day") == unmerged
+
+
+def test_the_bill_never_adds_currencies_and_keeps_to_its_time(
+    database: Database, store: CallStore, tenant: str
+) -> None:
+    """Lines in two currencies on two days: each group is split by currency, in a stable order; from is included, to is
+    not; where nothing was charged there is no row."""
+    insert(
+        database,
+        [
+            Call("CA1", tenant).usage(),
+            Call("CA2", tenant).usage(price="5", cost="7", currency="EUR"),
+            Call("CA3", tenant, t0=T0 + 24 * HOUR).usage(),
+        ],
+    )
+
+    rows = store.usage(tenant=tenant, group_by="day", to_ms=T0 + 24 * HOUR)
+
+    assert [(row.group, row.currency, row.price, row.margin) for row in rows] == [
+        ("2025-11-24", "EUR", "5", "-2"),
+        ("2025-11-24", "USD", "0.01", "0.0095"),
+    ]
+    assert [row.minutes for row in store.usage(tenant=tenant, from_ms=T0 + 24 * HOUR)] == ["1.000"]
+    assert store.usage(tenant=tenant, from_ms=T0 + 25 * HOUR) == []
+
+
+def test_a_dead_letter_alone_is_no_call(database: Database, store: CallStore, tenant: str) -> None:
+    """A record nobody could read made a dead letter naming a call that never was: it is in no list, and no call."""
+    insert(database, [Call("CA1", tenant).failed("analytics")])
+
+    assert store.list_calls(tenant=tenant) == ([], None)
+    assert store.get_call("CA1", tenant) is None
+    assert len(store.events("CA1", tenant)) == 1
+
+
+def test_keys_are_found_by_hash_and_stay_revoked(store: CallStore, tenant: str) -> None:
+    """Stores a key twice, as every start of the API does with its first one, revokes it and stores it again: it is one
+    key, it stays revoked, and the time of the first revocation stands."""
+    key_hash = uuid.uuid4().hex * 2
+    key = ApiKey(id=str(uuid.uuid4()), tenant=tenant, name="ci", hash=key_hash, created_at_ms=T0, admin=True)
+    store.put_key(key)
+    store.put_key(key)
+    assert store.find_by_hash(key_hash) == key
+    assert store.list_keys(tenant) == [key]
+
+    assert store.revoke(key.id, T0 + 1)
+    assert store.revoke(key.id, T0 + 2)
+    store.put_key(key)
+
+    revoked = key.model_copy(update={"revoked_at_ms": T0 + 1})
+    assert store.find_by_hash(key_hash) == revoked
+    assert store.list_keys(tenant) == [revoked]
+    assert not store.revoke("nobody", T0)
+    assert store.find_by_hash("0" * 64) is None
