@@ -1,0 +1,346 @@
+"""Runs one slow stage: Kafka on one side, a coroutine per job on the other.
+
+A consumer that waits for a provider inside its poll loop is thrown out of its group, and one slow call blocks all
+behind it. Here polling never waits: jobs run as tasks, at most `stage.concurrency` at a time; what else was read
+waits in memory (bounded: beyond that the partitions are paused, while polling goes on); offsets are committed up to
+the first unfinished record (pipelines.runtime.offsets).
+
+Every job ends in one of three ways, each durable on the log before its offset counts as done: its outputs, a record
+on the stage's retry topic, or a dead letter. A crash at any line delivers the job again.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic
+from weakref import WeakValueDictionary
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from pydantic import ValidationError
+
+from audiotext.settings import RetrySettings, Settings
+from pipelines.runtime.errors import PermanentError, ProviderOutageError, StageError
+from pipelines.runtime.offsets import OffsetTracker
+from pipelines.runtime.outage import OutageGate
+from pipelines.runtime.retry import GiveUp, classify, decide, describe, now_ms
+from pipelines.runtime.stage import E, Output, Stage
+from redpanda.client import EventProducer, LogUnavailableError, consumer_config
+from schemas.events import RetryScheduled, StageFailed
+from schemas.ids import uuid_of
+from schemas.topics import Topic
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.1  # also how long a finished job may wait for its commit
+_MAX_WAITING = 2_000  # jobs on the retry schedule held in memory; their records are small
+_PREFETCH = 4  # records read ahead per job that may run
+
+
+def run_stage(settings: Settings, stage: Stage[E]) -> None:
+    """Runs the stage until SIGTERM or SIGINT. Raises LogUnavailableError if no log is configured."""
+    asyncio.run(_run_until_signal(settings, stage))
+    # An engine's thread cannot be interrupted, and the interpreter would wait for it at exit; its job is not
+    # committed and will be done again, so leave now.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+async def _run_until_signal(settings: Settings, stage: Stage[E]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await Runner(settings, stage).run(stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a record stands on the log, and under which assignment it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One attempt: the input, and where it came from first."""
+
+    payload: str
+    attempts: int  # failed so far
+    due_at_ms: int
+    origin_topic: str
+    origin_partition: int
+    origin_offset: int
+
+
+class Runner(Generic[E]):
+    """One stage in one process. `run` it once."""
+
+    def __init__(self, settings: Settings, stage: Stage[E], *, clock_ms: Callable[[], int] = now_ms) -> None:
+        self._stage = stage
+        self._retry: RetrySettings = settings.retry
+        self._clock_ms = clock_ms
+        self._consumer = Consumer(consumer_config(settings.kafka, stage.name))
+        self._producer = EventProducer(settings.kafka)
+        self._offsets = OffsetTracker()
+        # The tracker is changed by rebalance callbacks in the polling thread and by jobs in the loop's thread.
+        self._lock = threading.Lock()
+        self._slots = asyncio.Semaphore(stage.concurrency)
+        self._gate = OutageGate(settings.retry.outage_pause_s)
+        self._calls: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] | None = None
+        self._paused: frozenset[str] = frozenset()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set; what is in flight then is left to the next run."""
+        loop = asyncio.get_running_loop()
+        self._failed = loop.create_future()
+        # One thread for all consumer calls: librdkafka runs the rebalance callbacks in it.
+        with ThreadPoolExecutor(1, thread_name_prefix="poll") as poller:
+            in_poller = partial(loop.run_in_executor, poller)
+            self._consumer.subscribe(
+                [self._stage.source, self._stage.retry],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
+            log.info("%s: waiting for work on %s", self._stage.name, self._stage.source)
+            try:
+                while not stop.is_set() and not self._failed.done():
+                    message = await in_poller(self._poll)
+                    if message is not None:
+                        self._receive(message)
+                if self._failed.done():
+                    self._failed.result()
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await in_poller(self._close)
+
+    # In the polling thread
+
+    def _poll(self) -> Message | None:
+        self._commit()
+        self._pause_what_is_full()
+        message = self._consumer.poll(_POLL_S)
+        if message is None:
+            return None
+        error = message.error()
+        if error is None:
+            return message
+        if error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise LogUnavailableError(
+                f"{self._stage.name} cannot read from the log: {error.str()}; "
+                "are the topics there? `audiotext topics apply` creates them"
+            )
+        log.warning("%s: the log says: %s", self._stage.name, error.str())
+        return None
+
+    def _commit(self) -> None:
+        with self._lock:
+            positions = self._offsets.take_committable()
+        self._commit_positions(positions)
+
+    def _commit_positions(self, positions: dict[tuple[str, int], int]) -> None:
+        if not positions:
+            return
+        offsets = [TopicPartition(topic, number, position) for (topic, number), position in positions.items()]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            # Not lost: the next commit says more, and until then a crash only repeats finished work.
+            log.warning("%s: offsets not committed: %s", self._stage.name, error)
+
+    def _pause_what_is_full(self) -> None:
+        """Stops fetching from a topic while enough of it is in memory."""
+        limits = {self._stage.source: self._stage.concurrency * _PREFETCH, self._stage.retry: _MAX_WAITING}
+        with self._lock:
+            full = frozenset(topic for topic, limit in limits.items() if self._offsets.in_flight(topic) >= limit)
+        if full == self._paused:
+            return
+        assigned = self._consumer.assignment()
+        if stopping := [place for place in assigned if place.topic in full - self._paused]:
+            self._consumer.pause(stopping)
+        if going_on := [place for place in assigned if place.topic in self._paused - full]:
+            self._consumer.resume(going_on)
+        self._paused = full
+
+    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        with self._lock:
+            for place in partitions:
+                self._offsets.assign(place.topic, place.partition)
+        self._paused = frozenset()  # an assignment starts unpaused
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._commit_positions(self._drop(partitions))
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._drop(partitions)  # somebody else owns them already: nothing to commit
+
+    def _drop(self, partitions: list[TopicPartition]) -> dict[tuple[str, int], int]:
+        with self._lock:
+            found = {
+                (place.topic, place.partition): self._offsets.revoke(place.topic, place.partition)
+                for place in partitions
+            }
+        return {key: position for key, position in found.items() if position is not None}
+
+    def _close(self) -> None:
+        self._commit()
+        self._consumer.close()
+        self._producer.close()
+
+    # In the loop's thread
+
+    def _receive(self, message: Message) -> None:
+        topic, number, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
+        with self._lock:
+            generation = self._offsets.start(topic, number, offset)
+        if generation is None:
+            return
+        task = asyncio.create_task(self._settle(_Place(topic, number, offset, generation), message))
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        """A task may only end well or be cancelled; anything else is a defect or a dead log, and ends the process
+        with nothing committed that is not done."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and self._failed and not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _settle(self, place: _Place, message: Message) -> None:
+        """Takes one record to its end: outputs, retry or dead letter on the log, then its offset is done."""
+        job = self._job(place, message)
+        outcome = await self._attempt(job, key=_text(message.key()))
+        await self._send(outcome)
+        with self._lock:
+            self._offsets.done(place.topic, place.partition, place.offset, place.generation)
+
+    def _job(self, place: _Place, message: Message) -> _Job:
+        value = _text(message.value())
+        if place.topic == self._stage.retry:
+            with suppress(ValidationError):  # not written by this runtime: it will turn out to be no event either
+                again = RetryScheduled.model_validate_json(value)
+                return _Job(
+                    again.payload,
+                    again.attempts,
+                    again.due_at_ms,
+                    again.origin_topic,
+                    again.origin_partition,
+                    again.origin_offset,
+                )
+        return _Job(value, 0, 0, place.topic, place.partition, place.offset)
+
+    async def _attempt(self, job: _Job, key: str) -> Sequence[Output]:
+        """Tries the job once (an outage of the provider is no attempt) and gives what goes on the log for it."""
+        try:
+            event = self._stage.event_type.model_validate_json(job.payload)
+        except ValidationError as error:
+            log.error("%s: a record that is no %s: %s", self._stage.name, self._stage.event_type.__name__, key)
+            return [self._dead_letter(job, PermanentError(describe(error)), attempts=1, call_id=key)]
+        await asyncio.sleep(max(0, job.due_at_ms - self._clock_ms()) / 1000)
+        lock = self._calls.setdefault(event.call_id, asyncio.Lock())
+        while True:
+            try:
+                # One job of a call at a time: told twice, the second finds the result of the first.
+                async with lock, self._slots, self._gate.passing():
+                    return await asyncio.wait_for(self._stage.handler(event), self._stage.timeout_s)
+            except ProviderOutageError as error:
+                log.warning("%s: provider away, %s waits: %s", self._stage.name, event.call_id, describe(error))
+            except Exception as error:
+                return [self._after_failure(job, event, error)]
+
+    def _after_failure(self, job: _Job, event: E, error: Exception) -> Output:
+        attempts = job.attempts + 1
+        decision = decide(error, attempts, self._retry.delays_s)
+        if isinstance(decision, GiveUp):
+            log.error(
+                "%s: gave up on call %s after %d attempts: %s",
+                self._stage.name,
+                event.call_id,
+                attempts,
+                describe(error),
+            )
+            return self._dead_letter(
+                job, error, attempts=attempts, call_id=event.call_id, tenant=event.tenant, part=event.part
+            )
+        log.warning(
+            "%s: attempt %d for call %s failed, next in %g s: %s",
+            self._stage.name,
+            attempts,
+            event.call_id,
+            decision.delay_s,
+            describe(error),
+            exc_info=not isinstance(error, (StageError, TimeoutError)),
+        )
+        now = self._clock_ms()
+        again = RetryScheduled(
+            event_id=self._event_id("retry", job, attempts),
+            call_id=event.call_id,
+            tenant=event.tenant,
+            part=event.part,
+            occurred_at_ms=now,
+            stage=self._stage.name,
+            attempts=attempts,
+            due_at_ms=now + round(decision.delay_s * 1000),
+            error=describe(error),
+            origin_topic=job.origin_topic,
+            origin_partition=job.origin_partition,
+            origin_offset=job.origin_offset,
+            payload=job.payload,
+        )
+        return Output(self._stage.retry, again)
+
+    def _dead_letter(
+        self, job: _Job, error: Exception, *, attempts: int, call_id: str, tenant: str = "", part: int = 1
+    ) -> Output:
+        letter = StageFailed(
+            event_id=self._event_id("failed", job, 0),
+            call_id=call_id,
+            tenant=tenant,
+            part=part,
+            occurred_at_ms=self._clock_ms(),
+            stage=self._stage.name,
+            error_class=classify(error),
+            error=describe(error),
+            attempts=attempts,
+            origin_topic=job.origin_topic,
+            origin_partition=job.origin_partition,
+            origin_offset=job.origin_offset,
+            payload=job.payload,
+        )
+        return Output(Topic.DEAD_LETTERS, letter)
+
+    def _event_id(self, kind: str, job: _Job, attempts: int) -> str:
+        return uuid_of(kind, self._stage.name, job.origin_topic, job.origin_partition, job.origin_offset, attempts)
+
+    async def _send(self, outputs: Sequence[Output]) -> None:
+        """Puts the outputs on the log, however long it is away: giving up would lose the result of the work."""
+        topics = dict.fromkeys(output.topic for output in outputs)
+        for topic in topics:
+            events = [output.event for output in outputs if output.topic == topic]
+            while True:
+                try:
+                    await self._producer.send_async(topic, events)
+                    break
+                except LogUnavailableError as error:
+                    log.warning("%s: %s; trying again", self._stage.name, error)
+                    await asyncio.sleep(1)
+
+
+def _text(content: bytes | str | None) -> str:
+    return content.decode(errors="replace") if isinstance(content, bytes) else (content or "")

@@ -1,0 +1,45 @@
+"""What a slow stage is: a name, where its work comes from, and one coroutine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from schemas.events import Event
+
+E = TypeVar("E", bound=Event)
+E_contra = TypeVar("E_contra", bound=Event, contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An event and the topic it belongs on."""
+
+    topic: str
+    event: Event
+
+
+class Handler(Protocol[E_contra]):
+    """The work. Called again with the same event after a crash or a failure: every effect must be idempotent.
+
+    Raises the errors of pipelines.runtime.errors; any other exception counts as retryable.
+    """
+
+    async def __call__(self, event: E_contra) -> Sequence[Output]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stage(Generic[E]):
+    """A consumer group and its work.
+
+    name: consumer group, and the stage's name in dead letters ("transcribe").
+    source, retry: topics the work comes from and is put aside on. event_type: what is on `source`.
+    concurrency: calls in flight per process. timeout_s: deadline of one attempt.
+    """
+
+    name: str
+    source: str
+    retry: str
+    event_type: type[E]
+    handler: Handler[E]
+    concurrency: int
+    timeout_s: float

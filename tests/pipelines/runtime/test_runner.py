@@ -1,0 +1,273 @@
+"""The slow-stage runtime against a real log: every job ends, once, and nothing is committed before it did."""
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from audiotext.settings import KafkaSettings, RetrySettings, Settings
+from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError
+from pipelines.runtime.runner import Runner
+from pipelines.runtime.stage import Output, Stage
+from redpanda.client import connection_config, consumer_config, producer_config
+from schemas.events import Event, StageFailed, StreamEnded, parse_event
+from schemas.topics import Topic
+
+DEADLINE_S = 20
+
+
+class Lab:
+    """One stage over topics of its own; `handled` are the calls its handler was given, in order."""
+
+    def __init__(self, kafka: KafkaSettings, partitions: int) -> None:
+        self.name = f"lab-{uuid.uuid4().hex[:8]}"
+        self.kafka = kafka
+        self.source, self.retry, self.results = (f"{self.name}.{end}" for end in ("in", "retry", "out"))
+        admin = AdminClient(connection_config(kafka))
+        for created in admin.create_topics(
+            [NewTopic(name, partitions, 1) for name in (self.source, self.retry, self.results)]
+        ).values():
+            created.result(10)
+        self._producer = Producer(producer_config(kafka))
+        self.handled: list[str] = []
+        self.happened = asyncio.Event()
+        self.behave: Callable[[str, int], float | BaseException | None] = lambda call_id, attempt: None
+
+    async def _handle(self, event: StreamEnded) -> Sequence[Output]:
+        self.handled.append(event.call_id)
+        self.happened.set()
+        outcome = self.behave(event.call_id, self.handled.count(event.call_id))
+        if isinstance(outcome, BaseException):
+            raise outcome
+        if outcome is not None:
+            await asyncio.sleep(outcome)
+        return [Output(self.results, event.model_copy(update={"event_id": f"out-{event.event_id}"}))]
+
+    @contextlib.asynccontextmanager
+    async def running(self, retry: RetrySettings, *, concurrency: int = 2, timeout_s: float = 5) -> AsyncIterator[None]:
+        """The stage works until the block ends, and then stops as on SIGTERM."""
+        stage = Stage(self.name, self.source, self.retry, StreamEnded, self._handle, concurrency, timeout_s)
+        stop = asyncio.Event()
+        task = asyncio.create_task(Runner(Settings(kafka=self.kafka, retry=retry), stage).run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+    def send(self, *calls: str) -> None:
+        """Puts one input event per call on the source topic."""
+        for call in calls:
+            event = StreamEnded(
+                event_id=f"in-{call}", call_id=call, tenant="t", occurred_at_ms=1, stream_id="S", reason="carrier-stop"
+            )
+            self.send_raw(event.model_dump_json(), call)
+
+    def send_raw(self, value: str, key: str) -> None:
+        """Puts anything on the source topic."""
+        self._producer.produce(self.source, key=key, value=value)
+        assert self._producer.flush(10) == 0
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Waits until the handler's doings make the condition true."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():
+                self.happened.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.happened.wait(), 0.1)
+
+    async def events(self, topic: str, count: int, key_prefix: str = "") -> list[Event]:
+        """The first `count` events of a topic whose call id starts so."""
+        return await asyncio.to_thread(self._read, topic, count, key_prefix)
+
+    def _read(self, topic: str, count: int, key_prefix: str) -> list[Event]:
+        consumer = Consumer(consumer_config(self.kafka, f"reader-{uuid.uuid4().hex}"))
+        partitions = consumer.list_topics(topic, 5).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        found: list[Event] = []
+        idle = 0.0
+        while len(found) < count and idle < DEADLINE_S:
+            message = consumer.poll(0.2)
+            if message is None or message.error() is not None:
+                idle += 0.2
+                continue
+            if (message.key() or b"").startswith(key_prefix.encode()):
+                found.append(parse_event(message.value() or b""))
+        consumer.close()
+        assert len(found) == count, f"{len(found)} of {count} events on {topic}"
+        return found
+
+    def committed(self) -> int:
+        """Records of the source topic the group has committed."""
+        consumer = Consumer(consumer_config(self.kafka, self.name))
+        partitions = consumer.list_topics(self.source, 5).topics[self.source].partitions
+        offsets = consumer.committed([TopicPartition(self.source, number) for number in partitions], 10)
+        consumer.close()
+        return sum(max(0, place.offset) for place in offsets)
+
+
+@pytest.fixture
+def lab(kafka: KafkaSettings) -> Lab:
+    """A stage with one partition, so that order is known."""
+    return Lab(kafka, partitions=1)
+
+
+FAST = RetrySettings(delays_s=(0.05, 0.05), outage_pause_s=0.2)
+
+
+async def test_each_record_is_worked_on_once_and_then_committed(lab: Lab) -> None:
+    """Five calls go through the stage; five results are on the log, and the group has committed all five.
+
+    If the commit were missing, every restart would pay for all calls again.
+    """
+    calls = [f"call-{number}" for number in range(5)]
+    lab.send(*calls)
+    async with lab.running(FAST):
+        results = await lab.events(lab.results, 5)
+    assert sorted(event.call_id for event in results) == calls
+    assert sorted(lab.handled) == calls
+    assert lab.committed() == 5
+
+
+async def test_a_call_that_hangs_holds_up_no_other(lab: Lab) -> None:
+    """The first of six calls never gets an answer. The other five must be done while it hangs, and none of the six
+    may be committed, since the first is not done: that hole is what makes a crash harmless."""
+    lab.behave = lambda call, attempt: 3600 if call == "hangs" else None
+    lab.send("hangs", *[f"other-{number}" for number in range(5)])
+    async with lab.running(FAST, timeout_s=3600):
+        assert len(await lab.events(lab.results, 5)) == 5
+    assert lab.committed() == 0
+
+
+async def test_what_was_in_flight_at_the_end_is_done_by_the_next_run(lab: Lab) -> None:
+    """A stage is stopped in the middle of a call. The next run gets the call again and finishes it."""
+    lab.behave = lambda call, attempt: 3600 if attempt == 1 else None
+    lab.send("cut-short")
+    async with lab.running(FAST, timeout_s=3600):
+        await lab.until(lambda: lab.handled == ["cut-short"])
+    async with lab.running(FAST, timeout_s=3600):
+        (result,) = await lab.events(lab.results, 1)
+    assert result.call_id == "cut-short"
+    assert lab.committed() == 1
+
+
+async def test_a_failure_is_retried_on_schedule_and_then_succeeds(lab: Lab) -> None:
+    """A provider fails twice and then answers: one result, three attempts, no dead letter, all committed."""
+    lab.behave = lambda call, attempt: RetryableError("503") if attempt < 3 else None
+    lab.send("third-time-lucky")
+    async with lab.running(FAST):
+        await lab.events(lab.results, 1)
+    assert lab.handled == ["third-time-lucky"] * 3
+    assert lab.committed() == 1
+
+
+async def test_the_retry_schedule_survives_a_restart(lab: Lab) -> None:
+    """An attempt fails and the next one is due in a second; the stage is restarted in between. The second attempt
+    must come, and must be counted as the second: with one delay in the schedule its failure is final.
+
+    If the schedule were in memory only, a restarting worker would retry for ever, or never.
+    """
+    once = RetrySettings(delays_s=(1.0,))
+    lab.behave = lambda call, attempt: RetryableError("still down")
+    call = f"{lab.name}-restarted"
+    lab.send(call)
+    async with lab.running(once):
+        await lab.until(lambda: lab.handled == [call])
+        await lab.events(lab.retry, 1)
+    async with lab.running(once):
+        (letter,) = await lab.events(Topic.DEAD_LETTERS, 1, call)
+    assert isinstance(letter, StageFailed)
+    assert letter.attempts == 2
+    assert lab.handled == [call] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "error_class"),
+    [(PermanentError("401"), 1, "permanent"), (RetryableError("503"), 3, "retry"), (KeyError("bug"), 3, "retry")],
+)
+async def test_what_cannot_be_done_ends_in_the_dead_letters(
+    lab: Lab, error: Exception, attempts: int, error_class: str
+) -> None:
+    """A permanent error goes there at once, anything else when its schedule is used up; the letter says where the
+    input stood and carries it, and the calls behind go on. If not, one bad call would stop all, or vanish."""
+    call = f"{lab.name}-bad"
+    lab.behave = lambda got, attempt: error if got == call else None
+    lab.send(call, "good")
+    async with lab.running(FAST):
+        (letter,) = await lab.events(Topic.DEAD_LETTERS, 1, call)
+        await lab.events(lab.results, 1)
+    assert isinstance(letter, StageFailed)
+    assert (letter.attempts, letter.error_class) == (attempts, error_class)
+    assert (letter.origin_topic, letter.origin_offset) == (lab.source, 0)
+    assert json.loads(letter.payload)["call_id"] == call
+    assert lab.committed() == 2
+
+
+async def test_an_attempt_has_a_deadline_of_its_own(lab: Lab) -> None:
+    """A provider that never answers is given up after `timeout_s` and tried again: one attempt hangs, the next one
+    answers. Without the deadline the call would hang for ever."""
+    lab.behave = lambda call, attempt: 3600 if attempt == 1 else None
+    lab.send("slow")
+    async with lab.running(FAST, timeout_s=0.2):
+        await lab.events(lab.results, 1)
+    assert lab.handled == ["slow"] * 2
+
+
+async def test_an_outage_costs_no_attempts(lab: Lab) -> None:
+    """The provider is away for far more tries than the schedule has, then comes back. Every call is done and none is
+    in the dead letters or on the retry topic: an outage is nobody's failure."""
+    calls = [f"{lab.name}-{number}" for number in range(4)]
+    tries = 0
+
+    def behave(call: str, attempt: int) -> BaseException | None:
+        nonlocal tries
+        tries += 1
+        return ProviderOutageError("connection refused") if tries < 10 else None
+
+    lab.behave = behave
+    lab.send(*calls)
+    async with lab.running(RetrySettings(delays_s=(0.05,), outage_pause_s=0.05)):
+        results = await lab.events(lab.results, 4)
+    assert sorted(event.call_id for event in results) == calls
+    assert lab.committed() == 4
+
+
+async def test_a_record_that_is_no_event_is_put_aside(lab: Lab) -> None:
+    """Something unreadable stands on the topic. It becomes a dead letter with its content, and work goes on."""
+    lab.send_raw("\x00 not json", f"{lab.name}-broken")
+    lab.send("good")
+    async with lab.running(FAST):
+        (letter,) = await lab.events(Topic.DEAD_LETTERS, 1, f"{lab.name}-broken")
+        await lab.events(lab.results, 1)
+    assert isinstance(letter, StageFailed)
+    assert letter.error_class == "permanent"
+    assert letter.payload == "\x00 not json"
+
+
+async def test_no_more_jobs_run_at_once_than_allowed(lab: Lab) -> None:
+    """Twenty calls, three at a time: the most that ever ran together is three. An engine that holds a gigabyte per
+    call depends on it."""
+    running = most = 0
+    original = lab._handle
+
+    async def counted(event: StreamEnded) -> Sequence[Output]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            await asyncio.sleep(0.02)
+            return await original(event)
+        finally:
+            running -= 1
+
+    lab._handle = counted  # type: ignore[method-assign]
+    lab.send(*[f"call-{number}" for number in range(20)])
+    async with lab.running(FAST, concurrency=3):
+        await lab.events(lab.results, 20)
+    assert most == 3
+    assert lab.committed() == 20
