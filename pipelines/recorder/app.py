@@ -1,0 +1,129 @@
+"""The recorder as a service: a Quix Streams app over call.media.
+
+What a record means is decided by pipelines.recorder.decisions on state that Quix keeps per call (RocksDB, with a
+changelog topic); what is done about it is pipelines.recorder.effects. An exception ends the process before anything
+is committed, and the record comes again.
+"""
+
+import logging
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from quixstreams import Application, State, message_context
+from quixstreams.kafka import ConnectionConfig
+
+from audiotext.settings import KafkaSettings, Settings
+from pipelines.recorder.closer import Closer
+from pipelines.recorder.decisions import from_json, step, to_json
+from pipelines.recorder.effects import Decided, Effects
+from pipelines.recorder.finishing import Finisher
+from pipelines.recorder.media_log import DecisionWriter, read_call
+from pipelines.recorder.render import TRACKS
+from pipelines.recorder.spool import Spool
+from redpanda.client import EventProducer, LogUnavailableError, connection_config, consumer_config
+from schemas.media import MediaError, MediaRecord, RecordType, from_headers
+from schemas.topics import Topic
+from sinks.objects import ObjectStore
+
+log = logging.getLogger(__name__)
+
+GROUP = "recorder"
+# How long Quix waits for a record before it looks whether a checkpoint is due.
+_POLL_S = 0.1
+# Settings of a consumer that Quix wants to make itself.
+_QUIX_SETS = {
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "partition.assignment.strategy",
+}
+_CONNECTION = ("bootstrap.", "security.", "sasl.", "ssl.")  # what Quix takes as the broker's address
+
+
+def run(settings: Settings) -> None:
+    """Runs the recorder until SIGTERM or SIGINT. Raises LogUnavailableError, SpoolError, SettingsError (no store)."""
+    logging.getLogger("quixstreams").setLevel(logging.WARNING)
+    _require_topic(settings.kafka)
+    store = ObjectStore(settings.s3)
+    spool = Spool(settings.data_dir / "recorder" / "spool")
+    decisions = DecisionWriter(settings.kafka)
+    events = EventProducer(settings.kafka)
+    closer = Closer(
+        grace_ms=settings.recorder.grace_ms,
+        idle_timeout_ms=settings.recorder.idle_timeout_ms,
+        propose=decisions.put,
+    )
+    finisher = Finisher(store=store, events=events, tell=decisions.put, workers=settings.recorder.uploads)
+    effects = Effects(spool=spool, closer=closer, finisher=finisher, read_log=partial(read_call, settings.kafka))
+    app = application(settings, effects)
+    effects.resume()
+    closer.start()
+    finisher.start()
+    try:
+        app.run()
+    finally:
+        closer.stop()
+        finisher.stop()
+        decisions.close()
+        events.close()
+
+
+def application(settings: Settings, effects: Effects) -> Application:
+    """The Quix app, wired but not running. Raises LogUnavailableError."""
+    kafka = settings.kafka
+    extra = {
+        name: value
+        for name, value in consumer_config(kafka, GROUP).items()
+        if name not in _QUIX_SETS and not name.startswith(_CONNECTION)
+    }
+    app = Application(
+        broker_address=ConnectionConfig.from_librdkafka_dict(connection_config(kafka), ignore_extras=True),
+        consumer_group=GROUP,
+        auto_offset_reset="earliest",
+        auto_recover_from_source_offset_out_of_range=False,  # never throws state away to get going again
+        auto_create_topics=True,  # of its changelog; that call.media exists is checked before
+        commit_interval=settings.recorder.commit_interval_s,
+        consumer_poll_timeout=_POLL_S,
+        consumer_extra_config=extra,
+        state_dir=settings.data_dir / "recorder" / "state",
+        loglevel=None,
+    )
+    media = app.topic(Topic.CALL_MEDIA.value, value_deserializer="bytes", key_deserializer="bytes")
+    records = app.dataframe(media).apply(_parse, metadata=True).filter(lambda record: record is not None)
+    records.apply(_decide, stateful=True, metadata=True).sink(effects)
+    return app
+
+
+def _parse(value: bytes | None, key: bytes | None, _timestamp: int, headers: Any) -> MediaRecord | None:
+    """The record, or None for what is none: passed over, or it would stop every call of its partition for ever."""
+    try:
+        if key is None:
+            raise MediaError("no key")
+        record = from_headers(key, headers, value)
+        if record.type in (RecordType.MEDIA, RecordType.GAP) and record.track not in TRACKS:
+            raise MediaError(f"no such track: {record.track!r}")
+    except MediaError as error:
+        place = message_context()
+        log.error("%s[%d] offset %d is passed over: %s", place.topic, place.partition, place.offset, error)
+        return None
+    return record
+
+
+def _decide(record: MediaRecord, _key: bytes, _timestamp: int, _headers: Any, state: State[str, Any]) -> Decided:
+    """Quix' state is per call id; two tenants that should have the same one are still two calls."""
+    following, decision = step(from_json(state.get(record.tenant)), record, message_context().offset)
+    state.set(record.tenant, to_json(following))
+    return Decided(record, decision)
+
+
+def _require_topic(kafka: KafkaSettings) -> None:
+    """Raises LogUnavailableError unless the log answers and has the topic."""
+    try:
+        topics = AdminClient(connection_config(kafka)).list_topics(timeout=10).topics
+    except KafkaException as error:
+        raise LogUnavailableError(f"the log at {kafka.bootstrap_servers} does not answer: {error}") from error
+    if Topic.CALL_MEDIA not in topics:
+        raise LogUnavailableError(f"the log has no topic {Topic.CALL_MEDIA}: run `audiotext topics apply`")

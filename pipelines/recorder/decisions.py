@@ -1,0 +1,167 @@
+"""What a record means for its call: a pure function of the call's state, the record and its place on the log.
+
+Nothing here knows the time. Whether a call is over is decided by a `close` record that lies on the log itself
+(see pipelines.recorder.closer), so reading the log again decides the same, part by part.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from schemas.media import MediaRecord, RecordType
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPart:
+    """A part that still takes records. Offsets are those of call.media; `streams` says of each stream whether it
+    has ended."""
+
+    number: int
+    first_offset: int
+    last_offset: int
+    streams: Mapping[str, bool]
+
+    @property
+    def ended(self) -> bool:
+        """Whether every stream heard of has ended."""
+        return bool(self.streams) and all(self.streams.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CallState:
+    """All that has to be known of a call (of one tenant).
+
+    parts: how many were ever opened; it is never forgotten, or a late stream would overwrite part 1.
+    unfinished: first and close offset of each part that is closed, but whose recording is not known to be ready.
+    """
+
+    parts: int = 0
+    open: OpenPart | None = None
+    unfinished: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+
+class Action(StrEnum):
+    """What has to be done about a record."""
+
+    APPEND = "append"  # it belongs to the part: journal it
+    FINISH = "finish"  # it closes the part: journal it, then make the recording
+    RELEASE = "release"  # the part's recording is ready: its spool may go
+    WATCH = "watch"  # a decision to close came too late: the part goes on
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The action, the part it is about, and what the part's journal must already hold.
+
+    first_offset: the part's first record. expected_offset: the last record before this one, -1 if there is none.
+    opened: this record opened the part. ended: all its streams have ended. unfinished: older parts whose recordings
+    should be on their way (see CallState), where this is a moment to look. why: for the log.
+    """
+
+    action: Action
+    part: int
+    first_offset: int = -1
+    expected_offset: int = -1
+    opened: bool = False
+    ended: bool = False
+    unfinished: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    why: str = ""
+
+
+# A part is opened by what there is to record. Anything else that comes after the close says nothing new.
+_OPENING = (RecordType.START, RecordType.MEDIA)
+
+
+def step(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Decision]:
+    """The call's next state, and what to do about this record of it."""
+    if record.type is RecordType.CLOSE:
+        return _close(state, record, offset)
+    if record.type is RecordType.RECORDED:
+        return _recorded(state, record)
+    return _take(state, record, offset)
+
+
+def _take(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Decision]:
+    part = state.open
+    if part is not None and offset <= part.last_offset:
+        return state, Decision(Action.IGNORE, part.number, why="redelivered")
+    if part is None and any(offset <= close for _, close in state.unfinished.values()):
+        return state, Decision(Action.IGNORE, state.parts, why="redelivered")
+    if part is None and record.type not in _OPENING:
+        return state, Decision(Action.IGNORE, state.parts, why=f"{record.type} after the part was closed")
+    opened = part is None
+    if part is None:
+        part = OpenPart(state.parts + 1, offset, -1, {})
+    following = replace(part, last_offset=offset, streams=_streams(part.streams, record))
+    decision = Decision(
+        Action.APPEND,
+        part.number,
+        part.first_offset,
+        part.last_offset,
+        opened=opened,
+        ended=following.ended,
+        unfinished=state.unfinished if opened else {},
+    )
+    return replace(state, parts=max(state.parts, part.number), open=following), decision
+
+
+def _streams(streams: Mapping[str, bool], record: MediaRecord) -> Mapping[str, bool]:
+    if record.type is RecordType.START:
+        return {**streams, record.stream_id: False}
+    if record.type is RecordType.EOS:
+        return {**streams, record.stream_id: True}
+    # Audio of a stream whose start lies in an earlier part; audio that overtook its end changes nothing.
+    return streams if record.stream_id in streams else {**streams, record.stream_id: False}
+
+
+def _close(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Decision]:
+    part = state.open
+    if part is not None and record.part == part.number:
+        if record.seen < part.last_offset:
+            return state, Decision(
+                Action.WATCH,
+                part.number,
+                part.first_offset,
+                part.last_offset,
+                ended=part.ended,
+                why="the call went on after the decision to close",
+            )
+        decision = Decision(Action.FINISH, part.number, part.first_offset, part.last_offset)
+        unfinished = {**state.unfinished, part.number: (part.first_offset, offset)}
+        return replace(state, open=None, unfinished=unfinished), decision
+    if record.part in state.unfinished or record.part > state.parts:
+        return state, Decision(
+            Action.IGNORE, record.part, unfinished=state.unfinished, why="not open, and not recorded yet"
+        )
+    # Somebody who does not know that the recording is ready still holds the part.
+    return state, Decision(Action.RELEASE, record.part)
+
+
+def _recorded(state: CallState, record: MediaRecord) -> tuple[CallState, Decision]:
+    if state.open is not None and state.open.number == record.part:
+        return state, Decision(Action.IGNORE, record.part, why="recorded, it says, but the part is open")
+    unfinished = {part: offsets for part, offsets in state.unfinished.items() if part != record.part}
+    return replace(state, unfinished=unfinished), Decision(Action.RELEASE, record.part)
+
+
+def to_json(state: CallState) -> dict[str, Any]:
+    """The state as JSON-able data."""
+    part = state.open
+    return {
+        "parts": state.parts,
+        "open": part and [part.number, part.first_offset, part.last_offset, dict(part.streams)],
+        "unfinished": {str(number): list(offsets) for number, offsets in state.unfinished.items()},
+    }
+
+
+def from_json(data: dict[str, Any] | None) -> CallState:
+    """The state in what `to_json` made; None is a call never heard of."""
+    if data is None:
+        return CallState()
+    return CallState(
+        parts=data["parts"],
+        open=OpenPart(*data["open"]) if data["open"] else None,
+        unfinished={int(number): (first, close) for number, (first, close) in data["unfinished"].items()},
+    )

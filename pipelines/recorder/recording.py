@@ -1,0 +1,133 @@
+"""From a closed part's journal to the recording's files and what is told about it. Reads and writes one directory."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from pipelines.recorder import wav
+from pipelines.recorder.codecs import Samples, decoder
+from pipelines.recorder.journal import PartId, read
+from pipelines.recorder.render import plan
+from pipelines.recorder.spool import JOURNAL
+from schemas.artifacts import Manifest, Peaks
+from schemas.events import ObjectRef, RecordingReady
+from schemas.ids import uuid_of
+from schemas.media import Codec, MediaRecord, RecordType
+
+
+class NotClosedError(Exception):
+    """The journal does not end with a close record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A part's artefacts. audio: the WAV file. closed_at_ms: when it was decided that the part is complete."""
+
+    audio: Path
+    peaks: Peaks
+    manifest: Manifest
+    closed_at_ms: int
+
+    def event(self, *, audio: ObjectRef, peaks: ObjectRef, manifest: ObjectRef) -> RecordingReady:
+        """The event that tells of it. The same recording makes the same event, whenever it is made."""
+        facts = self.manifest
+        return RecordingReady(
+            event_id=uuid_of("recording", facts.tenant, facts.call_id, facts.part, audio.sha256),
+            call_id=facts.call_id,
+            tenant=facts.tenant,
+            part=facts.part,
+            occurred_at_ms=self.closed_at_ms,
+            carrier=facts.carrier,
+            audio=audio,
+            peaks=peaks,
+            manifest=manifest,
+            duration_ms=facts.duration_ms,
+            rate_hz=facts.rate_hz,
+            channels=wav.CHANNELS,
+            tracks=facts.tracks,
+            started_at_ms=facts.started_at_ms,
+            ended_at_ms=facts.ended_at_ms,
+            close_reason=facts.close_reason,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Payload:
+    position: int
+    size: int
+    codec: Codec
+    rate_hz: int
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What one reading of the journal leaves behind: everything but the audio."""
+
+    first_offset: int = -1
+    first_at_ms: int = 0
+    last_offset: int = -1
+    streams: list[str] = field(default_factory=list)
+    started_at_ms: int | None = None
+    ended_at_ms: int | None = None
+    last: MediaRecord | None = None
+    last_but_one_at_ms: int = 0
+    payloads: list[_Payload] = field(default_factory=list)
+
+    def watch(self, path: Path) -> Iterator[MediaRecord]:
+        """The journal's records, noted down as they pass."""
+        for entry in read(path):
+            record = entry.record
+            if self.last is None:
+                self.first_offset, self.first_at_ms = entry.offset, record.at_ms
+            else:
+                self.last_but_one_at_ms = self.last.at_ms
+            self.last, self.last_offset = record, entry.offset
+            if record.type is RecordType.START:
+                self.started_at_ms = min(record.at_ms, self.started_at_ms or record.at_ms)
+            elif record.type is RecordType.EOS:
+                self.ended_at_ms = max(record.at_ms, self.ended_at_ms or record.at_ms)
+            if record.stream_id and record.stream_id not in self.streams:
+                self.streams.append(record.stream_id)
+            self.payloads.append(_Payload(entry.position, len(record.payload), record.codec, record.rate_hz))
+            yield record
+
+
+def make(identity: PartId, directory: Path) -> Recording:
+    """Renders a part. The same journal gives the same bytes. Raises OSError, NotClosedError, wav.TooLongError."""
+    facts = _Facts()
+    journal = directory / JOURNAL
+    layout = plan(facts.watch(journal))
+    close = facts.last
+    if close is None or close.type is not RecordType.CLOSE:
+        raise NotClosedError(f"{journal} does not end with a close record")
+    audio = directory / "audio.wav"
+    with journal.open("rb") as file:
+        rendered = wav.write(layout, lambda number: _load(file, facts.payloads[number]), audio)
+    manifest = Manifest(
+        call_id=identity.call_id,
+        tenant=identity.tenant,
+        part=identity.part,
+        carrier=close.carrier,
+        rate_hz=layout.rate_hz,
+        duration_ms=layout.duration_ms,
+        tracks=list(layout.tracks),
+        streams=facts.streams,
+        close_reason=close.detail,
+        audio_sha256=rendered.sha256,
+        audio_size=rendered.size,
+        # Late audio has no start, and a gateway that is gone sends no end.
+        started_at_ms=facts.started_at_ms or facts.first_at_ms,
+        ended_at_ms=facts.ended_at_ms or facts.last_but_one_at_ms,
+        partition=identity.partition,
+        first_offset=facts.first_offset,
+        close_offset=facts.last_offset,
+    )
+    return Recording(audio, rendered.peaks, manifest, close.at_ms)
+
+
+def _load(journal: BinaryIO, payload: _Payload) -> Samples:
+    codec = decoder(payload.codec, payload.rate_hz)
+    assert codec is not None  # the plan has only what can be decoded
+    return codec.decode(os.pread(journal.fileno(), payload.size, payload.position))

@@ -1,0 +1,153 @@
+"""The recorder's files: one directory per part with its journal. Everything here can be rebuilt from the log.
+
+Records are held in memory until the next `flush`, which the checkpoint calls before it commits offsets: then each
+journal is opened, written and fsynced once. So "committed" means "on disk", thousands of open calls need no open
+files, and what a crash takes was not committed and comes again.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.recorder.journal import PartId, encode_identity, encode_record, read_identity, recover
+from schemas.ids import uuid_of
+from schemas.media import MediaRecord
+
+JOURNAL = "journal"
+# The file system writes its own journal once for all who ask at the same time: 1,000 files take 0.2 s instead of 1.2.
+_SYNCERS = 8
+
+
+class SpoolError(Exception):
+    """The disk does not take the audio. The message says what to do."""
+
+
+@dataclass(slots=True)
+class _Journal:
+    directory: Path
+    last_offset: int
+    pending: list[bytes] = field(default_factory=list)
+    unsynced: bool = False  # written since the last fsync
+
+
+class Spool:
+    """The parts on this machine's disk. Belongs to one thread; `directory_of` may be called from any."""
+
+    def __init__(self, root: Path) -> None:
+        """Creates the directory. Raises SpoolError."""
+        self._root = root
+        self._journals: dict[PartId, _Journal] = {}
+        self._released: list[PartId] = []
+        self._new_directories = False  # since the last flush
+        self._syncers = ThreadPoolExecutor(_SYNCERS, thread_name_prefix="fsync")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(root, error) from error
+
+    def directory_of(self, identity: PartId) -> Path:
+        """Where a part lies. The name is a hash: call ids may hold anything."""
+        return self._root / f"{uuid_of(identity.tenant, identity.call_id)}.{identity.part}"
+
+    def parts(self) -> Iterator[PartId]:
+        """The parts that lie here. Directories without a readable journal are passed over: nothing in them was
+        ever committed."""
+        for path in sorted(self._root.glob(f"*/{JOURNAL}")):
+            identity = read_identity(path)
+            if identity is not None and path.parent == self.directory_of(identity):
+                yield identity
+
+    def last_offset(self, identity: PartId) -> int:
+        """Log offset of the part's last journalled record, -1 if there is none."""
+        return self._journal(identity).last_offset
+
+    def append(self, identity: PartId, record: MediaRecord, offset: int) -> bool:
+        """Adds a record unless the journal has it already: False says that it was a redelivery."""
+        journal = self._journal(identity)
+        if offset <= journal.last_offset:
+            return False
+        if journal.last_offset < 0 and not journal.pending:
+            journal.pending.append(encode_identity(identity))
+        journal.pending.append(encode_record(record, offset))
+        journal.last_offset = offset
+        return True
+
+    def write(self, identity: PartId) -> Path:
+        """Hands the part's records to the operating system, so that its directory, which is returned, can be read.
+        They are not on disk before `flush`. Raises SpoolError."""
+        journal = self._journal(identity)
+        try:
+            if journal.pending:
+                self._write(journal)
+        except OSError as error:
+            self._journals.pop(identity)
+            raise _cannot_write(journal.directory, error) from error
+        return journal.directory
+
+    def release(self, identity: PartId) -> None:
+        """The part is not needed any more: the next flush deletes it. Should the machine stop before the offsets
+        are committed, it is rebuilt or found to be gone, either of which is right."""
+        self._released.append(identity)
+
+    def flush(self) -> None:
+        """Brings everything appended to disk. Raises SpoolError; nothing may be committed then."""
+        try:
+            for journal in self._journals.values():
+                if journal.pending:
+                    self._write(journal)
+            unsynced = [journal for journal in self._journals.values() if journal.unsynced]
+            list(self._syncers.map(_fsync, [journal.directory / JOURNAL for journal in unsynced]))
+            if self._new_directories:
+                _fsync(self._root)
+        except OSError as error:
+            # What is known of the files may be wrong now: whoever goes on has to read them again.
+            self._journals.clear()
+            raise _cannot_write(self._root, error) from error
+        for journal in unsynced:
+            journal.unsynced = False
+        self._new_directories = False
+        self._delete_released()
+
+    def _write(self, journal: _Journal) -> None:
+        path = journal.directory / JOURNAL
+        new = not path.exists()
+        journal.directory.mkdir(exist_ok=True)
+        with path.open("ab") as file:
+            file.write(b"".join(journal.pending))
+        journal.pending.clear()
+        journal.unsynced = True
+        if new:
+            _fsync(journal.directory)
+            self._new_directories = True
+
+    def _journal(self, identity: PartId) -> _Journal:
+        journal = self._journals.get(identity)
+        if journal is None:
+            directory = self.directory_of(identity)
+            tail = recover(directory / JOURNAL)
+            journal = self._journals[identity] = _Journal(directory, tail.last_offset)
+        return journal
+
+    def _delete_released(self) -> None:
+        for identity in self._released:
+            self._journals.pop(identity, None)
+            shutil.rmtree(self.directory_of(identity), ignore_errors=True)
+        self._released.clear()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cannot_write(path: Path, error: OSError) -> SpoolError:
+    return SpoolError(
+        f"cannot write {path}: {error.strerror or error}. Free space there, or point AUDIOTEXT_DATA_DIR elsewhere; "
+        "nothing is lost, the recorder goes on where it stopped"
+    )

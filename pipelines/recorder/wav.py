@@ -1,0 +1,118 @@
+"""A plan becomes a WAV file and its waveform, a slice of time at a time: a call of four hours needs no more memory
+than one of a minute.
+
+16-bit PCM, always two channels: inbound left, outbound right. The header has 32-bit sizes, so a file ends at 4 GB,
+which is 37 hours at 8 kHz.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.recorder.codecs import Samples
+from pipelines.recorder.render import TRACKS, Plan, Segment
+from schemas.artifacts import Peaks
+
+CHANNELS = len(TRACKS)
+_FRAME_BYTES = 2 * CHANNELS
+_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
+
+PEAKS_PER_S = 25
+MAX_PEAKS = 20_000  # more than any screen is wide; a long call gets coarser ones
+SLICE_S = 30
+
+Load = Callable[[int], Samples]
+"""Samples of the part's record with this number."""
+
+
+class TooLongError(Exception):
+    """The recording does not fit a WAV file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """sha256 (hex) and size (bytes) of the file written, and its waveform."""
+
+    sha256: str
+    size: int
+    peaks: Peaks
+
+
+def header(samples: int, rate_hz: int) -> bytes:
+    """The canonical 44 bytes before `samples` samples per channel. Raises TooLongError."""
+    size = samples * _FRAME_BYTES
+    if size + 36 > 0xFFFFFFFF:
+        raise TooLongError(f"{samples / rate_hz / 3600:.1f} hours do not fit a WAV file")
+    return _HEADER.pack(
+        b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, CHANNELS, rate_hz, rate_hz * _FRAME_BYTES, _FRAME_BYTES, 16,
+        b"data", size,
+    )  # fmt: skip
+
+
+def samples_per_peak(length: int, rate_hz: int) -> int:
+    """How many samples one pair of the waveform of `length` samples stands for."""
+    return max(rate_hz // PEAKS_PER_S, -(-length // MAX_PEAKS))
+
+
+def write(plan: Plan, load: Load, path: Path) -> Rendered:
+    """Writes the WAV. The same plan and samples give the same bytes. Raises OSError, TooLongError."""
+    per_peak = samples_per_peak(plan.length, plan.rate_hz)
+    # Whole peaks in a slice, so that none has to be put together from two.
+    slice_length = per_peak * max(1, SLICE_S * plan.rate_hz // per_peak)
+    digest = hashlib.sha256()
+    peaks: list[list[int]] = [[] for _ in TRACKS]
+    with path.open("wb") as file:
+        for chunk in _chunks(plan, load, slice_length, per_peak, peaks):
+            digest.update(chunk)
+            file.write(chunk)
+    waveform = Peaks(rate_hz=plan.rate_hz, samples_per_peak=per_peak, channels=peaks)
+    return Rendered(digest.hexdigest(), path.stat().st_size, waveform)
+
+
+def _chunks(plan: Plan, load: Load, slice_length: int, per_peak: int, peaks: list[list[int]]) -> Iterator[bytes]:
+    yield header(plan.length, plan.rate_hz)
+    channels = [_Channel(segments, load) for segments in plan.segments]
+    for start in range(0, plan.length, slice_length):
+        frames = np.zeros((min(slice_length, plan.length - start), CHANNELS), dtype="<i2")
+        for number, channel in enumerate(channels):
+            channel.fill(frames[:, number], start)
+        for number, pairs in enumerate(peaks):
+            pairs.extend(_peaks(frames[:, number], per_peak))
+        yield frames.tobytes()
+
+
+class _Channel:
+    """Reads one track's segments in order. A run that spans two slices is decoded once."""
+
+    def __init__(self, segments: Sequence[Segment], load: Load) -> None:
+        self._segments = segments
+        self._load = load
+        self._next = 0
+        self._decoded: tuple[int, Samples] = (-1, np.empty(0, np.int16))
+
+    def fill(self, target: npt.NDArray[np.int16], start: int) -> None:
+        """Puts what lies in [start, start + len(target)) in its place. Called with rising `start`."""
+        end = start + len(target)
+        while self._next < len(self._segments) and self._segments[self._next].start < end:
+            segment = self._segments[self._next]
+            begin, until = max(segment.start, start), min(segment.start + segment.length, end)
+            if self._decoded[0] != segment.record:
+                self._decoded = (segment.record, self._load(segment.record))
+            skip = segment.skip + begin - segment.start
+            target[begin - start : until - start] = self._decoded[1][skip : skip + until - begin]
+            if segment.start + segment.length > end:
+                return
+            self._next += 1
+
+
+def _peaks(samples: npt.NDArray[np.int16], per_peak: int) -> list[int]:
+    """min, max of each `per_peak` samples, in 8 bits."""
+    starts = np.arange(0, len(samples), per_peak)
+    pairs = np.stack([np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)], axis=1) >> 8
+    flat: list[int] = pairs.ravel().tolist()
+    return flat

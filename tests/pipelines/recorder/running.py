@@ -1,0 +1,157 @@
+"""A recorder in a process of its own, so that it can be killed, and the log and the store around it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from redpanda import topics
+from redpanda.client import connection_config, producer_config
+from schemas.events import RecordingReady, parse_event
+from schemas.media import MediaRecord, RecordType, from_headers, to_headers
+from schemas.topics import Topic
+from sinks.objects import ObjectStore
+from tests.conftest import kafka_settings, s3_settings
+from tests.running import RunningServer
+
+T = TypeVar("T")
+
+_MAIN = """
+import logging
+from audiotext.settings import load
+from pipelines.recorder.app import run
+logging.basicConfig(level="INFO", format="%(asctime)s %(name)s %(message)s")
+run(load())
+"""
+
+
+def eventually(look: Callable[[], T | None], what: str, timeout_s: float = 20) -> T:
+    """The first thing but None that `look` finds."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = look()
+        if found is not None:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not within {timeout_s:g} s: {what}")
+
+
+@dataclass
+class Bench:
+    """One log, one store, one data directory, and a recorder that comes and goes."""
+
+    log: RunningServer
+    objects: RunningServer
+    data_dir: Path
+    idle_timeout_ms: int = 120_000
+    running: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.kafka, self.s3 = kafka_settings(self.log), s3_settings(self.objects)
+        topics.apply(self.kafka, embedded=True)
+        self.store = ObjectStore(self.s3)
+        self.store.ensure_bucket()
+        self.producer = Producer(producer_config(self.kafka))
+
+    @property
+    def output(self) -> Path:
+        return self.data_dir / "recorder.log"
+
+    @property
+    def spool(self) -> Path:
+        return self.data_dir / "recorder" / "spool"
+
+    def start(self) -> None:
+        assert self.s3.secret_key is not None
+        variables = {
+            "AUDIOTEXT_DATA_DIR": str(self.data_dir),
+            "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers or "",
+            "AUDIOTEXT_KAFKA__INSTANCE_ID": "1",
+            "AUDIOTEXT_S3__ENDPOINT": self.s3.endpoint or "",
+            "AUDIOTEXT_S3__ACCESS_KEY": self.s3.access_key or "",
+            "AUDIOTEXT_S3__SECRET_KEY": self.s3.secret_key.get_secret_value(),
+            "AUDIOTEXT_S3__BUCKET": self.s3.bucket,
+            "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS": str(self.idle_timeout_ms),
+        }
+        with self.output.open("ab") as output:
+            self.running = subprocess.Popen(
+                [sys.executable, "-c", _MAIN], env=os.environ | variables, stdout=output, stderr=output
+            )
+
+    def kill(self) -> None:
+        """SIGKILL: as a crash."""
+        assert self.running is not None
+        self.running.kill()
+        self.running.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        assert self.running is not None
+        self.running.terminate()
+        return self.running.wait(10)
+
+    def send(self, records: Iterable[MediaRecord], partition: int = 0) -> None:
+        """Puts records on call.media and returns when the log has them."""
+        for record in records:
+            self.producer.produce(
+                Topic.CALL_MEDIA,
+                key=record.call_id,
+                value=record.payload,
+                headers=to_headers(record),
+                partition=partition,
+            )
+        assert self.producer.flush(10) == 0
+
+    def recordings(self, call_id: str) -> list[RecordingReady]:
+        """Every recording.ready of the call that is on the log, repetitions included."""
+        events = [parse_event(value) for key, _, value in self._all(Topic.RECORDING_READY) if key == call_id]
+        return [event for event in events if isinstance(event, RecordingReady)]
+
+    def media(self, call_id: str, kind: RecordType) -> list[MediaRecord]:
+        """The call's records of one type on call.media."""
+        records = [
+            from_headers(key, headers, value) for key, headers, value in self._all(Topic.CALL_MEDIA) if key == call_id
+        ]
+        return [record for record in records if record.type is kind]
+
+    def recorded(self, call_id: str, parts: int = 1, timeout_s: float = 20) -> list[RecordingReady]:
+        """Waits for that many parts of the call; their events, one each, by part."""
+
+        def look() -> list[RecordingReady] | None:
+            assert self.running is None or self.running.poll() in (None, 0, -9), "the recorder has died"
+            events = {event.event_id: event for event in self.recordings(call_id)}
+            found = sorted(events.values(), key=lambda event: event.part)
+            return found if len({event.part for event in found}) >= parts else None
+
+        try:
+            return eventually(look, f"{parts} recordings of {call_id}", timeout_s)
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self.output.read_text()[-3000:]}") from None
+
+    def wav(self, event: RecordingReady) -> bytes:
+        return self.store.get_verified(event.audio)
+
+    def _all(self, topic: Topic) -> list[tuple[str, list[tuple[str, bytes]], bytes]]:
+        reader = Consumer(connection_config(self.kafka) | {"group.id": "look", "enable.auto.commit": False})
+        found = []
+        try:
+            partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
+            for partition in partitions:
+                low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+                reader.assign([TopicPartition(topic, partition, low)])
+                while low < high:
+                    message = reader.poll(10)
+                    assert message is not None
+                    assert message.error() is None
+                    low = message.offset() + 1
+                    key = (message.key() or b"").decode(errors="replace")
+                    found.append((key, message.headers() or [], message.value() or b""))
+        finally:
+            reader.close()
+        return found

@@ -1,0 +1,187 @@
+"""The recorder as a process, on a real log with a real store: it is killed, loses its disk, and is late.
+
+One log and one store for this file: the recorder's consumer group has one member, which only comes back under its
+own name.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.artifacts import Manifest, Peaks
+from schemas.events import Gap, RecordingReady
+from schemas.ids import uuid_of
+from schemas.media import EosReason, MediaRecord, RecordType
+from tests.conftest import MAKERS
+from tests.pipelines.recorder.calls import Call, audio, call, stereo, wav_channels
+from tests.pipelines.recorder.running import Bench, eventually
+from tests.running import RunningServer
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    log = RunningServer(tmp_path_factory.mktemp("log"), MAKERS["log"]).start()
+    objects = RunningServer(tmp_path_factory.mktemp("objects"), MAKERS["objects"]).start()
+    try:
+        made = Bench(log, objects, tmp_path_factory.mktemp("data"))
+        made.start()
+        yield made
+        assert made.stop() == 0
+    finally:
+        objects.stop()
+        log.stop()
+
+
+def expect(bench: Bench, event: RecordingReady, source: Call) -> None:
+    """The recording is the call's audio, sample for sample, and all that is said about it is true."""
+    samples = stereo(list(source.tracks.values()))
+    assert np.array_equal(wav_channels(bench.wav(event)), samples)
+    assert event.duration_ms == len(samples) // 8
+    assert [(track.name, track.audio_ms, track.gaps) for track in event.tracks] == [
+        (name, event.duration_ms, []) for name in source.tracks
+    ]
+
+
+def journalled(bench: Bench, call_id: str) -> Path:
+    """Waits until a journal of the call is on disk."""
+    directory = bench.spool / f"{uuid_of('acme', call_id)}.1"
+    return eventually(lambda: directory if (directory / "journal").exists() else None, f"a journal of {call_id}")
+
+
+def released(bench: Bench, call_id: str) -> None:
+    """Waits until the call's first part has left the spool, which happens only when `recorded` is on the log."""
+    directory = bench.spool / f"{uuid_of('acme', call_id)}.1"
+    eventually(lambda: None if directory.exists() else True, f"the spool of {call_id} is released")
+    assert len(bench.media(call_id, RecordType.RECORDED)) == 1
+
+
+def interleaved(*calls: list[MediaRecord]) -> list[MediaRecord]:
+    return [record for records in zip(*calls, strict=True) for record in records]
+
+
+def test_two_interleaved_calls(bench: Bench) -> None:
+    """Two calls' records alternate in one partition. Each becomes a recording of its own, with manifest and
+    waveform, the event tells what is true of it, and the spool is empty afterwards."""
+    first, second = call("inter-1", 3000, seed=1), call("inter-2", 3000, seed=3)
+    bench.send(interleaved(first.records(), second.records()))
+    for source in (first, second):
+        (event,) = bench.recorded(source.call_id)
+        expect(bench, event, source)
+        manifest = Manifest.model_validate_json(bench.store.get_verified(event.manifest))
+        assert manifest.audio_sha256 == event.audio.sha256
+        assert (manifest.streams, manifest.close_reason) == (["MZ1"], "ended")
+        assert manifest.first_offset < manifest.close_offset
+        peaks = Peaks.model_validate_json(bench.store.get_verified(event.peaks))
+        assert [len(channel) for channel in peaks.channels] == [150, 150]
+        assert event.audio.key == f"acme/{source.call_id}/recording/1/audio.wav"
+        released(bench, source.call_id)
+
+
+def test_dropped_socket_holes_and_rubbish(bench: Bench) -> None:
+    """The socket drops, 400 ms are missing, runs come shuffled and twice, and records that are none lie between.
+
+    The hole is silence and reported once; the rubbish stops nothing. It would stop every call of the partition."""
+    source = call("dropped", 3000, seed=7)
+    runs = source.media(run_ms=200, holes=[(1000, 1400)])
+    runs = [*runs[::2], *runs[1::2], *runs[3:9]]
+    bench.producer.produce("call.media", key="dropped", value=b"?", headers=[("type", b"media")], partition=0)
+    bench.producer.produce("call.media", value=b"?", partition=0)
+    bench.producer.produce("call.media", key=b"\xff\xfe", value=None, partition=0)
+    bench.send([source.start(), *runs, source.run("sideways", 0, b"?"), source.eos(EosReason.SOCKET_CLOSED)])
+    (event,) = bench.recorded("dropped")
+    expected = stereo(list(source.tracks.values())).copy()
+    expected[8000:11200] = 0
+    assert np.array_equal(wav_channels(bench.wav(event)), expected)
+    assert [track.gaps for track in event.tracks] == [[Gap(start_ms=1000, end_ms=1400, reason="missing")]] * 2
+
+
+def test_a_late_stream_is_part_two(bench: Bench) -> None:
+    """After the recording is ready the carrier starts another stream: a second recording beside the first."""
+    first = call("late", 1000, seed=1)
+    bench.send(first.records())
+    (event,) = bench.recorded("late")
+    second = call("late", 1500, seed=5).stream("MZ2", after_ms=60_000)
+    bench.send(second.records())
+    one, two = bench.recorded("late", parts=2)
+    assert one == event
+    expect(bench, one, first)
+    expect(bench, two, second)
+
+
+@pytest.mark.parametrize("killed_after", ["audio", "end", "close"])
+def test_killed_in_the_middle(bench: Bench, killed_after: str) -> None:
+    """SIGKILL while a call is coming in, when its stream has just ended, and while it is being closed and uploaded.
+
+    The recording is the same to the byte, and however often it was told, it is one event."""
+    source = call(f"killed-{killed_after}", 2000, seed=11)
+    records = source.records(run_ms=200)
+    bench.send(records[:11])
+    journalled(bench, source.call_id)
+    if killed_after == "audio":
+        bench.kill()
+        bench.send(records[11:])
+    else:
+        bench.send(records[11:])
+        if killed_after == "close":
+            eventually(lambda: bench.media(source.call_id, RecordType.CLOSE) or None, "the close record")
+        bench.kill()
+    bench.start()
+    (event,) = bench.recorded(source.call_id)
+    expect(bench, event, source)
+
+
+def test_a_lost_disk_is_rebuilt_from_the_log(bench: Bench) -> None:
+    """The recorder stops, its whole directory (spool and state) is deleted, and the call goes on.
+
+    Quix restores the state from its changelog, the journal is read from the log again: the same bytes."""
+    source = call("lost-disk", 2000, seed=13)
+    records = source.records(run_ms=200)
+    bench.send(records[:11])
+    journalled(bench, source.call_id)
+    assert bench.stop() == 0
+    shutil.rmtree(bench.data_dir / "recorder")
+    bench.start()
+    bench.send(records[11:])
+    (event,) = bench.recorded("lost-disk")
+    expect(bench, event, source)
+    assert "reading them again" in bench.output.read_text()
+
+
+def test_only_the_spool_is_lost_between_close_and_upload(bench: Bench) -> None:
+    """The store is away when a call closes; the machine loses its disk; the next record of the call brings the lost
+    part back. And while the store is away, its recordings wait and say so."""
+    source = call("away", 1000, seed=15)
+    bench.objects.kill()
+    try:
+        bench.send(source.records())
+        eventually(lambda: bench.media("away", RecordType.CLOSE) or None, "the close record")
+        journalled(bench, "away")
+        eventually(lambda: True if "trying again" in bench.output.read_text() else None, "a complaint", 30)
+        bench.kill()
+        shutil.rmtree(bench.spool)
+    finally:
+        bench.objects.start()
+    bench.start()
+    second = call("away", 600, seed=17).stream("MZ2", after_ms=9000)
+    bench.send(second.records())
+    one, two = bench.recorded("away", parts=2)
+    expect(bench, one, source)
+    expect(bench, two, second)
+
+
+def test_an_idle_call_is_closed_by_the_clock(bench: Bench) -> None:
+    """The gateway is gone and no end ever comes. The decision is on the log, with its reason, and the recording
+    ends where the audio did."""
+    bench.stop()
+    bench.idle_timeout_ms = 1000
+    bench.start()
+    source = Call("idle", {"inbound": audio(1, 500), "outbound": audio(2, 500)})
+    bench.send([source.start(), *source.media()])
+    (event,) = bench.recorded("idle")
+    expect(bench, event, source)
+    assert event.close_reason == "idle"
+    assert [record.detail for record in bench.media("idle", RecordType.CLOSE)] == ["idle"]
+    assert event.ended_at_ms == source.at_ms

@@ -1,0 +1,158 @@
+"""What records mean for their call. No clock, no disk: only states and decisions."""
+
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.recorder.decisions import Action, CallState, Decision, from_json, step, to_json
+from schemas.media import CloseReason, MediaRecord, RecordType
+from tests.pipelines.recorder.calls import Call, audio
+
+SOURCE = Call("CA", {"inbound": audio(0, 20)})
+START, EOS = SOURCE.start(), SOURCE.eos()
+MEDIA = SOURCE.run("inbound", 0, SOURCE.tracks["inbound"])
+
+
+def close(seen: int, part: int = 1) -> MediaRecord:
+    return SOURCE.record(RecordType.CLOSE, stream_id="", seen=seen, part=part, detail=CloseReason.ENDED)
+
+
+def recorded(part: int = 1) -> MediaRecord:
+    return SOURCE.record(RecordType.RECORDED, stream_id="", part=part)
+
+
+def told(
+    records: Iterable[MediaRecord], state: CallState | None = None, first: int = 0
+) -> tuple[CallState, list[Decision]]:
+    """State and decisions after the records, whose offsets count from `first`."""
+    state, decisions = state or CallState(), []
+    for offset, record in enumerate(records, first):
+        state, decision = step(from_json(to_json(state)), record, offset)
+        decisions.append(decision)
+    return state, decisions
+
+
+def actions(records: Iterable[MediaRecord]) -> list[tuple[Action, int]]:
+    return [(decision.action, decision.part) for decision in told(records)[1]]
+
+
+def test_a_call_from_start_to_recorded() -> None:
+    """The plain case: everything is journalled into part 1, the close finishes it, `recorded` releases it."""
+    state, decisions = told([START, MEDIA, EOS, close(seen=2), recorded()])
+    assert [decision.action for decision in decisions] == [
+        Action.APPEND,
+        Action.APPEND,
+        Action.APPEND,
+        Action.FINISH,
+        Action.RELEASE,
+    ]
+    assert [decision.ended for decision in decisions[:3]] == [False, False, True]
+    assert [decision.expected_offset for decision in decisions[:4]] == [-1, 0, 1, 2]
+    assert state == CallState(parts=1)
+
+
+def test_a_close_that_did_not_know_of_the_latest_record_does_not_count() -> None:
+    """A frame overtook the decision. Closing now would cut the call; the part goes on being watched instead."""
+    state, decisions = told([START, MEDIA, EOS, MEDIA, close(seen=2)])
+    assert decisions[-1].action is Action.WATCH
+    assert (decisions[-1].expected_offset, decisions[-1].ended) == (3, True)
+    assert state.open is not None
+
+
+def test_a_late_stream_makes_a_new_part() -> None:
+    """The carrier starts another stream after the call closed: part 2, and part 1 is not touched, even when its
+    recording was long ready."""
+    records = [START, MEDIA, EOS, close(seen=2)]
+    late = [START, MEDIA, EOS]
+    assert actions([*records, *late])[4:] == [(Action.APPEND, 2)] * 3
+    assert actions([*records, recorded(), *late])[5:] == [(Action.APPEND, 2)] * 3
+    assert told([*records, START])[1][-1].unfinished == {1: (0, 3)}
+
+
+def test_late_audio_makes_a_new_part_too_but_a_late_end_does_not() -> None:
+    """Audio is never thrown away. An end of stream, a digit or a mark alone would make an empty recording."""
+    closed = [START, MEDIA, close(seen=1)]
+    assert actions([*closed, MEDIA])[-1] == (Action.APPEND, 2)
+    digit = SOURCE.record(RecordType.DTMF, detail="5")
+    assert [action for action, _ in actions([*closed, EOS, digit])[3:]] == [Action.IGNORE, Action.IGNORE]
+
+
+def test_closing_twice_is_closing_once() -> None:
+    """Two recorders decided, or one did and was killed before it knew. Once the recording is ready, a further
+    decision only tells whoever made it that the files may go."""
+    assert [action for action, _ in actions([START, EOS, close(1), close(1), recorded(), close(1)])] == [
+        Action.APPEND,
+        Action.APPEND,
+        Action.FINISH,
+        Action.IGNORE,
+        Action.RELEASE,
+        Action.RELEASE,
+    ]
+
+
+def test_a_decision_about_a_part_that_never_was_is_ignored() -> None:
+    """Nothing may be opened or closed by it."""
+    state, decisions = told([close(seen=5, part=3), recorded(part=1), START])
+    assert decisions[0].action is Action.IGNORE
+    assert state.parts == 1
+
+
+def test_all_streams_have_to_end() -> None:
+    """One stream per track: the call is over when both have ended, not when the first has."""
+    other = SOURCE.stream("MZ2", 0)
+    _, decisions = told([START, other.start(), EOS, MEDIA, other.eos()])
+    assert [decision.ended for decision in decisions] == [False, False, False, False, True]
+
+
+records_of_any_kind = st.lists(
+    st.one_of(
+        st.sampled_from([START, MEDIA, EOS]),
+        st.builds(close, seen=st.integers(0, 20), part=st.integers(1, 3)),
+        st.builds(recorded, part=st.integers(1, 3)),
+    ),
+    max_size=20,
+)
+
+
+@given(records_of_any_kind, st.data())
+def test_redelivery_decides_the_same(records: list[MediaRecord], data: st.DataObject) -> None:
+    """The recorder is killed anywhere and reads again from its last commit, with the state of that commit.
+
+    The parts, and which record lies in which, must be those of an undisturbed run: or audio would be doubled, lost,
+    or put into another part than the one already uploaded.
+    """
+    whole_state, whole = told(records)
+    committed = data.draw(st.integers(0, len(records)))
+    state, before = told(records[:committed])
+    state, after = told(records[committed:], state, committed)
+    assert (state, before + after) == (whole_state, whole)
+
+
+@given(records_of_any_kind, st.data())
+def test_a_record_that_the_state_knows_already_changes_nothing(records: list[MediaRecord], data: st.DataObject) -> None:
+    """The state is ahead of the committed offset (a changelog was flushed, the commit lost): media that come again
+    are neither journalled twice nor taken for a late stream."""
+    state, _ = told(records)
+    if state.open is None:
+        return
+    again = data.draw(st.integers(0, state.open.last_offset))
+    if records[again].type in (RecordType.START, RecordType.MEDIA, RecordType.EOS):
+        following, decision = step(state, records[again], again)
+        assert decision.action is Action.IGNORE
+        assert following == state
+
+
+@given(records_of_any_kind)
+def test_every_frame_is_in_exactly_one_part(records: list[MediaRecord]) -> None:
+    """Whatever comes in whatever order, audio is journalled, and parts are numbered without reuse."""
+    _, decisions = told(records)
+    parts = [d.part for r, d in zip(records, decisions, strict=True) if r.type is RecordType.MEDIA]
+    assert all(
+        d.action is Action.APPEND
+        for r, d in zip(records, decisions, strict=True)
+        if r.type in (RecordType.START, RecordType.MEDIA)
+    )
+    assert parts == sorted(parts)
+    finished = [d.part for d in decisions if d.action is Action.FINISH]
+    assert len(finished) == len(set(finished))

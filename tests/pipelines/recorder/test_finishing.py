@@ -1,0 +1,146 @@
+"""From a closed journal to a recording that is told of, with a store that fails at every step in turn.
+
+The store and the log are stand-ins here, because the point is to fail them exactly there; the real ones are in
+test_app.py.
+"""
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from pipelines.recorder import finishing
+from pipelines.recorder.finishing import Finisher
+from pipelines.recorder.journal import PartId
+from pipelines.recorder.recording import NotClosedError, make
+from pipelines.recorder.spool import Spool
+from redpanda.client import EventProducer, LogUnavailableError
+from schemas.events import Event, ObjectRef
+from schemas.ids import sha256_hex
+from schemas.media import CloseReason, MediaRecord, RecordType
+from sinks.objects import ObjectStore, ObjectStoreError
+from tests.pipelines.recorder.calls import EPOCH_MS, Call, call
+from tests.pipelines.recorder.running import eventually
+
+PART = PartId("acme", "CA", 1, 3)
+
+
+class Faults:
+    """Lets every operation fail once: the n-th failure is at step n."""
+
+    def __init__(self) -> None:
+        self._step = 0
+        self._fail_at = 0
+        self.failed = 0
+
+    def pass_or_raise(self, error: Exception) -> None:
+        self._step += 1
+        if self._step > self._fail_at:
+            self._step, self._fail_at, self.failed = 0, self._fail_at + 1, self.failed + 1
+            raise error
+
+
+class Store(ObjectStore):
+    """Keeps objects in memory."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.objects: dict[str, bytes] = {}
+
+    def put(self, key: str, data: bytes, content_type: str) -> ObjectRef:
+        self.objects[key] = data
+        self._faults.pass_or_raise(ObjectStoreError("the store is away"))
+        return ObjectRef(key=key, sha256=sha256_hex(data), size=len(data))
+
+    def put_file(self, key: str, path: Path, content_type: str, sha256: str) -> ObjectRef:
+        return self.put(key, path.read_bytes(), content_type)
+
+
+class Events(EventProducer):
+    """Keeps events in memory."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.sent: list[Event] = []
+
+    def send(self, topic: str, events: Iterable[Event], timeout_s: float = 30.0) -> None:
+        self.sent += events
+        if self._faults.failed < 4:
+            self._faults.pass_or_raise(LogUnavailableError("the log is away"))
+
+
+def closed_part(root: Path, source: Call) -> tuple[Spool, Path]:
+    spool = Spool(root)
+    close = source.record(RecordType.CLOSE, stream_id="", at_ms=EPOCH_MS + 9000, detail=CloseReason.ENDED, part=1)
+    for offset, record in enumerate([*source.records(), close], 100):
+        spool.append(PART, record, offset)
+    return spool, spool.write(PART)
+
+
+def test_what_is_told_of_a_recording(tmp_path: Path) -> None:
+    """Manifest and event name the call's times, offsets and files, and making it again makes the same."""
+    _, directory = closed_part(tmp_path, call("CA", 1000))
+    recording = make(PART, directory)
+    manifest = recording.manifest
+    assert (manifest.started_at_ms, manifest.ended_at_ms) == (EPOCH_MS, EPOCH_MS)
+    assert (manifest.partition, manifest.first_offset, manifest.close_offset) == (3, 100, 106)
+    assert manifest.audio_sha256 == sha256_hex(recording.audio.read_bytes())
+    reference = ObjectRef(key="k", sha256=manifest.audio_sha256, size=1)
+    event = recording.event(audio=reference, peaks=reference, manifest=reference)
+    assert (event.occurred_at_ms, event.duration_ms, event.close_reason) == (EPOCH_MS + 9000, 1000, "ended")
+    again = make(PART, directory)
+    assert again == recording
+    assert again.event(audio=reference, peaks=reference, manifest=reference) == event
+
+
+def test_a_part_that_is_not_closed_is_no_recording(tmp_path: Path) -> None:
+    """Whoever asks too early is told, instead of getting half a call."""
+    spool = Spool(tmp_path)
+    spool.append(PART, call("CA", 100).start(), 1)
+    with pytest.raises(NotClosedError):
+        make(PART, spool.write(PART))
+
+
+def test_every_step_fails_once_and_the_result_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each upload and the event fail once, each after it took effect: the nastiest moment.
+
+    In the end there is one recording, every event told is the same one, `recorded` comes once and last, and the
+    spool is still there: it may go only when the log says so."""
+    monkeypatch.setattr(finishing, "_FIRST_DELAY_S", 0.001)
+    faults = Faults()
+    store, events = Store(faults), Events(faults)
+    told: list[tuple[MediaRecord, int]] = []
+    done = threading.Event()
+
+    def tell(record: MediaRecord, partition: int) -> None:
+        told.append((record, partition))
+        done.set()
+
+    _, directory = closed_part(tmp_path, call("CA", 1000))
+    finisher = Finisher(store=store, events=events, tell=tell, workers=2)
+    finisher.submit(PART, directory)
+    finisher.submit(PART, directory)
+    finisher.start()
+    assert done.wait(10)
+    finisher.stop()
+    assert faults.failed == 4
+    prefix = "acme/CA/recording/1"
+    assert set(store.objects) == {f"{prefix}/{name}" for name in ("audio.wav", "peaks.json", "manifest.json")}
+    assert len({event.event_id for event in events.sent}) == 1
+    assert all(event == events.sent[0] for event in events.sent)
+    assert [(record.type, record.part, partition) for record, partition in told] == [(RecordType.RECORDED, 1, 3)]
+    assert (directory / "journal").exists()
+
+
+def test_a_released_part_is_not_tried_for_ever(tmp_path: Path) -> None:
+    """An earlier process had got through; its `recorded` is read while this one begins again, and the files go."""
+    spool, directory = closed_part(tmp_path, call("CA", 1000))
+    spool.release(PART)
+    spool.flush()
+    faults = Faults()
+    finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda *_: None, workers=1)
+    finisher.submit(PART, directory)
+    finisher.start()
+    eventually(lambda: True if not finisher._known else None, "the job is given up")
+    finisher.stop()

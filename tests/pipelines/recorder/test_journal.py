@@ -1,0 +1,60 @@
+"""The journal gives back what it was given, and nothing that was not wholly written."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.recorder.journal import PartId, Tail, encode_identity, encode_record, read, read_identity, recover
+from tests.pipelines.recorder.calls import call
+
+IDENTITY = PartId("acme", "CA/../ü", 2, 7)
+RECORDS = call("CA/../ü", 1000).records()
+FRAMES = [encode_identity(IDENTITY), *(encode_record(record, 10 + i) for i, record in enumerate(RECORDS))]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("journal") / "journal"
+
+
+def test_records_come_back_as_they_were(path: Path) -> None:
+    """Every field, the payload, the offset, and where in the file the payload lies."""
+    path.write_bytes(b"".join(FRAMES))
+    entries = list(read(path))
+    assert [(entry.offset, entry.record) for entry in entries] == list(enumerate(RECORDS, 10))
+    assert read_identity(path) == IDENTITY
+    for entry in entries:
+        content = path.read_bytes()[entry.position : entry.position + len(entry.record.payload)]
+        assert content == entry.record.payload
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_torn_tail_is_cut_off(path: Path, data: st.DataObject) -> None:
+    """The machine stops in the middle of a write: the file is cut at any byte, or its last bytes are rubbish.
+
+    The whole records before stay, and what is appended afterwards is readable. A reader that trusted the length
+    alone would hand out half a record, or lose all that follows.
+    """
+    content = b"".join(FRAMES)
+    cut = data.draw(st.integers(0, len(content)))
+    rubbish = data.draw(st.binary(max_size=40))
+    whole = max((i for i in range(len(FRAMES) + 1) if len(b"".join(FRAMES[:i])) <= cut), default=0)
+    path.write_bytes(content[:cut] + rubbish)
+    if content.startswith(content[:cut] + rubbish):
+        return  # the rubbish happens to be what was being written
+    tail = recover(path)
+    records = max(0, whole - 1)
+    size = len(b"".join(FRAMES[:whole])) if records else 0
+    assert tail == Tail(9 + records if records else -1, size)
+    assert path.stat().st_size == size
+    with path.open("ab") as file:
+        file.write(b"".join(FRAMES[whole if records else 0 :]))
+    assert [entry.record for entry in read(path)] == RECORDS
+
+
+def test_no_file_is_an_empty_journal(tmp_path: Path) -> None:
+    """Nothing was ever committed of it."""
+    assert recover(tmp_path / "journal") == Tail(-1, 0)

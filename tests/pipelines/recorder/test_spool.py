@@ -1,0 +1,94 @@
+"""The spool keeps what was flushed, once, and says so when it cannot."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.recorder import spool as spool_module
+from pipelines.recorder.journal import PartId, read
+from pipelines.recorder.spool import JOURNAL, Spool, SpoolError
+from tests.pipelines.recorder.calls import call
+
+CALL = call("CA", 2000)
+RECORDS = CALL.records()
+PART = PartId("acme", "CA", 1, 0)
+
+
+def held(spool: Spool, part: PartId = PART) -> list[int]:
+    return [entry.offset for entry in read(spool.directory_of(part) / JOURNAL)]
+
+
+def test_flushed_is_on_disk_and_a_redelivery_is_skipped(tmp_path: Path) -> None:
+    """Records are flushed, the process dies with one more in memory, and the log sends two again."""
+    spool = Spool(tmp_path)
+    for offset in (3, 5):
+        assert spool.append(PART, RECORDS[0], offset)
+    spool.flush()
+    spool.append(PART, RECORDS[1], 6)
+
+    again = Spool(tmp_path)
+    assert again.last_offset(PART) == 5
+    assert not again.append(PART, RECORDS[0], 5)
+    assert again.append(PART, RECORDS[1], 6)
+    again.flush()
+    assert held(again) == [3, 5, 6]
+
+
+def test_write_makes_it_readable_before_the_flush(tmp_path: Path) -> None:
+    """A closed part is rendered at once; the checkpoint that syncs it comes later and must still sync it."""
+    spool = Spool(tmp_path)
+    spool.append(PART, RECORDS[0], 0)
+    assert spool.write(PART) == spool.directory_of(PART)
+    assert held(spool) == [0]
+    spool.flush()
+    assert held(spool) == [0]
+
+
+def test_parts_are_found_again_and_released_ones_are_gone(tmp_path: Path) -> None:
+    """Call ids are names, not paths; parts and tenants do not mix; a directory without a journal is passed over."""
+    nasty = PartId("acme", "../../etc/passwd\n" + "x" * 300, 1, 1)
+    parts = {PART, nasty, PartId("acme", "CA", 2, 0), PartId("other", "CA", 1, 0)}
+    spool = Spool(tmp_path)
+    for part in parts:
+        spool.append(part, RECORDS[0], 1)
+    spool.flush()
+    (tmp_path / "lost+found").mkdir()
+    assert set(Spool(tmp_path).parts()) == parts
+
+    spool.release(PART)
+    assert set(spool.parts()) == parts
+    spool.flush()
+    assert set(spool.parts()) == parts - {PART}
+    assert spool.last_offset(PART) == -1
+
+
+def test_a_full_disk_is_an_error_and_nothing_is_skipped_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk takes half of a write. Nothing may be committed then; and should the same process be given the
+    records again, it must not believe that it has them."""
+    spool = Spool(tmp_path)
+    spool.append(PART, RECORDS[0], 0)
+    spool.flush()
+    spool.append(PART, RECORDS[1], 1)
+
+    def full(_path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_module, "_fsync", full)
+        with pytest.raises(SpoolError, match=r"Free space there"):
+            spool.flush()
+    journal = spool.directory_of(PART) / JOURNAL
+    journal.write_bytes(journal.read_bytes()[:-10])
+    assert spool.last_offset(PART) == 0
+    assert spool.append(PART, RECORDS[1], 1)
+    spool.flush()
+    assert held(spool) == [0, 1]
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A file stands where the spool belongs: one sentence, naming the setting."""
+    (tmp_path / "spool").write_text("")
+    with pytest.raises(SpoolError, match="AUDIOTEXT_DATA_DIR"):
+        Spool(tmp_path / "spool")

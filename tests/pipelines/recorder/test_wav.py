@@ -1,0 +1,69 @@
+"""The WAV file and its waveform."""
+
+import hashlib
+import io
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.recorder import wav
+from pipelines.recorder.render import plan
+from schemas.media import MediaRecord
+from tests.pipelines.recorder.calls import Call, audio, call, pcm, stereo, wav_channels
+
+
+def written(records: list[MediaRecord], path: Path) -> wav.Rendered:
+    return wav.write(plan(records), lambda number: pcm(records[number].payload), path)
+
+
+def test_it_is_the_audio_in_a_canonical_wav(tmp_path: Path) -> None:
+    """Longer than a slice and not a multiple of anything, with runs across slice borders: every sample is there,
+    any reader understands the header, and the digest is the file's."""
+    source = call("CA", 65_020)
+    rendered = written(source.records(run_ms=740), tmp_path / "a.wav")
+    content = (tmp_path / "a.wav").read_bytes()
+    assert np.array_equal(wav_channels(content), stereo(list(source.tracks.values())))
+    with wave.open(io.BytesIO(content)) as reader:
+        assert (reader.getnchannels(), reader.getsampwidth(), reader.getframerate()) == (2, 2, 8000)
+        assert reader.getnframes() == 65_020 * 8
+    assert rendered.sha256 == hashlib.sha256(content).hexdigest()
+    assert rendered.size == len(content)
+
+
+def test_peaks_are_the_extremes(tmp_path: Path) -> None:
+    """25 pairs a second and channel, each the extremes of its samples in 8 bits; the silent channel is flat."""
+    source = Call("CA", {"inbound": audio(1, 1010)})
+    peaks = written(source.records(), tmp_path / "a.wav").peaks
+    assert peaks.samples_per_peak == 320
+    samples = pcm(source.tracks["inbound"])
+    expected = []
+    for start in range(0, len(samples), 320):
+        expected += [int(samples[start : start + 320].min()) >> 8, int(samples[start : start + 320].max()) >> 8]
+    assert peaks.channels == [expected, [0] * len(expected)]
+    assert all(-128 <= peak <= 127 for peak in expected)
+
+
+@pytest.mark.parametrize("hours", [0.0, 0.1, 4.0, 24.0])
+def test_long_calls_get_coarser_peaks(hours: float) -> None:
+    """A waveform is looked at: more than 20,000 pairs would only make the page slow."""
+    length = int(hours * 3600 * 8000)
+    per_peak = wav.samples_per_peak(length, 8000)
+    assert per_peak >= 320
+    assert -(-length // per_peak) <= wav.MAX_PEAKS
+
+
+def test_an_empty_recording_is_a_header(tmp_path: Path) -> None:
+    """A call without a single frame still has a file that opens."""
+    source = call("CA", 0)
+    rendered = written(source.records(), tmp_path / "a.wav")
+    assert rendered.size == 44
+    assert rendered.peaks.channels == [[], []]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    """A size that does not fit 32 bits would be a header that lies."""
+    wav.header(36 * 3600 * 8000, 8000)
+    with pytest.raises(wav.TooLongError, match="hours"):
+        wav.header(38 * 3600 * 8000, 8000)
