@@ -47,11 +47,6 @@ _PREFETCH = 4  # records read ahead per job that may run
 def run_stage(settings: Settings, stage: Stage[E]) -> None:
     """Runs the stage until SIGTERM or SIGINT. Raises LogUnavailableError if no log is configured."""
     asyncio.run(_run_until_signal(settings, stage))
-    # An engine's thread cannot be interrupted, and the interpreter would wait for it at exit; its job is not
-    # committed and will be done again, so leave now.
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(0)
 
 
 async def _run_until_signal(settings: Settings, stage: Stage[E]) -> None:
@@ -60,6 +55,11 @@ async def _run_until_signal(settings: Settings, stage: Stage[E]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await Runner(settings, stage).run(stop)
+    # A thread in an engine or in a store's client cannot be interrupted, and the loop would wait for it at its end;
+    # its job is not committed and will be done again, so leave now.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,71 @@
+"""Claim checks: an event names an object by key and SHA-256, a stage fetches it, works, and leaves one of its own.
+
+Here the store's failures become the runtime's classes: a store that is away is worth another try, an object that is
+gone or is not what it should be is not.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pipelines.runtime.errors import PermanentError, RetryableError
+from schemas.events import ObjectRef
+from sinks.objects import ObjectMissingError, ObjectStore, ObjectStoreError
+
+M = TypeVar("M", bound=BaseModel)
+
+_JSON = "application/json"
+
+
+async def fetch(objects: ObjectStore, ref: ObjectRef, model: type[M]) -> M:
+    """The JSON object behind a claim, checked and parsed."""
+    with _classified():
+        data = await asyncio.to_thread(objects.get_verified, ref)
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise PermanentError(f"{ref.key} is no {model.__name__}: {error}") from error
+
+
+async def download(objects: ObjectStore, ref: ObjectRef, path: Path) -> None:
+    """Writes the object behind a claim to a file, checked, without having all of it in memory."""
+    with _classified():
+        await asyncio.to_thread(_download, objects, ref, path)
+
+
+async def find(objects: ObjectStore, key: str) -> ObjectRef | None:
+    """The claim of an object that may be there."""
+    with _classified():
+        return await asyncio.to_thread(objects.find, key)
+
+
+async def leave(objects: ObjectStore, key: str, result: BaseModel) -> ObjectRef:
+    """Stores a result as JSON and returns its claim."""
+    with _classified():
+        return await asyncio.to_thread(objects.put, key, result.model_dump_json().encode(), _JSON)
+
+
+def _download(objects: ObjectStore, ref: ObjectRef, path: Path) -> None:
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for chunk in objects.stream(ref.key):
+            digest.update(chunk)
+            file.write(chunk)
+    if digest.hexdigest() != ref.sha256:
+        raise ObjectStoreError(f"{ref.key}: content does not match its SHA-256")
+
+
+@contextmanager
+def _classified() -> Iterator[None]:
+    try:
+        yield
+    except ObjectMissingError as error:
+        # It was verified before the event was sent: it has been deleted since, with its call.
+        raise PermanentError(f"the object is gone: {error}") from error
+    except ObjectStoreError as error:
+        raise RetryableError(f"object storage: {error}") from error

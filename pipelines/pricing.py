@@ -1,0 +1,48 @@
+"""What a piece of work costs and what is charged for it. Pure, in integers and Decimals: money is never a float."""
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Context, Decimal
+
+from audiotext.settings import PricingSettings
+
+UNITS_PER_MINUTE = 50
+_MS_PER_MINUTE = 60_000
+_MS_PER_HOUR = 3_600_000
+_COST_STEP = Decimal("0.000001")  # a millionth: a second of audio costs about that much
+# Wide enough that nothing is rounded before the one place where it is meant to be.
+_EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """units: whole, 50 a minute. provider_cost: what the provider bills us; price: what the customer pays."""
+
+    units: int
+    provider_cost: Decimal
+    price: Decimal
+    currency: str
+
+
+def units_of(duration_ms: int) -> int:
+    """Units of so much audio: int(minutes * 50), without the detour through a float."""
+    return duration_ms * UNITS_PER_MINUTE // _MS_PER_MINUTE
+
+
+def transcription_charge(duration_ms: int, provider: str, pricing: PricingSettings) -> Charge:
+    """The charge for transcribing so many ms of a call (its channels are not counted) with a provider.
+
+    The cost is rounded half up to a millionth; the price is exact. Raises KeyError for an unknown provider.
+    """
+    per_hour = {
+        "whisper": pricing.whisper_per_hour,
+        "soniox": pricing.soniox_per_hour,
+        "openai": pricing.openai_per_hour,
+    }[provider]
+    cost = _EXACT.divide(_EXACT.multiply(per_hour, Decimal(duration_ms)), Decimal(_MS_PER_HOUR))
+    units = units_of(duration_ms)
+    return Charge(
+        units=units,
+        provider_cost=cost.quantize(_COST_STEP, context=_EXACT),
+        price=_EXACT.multiply(pricing.price_per_unit, Decimal(units)),
+        currency=pricing.currency,
+    )

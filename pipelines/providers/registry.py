@@ -1,0 +1,83 @@
+"""Which engine does the work: from the settings to a provider.
+
+Engines are imported when they are chosen, since their libraries are large and not in the base installation.
+"""
+
+import logging
+import threading
+from pathlib import Path
+from typing import NoReturn, Protocol, runtime_checkable
+
+from audiotext.settings import Settings, SettingsError
+from pipelines.providers import Embedder, SpeechToText, Summarizer
+
+logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class LocalModel(Protocol):
+    """A provider whose model must be in memory before it can work. `load` blocks, and may be called again."""
+
+    def load(self) -> None: ...
+
+
+def model_cache(settings: Settings) -> Path:
+    """Where models are kept that are made of packaged weights."""
+    return settings.data_dir / "models"
+
+
+def speech_to_text(settings: Settings) -> SpeechToText:
+    """The engine of `stt.provider`. Raises SettingsError, which names what can be used."""
+    stt = settings.stt
+    if stt.provider != "whisper":
+        _not_built("STT", stt.provider, "whisper")
+    try:
+        from pipelines.providers.whisper import Whisper  # noqa: PLC0415
+    except ImportError as error:
+        raise _not_installed("AUDIOTEXT_STT__PROVIDER=whisper", error) from error
+    return Whisper(stt.model, model_cache(settings), stt.language, stt.concurrency)
+
+
+def summarizer(settings: Settings) -> Summarizer:
+    """The engine of `summary.provider`. Raises SettingsError, which names what can be used."""
+    if settings.summary.provider != "extractive":
+        _not_built("SUMMARY", settings.summary.provider, "extractive")
+    from pipelines.providers.extractive import Extractive  # noqa: PLC0415
+
+    return Extractive()
+
+
+def embedder(settings: Settings) -> Embedder:
+    """The engine of `embedding.provider`. Raises SettingsError, which names what can be used."""
+    if settings.embedding.provider != "local":
+        _not_built("EMBEDDING", settings.embedding.provider, "local")
+    try:
+        from pipelines.providers.minilm import MiniLm  # noqa: PLC0415
+    except ImportError as error:
+        raise _not_installed("AUDIOTEXT_EMBEDDING__PROVIDER=local", error) from error
+    return MiniLm(model_cache(settings))
+
+
+def load_in_background(provider: object) -> None:
+    """Loads a local model in a thread, so that the first call does not wait for it. For others does nothing."""
+    if isinstance(provider, LocalModel):
+        threading.Thread(target=_load, args=(provider,), name="load-model", daemon=True).start()
+
+
+def _load(provider: LocalModel) -> None:
+    try:
+        provider.load()
+    except Exception as error:
+        # The first job will try again, and its failure has an owner.
+        logger.error("the model cannot be loaded yet: %s", error)
+
+
+def _not_built(section: str, name: str, usable: str) -> NoReturn:
+    raise SettingsError(
+        f"AUDIOTEXT_{section}__PROVIDER: this version does not speak {name!r} yet; use {usable!r}, which runs on this "
+        "machine and is the default"
+    )
+
+
+def _not_installed(setting: str, error: ImportError) -> SettingsError:
+    return SettingsError(f"{setting} needs packages that are not installed ({error}): pip install 'audiotext[local]'")

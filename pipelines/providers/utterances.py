@@ -1,0 +1,93 @@
+"""From the words of each channel to the turns of a conversation. Pure.
+
+An engine's own segments are no guide: a batched one may span a minute. Words have times; turns are built from them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from schemas.artifacts import Segment, Word
+
+_GAP_MS = 600  # a longer pause ends an utterance: the other speaker may have spoken in it
+# The same speaker goes on in the same segment unless the other spoke, but only so far: after a long pause it is
+# another thought, and a monologue must stay readable as subtitles and findable by search.
+_MAX_PAUSE_MS = 3_000
+_MAX_TURN_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenWord:
+    """A word as the engine gave it: text with the space before it, where the language has one. Times in ms."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Utterance:
+    channel: int
+    words: tuple[SpokenWord, ...]
+
+    @property
+    def start_ms(self) -> int:
+        return self.words[0].start_ms
+
+    @property
+    def end_ms(self) -> int:
+        return max(word.end_ms for word in self.words)
+
+
+def segments_of(channels: Sequence[Iterable[SpokenWord]], speakers: Sequence[str]) -> list[Segment]:
+    """The conversation, ordered by start. channels: the words of each; speakers: its name. Speech at the same time
+    is kept, as segments that overlap."""
+    utterances = [utterance for channel, words in enumerate(channels) for utterance in _split(channel, words)]
+    utterances.sort(key=lambda utterance: (utterance.start_ms, utterance.channel))
+    return [_segment(utterance, speakers[utterance.channel]) for utterance in _merge(utterances)]
+
+
+def _split(channel: int, words: Iterable[SpokenWord]) -> list[_Utterance]:
+    """The channel's words, split where nothing was said for _GAP_MS."""
+    ordered = sorted((word for word in words if word.text.strip()), key=lambda word: word.start_ms)
+    if not ordered:
+        return []
+    cuts = [index for index, (one, two) in enumerate(pairwise(ordered), 1) if two.start_ms - one.end_ms > _GAP_MS]
+    return [
+        _Utterance(channel, tuple(ordered[start:end]))
+        for start, end in zip([0, *cuts], [*cuts, len(ordered)], strict=True)
+    ]
+
+
+def _merge(utterances: Iterable[_Utterance]) -> list[_Utterance]:
+    """Neighbours of the same speaker made one."""
+    merged: list[_Utterance] = []
+    for utterance in utterances:
+        if merged and _goes_on(merged[-1], utterance):
+            merged[-1] = replace(merged[-1], words=merged[-1].words + utterance.words)
+        else:
+            merged.append(utterance)
+    return merged
+
+
+def _goes_on(one: _Utterance, two: _Utterance) -> bool:
+    return (
+        one.channel == two.channel
+        and two.start_ms - one.end_ms <= _MAX_PAUSE_MS
+        and two.end_ms - one.start_ms <= _MAX_TURN_MS
+    )
+
+
+def _segment(utterance: _Utterance, speaker: str) -> Segment:
+    return Segment(
+        start_ms=utterance.start_ms,
+        end_ms=utterance.end_ms,
+        channel=utterance.channel,
+        speaker=speaker,
+        text="".join(word.text for word in utterance.words).strip(),
+        words=[
+            Word(start_ms=word.start_ms, end_ms=word.end_ms, text=word.text.strip(), confidence=word.confidence)
+            for word in utterance.words
+        ],
+    )

@@ -1,0 +1,146 @@
+"""recording.ready → transcript.ready and usage.recorded: what was said, and the one line of the bill for it."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from audiotext.settings import PricingSettings, Settings
+from pipelines import claims
+from pipelines.pricing import transcription_charge
+from pipelines.providers import SpeechToText, TranscriptionJob, registry
+from pipelines.runtime.runner import run_stage
+from pipelines.runtime.stage import Output, Stage
+from schemas.artifacts import Transcript, transcript_key
+from schemas.events import ObjectRef, RecordingReady, TranscriptReady, UsageRecorded
+from schemas.ids import config_hash, job_key, uuid_of
+from schemas.topics import Topic
+from sinks.objects import ObjectStore
+
+logger = logging.getLogger(__name__)
+
+NAME = "transcribe"
+SPEAKERS = ("inbound", "outbound")  # by channel, as the recorder writes them
+
+
+class TranscribeHandler:
+    """The work on one recording. The result's key follows from audio and configuration: what is there is not made
+    again, and what is told again has the same ids."""
+
+    def __init__(self, provider: SpeechToText, objects: ObjectStore, pricing: PricingSettings) -> None:
+        self._provider = provider
+        self._objects = objects
+        self._pricing = pricing
+        self._config_hash = config_hash(provider.config())
+
+    async def __call__(self, event: RecordingReady) -> Sequence[Output]:
+        """The transcript's event and its ledger line. Raises pipelines.runtime.errors."""
+        transcript_id = job_key(
+            tenant=event.tenant,
+            call_id=event.call_id,
+            stage=NAME,
+            input_sha256=event.audio.sha256,
+            config_hash=self._config_hash,
+        )
+        key = transcript_key(event.tenant, event.call_id, transcript_id)
+        engine_ms = 0  # of this attempt: a result that is found cost nothing now
+        ref = await claims.find(self._objects, key)
+        if ref is not None:
+            transcript = await claims.fetch(self._objects, ref, Transcript)
+        else:
+            transcript, engine_ms = await self._transcribe(event, transcript_id)
+            ref = await claims.leave(self._objects, key, transcript)
+        return [
+            Output(Topic.TRANSCRIPT_READY, self._ready(event, transcript_id, transcript, ref, engine_ms)),
+            Output(Topic.USAGE_RECORDED, self._usage(event, transcript_id, transcript)),
+        ]
+
+    async def _transcribe(self, recording: RecordingReady, transcript_id: str) -> tuple[Transcript, int]:
+        """The engine's transcript, and how many ms it took."""
+        with TemporaryDirectory(prefix="audiotext-") as folder:
+            audio = Path(folder) / "audio.wav"
+            await claims.download(self._objects, recording.audio, audio)
+            logger.info("transcribing %.1f s of call %s", recording.duration_ms / 1000, recording.call_id)
+            started = time.monotonic()
+            transcript = await self._provider.transcribe(
+                TranscriptionJob(
+                    key=transcript_id,
+                    call_id=recording.call_id,
+                    audio=audio,
+                    duration_ms=recording.duration_ms,
+                    speakers=SPEAKERS[: recording.channels],
+                )
+            )
+            return transcript, round((time.monotonic() - started) * 1000)
+
+    def _ready(
+        self,
+        recording: RecordingReady,
+        transcript_id: str,
+        transcript: Transcript,
+        ref: ObjectRef,
+        engine_ms: int,
+    ) -> TranscriptReady:
+        return TranscriptReady(
+            event_id=uuid_of("transcript.ready", recording.tenant, recording.call_id, recording.part, transcript_id),
+            call_id=recording.call_id,
+            tenant=recording.tenant,
+            part=recording.part,
+            occurred_at_ms=time.time_ns() // 1_000_000,
+            config_hash=self._config_hash,
+            transcript_id=transcript_id,
+            transcript=ref,
+            recording_sha256=recording.audio.sha256,
+            language=transcript.language,
+            duration_ms=transcript.duration_ms,
+            provider=transcript.provider,
+            model=transcript.model,
+            segments=len(transcript.segments),
+            words=sum(len(segment.words) for segment in transcript.segments),
+            engine_ms=engine_ms,
+            call_started_at_ms=recording.started_at_ms,
+        )
+
+    def _usage(self, recording: RecordingReady, transcript_id: str, transcript: Transcript) -> UsageRecorded:
+        """The ledger line. All of it follows from the recording and the settings, so that telling it again tells
+        the same. A recording of 0 ms has one too, over 0 units: every transcription can be found on the bill."""
+        key = f"transcription_{transcript_id}"
+        charge = transcription_charge(recording.duration_ms, transcript.provider, self._pricing)
+        return UsageRecorded(
+            event_id=uuid_of("usage.recorded", key),
+            call_id=recording.call_id,
+            tenant=recording.tenant,
+            part=recording.part,
+            occurred_at_ms=recording.ended_at_ms,
+            config_hash=self._config_hash,
+            key=key,
+            kind="transcription",
+            units=charge.units,
+            duration_ms=recording.duration_ms,
+            provider=transcript.provider,
+            model=transcript.model,
+            provider_cost=charge.provider_cost,
+            price=charge.price,
+            currency=charge.currency,
+            call_started_at_ms=recording.started_at_ms,
+        )
+
+
+def run(settings: Settings) -> None:
+    """The service: blocks until it is told to end. Raises SettingsError."""
+    provider = registry.speech_to_text(settings)
+    handler = TranscribeHandler(provider, ObjectStore(settings.s3), settings.pricing)
+    registry.load_in_background(provider)
+    run_stage(
+        settings,
+        Stage(
+            name=NAME,
+            source=Topic.RECORDING_READY,
+            retry=Topic.TRANSCRIBE_RETRY,
+            event_type=RecordingReady,
+            handler=handler,
+            concurrency=settings.stt.concurrency,
+            timeout_s=settings.stt.timeout_s,
+        ),
+    )

@@ -1,0 +1,66 @@
+"""From settings to engines."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from audiotext.settings import EmbeddingSettings, Settings, SettingsError, SttSettings, SummarySettings
+from pipelines.providers import registry
+
+
+@pytest.fixture
+def settings(model_cache: Path) -> Settings:
+    """The defaults, with the session's models."""
+    return Settings(data_dir=model_cache.parent)
+
+
+def test_the_defaults_run_on_this_machine(settings: Settings) -> None:
+    """Without a setting every stage has an engine that needs no network and no key."""
+    assert (registry.speech_to_text(settings).name, registry.speech_to_text(settings).model) == ("whisper", "base")
+    assert registry.summarizer(settings).name == "extractive"
+    assert (registry.embedder(settings).name, registry.embedder(settings).dimension) == ("local", 384)
+
+
+def test_an_engine_that_is_not_spoken_yet_is_named_with_what_can_be_used(settings: Settings) -> None:
+    """A reserved name is set: the service must not start with another engine than was asked for, and the message must
+    name the setting and a value that works."""
+    for name in ("soniox", "openai"):
+        stt = SttSettings.model_validate({"provider": name})
+        with pytest.raises(SettingsError, match=f"AUDIOTEXT_STT__PROVIDER.*{name}.*'whisper'"):
+            registry.speech_to_text(settings.model_copy(update={"stt": stt}))
+    with pytest.raises(SettingsError, match=r"AUDIOTEXT_SUMMARY__PROVIDER.*'extractive'"):
+        registry.summarizer(settings.model_copy(update={"summary": SummarySettings(provider="gemini")}))
+    with pytest.raises(SettingsError, match=r"AUDIOTEXT_EMBEDDING__PROVIDER.*'local'"):
+        registry.embedder(settings.model_copy(update={"embedding": EmbeddingSettings(provider="gemini")}))
+
+
+def test_a_local_model_is_loaded_while_the_service_starts() -> None:
+    """A provider with a model is loaded in a thread; one without is left alone. Otherwise the first call would wait
+    for the model."""
+    loaded = threading.Event()
+
+    class Local:
+        def load(self) -> None:
+            loaded.set()
+
+    registry.load_in_background(Local())
+    assert loaded.wait(5)
+    registry.load_in_background(object())
+
+
+def test_a_model_that_fails_to_load_does_not_end_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    """Loading fails in the background: it is logged, and the first job, which can be retried, will say so too."""
+    tried = threading.Event()
+
+    class Broken:
+        def load(self) -> None:
+            tried.set()
+            raise OSError("no space left on device")
+
+    registry.load_in_background(Broken())
+    assert tried.wait(5)
+    for thread in threading.enumerate():
+        if thread.name == "load-model":
+            thread.join(5)
+    assert "no space left on device" in caplog.text

@@ -1,0 +1,144 @@
+"""Events on their way into ClickHouse: a process of its own, a real log, object storage and ClickHouse."""
+
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from audiotext.settings import ClickHouseSettings, S3Settings
+from pipelines.analytics import Segments
+from redpanda import topics
+from redpanda.client import EventProducer, producer_config
+from schemas.artifacts import Segment, Transcript, transcript_key
+from schemas.events import ObjectRef
+from schemas.ids import sha256_hex
+from schemas.topics import Topic
+from sinks.clickhouse.client import Database
+from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.rows import ledger_row
+from sinks.objects import ObjectStore, ObjectStoreError
+from tests.conftest import StartServer, kafka_settings
+from tests.pipelines.service import eventually, offsets, records, running
+from tests.running import RunningServer
+from tests.sinks.clickhouse.telling import Call
+
+# Of the 1.5 s from hang-up to `recorded` in the API, analytics may take this much.
+VISIBLE_WITHIN_S = 0.35
+
+
+@pytest.fixture
+def addresses(object_server: RunningServer, clickhouse_server: RunningServer) -> dict[str, str]:
+    """How a service finds the shared object storage and ClickHouse."""
+    return object_server.addresses | clickhouse_server.addresses
+
+
+def stored(objects: ObjectStore, call: Call) -> ObjectRef:
+    """A transcript of the call in object storage."""
+    transcript = Transcript(
+        call_id=call.id,
+        language="en",
+        duration_ms=60_000,
+        provider="whisper",
+        model="base",
+        segments=[
+            Segment(start_ms=0, end_ms=900, channel=0, speaker="inbound", text="Hello?"),
+            Segment(start_ms=900, end_ms=1_500, channel=1, speaker="outbound", text="Hello."),
+        ],
+    )
+    key = transcript_key(call.tenant, call.id, "t1")
+    return objects.put(key, transcript.model_dump_json().encode(), "application/json")
+
+
+def test_events_and_segments_are_there_soon(
+    start_server: StartServer,
+    s3: S3Settings,
+    clickhouse: ClickHouseSettings,
+    addresses: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """Tells two calls' events, one of them twice, one whose transcript is gone, with a record between that is none;
+    then measures how long a new recording takes from the log to the API's answer. Missing the time would break the
+    promise of `recorded` within 1.5 s; missing an event would leave a call unfinished for ever."""
+    log = start_server("log")
+    kafka = kafka_settings(log)
+    topics.apply(kafka, embedded=True)
+    env = log.addresses | addresses
+    store, database = CallStore(clickhouse), Database(clickhouse)
+    tenant = f"analytics-{time.time_ns()}"
+    call, without = Call("CA1", tenant), Call("CA2", tenant)
+    database.insert([ledger_row(one.usage()) for one in (call, without)])  # the other service's work
+    producer = EventProducer(kafka)
+
+    with running("pipelines.analytics", env, tmp_path / "log") as service:
+        raw = Producer(producer_config(kafka))
+        raw.produce(Topic.CALL_EVENTS, key="CA-broken", value=b"\xff\x00")
+        raw.produce(Topic.DEAD_LETTERS, key="CA-broken", value=b"{}")
+        raw.flush()
+        transcript = call.transcript(ref=stored(ObjectStore(s3), call))
+        for topic, events in (
+            (Topic.EMBEDDING_READY, [call.embedding(), without.embedding()]),
+            (Topic.SUMMARY_READY, [call.summary(), without.summary()]),
+            (Topic.TRANSCRIPT_READY, [transcript, transcript, without.transcript()]),
+            (Topic.RECORDING_READY, [call.recording(), without.recording()]),
+            (Topic.CALL_EVENTS, [call.started(), call.ended(), without.started()]),
+        ):
+            producer.send(topic, events)
+
+        def complete() -> bool:
+            found = [store.get_call(one.id, tenant) for one in (call, without)]
+            return all(one is not None and one.status == "complete" for one in found)
+
+        eventually(complete, "both calls are complete")
+        took_s = [visible_after(producer, store, Call(f"CB{n}", tenant)) for n in range(10)]
+        # The broken record, what came of it, and the dead letter that is none: that one makes no other.
+        letters = records(kafka, Topic.DEAD_LETTERS, 2)
+        with offsets(kafka, "analytics", Topic.DEAD_LETTERS.value) as committed:
+            eventually(lambda: committed() == 2, "dead letters are committed")
+        code, ended_s = service.terminate()
+
+    segments = database.query(
+        "SELECT call_id, segment, speaker, text FROM segments FINAL WHERE tenant = {tenant:String} ORDER BY segment",
+        {"tenant": tenant},
+    )
+    assert [(row["call_id"], row["speaker"], row["text"]) for row in segments] == [
+        ("CA1", "inbound", "Hello?"),
+        ("CA1", "outbound", "Hello."),
+    ]
+    assert b"{}" in letters
+    assert any(b'"stage":"analytics"' in letter for letter in letters)
+    assert "no segments of transcript" in service.output
+    print("log to API:", " ".join(f"{took * 1000:.0f}" for took in sorted(took_s)), "ms")
+    # The quarter that was not disturbed by what else the machine does.
+    assert sorted(took_s)[len(took_s) // 4] < VISIBLE_WITHIN_S, took_s
+    assert (code, ended_s < 10) == (0, True), service.output
+
+
+def visible_after(producer: EventProducer, store: CallStore, call: Call) -> float:
+    """How long (s) from the log's acknowledgement of a recording to the API's answer that has it."""
+    producer.send(Topic.RECORDING_READY, [call.recording()])
+
+    def recorded() -> bool:
+        found = store.get_call(call.id, call.tenant)
+        return found is not None and found.status == "recorded"
+
+    return eventually(recorded, "the call is recorded")
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"segments":[]}'])
+def test_a_transcript_that_is_none_has_no_segments(s3: S3Settings, content: bytes) -> None:
+    """An object that is no transcript, or not the one that was announced, yields nothing and holds nobody up."""
+    objects = ObjectStore(s3)
+    ref = objects.put(f"broken/{sha256_hex(content)}.json", content, "application/json")
+    segments = Segments(objects)
+
+    assert segments.rows(Call("CA1").transcript(ref=ref)) == ()
+    assert segments.rows(Call("CA1").transcript(ref=ref.model_copy(update={"sha256": "0" * 64}))) == ()
+
+
+def test_object_storage_that_is_away_is_waited_for(s3: S3Settings) -> None:
+    """Nobody listens: that is an error to try again after, unlike an object that is gone."""
+    objects = ObjectStore(s3.model_copy(update={"endpoint": "http://127.0.0.1:9"}))
+
+    with pytest.raises(ObjectStoreError):
+        Segments(objects).rows(Call("CA1").transcript())
