@@ -1,0 +1,99 @@
+"""What an endpoint is: a path, a handler, and what is said of both in the OpenAPI document."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from gateway.api.backends import Backend
+from gateway.api.embedding import QueryEmbedder
+from gateway.api.errors import ApiError, call_not_found, not_ready
+from gateway.api.metrics import ApiMetrics
+from gateway.api.params import Query
+from sinks.clickhouse.calls import CallDoc, PartDoc
+from sinks.clickhouse.queries import CallStore
+from sinks.objects import ObjectStore
+from sinks.vectors import VectorStore
+
+Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What handlers work with: each store's client and what runs it; openapi: the API's description, as JSON."""
+
+    calls: CallStore
+    clickhouse: Backend
+    objects: ObjectStore
+    s3: Backend
+    vectors: VectorStore
+    qdrant: Backend
+    embedder: QueryEmbedder
+    metrics: ApiMetrics
+    openapi: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that may be answered. tenant: whose calls the asker sees; None = everybody's."""
+
+    request: web.Request
+    services: Services
+    tenant: str | None
+
+    @property
+    def call_id(self) -> str:
+        """The call id in the path, decoded."""
+        return self.request.match_info["id"]
+
+    async def call(self) -> CallDoc:
+        """The call in the path. Raises ApiError 404 if there is none that the asker may see."""
+        services = self.services
+        found = await services.clickhouse(services.calls.get_call, self.call_id, self.tenant)
+        if found is None:
+            raise call_not_found(self.call_id)
+        return found
+
+    async def part(self, number: int) -> PartDoc:
+        """A part of the call in the path. Raises ApiError 404 if there is no such part."""
+        return (await self.parts(number))[0]
+
+    async def parts(self, number: int | None) -> list[PartDoc]:
+        """One part of the call in the path, or all, at least one. Raises ApiError 404 if there is none (yet)."""
+        call = await self.call()
+        wanted = [part for part in call.parts if number in (None, part.part)]
+        if not wanted and number in (None, 1):  # a first part always comes; another may never
+            raise not_ready("the call has not been recorded yet")
+        if not wanted:
+            raise ApiError(404, "not_found", f"the call has no part {number}", parameter="part")
+        return wanted
+
+
+def not_there(what: str, part: PartDoc) -> ApiError:
+    """Something a part does not have: not yet, or, so that nobody waits for it, never."""
+    if part.status == "failed":
+        return ApiError(404, "failed", f"there is no {what}: {part.failed_stage} failed: {part.failed_reason}")
+    return not_ready(f"there is no {what} yet: the call is {part.status}")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Generic[Q_contra]):
+    """One path that is read with GET.
+
+    name: its operation id. query: its parameters; None = they are not looked at. body: of its JSON answer; None = it
+    has no JSON answer. media: content types of other answers. ranges: parts of it can be asked for.
+    public: needs no key. own_statuses: bodies of answers that are neither 200 nor an error of the common shape.
+    """
+
+    path: str
+    handler: Callable[[Asked, Q_contra], Awaitable[web.StreamResponse]]
+    name: str
+    summary: str
+    query: type[Q_contra] | None = None
+    body: type[BaseModel] | None = None
+    media: tuple[str, ...] = ()
+    ranges: bool = False
+    public: bool = False
+    own_statuses: Mapping[int, type[BaseModel]] = field(default_factory=dict)

@@ -1,0 +1,79 @@
+"""Calls: the list, one call, its events."""
+
+from aiohttp import web
+
+from gateway.api.endpoint import Asked
+from gateway.api.errors import bad_parameter
+from gateway.api.models import Artefacts, Call, CallList, CallListItem, EventList, Part, call_path
+from gateway.api.params import CallsQuery, NoQuery
+from gateway.api.responses import json_response
+from sinks.clickhouse.calls import CallDoc, PartDoc
+from sinks.clickhouse.queries import InvalidCursorError
+
+
+async def list_calls(asked: Asked, query: CallsQuery) -> web.StreamResponse:
+    """A page of the asker's calls."""
+    services = asked.services
+    try:
+        calls, next_cursor = await services.clickhouse(
+            services.calls.list_calls,
+            tenant=asked.tenant,
+            limit=query.limit,
+            cursor=query.cursor,
+            status=query.status,
+            since_ms=query.since,
+            until_ms=query.until,
+            query=query.q,
+        )
+    except InvalidCursorError:
+        raise bad_parameter("cursor", "is none that a list gave out") from None
+    return json_response(CallList(calls=[_item(call) for call in calls], next_cursor=next_cursor))
+
+
+async def get_call(asked: Asked, query: NoQuery) -> web.StreamResponse:
+    """One call."""
+    return json_response(call_body(await asked.call()))
+
+
+async def get_events(asked: Asked, query: NoQuery) -> web.StreamResponse:
+    """A call's events."""
+    services, call = asked.services, await asked.call()
+    # The call's tenant, not the asker's: who sees every tenant must not get two calls of one id mixed.
+    events = await services.clickhouse(services.calls.events, call.id, call.tenant)
+    return json_response(EventList(call_id=call.id, events=events))
+
+
+def call_body(call: CallDoc) -> Call:
+    """A call as the API shows it: paths to ask for instead of keys in a bucket."""
+    return Call(
+        **_item(call).model_dump(),
+        tracks=call.tracks,
+        summary=call.summary,
+        times=call.times,
+        artefacts=_artefacts(call.id, call.parts, ""),
+        parts=[_part(call.id, part) for part in call.parts],
+        usage=call.usage,
+    )
+
+
+def _item(call: CallDoc) -> CallListItem:
+    return CallListItem(**{name: getattr(call, name) for name in CallListItem.model_fields})
+
+
+def _part(call_id: str, part: PartDoc) -> Part:
+    shared = Part.model_fields.keys() & PartDoc.model_fields.keys()
+    return Part(
+        **{name: getattr(part, name) for name in shared},
+        language=part.transcript.language if part.transcript else None,
+        artefacts=_artefacts(call_id, [part], f"?part={part.part}"),
+    )
+
+
+def _artefacts(call_id: str, parts: list[PartDoc], suffix: str) -> Artefacts:
+    """Paths to what these parts have: of all of them, or of one with its number as suffix."""
+    base = call_path(call_id)
+    return Artefacts(
+        recording=f"{base}/recording{suffix}" if parts and parts[0].recording else None,
+        transcript=f"{base}/transcript{suffix}" if any(part.transcript for part in parts) else None,
+        summary=f"{base}/summary{suffix}" if any(part.summary for part in parts) else None,
+    )

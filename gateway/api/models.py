@@ -1,0 +1,157 @@
+"""What the API answers, one pydantic model per body: the handlers send these, the OpenAPI document describes these."""
+
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.artifacts import Transcript
+from schemas.events import TrackReport
+from sinks.clickhouse.calls import Status, SummaryDoc, UsageLine
+from sinks.clickhouse.queries import UsageRow
+
+
+class Body(BaseModel):
+    """Base: what is sent is exactly what is described."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_serialization_defaults_required=True)
+
+
+class Artefacts(Body):
+    """Paths of what there is already; null for what is not there yet."""
+
+    recording: str | None
+    transcript: str | None
+    summary: str | None
+
+
+class Part(Body):
+    """One recording of a call. Times in ms since the epoch; `duration_ms` is its audio's."""
+
+    part: int
+    status: Status
+    failed_stage: str | None
+    failed_reason: str | None
+    started_at_ms: int | None
+    ended_at_ms: int | None
+    duration_ms: int
+    rate_hz: int | None
+    close_reason: str | None
+    tracks: list[TrackReport]
+    summary: SummaryDoc | None
+    language: str | None
+    times: dict[str, int]
+    artefacts: Artefacts
+
+
+class CallListItem(Body):
+    """A call, in a list. Times in ms since the epoch; `duration_ms` is the audio of all its parts."""
+
+    id: str
+    tenant: str
+    carrier: str
+    status: Status
+    failed_stage: str | None
+    failed_reason: str | None
+    started_at_ms: int
+    ended_at_ms: int | None
+    duration_ms: int
+    from_number: str
+    to_number: str
+
+
+class Call(CallListItem):
+    """A call. `tracks`, `summary` and `times` are the first part's; `parts` has everyone's."""
+
+    tracks: list[TrackReport]
+    summary: SummaryDoc | None
+    times: dict[str, int]
+    artefacts: Artefacts
+    parts: list[Part]
+    usage: list[UsageLine]
+
+
+class CallList(Body):
+    """A page of calls, newest first. `next_cursor` is null on the last page."""
+
+    calls: list[CallListItem]
+    next_cursor: str | None
+
+
+class EventList(Body):
+    """What happened to a call, in the order in which it came true: the events as they travelled on the log."""
+
+    call_id: str
+    events: list[dict[str, Any]]
+
+
+class PartSummary(Body):
+    """What was said in one part."""
+
+    part: int
+    abstract: str
+    key_points: list[str]
+    action_items: list[str]
+
+
+class CallSummary(Body):
+    """What was said. The lists and `abstract` are those of all parts together, `parts` keeps them apart."""
+
+    call_id: str
+    abstract: str
+    key_points: list[str]
+    action_items: list[str]
+    parts: list[PartSummary]
+
+
+class SearchHit(Body):
+    """Where something like it was said. Times in ms from the start of that part's recording; score up to 1."""
+
+    call_id: str
+    part: int
+    start_ms: int
+    end_ms: int
+    speaker: str
+    text: str
+    score: float
+
+
+class SearchResults(Body):
+    """Hits, best first."""
+
+    results: list[SearchHit]
+
+
+class Usage(Body):
+    """The bill. Groups are ordered by `group`, then currency; `total` has one line per currency, since amounts of
+    different currencies are never added, and `""` as group."""
+
+    group_by: str
+    groups: list[UsageRow]
+    total: list[UsageRow]
+
+
+class Health(Body):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+class Readiness(Body):
+    """`ready`, or what is missing: by store, why."""
+
+    status: str
+    missing: dict[str, str] = Field(default_factory=dict)
+
+
+class JoinedTranscript(Transcript):
+    """A transcript, segments ordered by start. Times in ms from the recording's start (see the `part` parameter)."""
+
+    model_config = ConfigDict(title="Transcript", json_schema_serialization_defaults_required=True)
+
+
+def call_path(call_id: str) -> str:
+    """Path of a call, its id percent-encoded: ids are the carrier's and may hold anything, dots alone included, which
+    clients would take for a step up."""
+    encoded = quote(call_id, safe="")
+    return f"/v1/calls/{encoded if encoded.strip('.') else encoded.replace('.', '%2E')}"

@@ -1,0 +1,144 @@
+"""The gateway: carriers' sockets and webhooks, health, metrics; everything else is passed on to the API.
+
+It holds no state that outlives a call, so any number of them may run behind a load balancer.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+from collections.abc import AsyncIterator
+
+import uvloop
+from aiohttp import web
+
+from audiotext.settings import Settings
+from gateway.carriers import load_carriers
+from gateway.log_writer import LogWriter
+from gateway.metrics import Metrics
+from gateway.proxy import Proxy
+from gateway.readiness import Readiness
+from gateway.sockets import MediaSockets
+from gateway.webhooks import Webhooks
+from redpanda.client import LogUnavailableError
+
+log = logging.getLogger(__name__)
+
+_NO_API = "there is no API behind this gateway: set AUDIOTEXT_GATEWAY__API_URL, or use `audiotext up`"
+
+
+class Gateway:
+    """One gateway: `app` is what to serve, `drain` what to await before ceasing to.
+
+    Raises LogUnavailableError when no log is configured.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.app = web.Application()
+        self._settings = settings
+        self._metrics = Metrics()
+        self._carriers = load_carriers()
+        self._writer = LogWriter(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
+        self._sockets = MediaSockets(settings, self._carriers, self._writer, self._metrics)
+        self._drained: asyncio.Task[None] | None = None
+        self._proxy: Proxy | None = None
+        self._readiness = Readiness(self._writer, None)
+        webhooks = Webhooks(settings, self._carriers)
+        self.app.add_routes(
+            [
+                web.get("/v1/media/{carrier}", self._sockets.handle),
+                web.post("/v1/voice/{carrier}", webhooks.voice),
+                web.post("/v1/status/{carrier}", webhooks.status),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._render_metrics),
+                web.route("*", "/{path:.*}", self._otherwise),
+            ]
+        )
+        self.app.cleanup_ctx.append(self._lifetime)
+        self.app.on_shutdown.append(self._on_shutdown)
+
+    async def drain(self) -> None:
+        """Ends every stream and waits until the log has everything, or the time for that is over.
+
+        While it runs /readyz answers 503 and new sockets are refused. Calling it again waits for the first.
+        """
+        if self._drained is None:
+            self._drained = asyncio.ensure_future(self._drain())
+        await self._drained
+
+    async def _drain(self) -> None:
+        await self._sockets.drain()
+        if not await self._writer.drain(self._settings.gateway.drain_timeout_s):
+            log.error("the log did not take everything in time: %d bytes are lost", self._writer.held_bytes)
+
+    async def _lifetime(self, _app: web.Application) -> AsyncIterator[None]:
+        self._writer.start()
+        if self._settings.gateway.api_url:
+            self._proxy = Proxy(self._settings.gateway.api_url)
+        self._readiness = Readiness(self._writer, self._proxy)
+        watch = asyncio.ensure_future(self._sockets.watch())
+        yield
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+        if self._proxy is not None:
+            await self._proxy.close()
+        self._writer.close()
+
+    async def _on_shutdown(self, _app: web.Application) -> None:
+        await self.drain()
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        if self._sockets.draining:
+            return web.json_response({"ready": False, "missing": {"gateway": "shutting down"}}, status=503)
+        missing = await self._readiness.missing()
+        return web.json_response({"ready": not missing, "missing": dict(missing)}, status=503 if missing else 200)
+
+    async def _render_metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(
+            body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def _otherwise(self, request: web.Request) -> web.StreamResponse:
+        if self._proxy is None:
+            return web.json_response({"error": _NO_API}, status=404)
+        return await self._proxy.pass_on(request)
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises SystemExit with a sentence for a mistake in the settings."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
+    except LogUnavailableError as error:
+        raise SystemExit(str(error)) from None
+
+
+async def _serve(settings: Settings) -> None:
+    gateway = Gateway(settings)
+    runner = web.AppRunner(gateway.app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
+    await runner.setup()
+    host, port = settings.gateway.host, settings.gateway.port
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise SystemExit(_cannot_listen(host, port, error)) from None
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    log.info("gateway listens on %s:%d, known to carriers as %s", host, port, settings.base_url)
+    await stop.wait()
+    log.info("gateway ends its streams")
+    await gateway.drain()
+    await runner.cleanup()
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror})"
+    return f"port {port} on {host} {why}: choose another with AUDIOTEXT_GATEWAY__PORT"

@@ -1,0 +1,124 @@
+"""The way through the gateway to the API: nothing changed that matters to either end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import ClientError, web
+from aiohttp.test_utils import TestServer
+
+from tests.gateway.conftest import Serve
+
+GO_ON = web.AppKey("go_on", asyncio.Event)
+
+
+async def _echo(request: web.Request) -> web.Response:
+    """Tells what arrived."""
+    return web.json_response(
+        {
+            "method": request.method,
+            "target": request.raw_path,
+            "headers": {name.lower(): value for name, value in request.headers.items()},
+            "body": (await request.read()).decode(),
+        },
+        headers={"ETag": '"abc"', "Connection": "X-Private", "X-Private": "1"},
+    )
+
+
+async def _slow(request: web.Request) -> web.StreamResponse:
+    """Answers one chunk, then another when asked to over the first one's connection."""
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    await answer.write(b"first")
+    await request.app[GO_ON].wait()
+    await answer.write(b"second")
+    return answer
+
+
+async def _broken(request: web.Request) -> web.StreamResponse:
+    """Promises more than it sends."""
+    answer = web.StreamResponse(headers={"Content-Length": "100"})
+    await answer.prepare(request)
+    await answer.write(b"half")
+    assert request.transport is not None
+    request.transport.abort()
+    return answer
+
+
+async def _ready(_request: web.Request) -> web.Response:
+    return web.Response()
+
+
+async def _moved(_request: web.Request) -> web.Response:
+    return web.Response(status=302, headers={"Location": "/elsewhere"})
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[TestServer]:
+    """An API of the test's own."""
+    app = web.Application()
+    app[GO_ON] = asyncio.Event()
+    app.add_routes(
+        [
+            web.get("/slow", _slow),
+            web.get("/broken", _broken),
+            web.get("/readyz", _ready),
+            web.get("/moved", _moved),
+            web.route("*", "/{path:.*}", _echo),
+        ]
+    )
+    server = TestServer(app)
+    await server.start_server()
+    yield server
+    await server.close()
+
+
+async def test_requests_and_answers_pass_unchanged(serve: Serve, api: TestServer) -> None:
+    """Posts through the gateway: method, escaped path, query, body, Range and authorization arrive; status and ETag
+    come back; headers of the connection do neither."""
+    _, client = await serve(api_url=str(api.make_url("")))
+    headers = {"Range": "bytes=0-1", "Authorization": "Bearer x", "Connection": "X-Mine", "X-Mine": "1"}
+    answer = await client.post("/v1/calls/a%2Fb?q=%20x&q=y", data=b"hello", headers=headers)
+    got = await answer.json()
+    assert (got["method"], got["target"], got["body"]) == ("POST", "/v1/calls/a%2Fb?q=%20x&q=y", "hello")
+    assert got["headers"]["range"] == "bytes=0-1"
+    assert got["headers"]["authorization"] == "Bearer x"
+    assert got["headers"]["x-forwarded-for"] == "127.0.0.1"
+    assert "x-mine" not in got["headers"]
+    assert answer.headers["ETag"] == '"abc"'
+    assert "X-Private" not in answer.headers
+    assert (await client.head("/v1/calls")).status == 200
+    assert (await client.get("/moved", allow_redirects=False)).status == 302
+
+
+async def test_answers_are_streamed(serve: Serve, api: TestServer) -> None:
+    """Reads the first chunk of an answer that is not finished: it is there before the second exists. A proxy that
+    collects would hold whole recordings in memory."""
+    _, client = await serve(api_url=str(api.make_url("")))
+    async with client.get("/slow") as answer:
+        assert await answer.content.readany() == b"first"
+        api.app[GO_ON].set()
+        assert await answer.content.read() == b"second"
+
+
+async def test_an_api_that_is_away_is_502(serve: Serve) -> None:
+    """Asks through a gateway whose API does not listen: 502 in JSON; carriers' paths are not affected."""
+    _, client = await serve(api_url="http://127.0.0.1:9")
+    answer = await client.get("/v1/calls")
+    assert answer.status == 502
+    assert "error" in await answer.json()
+    assert (await client.get("/v1/media/twilio")).status == 403
+
+
+async def test_half_an_answer_is_not_a_whole_one(serve: Serve, api: TestServer) -> None:
+    """Lets the API die in the middle of an answer: the caller sees a broken connection, not a short recording."""
+    _, client = await serve(api_url=str(api.make_url("")))
+    async with client.get("/broken") as answer:
+        with pytest.raises(ClientError):
+            await answer.read()
+
+
+async def test_ready_with_a_ready_api(serve: Serve, api: TestServer) -> None:
+    """Asks /readyz with log and API there: 200."""
+    _, client = await serve(api_url=str(api.make_url("")))
+    assert (await client.get("/readyz")).status == 200

@@ -1,0 +1,137 @@
+"""One socket's life without a socket: what it leaves on the log, message by message."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from gateway.carriers import load_carriers
+from gateway.metrics import Metrics
+from gateway.session import PARKED_FRAMES, Session, SessionClosedError, StreamKey
+from schemas.events import DtmfReceived, StreamEnded, StreamStarted
+from schemas.media import EosReason, RecordType
+from tests.gateway.wire import Remembering, dtmf, media, media_of, start, stop
+
+
+def new_session(
+    sink: Remembering, *, streams: Counter[StreamKey] | None = None, metrics: Metrics | None = None
+) -> Session:
+    """A session of Twilio's for tenant acme."""
+    return Session(
+        name="twilio",
+        carrier=load_carriers()["twilio"],
+        tenant="acme",
+        sink=sink,
+        metrics=metrics or Metrics(),
+        streams=Counter() if streams is None else streams,
+        merge_ms=500,
+    )
+
+
+def test_a_call_in_order() -> None:
+    """Plays a short call: records and events in the order of the facts, with the fields their readers rely on."""
+    sink = Remembering()
+    session = new_session(sink)
+    for message in (start(custom={"agent": "7"}), media(0), dtmf("5"), media(1), stop()):
+        session.on_text(message)
+    assert [record.type for record in sink.records] == [
+        RecordType.START,
+        RecordType.DTMF,
+        RecordType.MEDIA,
+        RecordType.EOS,
+    ]
+    begun, digit, audio, end = sink.records
+    assert json.loads(begun.payload) == {
+        "account": "AC1",
+        "tracks": ["inbound", "outbound"],
+        "from_number": "",
+        "to_number": "",
+        "custom": {"agent": "7"},
+    }
+    assert (digit.detail, digit.track, digit.seq) == ("5", "inbound", 5)
+    assert (audio.seq, audio.ts_ms, audio.frames, len(audio.payload)) == (2, 0, 2, 320)
+    assert end.detail == EosReason.CARRIER_STOP
+    started, pressed, ended = sink.events
+    assert isinstance(started, StreamStarted)
+    assert (started.carrier, started.codec, started.rate_hz) == ("twilio", "PCMU", 8000)
+    assert isinstance(pressed, DtmfReceived)
+    assert isinstance(ended, StreamEnded)
+    assert (ended.reason, ended.frames) == ("carrier-stop", 2)
+
+
+def test_the_first_end_counts() -> None:
+    """Stops a stream, then lets the socket close and frames trickle in: one end, with the carrier's reason, and
+    nothing after it."""
+    sink = Remembering()
+    session = new_session(sink)
+    for message in (start(), media(0), stop(), media(1), stop()):
+        session.on_text(message)
+    session.end(EosReason.SOCKET_CLOSED)
+    assert [record.type for record in sink.records][-1] is RecordType.EOS
+    assert len(media_of(sink.records)) == 1
+    assert [event.type for event in sink.events if isinstance(event, StreamEnded)] == ["stream.ended"]
+
+
+def test_the_same_fact_has_the_same_event_id() -> None:
+    """Plays the same call twice, as after a lost answer: the event ids are equal, so consumers count it once; another
+    stream of the call has others."""
+    ids = []
+    for stream in ("MZ1", "MZ1", "MZ2"):
+        sink = Remembering()
+        session = new_session(sink)
+        for message in (start(stream_id=stream), dtmf("1", stream_id=stream), stop(stream)):
+            session.on_text(message)
+        ids.append([event.event_id for event in sink.events])
+    assert ids[0] == ids[1]
+    assert not set(ids[0]) & set(ids[2])
+
+
+def test_a_second_start_is_passed_over() -> None:
+    """Sends start twice on one socket: the first holds, the second is counted as malformed."""
+    sink, metrics = Remembering(), Metrics()
+    session = new_session(sink, metrics=metrics)
+    for message in (start("CA1"), start("CA2"), stop()):
+        session.on_text(message)
+    assert {record.call_id for record in sink.records} == {"CA1"}
+    assert b'malformed_messages_total{carrier="twilio"} 1.0' in metrics.render()
+
+
+def test_a_stream_with_two_sockets_ends_with_the_last() -> None:
+    """Opens two sockets for one stream and ends them in turn: one end, after the second, behind both's audio."""
+    sink = Remembering()
+    streams: Counter[StreamKey] = Counter()
+    sessions = [new_session(sink, streams=streams) for _ in range(2)]
+    for number, session in enumerate(sessions):
+        session.on_text(start())
+        session.on_text(media(number))
+    sessions[0].end(EosReason.SOCKET_CLOSED)
+    assert RecordType.EOS not in {record.type for record in sink.records}
+    sessions[1].end(EosReason.CARRIER_STOP)
+    assert [record.type for record in sink.records][-2:] == [RecordType.MEDIA, RecordType.EOS]
+    assert not streams
+
+
+def test_what_is_parked_is_bounded() -> None:
+    """Sends frames without a start until it is too many: the session gives up, and leaves nothing on the log."""
+    sink = Remembering()
+    session = new_session(sink)
+    for number in range(PARKED_FRAMES):
+        session.on_text(media(number))
+    with pytest.raises(SessionClosedError) as closed:
+        session.on_text(media(PARKED_FRAMES))
+    assert (closed.value.code, closed.value.label) == (1002, "no-start")
+    session.end(EosReason.PROTOCOL_ERROR)
+    assert sink.items == []
+
+
+def test_frames_are_counted() -> None:
+    """Plays frames and looks at the metrics: frames and audio bytes, told in batches, complete at the end."""
+    sink, metrics = Remembering(), Metrics()
+    session = new_session(sink, metrics=metrics)
+    for message in (start(), *(media(number) for number in range(30))):
+        session.on_text(message)
+    session.end(EosReason.SOCKET_CLOSED)
+    text = metrics.render()
+    assert b'frames_total{carrier="twilio"} 30.0' in text
+    assert b'audio_bytes_total{carrier="twilio"} 4800.0' in text
+    assert b"streams_live 0.0" in text
