@@ -33,26 +33,30 @@ class ObjectStore:
     """One bucket. Thread-safe."""
 
     def __init__(self, settings: S3Settings) -> None:
-        """Connects to nothing yet. Raises SettingsError if no endpoint or credentials are configured."""
+        """Connects to nothing yet. Raises SettingsError if endpoint or credentials are missing or unusable."""
         if not settings.endpoint:
             raise SettingsError("no object storage is configured: set AUDIOTEXT_S3__ENDPOINT, or use `audiotext up`")
         if not settings.access_key or not settings.secret_key:
             raise SettingsError("object storage needs AUDIOTEXT_S3__ACCESS_KEY and AUDIOTEXT_S3__SECRET_KEY")
         url = urlsplit(settings.endpoint if "//" in settings.endpoint else f"http://{settings.endpoint}")
         self.bucket = settings.bucket
-        self._client = Minio(
-            url.netloc,
-            access_key=settings.access_key,
-            secret_key=settings.secret_key.get_secret_value(),
-            secure=url.scheme == "https",
-            region=settings.region,
-            # Short: whoever calls has a retry schedule of its own, and a dead store must be noticed.
-            http_client=urllib3.PoolManager(
-                timeout=urllib3.Timeout(connect=3, read=60),
-                maxsize=16,
-                retries=urllib3.Retry(total=1, backoff_factor=0.1),
-            ),
+        # Short: whoever calls has a retry schedule of its own, and a dead store must be noticed.
+        http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=3, read=60),
+            maxsize=16,
+            retries=urllib3.Retry(total=1, backoff_factor=0.1),
         )
+        try:
+            self._client = Minio(
+                url.netloc,
+                access_key=settings.access_key,
+                secret_key=settings.secret_key.get_secret_value(),
+                secure=url.scheme == "https",
+                region=settings.region,
+                http_client=http,
+            )
+        except ValueError as error:
+            raise SettingsError(f"AUDIOTEXT_S3__ENDPOINT or AUDIOTEXT_S3__REGION cannot be used: {error}") from None
 
     def ensure_bucket(self) -> None:
         """Creates the bucket unless it is there."""

@@ -146,9 +146,7 @@ def build_call(events: Iterable[AnyEvent], usage: Iterable[UsageLine] = ()) -> C
     recordings = _of_type(told, RecordingReady)
     lines = sorted(usage, key=lambda line: line.key)
     billed = {line.key for line in lines}
-    parts = [
-        _build_part(part, [event for event in told if event.part == part], billed) for part in _part_numbers(told)
-    ]
+    parts = [_build_part(part, [event for event in told if event.part == part], billed) for part in _part_numbers(told)]
     live = _is_live(started, recordings)
     status, failure = _call_status(parts, live)
     first = parts[0] if parts else None

@@ -69,8 +69,8 @@ def test_status(events: list[AnyEvent], status: Status) -> None:
 
 @pytest.mark.parametrize("lines", [[], [line_of(CALL.usage(part=2))]], ids=["no line", "another part's line"])
 def test_a_call_is_not_complete_before_it_is_on_the_bill(lines: list[UsageLine]) -> None:
-    """All events are there, the line of the bill is still on its way: the call is summarized. Who waits for complete and
-    then reads the bill would find a call that cost nothing."""
+    """All events are there, the line of the bill is still on its way: the call is summarized. Who waits for complete
+    and then reads the bill would find a call that cost nothing."""
     assert build_call(CALL.complete(), lines).status == "summarized"
 
 

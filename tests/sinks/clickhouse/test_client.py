@@ -1,5 +1,6 @@
 """Connecting and migrating, against a real engine."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -7,6 +8,9 @@ from pydantic import SecretStr
 
 from audiotext.settings import ClickHouseSettings
 from sinks.clickhouse.client import Database, StoreUnavailableError, migrations, statements
+from sinks.clickhouse.rows import ledger_row
+from tests.conftest import StartServer, clickhouse_settings
+from tests.sinks.clickhouse.telling import Call
 
 
 def named(clickhouse: ClickHouseSettings, database: str) -> ClickHouseSettings:
@@ -48,6 +52,29 @@ def test_a_server_that_is_away_is_named() -> None:
         database.migrate()
 
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_server_that_hangs_is_given_up_and_told_again(start_server: StartServer) -> None:
+    """The server takes an insert and says nothing for longer than the time-out: the insert is given up in that time,
+    over a connection there was and over a new one, so that a service can end. Then the server comes to, and the row is
+    inserted again: it is there once, though the insert that was given up may have come through."""
+    server = start_server("clickhouse")
+    settings = clickhouse_settings(server)
+    database, new = Database(settings, timeout_s=1), Database(settings, timeout_s=1)
+    call = Call("CA1")
+    database.insert([ledger_row(Call("CA0").usage())])
+
+    server.pause()
+    for hung in (database, new):
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match="does not answer"):
+            hung.insert([ledger_row(call.usage())])
+        assert time.monotonic() - began < 5
+    server.resume()
+    for _ in range(2):
+        Database(settings).insert([ledger_row(call.usage())])
+
+    assert Database(settings).query("SELECT count() AS lines FROM ledger FINAL") == [{"lines": 2}]
 
 
 def test_not_configured_says_what_to_set() -> None:

@@ -144,9 +144,7 @@ def test_every_status_finds_its_calls(database: Database, store: CallStore, tena
     missed would be in no list."""
     calls = combinations(tenant)
     insert(database, [event for events in calls.values() for event in events])
-    expected = {
-        status: {id_ for id_, events in calls.items() if status_of(events) == status} for status in STATUSES
-    }
+    expected = {status: {id_ for id_, events in calls.items() if status_of(events) == status} for status in STATUSES}
     assert all(expected.values())
 
     for status in STATUSES:
