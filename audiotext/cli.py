@@ -1,0 +1,116 @@
+"""The command line: parses it, finds the settings, and hands over. Each command's code is imported when it is run."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from audiotext.errors import exit_code
+from audiotext.services import SERVICES
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns the exit code: 0 done, 1 it did not work, 2 it was asked wrongly. What a user can
+    mend is one line on stderr."""
+    args = parser().parse_args(argv)
+    module, _, function = cast(str, args.run).partition(":")
+    try:
+        return cast(int, getattr(importlib.import_module(module), function)(args))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        print(f"audiotext: {error}", file=sys.stderr)
+        return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line. `args.run` says, as "module:function", what runs a command."""
+    top = argparse.ArgumentParser(
+        prog="audiotext",
+        description="Carriers stream call audio in; recordings, transcripts, summaries, search and the bill come out.",
+        epilog="Settings are environment variables (AUDIOTEXT_…) or audiotext.toml: see `audiotext settings`.",
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    up = _command(commands, "up", "run everything on this machine", "audiotext.commands.up:run")
+    _stack_options(up)
+
+    demo = _command(
+        commands, "demo", "run everything, play two real calls, show what comes out", "audiotext.demo.main:main"
+    )
+    _stack_options(demo)
+    demo.add_argument("--keep", action="store_true", help="leave everything running afterwards")
+    demo.add_argument("--speed", type=_positive, default=4.0, metavar="N", help="play N times as fast (4)")
+
+    call = _command(commands, "call", "play a WAV into a gateway as a carrier would", "audiotext.commands.call:run")
+    call.add_argument("file", type=Path, metavar="FILE", help="mono or two-channel WAV (left the caller)")
+    call.add_argument("--carrier", choices=["twilio"], default="twilio", help="whose protocol to speak (twilio)")
+    call.add_argument("--speed", type=_positive, default=1.0, metavar="N", help="play N times as fast (1)")
+    call.add_argument("--call-id", metavar="ID", help="the carrier's call id (made up)")
+    call.add_argument("--url", metavar="WS", help="the gateway's media socket (this machine's)")
+    _running_stack_option(call)
+
+    service = _command(commands, "run", "run one service alone", "audiotext.commands.service:run")
+    service.add_argument("service", choices=list(SERVICES), metavar="SERVICE", help=", ".join(SERVICES))
+
+    topics = _group(commands, "topics", "the log's topics as redpanda/topics.yaml has them")
+    for name, text in (("apply", "create what is missing"), ("check", "say where the log differs")):
+        _running_stack_option(_command(topics, name, text, f"audiotext.commands.topics:{name}"))
+
+    keys = _group(commands, "keys", "keys to the API")
+    create = _command(keys, "create", "make a key and print it, this once", "audiotext.commands.keys:create")
+    create.add_argument("--tenant", default="default", help="whose calls it opens (default)")
+    create.add_argument("--name", default="", help="what it is for")
+    revoke = _command(keys, "revoke", "make a key useless", "audiotext.commands.keys:revoke")
+    revoke.add_argument("key_id", metavar="ID", help="as `audiotext keys list` shows it")
+    for command in (create, revoke, _command(keys, "list", "show all keys", "audiotext.commands.keys:show")):
+        _running_stack_option(command)
+
+    _command(commands, "settings", "show every setting, its value and what it means", "audiotext.commands.settings:run")
+    return top
+
+
+def _command(commands: "_Commands", name: str, text: str, run: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _group(commands: "_Commands", name: str, text: str) -> "_Commands":
+    group: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _stack_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data-dir", type=Path, metavar="D", help="where everything is kept (data)")
+    command.add_argument("--port", type=_port, metavar="P", help="where the gateway listens (8080)")
+
+
+def _running_stack_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data-dir", type=Path, metavar="D", help="talk to the stack that `audiotext up` runs on that directory (data)"
+    )
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 65535")
+    return number

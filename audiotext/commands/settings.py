@@ -1,0 +1,105 @@
+"""`audiotext settings`."""
+
+import argparse
+
+from pydantic import BaseModel, SecretStr
+
+from audiotext.settings import Settings, load
+
+# What each setting means, in a line. A test sees to it that none is missing.
+MEANINGS = {
+    "AUDIOTEXT_DATA_DIR": "where `audiotext up` and the recorder keep their files",
+    "AUDIOTEXT_ADMIN_KEY": "an API key that sees every tenant; without one, see `audiotext keys create`",
+    "AUDIOTEXT_PUBLIC_URL": "how carriers reach the gateway: signatures are checked against it",
+    "AUDIOTEXT_LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR",
+    "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": "the log: host:port,host:port; without, `audiotext up` embeds one",
+    "AUDIOTEXT_KAFKA__SECURITY_PROTOCOL": "plaintext, ssl, sasl_plaintext or sasl_ssl",
+    "AUDIOTEXT_KAFKA__SASL_MECHANISM": "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+    "AUDIOTEXT_KAFKA__SASL_USERNAME": "user at the log",
+    "AUDIOTEXT_KAFKA__SASL_PASSWORD": "password at the log",
+    "AUDIOTEXT_KAFKA__SSL_CA_LOCATION": "file with the certificate authority of the log",
+    "AUDIOTEXT_KAFKA__INSTANCE_ID": "names this process in its group, so that a restart takes over at once",
+    "AUDIOTEXT_KAFKA__SESSION_TIMEOUT_MS": "a consumer silent for so long loses its partitions (ms)",
+    "AUDIOTEXT_KAFKA__PARTITIONS": "partitions of each topic, instead of what redpanda/topics.yaml says",
+    "AUDIOTEXT_KAFKA__REPLICATION_FACTOR": "copies of each topic",
+    "AUDIOTEXT_S3__ENDPOINT": "object storage: http(s)://host:port; without, `audiotext up` embeds one",
+    "AUDIOTEXT_S3__ACCESS_KEY": "access key at the object storage",
+    "AUDIOTEXT_S3__SECRET_KEY": "secret key at the object storage",
+    "AUDIOTEXT_S3__REGION": "region of the object storage",
+    "AUDIOTEXT_S3__BUCKET": "bucket for recordings, transcripts and summaries",
+    "AUDIOTEXT_CLICKHOUSE__DSN": "clickhouse://user:password@host:8123/database; without, `audiotext up` embeds one",
+    "AUDIOTEXT_QDRANT__URL": "vector store: http(s)://host:port; without, `audiotext up` embeds one",
+    "AUDIOTEXT_QDRANT__API_KEY": "key to the vector store",
+    "AUDIOTEXT_TWILIO__AUTH_TOKEN": "signs what Twilio sends; without, every Twilio call is refused",
+    "AUDIOTEXT_TWILIO__TENANT": "whose calls Twilio's are",
+    "AUDIOTEXT_TELNYX__STREAM_TOKEN": "reserved",
+    "AUDIOTEXT_TELNYX__PUBLIC_KEY": "reserved",
+    "AUDIOTEXT_SIGNALWIRE__STREAM_TOKEN": "reserved",
+    "AUDIOTEXT_SIGNALWIRE__SIGNING_KEY": "reserved",
+    "AUDIOTEXT_GATEWAY__HOST": "address the gateway listens on",
+    "AUDIOTEXT_GATEWAY__PORT": "port the gateway listens on",
+    "AUDIOTEXT_GATEWAY__MERGE_MS": "audio per record of call.media and track (ms)",
+    "AUDIOTEXT_GATEWAY__BUFFER_BYTES": "audio held for a log that is slow or away (bytes)",
+    "AUDIOTEXT_GATEWAY__MAX_MESSAGE_BYTES": "largest message taken from a carrier (bytes)",
+    "AUDIOTEXT_GATEWAY__IDLE_TIMEOUT_S": "a media socket silent for so long is closed (s)",
+    "AUDIOTEXT_GATEWAY__DRAIN_TIMEOUT_S": "how long shutdown waits for the log to take what is held (s)",
+    "AUDIOTEXT_GATEWAY__API_URL": "where what is not a carrier's path is passed on to",
+    "AUDIOTEXT_API__HOST": "address the API listens on",
+    "AUDIOTEXT_API__PORT": "port the API listens on; under `audiotext up` any other if it is taken",
+    "AUDIOTEXT_RECORDER__GRACE_MS": "after its last stream ended, a call waits so long for another (ms)",
+    "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS": "a call silent for so long is closed (ms)",
+    "AUDIOTEXT_RECORDER__COMMIT_INTERVAL_S": "how often audio is fsynced and offsets committed (s)",
+    "AUDIOTEXT_RECORDER__UPLOADS": "recordings finished at the same time",
+    "AUDIOTEXT_STT__PROVIDER": "speech to text: whisper, soniox or openai",
+    "AUDIOTEXT_STT__MODEL": "base (99 languages), tiny.en, or a path to a CTranslate2 model",
+    "AUDIOTEXT_STT__LANGUAGE": "ISO 639-1; without, the engine finds out",
+    "AUDIOTEXT_STT__TIMEOUT_S": "deadline of one attempt (s)",
+    "AUDIOTEXT_STT__CONCURRENCY": "calls transcribed at the same time, per process",
+    "AUDIOTEXT_SUMMARY__PROVIDER": "summaries: extractive or gemini",
+    "AUDIOTEXT_SUMMARY__TIMEOUT_S": "deadline of one attempt (s)",
+    "AUDIOTEXT_SUMMARY__CONCURRENCY": "calls summarized at the same time, per process",
+    "AUDIOTEXT_EMBEDDING__PROVIDER": "embeddings for search: local or gemini",
+    "AUDIOTEXT_EMBEDDING__TIMEOUT_S": "deadline of one attempt (s)",
+    "AUDIOTEXT_EMBEDDING__CONCURRENCY": "calls embedded at the same time, per process",
+    "AUDIOTEXT_SONIOX__API_KEY": "reserved",
+    "AUDIOTEXT_SONIOX__BASE_URL": "reserved",
+    "AUDIOTEXT_GEMINI__API_KEY": "reserved",
+    "AUDIOTEXT_GEMINI__BASE_URL": "reserved",
+    "AUDIOTEXT_RETRY__DELAYS_S": "waits before attempt 2, 3, …, then the dead letters (JSON list of s)",
+    "AUDIOTEXT_RETRY__OUTAGE_PAUSE_S": "how long a stage waits when its provider is away altogether (s)",
+    "AUDIOTEXT_PRICING__CURRENCY": "currency of every amount",
+    "AUDIOTEXT_PRICING__PRICE_PER_UNIT": "what a customer pays per unit, 50 units a minute",
+    "AUDIOTEXT_PRICING__WHISPER_PER_HOUR": "what an hour of audio costs you with whisper",
+    "AUDIOTEXT_PRICING__SONIOX_PER_HOUR": "what an hour of audio costs you with soniox",
+    "AUDIOTEXT_PRICING__OPENAI_PER_HOUR": "what an hour of audio costs you with openai",
+}
+
+
+def run(_args: argparse.Namespace) -> int:
+    """Prints all settings, one a line; what differs from its default is marked with a star."""
+    defaults = dict(rows(Settings.model_construct()))
+    lines = [("setting", "value", "default", "meaning")]
+    for variable, value in rows(load()):
+        mark = "*" if value != defaults[variable] else ""
+        lines.append((variable, value + mark, defaults[variable], MEANINGS.get(variable, "")))
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    for line in lines:
+        print("  ".join(text.ljust(width) for text, width in zip(line, [*widths, 0], strict=True)))
+    return 0
+
+
+def rows(section: BaseModel, prefix: str = "AUDIOTEXT_") -> list[tuple[str, str]]:
+    """Each setting's variable and its value as text, secrets masked, nothing as "-"."""
+    found: list[tuple[str, str]] = []
+    for name in type(section).model_fields:
+        value: object = getattr(section, name)
+        variable = prefix + name.upper()
+        if isinstance(value, BaseModel):
+            found += rows(value, variable + "__")
+        elif isinstance(value, SecretStr):
+            found.append((variable, "****"))
+        elif isinstance(value, tuple):
+            found.append((variable, "[" + ", ".join(str(item) for item in value) + "]"))
+        else:
+            found.append((variable, "-" if value is None else str(value)))
+    return found

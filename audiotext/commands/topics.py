@@ -1,0 +1,31 @@
+"""`audiotext topics apply|check`."""
+
+import argparse
+
+from audiotext.commands.running import settings_for
+from redpanda import topics
+
+
+def apply(args: argparse.Namespace) -> int:
+    """Creates what is missing and says what."""
+    settings, stack = settings_for(args.data_dir)
+    embedded = stack is not None and "log" in stack.embedded
+    created = topics.apply(settings.kafka, embedded=embedded)
+    number = topics.partitions(settings.kafka, embedded=embedded)
+    for topic in created:
+        print(f"created {topic} with {number} partitions")
+    print(f"{len(created)} created, {len(topics.load().topics) - len(created)} were there")
+    return 0
+
+
+def check(args: argparse.Namespace) -> int:
+    """Says where the log differs from what is written; the exit code is 1 if it does."""
+    settings, stack = settings_for(args.data_dir)
+    differences = topics.check(settings.kafka, embedded=stack is not None and "log" in stack.embedded)
+    for difference in differences:
+        print(difference)
+    if differences:
+        print("missing topics: `audiotext topics apply`; the rest changes what is on the log, so it is left to you")
+        return 1
+    print(f"all {len(topics.load().topics)} topics are as written")
+    return 0

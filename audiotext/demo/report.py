@@ -1,0 +1,156 @@
+"""What the demo prints. Pure: data in, renderables out."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from audiotext.settings import Settings
+
+_STATES = ("recorded", "transcribed", "summarized", "complete")
+_SHOWN_SEGMENTS = 40
+
+
+@dataclass(slots=True)
+class CallView:
+    """How far a call is. hung_up_at, reached_at: monotonic seconds; total_ms, sent_ms: stream time."""
+
+    name: str
+    sent_ms: int = 0
+    total_ms: int = 0
+    status: str = "ringing"
+    hung_up_at: float | None = None
+    reached_at: dict[str, float] = field(default_factory=dict)
+
+    def reached(self, status: str, now: float) -> None:
+        """The API says so. States that were passed too fast to be seen count as reached now."""
+        self.status = status
+        if status in _STATES:
+            for state in _STATES[: _STATES.index(status) + 1]:
+                self.reached_at.setdefault(state, now)
+
+
+@dataclass(slots=True)
+class Result:
+    """What came out: ledger lines of all calls, and what is not as it should be."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def progress_table(views: Iterable[CallView]) -> RenderableType:
+    """One line per call: how much was played, and how long after hang-up each stage was through."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("  call", "played", "state", *_STATES):
+        table.add_column(heading, no_wrap=True)
+    for view in views:
+        times = [
+            f"+{max(0.0, view.reached_at[state] - view.hung_up_at):.1f} s"
+            if view.hung_up_at is not None and state in view.reached_at
+            else "·"
+            for state in _STATES
+        ]
+        table.add_row(
+            f"  {view.name}",
+            f"{view.sent_ms / 1000:.0f} of {view.total_ms / 1000:.0f} s",
+            view.status,
+            *times,
+        )
+    return table
+
+
+def call_report(
+    name: str, call: Mapping[str, Any], transcript: Mapping[str, Any], query: str, hit: Mapping[str, Any] | None
+) -> RenderableType:
+    """Transcript by speaker with times, summary, one search with its hit, the ledger line."""
+    tracks = "; ".join(
+        f"{track['name']} {track['audio_ms'] / 1000:.1f} s of audio, {len(track['gaps'])} gaps"
+        for track in call["tracks"]
+    )
+    parts: list[RenderableType] = [
+        Text.from_markup(f"\n[bold cyan]{name}[/]  [dim]{call['id']}[/]"),
+        Text(f"recording: {call['duration_ms'] / 1000:.1f} s, two channels ({tracks})"),
+        Text(f"\ntranscript ({transcript['provider']} {transcript['model']}, {transcript['language']})", style="bold"),
+    ]
+    segments = transcript["segments"]
+    parts += [_segment(segment) for segment in segments[:_SHOWN_SEGMENTS]]
+    if len(segments) > _SHOWN_SEGMENTS:
+        parts.append(Text(f"… and {len(segments) - _SHOWN_SEGMENTS} more"))
+    summary = call["summary"]
+    parts += [Text("\nsummary", style="bold"), Text(summary["abstract"])]
+    for heading, items in (("key points", summary["key_points"]), ("action items", summary["action_items"])):
+        if items:
+            parts += [Text(f"\n{heading}", style="bold"), *(Text(f"• {item}") for item in items)]
+    parts.append(Text(f"\nsearch “{query}”", style="bold"))
+    if hit is None:
+        parts.append(Text("no hit"))
+    else:
+        parts.append(
+            Text(f"{hit['score']:.2f}  {hit['call_id']} at {clock(hit['start_ms'])}, {hit['speaker']}: {hit['text']}")
+        )
+    parts.append(Text("\nledger", style="bold"))
+    parts += [Text(_ledger_line(line)) for line in call["usage"]]
+    return Padding(Group(*parts), (0, 0, 0, 2))
+
+
+def closing(result: Result, settings: Settings, *, kept: bool) -> RenderableType:
+    """The sum of the bill, what is wrong if anything, and where to look."""
+    parts: list[RenderableType] = [Text("\n4. The bill", style="bold")]
+    if result.lines:
+        cost = sum((Decimal(line["provider_cost"]) for line in result.lines), Decimal(0))
+        price = sum((Decimal(line["price"]) for line in result.lines), Decimal(0))
+        units, currency = sum(line["units"] for line in result.lines), result.lines[0]["currency"]
+        money = ", ".join(
+            f"{name} {amount} {currency}"
+            for name, amount in (("cost", cost), ("price", price), ("margin", price - cost))
+        )
+        parts.append(Text(f"  {len(result.lines)} calls, {units} units: {money}"))
+    for problem in result.problems:
+        parts.append(Text(f"  ✗ {problem}", style="bold red"))
+    if result.ok:
+        parts.append(Text("  ✓ both calls recorded, transcribed, summarized, found and billed once", style="green"))
+    parts.append(Text("\n5. Where to look", style="bold"))
+    if kept:
+        key = settings.admin_key.get_secret_value() if settings.admin_key else ""
+        parts.append(Text(f"  curl -H 'Authorization: Bearer {key}' {settings.base_url}/v1/calls"))
+    else:
+        parts += [
+            Text(f"  everything is kept in {settings.data_dir}; look at it with"),
+            Text(f"  AUDIOTEXT_ADMIN_KEY=choose-one .venv/bin/audiotext up --data-dir {settings.data_dir}"),
+            Text(f"  curl -H 'Authorization: Bearer choose-one' {settings.base_url}/v1/calls"),
+        ]
+    parts.append(Text("  API: docs/api.md and /openapi.json · `make demo ARGS=--keep` leaves it running"))
+    return Group(*parts)
+
+
+def clock(ms: int) -> str:
+    """Minutes, seconds and tenths: 1:02.3."""
+    minutes, rest = divmod(ms, 60_000)
+    return f"{minutes}:{rest / 1000:04.1f}"
+
+
+def _segment(segment: Mapping[str, Any]) -> RenderableType:
+    row = Table.grid(padding=(0, 1))
+    row.add_column(width=7, justify="right", style="dim")
+    row.add_column(width=9, style="cyan" if segment["channel"] == 0 else "magenta")
+    row.add_column()
+    row.add_row(clock(segment["start_ms"]), segment["speaker"], segment["text"])
+    return row
+
+
+def _ledger_line(line: Mapping[str, Any]) -> str:
+    margin = Decimal(line["price"]) - Decimal(line["provider_cost"])
+    return (
+        f"{line['key']}: {line['units']} units, cost {line['provider_cost']}, price {line['price']}, "
+        f"margin {margin} {line['currency']}"
+    )

@@ -1,0 +1,120 @@
+"""The jars of an Apache Kafka broker: fetched once by Maven, checked, and kept in the user's cache.
+
+They belong to no Python package, so this is the one thing that is fetched when first needed. What Maven brings must
+be, to the byte, what it was when the version was pinned.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from audiotext.errors import UserError
+
+VERSION = "4.4.0"
+_LOG4J_BINDING = "2.25.5"  # as the broker's own log4j-core; Kafka's pom leaves it out, and without it errors are mute
+# Of all names and contents, see `digest`. For a new version: fetch, compare with the release's checksums, pin.
+_SHA256 = "bda063de6f84a36e8fa0e31196934eba54905640b2dddd4e50f6a64c8fe4ffec"
+_OLDEST_JAVA = 17
+_FETCH_TIMEOUT_S = 600
+
+_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>audiotext</groupId><artifactId>kafka-broker</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version>
+    </dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId>
+      <version>{_LOG4J_BINDING}</version></dependency>
+  </dependencies>
+</project>
+"""
+_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+
+
+class KafkaMissingError(UserError):
+    """This machine cannot run an Apache Kafka broker; the message says what it lacks."""
+
+
+def unavailable() -> str | None:
+    """What keeps this machine from running a broker, in one sentence; None if nothing does. Fetches nothing."""
+    java = java_binary()
+    if java is None:
+        return f"Apache Kafka needs Java {_OLDEST_JAVA} or newer: apt-get install openjdk-17-jre-headless"
+    version = _java_version(java)
+    if version < _OLDEST_JAVA:
+        return f"Apache Kafka {VERSION} needs Java {_OLDEST_JAVA} or newer, {java} is {version}: set JAVA_HOME"
+    if not directory().exists() and shutil.which("mvn") is None:
+        return f"the jars of Apache Kafka {VERSION} are fetched with Maven: apt-get install maven"
+    return None
+
+
+def java_binary() -> str | None:
+    """The `java` to run: JAVA_HOME's, else the one on the PATH."""
+    home = os.environ.get("JAVA_HOME")
+    return shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
+
+
+def directory(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the jars are. It appears complete or not at all."""
+    cache = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "audiotext" / f"kafka-{VERSION}"
+
+
+def fetch() -> Path:
+    """The directory of the jars, which Maven fills (some 45 MB) if it is not there yet. Raises KafkaMissingError."""
+    if reason := unavailable():
+        raise KafkaMissingError(reason)
+    complete = directory()
+    if complete.exists():
+        return complete
+    complete.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=complete.parent, prefix=f"{complete.name}-") as work:
+        jars = Path(work) / "jars"
+        _run_maven(Path(work), jars)
+        if (found := digest(jars)) != _SHA256:
+            raise KafkaMissingError(f"Maven brought other jars for Apache Kafka {VERSION} than were pinned: {found}")
+        try:
+            jars.rename(complete)
+        except OSError:
+            if not complete.exists():
+                raise
+            # else another process was quicker: its jars have the same digest
+    return complete
+
+
+def digest(jars: Path) -> str:
+    """SHA-256 of what `LC_ALL=C sha256sum *` prints for them."""
+    lines = [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}\n" for jar in sorted(jars.iterdir())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _run_maven(work: Path, jars: Path) -> None:
+    (work / "pom.xml").write_text(_POM)
+    command = ["mvn", "--quiet", "--batch-mode", "--strict-checksums", _COPY, "-DincludeScope=runtime"]
+    try:
+        maven = subprocess.run(
+            [*command, f"-DoutputDirectory={jars}"],
+            cwd=work,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_FETCH_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise KafkaMissingError(f"Maven did not bring Apache Kafka {VERSION} within {_FETCH_TIMEOUT_S} s") from None
+    if maven.returncode != 0:
+        said = next((line for line in maven.stdout.splitlines() if "ERROR" in line), maven.stderr.strip())
+        raise KafkaMissingError(f"Maven cannot fetch Apache Kafka {VERSION}: {said}")
+
+
+def _java_version(java: str) -> int:
+    """The feature version ("17"); 0 if it cannot be told."""
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(?:1\.)?(\d+)', said)
+    return int(match[1]) if match else 0

@@ -1,0 +1,74 @@
+"""Starting and ending child processes that never outlive their parent."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)  # loaded here: not in the forked child, where only little is safe
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    output: IO[bytes] | int,
+    cwd: Path | None = None,
+    keep_open: Sequence[int] = (),
+    nice: int = 0,
+) -> "subprocess.Popen[bytes]":
+    """Starts a child in a session of its own (the terminal's Ctrl-C does not reach it) with stdout and stderr going to
+    `output`. It gets SIGTERM when the *thread* that called this ends, however that comes about.
+
+    keep_open: file descriptors the child inherits. nice: how much it steps back when processors are scarce.
+    Raises OSError if the command cannot be run.
+    """
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        # SIGTERM, not SIGKILL: the log saves itself on it, and the gateway marks its live streams.
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it has died meanwhile
+            os._exit(1)
+        os.nice(nice)
+
+    return subprocess.Popen(
+        command,
+        env=dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=tuple(keep_open),
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - system calls only; there is no other way to ask for this
+    )
+
+
+def terminate(process: "subprocess.Popen[bytes]") -> None:
+    """Asks the child to end (SIGTERM)."""
+    if process.poll() is None:
+        process.terminate()
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """Ends the child and its own children at once (SIGKILL)."""
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def end(process: "subprocess.Popen[bytes]", timeout_s: float) -> int:
+    """Ends the child, by SIGKILL if it is still there after `timeout_s`. Returns its exit code."""
+    terminate(process)
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        kill(process)
+        return process.wait()

@@ -1,0 +1,239 @@
+"""Everything on one machine: embeds what has no address configured, then runs every service under a supervisor."""
+
+import http.client
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from audiotext.datadir import ALARM_BYTES, DataDir, RunningStack
+from audiotext.embedded import clickhouse, log, objects, qdrant
+from audiotext.embedded.server import LOOPBACK, Server, ServerError, port_is_free, wait_until_it_answers
+from audiotext.embedded.state import State
+from audiotext.environment import child_environment, variables
+from audiotext.errors import UserError
+from audiotext.services import LIVE, SERVICES
+from audiotext.settings import Settings, SettingsError
+from audiotext.supervisor import Program, RestartPolicy, Status, Supervisor
+from redpanda import topics
+from sinks.objects import ObjectStore, ObjectStoreError
+
+_SERVER_START_S = 30.0
+_SERVICES_START_S = 60.0
+_DISK_CHECK_S = 10.0
+_ALARM_EVERY_S = 60.0
+_NICE = 10  # of services that are not live
+
+# All must be over 5 s after Ctrl-C. Seconds from it until what is left of a group is killed: the gateway ends first, so
+# that every live stream gets its marker on the log, and the log last.
+_GATEWAY_END_S = 3.4
+_SERVICES_END_S = 4.2
+_SERVERS_TAKE_S = 0.7  # from when they are asked: SeaweedFS dawdles for 2 s, and all of them survive a kill
+_LOG_END_S = 30.0  # never killed while it saves: that would lose what nobody else has
+
+
+class StackError(UserError):
+    """The stack cannot be started; the message is one sentence that says why."""
+
+
+class Stack:
+    """A stack over `settings.data_dir`.
+
+    say: is told, one line at a time, what a user should know; called from several threads.
+    services: names and commands of what to run besides the servers; by default every service there is.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None],
+        *,
+        services: Mapping[str, Sequence[str]] | None = None,
+        policy: RestartPolicy | None = None,
+    ) -> None:
+        self.settings = settings
+        self._say = say
+        self._services = services if services is not None else _all_services()
+        self._policy = policy
+        self._data: DataDir | None = None
+        self._supervisor: Supervisor | None = None
+        self._servers: list[Server] = []
+        self._stopping = threading.Event()
+        self._hurry = threading.Event()
+
+    def start(self) -> None:
+        """Takes the data directory, starts the servers, makes topics and bucket, starts the services.
+
+        Afterwards `settings` are those of the running stack, addresses included. What was started is ended if this
+        fails. Raises StackError, DataDirError, MissingExtraError, LogUnavailableError.
+        """
+        self._data = DataDir(self.settings.data_dir)
+        try:
+            self._start(self._data)
+        except BaseException:
+            self.hurry()
+            self.stop()
+            raise
+
+    def wait_ready(self, timeout_s: float = _SERVICES_START_S) -> None:
+        """Returns once the gateway takes calls (`/readyz` is 200). Raises StackError after `timeout_s`."""
+        gateway = self.settings.gateway
+        deadline = time.monotonic() + timeout_s
+        while not _is_ready(_reachable(gateway.host), gateway.port):
+            if self._stopping.is_set():
+                raise StackError("stopped before it was ready")
+            if time.monotonic() > deadline:
+                raise StackError(f"the gateway takes no calls after {timeout_s:g} s; logs: {self._log_dir}")
+            time.sleep(0.05)
+
+    @property
+    def embedded(self) -> list[str]:
+        """Names of the servers that are embedded, once started."""
+        return [server.name for server in self._servers]
+
+    def status(self) -> dict[str, Status]:
+        """How each server and service fares, by name."""
+        return self._supervisor.status() if self._supervisor else {}
+
+    def give_up(self) -> None:
+        """Makes `start` or `wait_ready`, under way in another thread or below a signal handler, raise StackError."""
+        self._stopping.set()
+
+    def hurry(self) -> None:
+        """Makes `stop`, also one under way, kill what it would wait for; only the log still saves itself."""
+        self._hurry.set()
+
+    def stop(self) -> None:
+        """Ends everything, in the order in which nothing is lost. Safe to call twice."""
+        self._stopping.set()
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor:
+            began = time.monotonic()
+            supervisor.stop(["gateway"], partial(self._left, began + _GATEWAY_END_S))
+            services = [name for name in self._services if name != "gateway"]
+            supervisor.stop(services, partial(self._left, began + _SERVICES_END_S))
+            servers = [name for name in self.embedded if name != log.NAME]
+            supervisor.stop(servers, partial(self._left, time.monotonic() + _SERVERS_TAKE_S))
+            supervisor.stop([log.NAME], lambda: began + _LOG_END_S - time.monotonic())
+            supervisor.close()
+        if self._data:
+            self._data.release()
+            self._data = None
+
+    @property
+    def _log_dir(self) -> Path:
+        return self.settings.data_dir.absolute() / "logs"
+
+    def _left(self, deadline: float) -> float:
+        return 0.0 if self._hurry.is_set() else deadline - time.monotonic()
+
+    def _start(self, data: DataDir) -> None:
+        gateway = self.settings.gateway
+        if not port_is_free(gateway.port, gateway.host):
+            raise StackError(f"port {gateway.port} is taken by another program: choose one with --port")
+        state = State(data.path)
+        self._servers = _servers(self.settings, state)
+        self.settings = self._with_addresses(state)
+        supervisor = Supervisor(self._log_dir, self._say, policy=self._policy, keep_open=(data.lock_fd,))
+        self._supervisor = supervisor
+        supervisor.start(
+            Program(server.name, server.command, dict(os.environ) | dict(server.env), server.cwd)
+            for server in self._servers
+        )
+        for server in self._servers:
+            self._wait_for(server, supervisor)
+        self._prepare()
+        data.publish(RunningStack(variables(self.settings), self.embedded))
+        env = child_environment(os.environ, self.settings)
+        supervisor.start(
+            Program(name, command, env, nice=0 if name in LIVE else _NICE) for name, command in self._services.items()
+        )
+        threading.Thread(target=self._watch_disk, args=(data,), name="disk", daemon=True).start()
+
+    def _with_addresses(self, state: State) -> Settings:
+        """The settings with every address filled in."""
+        addresses = {name: value for server in self._servers for name, value in server.addresses.items()}
+        api = self.settings.api
+        if "port" not in api.model_fields_set:  # nobody but the gateway talks to it: any port will do
+            api = api.model_copy(update={"port": state.port("api", api.port)})
+        elif not port_is_free(api.port, api.host):
+            raise StackError(f"port {api.port} of the API is taken by another program: set AUDIOTEXT_API__PORT")
+        gateway = self.settings.gateway.model_copy(update={"api_url": f"http://{_reachable(api.host)}:{api.port}"})
+        settings = self.settings.model_copy(update={"data_dir": state.data_dir, "api": api, "gateway": gateway})
+        if "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS" in addresses:
+            # The embedded log never expires a dead member; one that comes back under the same name is let in at once.
+            addresses["AUDIOTEXT_KAFKA__INSTANCE_ID"] = settings.kafka.instance_id or "embedded"
+        return _with_variables(settings, addresses)
+
+    def _wait_for(self, server: Server, supervisor: Supervisor) -> None:
+        def alive() -> bool:
+            return not supervisor.status()[server.name].hopeless and not self._stopping.is_set()
+
+        try:
+            wait_until_it_answers(server, _SERVER_START_S, alive)
+        except ServerError as error:
+            raise StackError(f"{error}; its log: {supervisor.log_path(server.name)}") from None
+
+    def _prepare(self) -> None:
+        topics.apply(self.settings.kafka, embedded=log.NAME in self.embedded)
+        try:
+            ObjectStore(self.settings.s3).ensure_bucket()
+        except (ObjectStoreError, SettingsError) as error:
+            raise StackError(f"object storage cannot be used: {error}") from None
+
+    def _watch_disk(self, data: DataDir) -> None:
+        alarm_at = 0.0
+        while not self._stopping.wait(_DISK_CHECK_S):
+            free = data.free_bytes()
+            if free < ALARM_BYTES and time.monotonic() >= alarm_at:
+                alarm_at = time.monotonic() + _ALARM_EVERY_S
+                self._say(f"THE DISK IS NEARLY FULL: {free // 1_000_000} MB free for {data.path}; recordings will fail")
+
+
+def _all_services() -> dict[str, Sequence[str]]:
+    return {name: (sys.executable, "-m", "audiotext", "run", name) for name in SERVICES}
+
+
+def _servers(settings: Settings, state: State) -> list[Server]:
+    """What is embedded: whatever has no address."""
+    servers: list[Server] = []
+    if not settings.kafka.bootstrap_servers:
+        servers += log.servers(state)
+    if not settings.s3.endpoint:
+        servers.append(objects.server(state, settings.s3.bucket))
+    if not settings.clickhouse.dsn:
+        servers.append(clickhouse.server(state))
+    if not settings.qdrant.url:
+        servers.append(qdrant.server(state))
+    return servers
+
+
+def _with_variables(settings: Settings, addresses: Mapping[str, str]) -> Settings:
+    """The settings with those of these variables (AUDIOTEXT_SECTION__NAME)."""
+    for variable, value in addresses.items():
+        section, _, name = variable.removeprefix("AUDIOTEXT_").lower().partition("__")
+        old: BaseModel = getattr(settings, section)
+        new = type(old).model_validate(old.model_dump() | {name: value})
+        settings = settings.model_copy(update={section: new})
+    return settings
+
+
+def _reachable(host: str) -> str:
+    """Where this machine reaches a server that listens on `host`."""
+    return LOOPBACK if host in ("0.0.0.0", "::", "") else host
+
+
+def _is_ready(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,64 @@
+"""The embedded object storage: what is stored stays, and nobody reads it without credentials."""
+
+import json
+
+import pytest
+import urllib3
+from pydantic import SecretStr
+
+from audiotext.settings import S3Settings
+from sinks.objects import ObjectStore, ObjectStoreError
+from tests.conftest import StartServer, s3_settings
+
+
+def test_objects_survive_restart_and_kill(start_server: StartServer) -> None:
+    """What does this test do? Writes, ends the server by SIGTERM and by SIGKILL, and reads and writes after each.
+
+    The master starts without a memory of its own (it would wait up to 20 s otherwise); if it then gave out a volume
+    number twice, an earlier recording would be overwritten, which this would show.
+    """
+    server = start_server("objects")
+    contents = {}
+    for number, end in enumerate((server.stop, server.kill, server.stop)):
+        store = ObjectStore(s3_settings(server))
+        for size in (10, 3_000_000):
+            contents[f"call/{number}/{size}"] = bytes([number + 1]) * size
+            store.put(f"call/{number}/{size}", contents[f"call/{number}/{size}"], "audio/wav")
+        end()
+        server.start()
+        store = ObjectStore(s3_settings(server))
+        assert {key: store.get(key) for key in contents} == contents
+
+
+def test_wrong_credentials_are_refused(s3: S3Settings) -> None:
+    """A wrong secret must not get anything, nor may it be told what there is."""
+    wrong = s3.model_copy(update={"secret_key": SecretStr("wrong")})
+    with pytest.raises(ObjectStoreError):
+        ObjectStore(wrong).put("x", b"x", "text/plain")
+    assert urllib3.request("GET", f"{s3.endpoint}/{s3.bucket}/").status == 403
+
+
+def test_the_filer_hands_nothing_out(start_server: StartServer) -> None:
+    """SeaweedFS' filer serves every object to whoever asks unless it is told to want a signed token.
+
+    The test asks the filer, the volume server and the master directly, as any program on the machine could.
+    """
+    server = start_server("objects")
+    ObjectStore(s3_settings(server)).put("secret.wav", b"what was said", "audio/wav")
+    ports = json.loads((server.data_dir / "stack.json").read_text())["ports"]
+    for path in ("/buckets/audiotext/secret.wav", "/buckets/audiotext/", "/"):
+        response = urllib3.request("GET", f"http://127.0.0.1:{ports['filer']}{path}")
+        assert response.status == 401, path
+        assert b"what was said" not in response.data
+    upload = urllib3.request("POST", f"http://127.0.0.1:{ports['filer']}/x", fields={"file": ("x", b"x")})
+    assert upload.status == 401
+    for volume in range(1, 8):
+        response = urllib3.request("GET", f"http://127.0.0.1:{ports['volume']}/{volume},01637037d6")
+        assert b"what was said" not in response.data
+
+
+def test_its_files_are_for_its_owner(start_server: StartServer) -> None:
+    """Credentials and tokens lie in files that nobody else on the machine can read."""
+    server = start_server("objects")
+    for name in ("stack.json", "objects/s3.json", "objects/security.toml"):
+        assert (server.data_dir / name).stat().st_mode & 0o077 == 0, name

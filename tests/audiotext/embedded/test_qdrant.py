@@ -1,0 +1,142 @@
+"""The embedded vector store, by the client that every service uses."""
+
+import uuid
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import urllib3
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
+
+from audiotext.settings import QdrantSettings
+from tests.conftest import StartServer, qdrant_settings
+
+
+def connect(settings: QdrantSettings) -> QdrantClient:
+    assert settings.api_key is not None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return QdrantClient(url=settings.url, api_key=settings.api_key.get_secret_value())
+
+
+@pytest.fixture
+def client(qdrant: QdrantSettings) -> Iterator[QdrantClient]:
+    client = connect(qdrant)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def collection(client: QdrantClient) -> str:
+    name = f"c-{uuid.uuid4().hex}"
+    client.create_collection(name, vectors_config=models.VectorParams(size=3, distance=models.Distance.COSINE))
+    client.upsert(
+        name,
+        [
+            models.PointStruct(id=str(uuid.uuid4()), vector=[1, 0, 0], payload={"tenant": "a", "text": "first"}),
+            models.PointStruct(id=str(uuid.uuid4()), vector=[0, 1, 0], payload={"tenant": "b", "text": "second"}),
+            models.PointStruct(id=3, vector=[0, 0.9, 0.1], payload={"tenant": "a", "text": "third"}),
+        ],
+        wait=True,
+    )
+    return name
+
+
+def tenant(name: str) -> models.Filter:
+    return models.Filter(must=[models.FieldCondition(key="tenant", match=models.MatchValue(value=name))])
+
+
+def test_the_nearest_come_first_within_a_filter(client: QdrantClient, collection: str) -> None:
+    """Search: the nearest vector first, never one the filter excludes, with its payload."""
+    found = client.query_points(collection, query=[0.0, 1.0, 0.0], query_filter=tenant("a"), limit=2, with_payload=True)
+    assert [(point.payload or {})["text"] for point in found.points] == ["third", "first"]
+    assert found.points[0].score > 0.99
+
+
+def test_points_are_replaced_not_doubled(client: QdrantClient, collection: str) -> None:
+    """Deterministic ids make an upsert idempotent: a redelivered call must not be found twice."""
+    for _ in range(2):
+        client.upsert(collection, [models.PointStruct(id=3, vector=[1, 1, 1], payload={"tenant": "c"})], wait=True)
+    assert client.count(collection).count == 3
+    assert client.retrieve(collection, [3])[0].payload == {"tenant": "c"}
+
+
+def test_scroll_pages_through_everything(client: QdrantClient, collection: str) -> None:
+    """Paging by offset gives each point once."""
+    seen = []
+    offset = None
+    while True:
+        points, offset = client.scroll(collection, limit=1, offset=offset)
+        seen += [point.id for point in points]
+        if offset is None:
+            break
+    assert len(seen) == len(set(seen)) == 3
+
+
+def test_deletion_by_filter_and_by_id(client: QdrantClient, collection: str) -> None:
+    """Erasure deletes by filter: nothing of that tenant may be left, and everything of the others."""
+    client.delete(collection, models.FilterSelector(filter=tenant("a")), wait=True)
+    assert client.count(collection, count_filter=tenant("a")).count == 0
+    assert client.count(collection).count == 1
+    left, _ = client.scroll(collection)
+    client.delete(collection, models.PointIdsList(points=[left[0].id]), wait=True)
+    assert client.count(collection).count == 0
+
+
+def test_collections_are_listed_described_and_dropped(client: QdrantClient, collection: str) -> None:
+    """What a service asks when it starts: is my collection there, and of the right size?"""
+    assert client.collection_exists(collection)
+    assert collection in [item.name for item in client.get_collections().collections]
+    vectors = client.get_collection(collection).config.params.vectors
+    assert isinstance(vectors, models.VectorParams)
+    assert vectors.size == 3
+    client.create_payload_index(collection, "tenant", models.PayloadSchemaType.KEYWORD, wait=True)
+    client.delete_collection(collection)
+    assert not client.collection_exists(collection)
+
+
+def test_errors_have_the_statuses_of_a_server(client: QdrantClient, collection: str) -> None:
+    """Callers tell "not there" from "there already" from "wrong" by the status."""
+    with pytest.raises(UnexpectedResponse) as missing:
+        client.count("no-such-collection")
+    assert missing.value.status_code == 404
+    with pytest.raises(UnexpectedResponse) as twice:
+        client.create_collection(
+            collection, vectors_config=models.VectorParams(size=3, distance=models.Distance.COSINE)
+        )
+    assert twice.value.status_code == 409
+    with pytest.raises(UnexpectedResponse) as wrong:
+        client.upsert(collection, [models.PointStruct(id=1, vector=[1, 2], payload={})])
+    assert wrong.value.status_code == 400
+
+
+def test_strangers_are_refused(qdrant: QdrantSettings) -> None:
+    """Every program on the machine can reach the loopback, so nothing is answered without the key."""
+    for headers in ({}, {"api-key": "wrong"}):
+        assert urllib3.request("GET", f"{qdrant.url}/collections", headers=headers).status == 401
+    assert urllib3.request("GET", f"{qdrant.url}/healthz").status == 200
+
+
+def test_a_body_that_is_no_request_is_refused(qdrant: QdrantSettings) -> None:
+    """Nonsense gives 400 and words, not a fault of the server."""
+    assert qdrant.api_key is not None
+    headers = {"api-key": qdrant.api_key.get_secret_value()}
+    response = urllib3.request("POST", f"{qdrant.url}/collections/x/points/count", body=b"{", headers=headers)
+    assert response.status == 400
+    assert "Format error" in response.json()["status"]["error"]
+
+
+def test_points_survive_a_kill(start_server: StartServer) -> None:
+    """What was answered is on disk: killed and started again, the vectors are still found."""
+    server = start_server("qdrant")
+    client = connect(qdrant_settings(server))
+    client.create_collection("kept", vectors_config=models.VectorParams(size=2, distance=models.Distance.COSINE))
+    client.upsert("kept", [models.PointStruct(id=i, vector=[1, i], payload={"n": i}) for i in range(50)], wait=True)
+    client.close()
+    server.kill()
+    server.start()
+    client = connect(qdrant_settings(server))
+    assert client.count("kept").count == 50
+    assert client.query_points("kept", query=[1.0, 0.0], limit=1).points[0].id == 0
+    client.close()

@@ -1,0 +1,65 @@
+"""The configuration of Quix applications. Nothing is connected to."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from audiotext.settings import KafkaSettings, Settings
+from redpanda.client import LogUnavailableError
+from redpanda.quix import application
+
+
+def test_an_application_keeps_what_loses_nothing() -> None:
+    """Looks at what Quix hands to its consumer and producer: offsets are committed only by checkpoints, a new group
+    starts at the earliest record, a restarted process is the same member, the producer never gives a record up."""
+    settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9", instance_id="7"))
+
+    config = application(settings, "usage", commit_interval_s=0.2).config
+
+    assert config.auto_offset_reset == "earliest"
+    assert config.consumer_extra_config["group.instance.id"] == "usage-7"
+    assert "enable.auto.commit" not in config.consumer_extra_config
+    assert config.producer_extra_config["acks"] == "all"
+    assert config.producer_extra_config["message.timeout.ms"] == 0
+    # The same partitioner as every other producer's, or a call's records would lie in two partitions.
+    assert config.producer_extra_config["partitioner"] == "murmur2_random"
+    assert config.consumer_poll_timeout < config.commit_interval
+
+
+def test_credentials_reach_the_connection() -> None:
+    """A log with SASL: mechanism, user and password arrive, or no service could connect to it."""
+    kafka = KafkaSettings(
+        bootstrap_servers="broker:9092",
+        security_protocol="sasl_ssl",
+        sasl_mechanism="SCRAM-SHA-512",
+        sasl_username="audiotext",
+        sasl_password=SecretStr("secret"),
+    )
+
+    connection = application(Settings(kafka=kafka), "usage", commit_interval_s=1).config.broker_address
+
+    assert connection.as_librdkafka_dict() == {
+        "bootstrap.servers": "broker:9092",
+        "security.protocol": "sasl_ssl",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "audiotext",
+        "sasl.password": "secret",
+    }
+
+
+def test_only_state_has_changelogs(tmp_path: Path) -> None:
+    """Without a state directory no changelog topic is made, and no missing topic either."""
+    settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9"))
+
+    without = application(settings, "usage", commit_interval_s=1).config
+    with_state = application(settings, "recorder", commit_interval_s=1, state_dir=tmp_path).config
+
+    assert (without.use_changelog_topics, without.auto_create_topics) == (False, False)
+    assert (with_state.use_changelog_topics, with_state.state_dir) == (True, tmp_path)
+
+
+def test_not_configured_says_what_to_set() -> None:
+    """Without a log the error names the setting that is missing."""
+    with pytest.raises(LogUnavailableError, match="AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"):
+        application(Settings(), "usage", commit_interval_s=1)

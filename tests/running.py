@@ -1,0 +1,69 @@
+"""Embedded servers for tests: started on free ports over temporary directories, ended or killed by hand."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from audiotext import process
+from audiotext.embedded.server import Server, wait_until_it_answers
+from audiotext.embedded.state import State
+
+
+class RunningServer:
+    """One embedded server over a directory of its own. Ports and secrets stay the same over restarts.
+
+    addresses: the AUDIOTEXT_… variables by which services find it.
+    """
+
+    def __init__(self, data_dir: Path, make: Callable[[State], Sequence[Server]]) -> None:
+        self.data_dir = data_dir
+        self._make = make
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.addresses: dict[str, str] = {}
+
+    def start(self) -> "RunningServer":
+        """Starts it and returns once it answers."""
+        servers = self._make(State(self.data_dir))
+        self._processes = [self._spawn(server) for server in servers]
+        for server, running in zip(servers, self._processes, strict=True):
+            wait_until_it_answers(server, 30, partial(_runs, running))
+            self.addresses |= server.addresses
+        return self
+
+    def stop(self) -> None:
+        """SIGTERM: it saves what it has."""
+        for running in self._processes:
+            process.end(running, 10)
+
+    def kill(self) -> None:
+        """SIGKILL: as a crash."""
+        for running in self._processes:
+            process.kill(running)
+            running.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: it holds its connections and says nothing, as a server that hangs."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT, after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def pids(self) -> list[int]:
+        """Process ids, while it runs."""
+        return [running.pid for running in self._processes]
+
+    def _signal(self, number: signal.Signals) -> None:
+        for running in self._processes:
+            os.killpg(running.pid, number)
+
+    def _spawn(self, server: Server) -> "subprocess.Popen[bytes]":
+        with (self.data_dir / f"{server.name}.log").open("ab") as output:
+            return process.spawn(server.command, env=os.environ | dict(server.env), output=output, cwd=server.cwd)
+
+
+def _runs(running: "subprocess.Popen[bytes]") -> bool:
+    return running.poll() is None
