@@ -1,0 +1,35 @@
+"""`make bench`: every benchmark in one run, as rows of figure and what it is measured beside.
+
+Machines are noisy and shared: read the ratios, and CPU per unit of work, rather than absolute times.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from rich.console import Console
+from rich.table import Table
+
+BENCHMARKS = ("gateway", "recorder")
+Row = tuple[str, str, str]
+
+
+def main(chosen: Sequence[str]) -> int:
+    """Runs the benchmarks named, or all."""
+    unknown = set(chosen) - set(BENCHMARKS)
+    if unknown:
+        print(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    table = Table("what", "figure", "beside", title="bench", title_justify="left")
+    for name in chosen or BENCHMARKS:
+        print(f"measuring {name} ...", file=sys.stderr)
+        rows = cast(Callable[[], Sequence[Row]], importlib.import_module(f"bench.{name}").rows)
+        for row in rows():
+            table.add_row(*row)
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,225 @@
+"""CPU per 20 ms frame: the gateway (signature, parsing, merging, the real embedded log) beside a bare receiver.
+
+The bare one is aiohttp on uvloop that only counts messages: what any Python gateway on this library pays before it
+does anything. Both get the same load from the same generator in the same run, in turns, so that the ratio holds on a
+busy machine where neither figure does. CPU is that of the whole process, the log client's threads included.
+
+    python -m bench.gateway
+"""
+
+import asyncio
+import base64
+import json
+import os
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.error import URLError
+
+import uvloop
+from aiohttp import WSMsgType, web
+
+from audiotext import process
+from audiotext.embedded import log as embedded_log
+from audiotext.embedded.server import LOOPBACK, wait_until_it_answers
+from audiotext.embedded.state import State
+from audiotext.settings import KafkaSettings
+from gateway.signatures import HEADER, sign
+from redpanda import topics
+
+SOCKETS = 100
+SPEED = 2  # times real time: 20,000 frames a second, two packets every 10 ms on each socket
+FRAMES = 60_000  # of all sockets together in one round: 3 s
+ROUNDS = 3
+PATH = "/v1/media/twilio"
+TOKEN = "bench"
+
+Row = tuple[str, str, str]
+"""What was measured, the figure, and what it is beside."""
+
+
+def rows() -> list[Row]:
+    """Runs the benchmark (some 25 s) and returns its rows."""
+    with tempfile.TemporaryDirectory() as directory, _log(Path(directory)) as address:
+        port, bare_port = _free_port(), _free_port()
+        variables = {
+            "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": address,
+            "AUDIOTEXT_GATEWAY__PORT": str(port),
+            "AUDIOTEXT_TWILIO__AUTH_TOKEN": TOKEN,
+        }
+        run = "from audiotext.settings import load; from gateway.app import run; run(load())"
+        with (
+            _running([sys.executable, "-c", run], variables) as gateway,
+            _running([sys.executable, "-m", "bench.gateway", "bare", str(bare_port)], {}) as bare,
+        ):
+            _until_ready(port, "/readyz")
+            _until_ready(bare_port, "/healthz")
+            ours, theirs = [], []
+            for _ in range(ROUNDS):
+                ours.append(_cpu_per_frame(gateway, port))
+                theirs.append(_cpu_per_frame(bare, bare_port))
+    own, other = statistics.median(ours), statistics.median(theirs)
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    return [
+        ("gateway: CPU per 20 ms frame", f"{own:.1f} µs", f"bare aiohttp receiver {other:.1f} µs"),
+        ("gateway: CPU beside a bare receiver", f"{ratio:.2f} x", f"{ROUNDS} rounds in turns, median"),
+    ]
+
+
+def _cpu_per_frame(pid: int, port: int) -> float:
+    """Microseconds of the process's CPU per frame of one round of load."""
+    before = _cpu_s(pid)
+    sent = uvloop.run(_load(port))
+    return (_cpu_s(pid) - before) * 1e6 / sent
+
+
+async def _load(port: int) -> int:
+    """One round: calls on all sockets at once; returns how many frames were sent.
+
+    Frames are built before and written raw, so that the generator costs less than what it measures.
+    """
+    frames_per_socket = FRAMES // SOCKETS
+    media = [_masked(_media(number)) for number in range(frames_per_socket)]
+    sockets = [await _dial(port, number) for number in range(SOCKETS)]
+    started = time.monotonic()
+    for number in range(0, frames_per_socket, 2):
+        delay = started + number / 2 * 0.020 / SPEED - time.monotonic()
+        if delay > 0:
+            await asyncio.sleep(delay)
+        for _, writer in sockets:
+            writer.write(media[number])
+            writer.write(media[number + 1])
+    for _, writer in sockets:
+        writer.write(_masked({"event": "stop", "sequenceNumber": "0", "streamSid": "MZ1"}))
+        writer.write(b"\x88\x80" + bytes(4))
+    for reader, writer in sockets:
+        await reader.read()  # its close frame, then the end: everything has been read there
+        writer.close()
+    return frames_per_socket * SOCKETS
+
+
+async def _dial(port: int, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A media socket that has said connected and start."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    writer.write(
+        f"GET {PATH} HTTP/1.1\r\nHost: {LOOPBACK}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n"
+        f"{HEADER}: {sign(TOKEN, f'ws://{LOOPBACK}:{port}{PATH}')}\r\n\r\n".encode()
+    )
+    answer = await reader.readuntil(b"\r\n\r\n")
+    assert b" 101 " in answer.partition(b"\r\n")[0], answer
+    body = {
+        "callSid": f"CA{time.time_ns()}-{number}",
+        "tracks": ["inbound", "outbound"],
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+    }
+    writer.write(_masked({"event": "connected"}))
+    writer.write(_masked({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": body}))
+    return reader, writer
+
+
+def _media(number: int) -> dict[str, object]:
+    frame = number // 2
+    body = {
+        "track": ("inbound", "outbound")[number % 2],
+        "chunk": str(frame + 1),
+        "timestamp": str(frame * 20),
+        "payload": base64.b64encode(frame.to_bytes(4, "big") * 40).decode(),
+    }
+    return {"event": "media", "sequenceNumber": str(number + 2), "streamSid": "MZ1", "media": body}
+
+
+def _masked(message: Mapping[str, object]) -> bytes:
+    """A client's text frame; the mask is all zeros, which leaves the receiver as much to do as any other."""
+    text = json.dumps(message).encode()
+    length = bytes([0x80 | len(text)]) if len(text) < 126 else b"\xfe" + struct.pack(">H", len(text))
+    return b"\x81" + length + bytes(4) + text
+
+
+def _bare(port: int) -> None:
+    """The receiver to compare with."""
+    counted = 0
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.Response(text=str(counted))
+
+    async def media(request: web.Request) -> web.WebSocketResponse[bool]:
+        nonlocal counted
+        receiver = web.WebSocketResponse(compress=False)
+        await receiver.prepare(request)
+        async for message in receiver:
+            if message.type is WSMsgType.TEXT:
+                counted += 1
+        return receiver
+
+    app = web.Application()
+    app.add_routes([web.get(PATH, media), web.get("/healthz", healthz)])
+    uvloop.install()
+    web.run_app(app, host=LOOPBACK, port=port, access_log=None, print=None)
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system time of a process so far, all its threads, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def _log(directory: Path) -> Iterator[str]:
+    """The embedded log, with its topics; yields its address."""
+    with ExitStack() as stack:
+        addresses: dict[str, str] = {}
+        for server in embedded_log.servers(State(directory)):
+            output = stack.enter_context((directory / f"{server.name}.log").open("wb"))
+            running = process.spawn(server.command, env=os.environ | dict(server.env), output=output, cwd=server.cwd)
+            stack.callback(process.end, running, 10)
+            wait_until_it_answers(server, 30)
+            addresses |= server.addresses
+        address = addresses["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"]
+        topics.apply(KafkaSettings(bootstrap_servers=address), embedded=True)
+        yield address
+
+
+@contextmanager
+def _running(command: list[str], variables: Mapping[str, str]) -> Iterator[int]:
+    running = subprocess.Popen(command, env=os.environ | dict(variables))
+    try:
+        yield running.pid
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+def _until_ready(port: int, path: str) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            urllib.request.urlopen(f"http://{LOOPBACK}:{port}{path}", timeout=2).close()
+            return
+        except (URLError, OSError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["bare"]:
+        _bare(int(sys.argv[2]))
+    else:
+        for what, figure, beside in rows():
+            print(f"| {what} | {figure} | {beside} |")

@@ -1,0 +1,167 @@
+"""How many times faster than real time one core records two-track calls.
+
+Rendering alone is journal to WAV. The whole way is what a recorder process spends from records on the log to
+recordings in the store: Quix, state with changelog, journal, fsync, rendering, upload and event. Figures are
+seconds of call per second of CPU, all threads of the process included.
+
+    python -m bench.recorder
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from confluent_kafka import Consumer, Producer
+
+from audiotext import process
+from audiotext.embedded import log as embedded_log
+from audiotext.embedded import objects as embedded_objects
+from audiotext.embedded.server import wait_until_it_answers
+from audiotext.embedded.state import State
+from audiotext.settings import KafkaSettings
+from pipelines.recorder.journal import PartId
+from pipelines.recorder.recording import make
+from pipelines.recorder.spool import Spool
+from redpanda import topics
+from redpanda.client import consumer_config, producer_config
+from schemas.media import CloseReason, EosReason, MediaRecord, RecordType, to_headers
+from schemas.topics import Topic
+
+LONG_CALL_S = 1800  # for rendering
+CALLS, CALL_S = 40, 60  # for the whole way; 40 MB, which the embedded log holds
+RUN_MS = 500
+TIMEOUT_S = 120
+BUCKET = "audiotext"
+
+Row = tuple[str, str, str]
+"""What was measured, the figure, and what it is beside."""
+
+
+def rows() -> list[Row]:
+    """Runs the benchmark (some 20 s) and returns its rows."""
+    with tempfile.TemporaryDirectory() as directory:
+        rendering, peak_mb = _rendering(Path(directory))
+        whole = _whole_way(Path(directory))
+    return [
+        ("recorder: rendering alone", f"{rendering:,.0f} x real time", f"{LONG_CALL_S // 60} minutes, {peak_mb} MB"),
+        ("recorder: log to recording", f"{whole:,.0f} x real time", f"{CALLS} calls at once, per core"),
+    ]
+
+
+def _call(call_id: str, seconds: int) -> Iterator[MediaRecord]:
+    def record(kind: RecordType, at_ms: int, **fields: object) -> MediaRecord:
+        return MediaRecord(kind, call_id, "bench", "twilio", "MZ1", at_ms, **fields)  # type: ignore[arg-type]
+
+    yield record(RecordType.START, 0, payload=b'{"tracks": ["inbound", "outbound"]}')
+    payload = bytes(range(256)) * (RUN_MS * 8 // 256 + 1)
+    for ts_ms in range(0, seconds * 1000, RUN_MS):
+        for track in ("inbound", "outbound"):
+            yield record(
+                RecordType.MEDIA,
+                ts_ms,
+                track=track,
+                ts_ms=ts_ms,
+                frames=RUN_MS // 20,
+                payload=payload[: RUN_MS * 8],
+            )
+    yield record(RecordType.EOS, seconds * 1000, detail=EosReason.CARRIER_STOP)
+
+
+def _rendering(directory: Path) -> tuple[float, int]:
+    """Times real time, and the most memory (MB) this process ever had."""
+    spool, part = Spool(directory / "spool"), PartId("bench", "long", 1, 0)
+    offset = 0
+    for offset, record in enumerate(_call("long", LONG_CALL_S)):
+        spool.append(part, record, offset)
+        spool.flush()
+    close = MediaRecord(RecordType.CLOSE, "long", "bench", "twilio", "", 0, detail=CloseReason.ENDED, part=1)
+    spool.append(part, close, offset + 1)
+    spool.flush()
+    before = time.process_time()
+    make(part, spool.directory_of(part))
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return LONG_CALL_S / (time.process_time() - before), peak_kb // 1024
+
+
+def _whole_way(directory: Path) -> float:
+    with ExitStack() as stack:
+        variables = stack.enter_context(_servers(directory))
+        kafka = KafkaSettings(bootstrap_servers=variables["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"])
+        topics.apply(kafka, embedded=True)
+        recorder = stack.enter_context(_recorder(variables | {"AUDIOTEXT_DATA_DIR": str(directory)}))
+        return _times_real_time(kafka, recorder)
+
+
+def _times_real_time(kafka: KafkaSettings, recorder: int) -> float:
+    ready, producer = Consumer(consumer_config(kafka, "bench")), Producer(producer_config(kafka))
+    ready.subscribe([Topic.RECORDING_READY])
+    # The first call waits for everything to start, which is not what is measured.
+    _produce(producer, [list(_call("first", 1))])
+    _until_recorded(ready, 1)
+    before = _cpu_s(recorder)
+    _produce(producer, [list(_call(f"call-{number}", CALL_S)) for number in range(CALLS)])
+    _until_recorded(ready, CALLS)
+    ready.close()
+    return CALLS * CALL_S / (_cpu_s(recorder) - before)
+
+
+def _produce(producer: Producer, calls: list[list[MediaRecord]]) -> None:
+    """Puts the calls on the log, side by side as they would come."""
+    for record in (record for records in zip(*calls, strict=True) for record in records):
+        producer.produce(Topic.CALL_MEDIA, key=record.call_id, value=record.payload, headers=to_headers(record))
+        producer.poll(0)
+    producer.flush(TIMEOUT_S)
+
+
+def _until_recorded(ready: Consumer, calls: int) -> None:
+    seen: set[bytes] = set()
+    deadline = time.monotonic() + TIMEOUT_S
+    while len(seen) < calls:
+        message = ready.poll(0.5)
+        if message is not None and message.error() is None:
+            seen.add(message.key())
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(seen)} of {calls} calls were recorded within {TIMEOUT_S} s")
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system time of a process so far, all its threads, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def _servers(directory: Path) -> Iterator[dict[str, str]]:
+    """An embedded log and store; yields the variables by which the recorder finds them."""
+    with ExitStack() as stack:
+        state = State(directory)
+        variables = {"AUDIOTEXT_S3__BUCKET": BUCKET}
+        for server in (*embedded_log.servers(state), embedded_objects.server(state, BUCKET)):
+            output = stack.enter_context((directory / f"{server.name}.log").open("wb"))
+            running = process.spawn(server.command, env=os.environ | dict(server.env), output=output, cwd=server.cwd)
+            stack.callback(process.end, running, 10)
+            wait_until_it_answers(server, 30)
+            variables.update(server.addresses)
+        yield variables
+
+
+@contextmanager
+def _recorder(variables: dict[str, str]) -> Iterator[int]:
+    run = "from audiotext.settings import load; from pipelines.recorder.app import run; run(load())"
+    running = subprocess.Popen([sys.executable, "-c", run], env=os.environ | variables)
+    try:
+        yield running.pid
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+if __name__ == "__main__":
+    for what, figure, beside in rows():
+        print(f"| {what} | {figure} | {beside} |")

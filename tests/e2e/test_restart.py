@@ -1,0 +1,82 @@
+"""What a user does to a stack: ends it, kills it, starts it again."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from gateway.simulator import Played, play
+from tests.e2e.stack import TWILIO_TOKEN, UpProcess
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def _play(up: UpProcess, call_id: str, speed: float) -> Played:
+    with resources.as_file(resources.files("audiotext") / "demo_calls" / "clinic_reschedule.flac") as audio:
+        return asyncio.run(
+            play(audio, url=up.media_url, auth_token=TWILIO_TOKEN, public_url=up.url, call_id=call_id, speed=speed)
+        )
+
+
+def test_calls_survive_the_end_of_the_stack(tmp_path: Path) -> None:
+    """A call goes through; the stack is ended by Ctrl-C, then, after a second start, by SIGKILL of its supervisor,
+    and started a third time. Each time everything is still there and the bill is the same.
+
+    A second `up` on the directory of a running stack is refused in one sentence. Ctrl-C takes under 5 s, and a call
+    that was live at that moment is kept up to it.
+    """
+    up = UpProcess(tmp_path / "data")
+    up.start()
+    try:
+        _play(up, "CAfirst", speed=30)
+        before = up.wait_for("CAfirst", "complete")
+        recording = up.get("/v1/calls/CAfirst/recording")
+        usage = up.json("/v1/usage")
+        second = subprocess.run(
+            [sys.executable, "-m", "audiotext", "up", "--data-dir", str(up.data_dir), "--port", "1"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert second.returncode == 1
+        assert "runs on" in second.stderr
+        assert "Traceback" not in second.stderr
+
+        live = asyncio.run(_hang_up_by_ctrl_c(up))
+        assert live < 5
+
+        up.start()
+        after = up.wait_for("CAfirst", "complete")
+        assert after == before
+        cut = up.wait_for("CAlive", "complete")
+        assert 1_000 < cut["duration_ms"] < 80_000
+        assert up.get("/v1/calls/CAfirst/recording") == recording
+        usage_with_live = up.json("/v1/usage")
+        assert usage_with_live["total"][0]["lines"] == usage["total"][0]["lines"] + 1
+
+        up.kill()
+        up.start()
+        assert up.wait_for("CAfirst", "complete") == before
+        assert up.wait_for("CAlive", "complete") == cut
+        assert up.json("/v1/usage") == usage_with_live
+    finally:
+        if up.running:
+            up.stop()
+
+
+async def _hang_up_by_ctrl_c(up: UpProcess) -> float:
+    """Ends the stack while a call is live; seconds it took."""
+    playing = asyncio.create_task(asyncio.to_thread(_play, up, "CAlive", 2.0))
+    deadline = time.monotonic() + 20
+    while up.call("CAlive") is None:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(1.0)  # so that there is a second of audio to keep
+    seconds = await asyncio.to_thread(up.stop)
+    await asyncio.gather(playing, return_exceptions=True)
+    return seconds
