@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import importlib.util
+import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from audiotext.errors import exit_code
 from audiotext.services import SERVICES
+from schemas.media import Codec
 
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -52,10 +55,17 @@ def parser() -> argparse.ArgumentParser:
 
     call = _command(commands, "call", "play a WAV into a gateway as a carrier would", "audiotext.commands.call:run")
     call.add_argument("file", type=Path, metavar="FILE", help="mono or two-channel WAV (left the caller)")
-    call.add_argument("--carrier", choices=["twilio"], default="twilio", help="whose protocol to speak (twilio)")
+    call.add_argument("--carrier", choices=_carriers(), default="twilio", help="whose protocol to speak (twilio)")
+    call.add_argument("--codec", type=str.upper, choices=list(Codec), help="one the carrier sends (its usual one)")
+    call.add_argument("--rate", type=int, metavar="HZ", help="samples per second, where the codec has a choice")
     call.add_argument("--speed", type=_positive, default=1.0, metavar="N", help="play N times as fast (1)")
     call.add_argument("--call-id", metavar="ID", help="the carrier's call id (made up)")
     call.add_argument("--url", metavar="WS", help="the gateway's media socket (this machine's)")
+    call.add_argument("--jitter", type=int, default=0, metavar="MS", help="each frame is late by up to MS, at random")
+    call.add_argument("--loss", type=_probability, default=0.0, metavar="P", help="probability that a frame is lost")
+    call.add_argument("--duplicate", type=_probability, default=0.0, metavar="P", help="… that it is sent twice")
+    call.add_argument("--cut-at", type=int, metavar="MS", help="cut the connection after MS of audio")
+    call.add_argument("--seed", type=int, default=0, metavar="N", help="of what is random: same seed, same call (0)")
     _running_stack_option(call)
 
     service = _command(commands, "run", "run one service alone", "audiotext.commands.service:run")
@@ -107,6 +117,20 @@ def _positive(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
+
+
+def _probability(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return number
+
+
+def _carriers() -> list[str]:
+    """By their files: importing them would make every command wait for what only a call needs."""
+    found = importlib.util.find_spec("gateway.carriers")
+    places = found.submodule_search_locations if found else None
+    return sorted(module.name for module in pkgutil.iter_modules(places))
 
 
 def _port(text: str) -> int:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -75,17 +75,56 @@ class TwilioSettings(_Section):
 
 
 class TelnyxSettings(_Section):
-    """Telnyx. Not spoken by the gateway yet; the names are reserved."""
+    """Telnyx. Without the stream token every Telnyx socket is refused."""
 
     stream_token: SecretStr | None = None
     public_key: str | None = None
+    tenant: str = "default"
+    l16_byte_order: Literal["big", "little"] = "big"  # RTP's; no page of Telnyx' says
 
 
 class SignalWireSettings(_Section):
-    """SignalWire. Not spoken by the gateway yet; the names are reserved."""
+    """SignalWire. Without the stream token every SignalWire socket is refused."""
 
     stream_token: SecretStr | None = None
     signing_key: SecretStr | None = None
+    tenant: str = "default"
+    l16_byte_order: Literal["big", "little"] = "little"  # what speech engines want; no page of SignalWire's says
+
+
+class PlivoSettings(_Section):
+    """Plivo."""
+
+    tenant: str = "default"
+    l16_byte_order: Literal["big", "little"] = "little"  # no page of Plivo's says
+
+
+class ExotelSettings(_Section):
+    """Exotel."""
+
+    tenant: str = "default"
+
+
+class VonageSettings(_Section):
+    """Vonage."""
+
+    tenant: str = "default"
+
+
+class JambonzSettings(_Section):
+    """jambonz."""
+
+    tenant: str = "default"
+
+
+class AudioSocketSettings(_Section):
+    """Asterisk AudioSocket: a port of its own, closed unless it is set here."""
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(None, ge=1, le=65535)
+    # The protocol proves nothing: who may connect is told by address, as networks ("10.0.0.5", "10.0.0.0/24").
+    allowed_peers: tuple[IPvAnyNetwork, ...] = ()
+    tenant: str = "default"
 
 
 class GatewaySettings(_Section):
@@ -195,6 +234,11 @@ class Settings(BaseSettings):
     twilio: TwilioSettings = TwilioSettings()
     telnyx: TelnyxSettings = TelnyxSettings()
     signalwire: SignalWireSettings = SignalWireSettings()
+    plivo: PlivoSettings = PlivoSettings()
+    exotel: ExotelSettings = ExotelSettings()
+    vonage: VonageSettings = VonageSettings()
+    jambonz: JambonzSettings = JambonzSettings()
+    audiosocket: AudioSocketSettings = AudioSocketSettings()
     gateway: GatewaySettings = GatewaySettings()
     api: ApiSettings = ApiSettings()
     recorder: RecorderSettings = RecorderSettings()

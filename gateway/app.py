@@ -14,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from audiotext.settings import Settings
+from gateway.audiosocket import AudioSocketServer
 from gateway.carriers import load_carriers
 from gateway.log_writer import LogWriter
 from gateway.metrics import Metrics
@@ -41,6 +42,7 @@ class Gateway:
         self._carriers = load_carriers()
         self._writer = LogWriter(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
         self._sockets = MediaSockets(settings, self._carriers, self._writer, self._metrics)
+        self._audiosocket = AudioSocketServer(settings, self._carriers["audiosocket"], self._writer, self._metrics)
         self._drained: asyncio.Task[None] | None = None
         self._proxy: Proxy | None = None
         self._readiness = Readiness(self._writer, None)
@@ -69,7 +71,7 @@ class Gateway:
         await self._drained
 
     async def _drain(self) -> None:
-        await self._sockets.drain()
+        await asyncio.gather(self._sockets.drain(), self._audiosocket.drain())
         if not await self._writer.drain(self._settings.gateway.drain_timeout_s):
             log.error("the log did not take everything in time: %d bytes are lost", self._writer.held_bytes)
 
@@ -78,6 +80,7 @@ class Gateway:
         if self._settings.gateway.api_url:
             self._proxy = Proxy(self._settings.gateway.api_url)
         self._readiness = Readiness(self._writer, self._proxy)
+        await self._audiosocket.start()
         watch = asyncio.ensure_future(self._sockets.watch())
         yield
         watch.cancel()

@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gateway.merging import bytes_per_second
+from schemas.codecs import samples_of
 from schemas.events import Event
 from schemas.media import MediaRecord, RecordType
 
@@ -36,7 +36,7 @@ def size_of(item: Item) -> int:
 
 def audio_ms(record: MediaRecord) -> int:
     """Duration of a media record's payload."""
-    return len(record.payload) * 1000 // bytes_per_second(record.codec, record.rate_hz)
+    return samples_of(record.codec, record.rate_hz)(record.payload) * 1000 // record.rate_hz
 
 
 class Backlog:

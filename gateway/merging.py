@@ -9,20 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.carriers import Frame
-from schemas.media import Codec
+from schemas.codecs import SamplesOf
 
 TOLERANCE_MS = 10
 """How far a frame's timestamp may be off its place in a run: half a frame. Carriers' clocks jitter by 1 to 2 ms."""
 
 PATIENCE_MS = 100
 """How much longer than `merge_ms` a window waits for frames that are on their way before it is emitted short."""
-
-_BYTES_PER_SAMPLE = {Codec.PCMU: 1, Codec.PCMA: 1}
-
-
-def bytes_per_second(codec: Codec, rate_hz: int) -> int:
-    """How many bytes a second of audio takes. Raises KeyError for a codec no carrier's start lets through."""
-    return _BYTES_PER_SAMPLE[codec] * rate_hz
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +30,17 @@ class Run:
 
 
 class TrackMerger:
-    """Collects one track's frames. bytes_per_s: of the codec, from which a payload's duration follows."""
+    """Collects one track's frames. samples_of, rate_hz: of the codec, from which a payload's duration follows."""
 
-    __slots__ = ("_bytes", "_bytes_per_s", "_frames", "_opened_at", "_patience_s", "_window_bytes")
+    __slots__ = ("_frames", "_opened_at", "_patience_s", "_rate_hz", "_samples", "_samples_of", "_window_samples")
 
-    def __init__(self, *, merge_ms: int, bytes_per_s: int) -> None:
-        self._bytes_per_s = bytes_per_s
-        self._window_bytes = merge_ms * bytes_per_s // 1000
+    def __init__(self, *, merge_ms: int, samples_of: SamplesOf, rate_hz: int) -> None:
+        self._samples_of = samples_of
+        self._rate_hz = rate_hz
+        self._window_samples = merge_ms * rate_hz // 1000
         self._patience_s = (merge_ms + PATIENCE_MS) / 1000
         self._frames: list[Frame] = []
-        self._bytes = 0
+        self._samples = 0
         self._opened_at = 0.0
 
     def add(self, frame: Frame, now_s: float) -> Sequence[Run]:
@@ -54,8 +48,8 @@ class TrackMerger:
         if not self._frames:
             self._opened_at = now_s
         self._frames.append(frame)
-        self._bytes += len(frame.payload)
-        return self.flush() if self._bytes >= self._window_bytes else ()
+        self._samples += self._samples_of(frame.payload)
+        return self.flush() if self._samples >= self._window_samples else ()
 
     def flush_if_old(self, now_s: float) -> Sequence[Run]:
         """The window's runs if its oldest frame has waited long enough, so that a trickle is not held for ever."""
@@ -65,26 +59,26 @@ class TrackMerger:
 
     def flush(self) -> Sequence[Run]:
         """The window's runs, whatever it holds."""
-        frames, self._frames, self._bytes = self._frames, [], 0
-        return runs_of(frames, self._bytes_per_s)
+        frames, self._frames, self._samples = self._frames, [], 0
+        return runs_of(frames, self._samples_of, self._rate_hz)
 
 
-def runs_of(frames: Sequence[Frame], bytes_per_s: int) -> list[Run]:
+def runs_of(frames: Sequence[Frame], samples_of: SamplesOf, rate_hz: int) -> list[Run]:
     """The frames of one track, in any order and with repetitions, as runs ordered by timestamp.
 
     A run's audio begins at its first frame's timestamp. Each further frame lies within TOLERANCE_MS of where the
-    bytes before it end, so deviations do not add up. Frames of one time and different audio all survive.
+    samples before it end, so deviations do not add up. Frames of one time and different audio all survive.
     """
     runs: list[Run] = []
     run: list[Frame] = []
-    run_bytes = 0
+    run_samples = 0
     for frame in _distinct(sorted(frames, key=_place)):
-        # In bytes times 1000, so that no rounding enters.
-        if run and abs((frame.ts_ms - run[0].ts_ms) * bytes_per_s - run_bytes * 1000) > TOLERANCE_MS * bytes_per_s:
+        # In samples times 1000, so that no rounding enters.
+        if run and abs((frame.ts_ms - run[0].ts_ms) * rate_hz - run_samples * 1000) > TOLERANCE_MS * rate_hz:
             runs.append(_joined(run))
-            run, run_bytes = [], 0
+            run, run_samples = [], 0
         run.append(frame)
-        run_bytes += len(frame.payload)
+        run_samples += samples_of(frame.payload)
     if run:
         runs.append(_joined(run))
     return runs

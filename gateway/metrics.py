@@ -19,8 +19,8 @@ class Metrics:
         self.malformed = Counter(
             "audiotext_gateway_malformed_messages", "Messages passed over", ["carrier"], registry=registry
         )
-        # Sockets turned away or cut off, by reason: unauthorized, draining, unknown-carrier, bad-start, oversized,
-        # no-start, idle.
+        # Sockets turned away or cut off, by reason: unauthorized, draining, unknown-carrier, bad-start,
+        # unsupported-codec, oversized, no-start, idle.
         self.refused = Counter(
             "audiotext_gateway_refused_sockets", "Media sockets refused or cut off", ["reason"], registry=registry
         )

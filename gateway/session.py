@@ -11,10 +11,12 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from gateway.backlog import Item
 from gateway.carriers import (
-    Carrier,
     CarrierError,
+    Decoder,
     Dtmf,
     Frame,
     Ignored,
@@ -24,8 +26,10 @@ from gateway.carriers import (
     Stop,
     StreamStart,
 )
-from gateway.merging import Run, TrackMerger, bytes_per_second
+from gateway.media_format import Normalise, normaliser
+from gateway.merging import Run, TrackMerger
 from gateway.metrics import Metrics
+from schemas.codecs import PayloadError, samples_of
 from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.ids import uuid_of
 from schemas.media import EosReason, MediaRecord, RecordType
@@ -71,7 +75,7 @@ class Session:
         self,
         *,
         name: str,
-        carrier: Carrier,
+        decoder: Decoder,
         tenant: str,
         sink: Sink,
         metrics: Metrics,
@@ -87,7 +91,8 @@ class Session:
         self._metrics = metrics
         self._streams = streams
         self._merge_ms = merge_ms
-        self._decoder = carrier.decoder()
+        self._decoder = decoder
+        self._normalise: Normalise | None = None
         self._start: StreamStart | None = None
         self._ended = False
         self._mergers: dict[str, TrackMerger] = {}
@@ -183,6 +188,7 @@ class Session:
             self._refuse(CarrierError("a second start"))
             return
         self._start = start
+        self._normalise = normaliser(start.codec, start.byte_order)
         self._streams[self._key(start)] += 1
         self._metrics.streams_live.inc()
         details = {
@@ -232,11 +238,18 @@ class Session:
             raise SessionClosedError(1002, f"no start among the first {PARKED_FRAMES} messages", "no-start")
 
     def _merge(self, frame: Frame) -> None:
+        if self._normalise is not None:
+            try:
+                frame = msgspec.structs.replace(frame, payload=self._normalise(frame.payload))
+            except PayloadError as error:
+                self._refuse(CarrierError(str(error)))
+                return
         merger = self._mergers.get(frame.track)
         if merger is None:
             start = self._started()
-            rate = bytes_per_second(start.codec, start.rate_hz)
-            merger = self._mergers[frame.track] = TrackMerger(merge_ms=self._merge_ms, bytes_per_s=rate)
+            measure = samples_of(start.codec, start.rate_hz)
+            merger = TrackMerger(merge_ms=self._merge_ms, samples_of=measure, rate_hz=start.rate_hz)
+            self._mergers[frame.track] = merger
         runs = merger.add(frame, time.monotonic())
         if runs:
             self._emit(runs)
@@ -308,7 +321,7 @@ class Session:
             call = self._start.call_id if self._start else "no call yet"
             log.warning("%s: message passed over (%s): %.200s", self._name, call, error)
         if isinstance(error, StartError) and self._start is None:
-            raise SessionClosedError(error.close_code, str(error), "bad-start") from None
+            raise SessionClosedError(error.close_code, str(error), error.label) from None
 
     def _tell_metrics(self) -> None:
         if self._frames == self._frames_told:

@@ -63,6 +63,7 @@ class MediaSockets:
         socket = web.WebSocketResponse(
             max_msg_size=self._settings.gateway.max_message_bytes,
             timeout=_CLOSE_TIMEOUT_S,
+            protocols=carrier.subprotocols,
             compress=False,  # base64 of audio gains little and costs more than all the rest
             decode_text=False,
         )
@@ -70,7 +71,7 @@ class MediaSockets:
             return self._refused(400, "no-websocket", "this is a WebSocket's address")
         session = Session(
             name=name,
-            carrier=carrier,
+            decoder=carrier.decoder(self._settings),
             tenant=carrier.tenant(self._settings),
             sink=self._sink,
             metrics=self._metrics,

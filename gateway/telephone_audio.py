@@ -1,16 +1,19 @@
-"""WAV files as telephone audio: one G.711 octet string per channel, 8 kHz."""
+"""Audio files as what a carrier sends: frames of a codec, per channel."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
+import av
 import numpy as np
 import numpy.typing as npt
+import soxr
 
 from schemas import g711
 from schemas.media import Codec
 
-RATE_HZ = 8000
+_G711_HZ = 8000
 
 # Format tags of RIFF's `fmt ` chunk.
 _TAGS = {6: Codec.PCMA, 7: Codec.PCMU}
@@ -21,6 +24,54 @@ _ENCODE = {Codec.PCMU: g711.encode_ulaw, Codec.PCMA: g711.encode_alaw}
 
 class AudioFileError(Exception):
     """A file that cannot be played; the message says why."""
+
+
+def frames(path: Path, codec: Codec, rate_hz: int, frame_ms: int) -> list[list[bytes]]:
+    """The file's channels in frames; the last is filled up with silence. L16 is little-endian.
+
+    rate_hz: of the audio, 8000 for PCMU and PCMA. An Opus frame is a packet. Raises AudioFileError.
+    """
+    length = rate_hz * frame_ms // 1000
+    if codec in _ENCODE:
+        return [list(frames_of(octets, codec, length)) for octets in read(path, codec)]
+    try:
+        samples = _pcm(path, rate_hz)
+    except OSError as error:
+        raise AudioFileError(f"{path}: {error.strerror or error}") from None
+    samples = np.pad(samples, ((0, -len(samples) % length), (0, 0)))
+    channels = [samples[:, channel].copy() for channel in range(samples.shape[1])]
+    return [list(_FRAMES[codec](channel, rate_hz, length)) for channel in channels]
+
+
+def _l16(samples: npt.NDArray[np.int16], _rate_hz: int, length: int) -> Iterator[bytes]:
+    for start in range(0, len(samples), length):
+        yield samples[start : start + length].astype("<i2").tobytes()
+
+
+def _g722(samples: npt.NDArray[np.int16], rate_hz: int, length: int) -> Iterator[bytes]:
+    octets = b"".join(_packets("g722", samples, rate_hz, length))
+    for start in range(0, len(octets), length // 2):
+        yield octets[start : start + length // 2]
+
+
+def _opus(samples: npt.NDArray[np.int16], rate_hz: int, length: int) -> Iterator[bytes]:
+    return _packets("libopus", samples, rate_hz, length)
+
+
+def _packets(
+    name: Literal["g722", "libopus"], samples: npt.NDArray[np.int16], rate_hz: int, length: int
+) -> Iterator[bytes]:
+    encoder = av.CodecContext.create(name, "w")
+    encoder.sample_rate, encoder.format, encoder.layout = rate_hz, "s16", "mono"
+    for start in range(0, len(samples), length):
+        frame = av.AudioFrame.from_ndarray(samples[start : start + length].reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = rate_hz, start
+        yield from map(bytes, encoder.encode(frame))
+    yield from map(bytes, encoder.encode(None))
+
+
+_Frames = Callable[[npt.NDArray[np.int16], int, int], Iterator[bytes]]
+_FRAMES: dict[Codec, _Frames] = {Codec.L16: _l16, Codec.G722: _g722, Codec.OPUS: _opus}
 
 
 def read(path: Path, codec: Codec) -> list[bytes]:
@@ -36,7 +87,8 @@ def read(path: Path, codec: Codec) -> list[bytes]:
             channels = _as_it_is(path.read_bytes(), codec)
             if channels is not None:
                 return channels
-        return _encoded(path, codec)
+        samples = _pcm(path, _G711_HZ)
+        return [_ENCODE[codec](samples[:, channel]) for channel in range(samples.shape[1])]
     except OSError as error:
         raise AudioFileError(f"{path}: {error.strerror or error}") from None
 
@@ -52,7 +104,7 @@ def _as_it_is(wav: bytes, codec: Codec) -> list[bytes] | None:
             tag, channels, rate = struct.unpack_from("<HHI", body)
             if tag == _EXTENSIBLE and len(body) >= 26:
                 (tag,) = struct.unpack_from("<H", body, 24)
-            count = channels if _TAGS.get(tag) is codec and rate == RATE_HZ else 0
+            count = channels if _TAGS.get(tag) is codec and rate == _G711_HZ else 0
         elif name == b"data" and count:
             whole = len(body) - len(body) % count
             return [body[channel:whole:count] for channel in range(count)]
@@ -60,19 +112,19 @@ def _as_it_is(wav: bytes, codec: Codec) -> list[bytes] | None:
     return None
 
 
-def _encoded(path: Path, codec: Codec) -> list[bytes]:
+def _pcm(path: Path, rate_hz: int) -> npt.NDArray[np.int16]:
+    """int16[samples, channels]."""
     try:
-        import soundfile  # noqa: PLC0415  # both come with the extra `local`; a gateway has no use for them
-        import soxr  # noqa: PLC0415
+        import soundfile  # noqa: PLC0415  # it comes with the extra `local`; a gateway has no use for it
     except ImportError as error:
         raise AudioFileError(f"{path}: needs {error.name}: pip install 'audiotext[local]'") from None
     try:
         samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioFileError(f"{path}: no audio file that can be read: {error}") from None
-    if rate != RATE_HZ:
-        samples = _clipped(soxr.resample(samples.astype(np.float32), rate, RATE_HZ))
-    return [_ENCODE[codec](samples[:, channel]) for channel in range(samples.shape[1])]
+    if rate != rate_hz:
+        samples = _clipped(soxr.resample(samples.astype(np.float32), rate, rate_hz))
+    return np.asarray(samples, np.int16)
 
 
 def _clipped(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

@@ -1,7 +1,9 @@
 """The binary record of `call.media`: raw audio in the carrier's codec as value, everything else in headers.
 
 No JSON and no base64: a record is read without parsing more than a dozen short header strings. One record
-carries a *run*: consecutive frames of one track without a hole (500 ms by default). The recorder's decisions
+carries a *run*: consecutive frames of one track without a hole (500 ms by default). Its octets are the carrier's but
+for two things, so that no reader has to know carriers: L16 is little-endian, and each Opus packet is preceded by its
+length in 16 bits, big-endian (schemas.codecs). The recorder's decisions
 (`close`, `recorded`) travel on the same topic and partition as the audio they are about, so that whoever reads
 the topic again decides the same.
 """
@@ -64,7 +66,7 @@ class MediaRecord:
     stream_id: the carrier's stream id; "" on `close` and `recorded`.
     at_ms: wall clock of the gateway (or of the decision) in ms since the epoch.
     track: "inbound" or "outbound" on media and gap.
-    codec, rate_hz: of the payload.
+    codec, rate_hz: of the payload; the rate is the audio's, which for G.722 is 16000 and not RTP's 8000.
     seq: the carrier's sequence number of the first frame; frames: how many frames are in the payload.
     ts_ms: the carrier's timestamp of the first frame, ms since the stream's start.
     duration_ms: on gap, how much audio is missing.

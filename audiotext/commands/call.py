@@ -2,8 +2,8 @@
 
 import argparse
 import asyncio
-import uuid
 
+from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -11,6 +11,7 @@ from audiotext.commands.running import settings_for
 from audiotext.errors import UserError
 from audiotext.settings import Settings
 from gateway import simulator
+from schemas.media import Codec
 
 
 def run(args: argparse.Namespace) -> int:
@@ -18,13 +19,14 @@ def run(args: argparse.Namespace) -> int:
     if not args.file.is_file():
         raise UserError(f"{args.file} is no file")
     settings, _ = settings_for(args.data_dir)
-    token = settings.twilio.auth_token
-    if token is None:
-        raise UserError(
-            "the gateway refuses every Twilio socket without AUDIOTEXT_TWILIO__AUTH_TOKEN: set it for `audiotext up` "
-            "and here (any text will do on one machine)"
-        )
-    call_id = args.call_id or f"CA{uuid.uuid4().hex}"
+    faults = simulator.Faults(
+        shuffle_ms=args.jitter,
+        duplicate=args.duplicate,
+        loss=args.loss,
+        drop_at_ms=args.cut_at,
+        seed=args.seed,
+    )
+    secret = _secret(settings, args.carrier)
     url = args.url or _media_url(settings, args.carrier)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[audio]}"), TimeElapsedColumn())
@@ -35,22 +37,56 @@ def run(args: argparse.Namespace) -> int:
             audio = f"{sent.sent_ms / 1000:.0f} of {sent.total_ms / 1000:.0f} s of audio"
             progress.update(bar, completed=sent.sent_ms, total=sent.total_ms, audio=audio)
 
-        asyncio.run(
+        played = asyncio.run(
             simulator.play(
                 args.file,
+                carrier=args.carrier,
                 url=url,
-                call_id=call_id,
+                call_id=args.call_id,
                 speed=args.speed,
-                auth_token=token.get_secret_value(),
+                codec=Codec(args.codec) if args.codec else None,
+                rate_hz=args.rate,
+                faults=faults,
+                auth_token=secret,
                 public_url=settings.base_url,
                 on_progress=on_progress,
             )
         )
-    print(call_id)
+    print(played.call_id)
     return 0
 
 
+# Where each carrier's secret is set. A carrier without one here is let in or refused by other means.
+_SECRETS = {
+    "twilio": "auth_token",
+    "telnyx": "stream_token",
+    "signalwire": "stream_token",
+}
+
+
+def _secret(settings: Settings, carrier: str) -> str:
+    name = _SECRETS.get(carrier)
+    if name is None:
+        return ""
+    secret: SecretStr | None = getattr(getattr(settings, carrier), name)
+    if secret is None:
+        raise UserError(
+            f"the gateway refuses every such socket without AUDIOTEXT_{carrier.upper()}__{name.upper()}: set it for "
+            "`audiotext up` and here (any text will do on one machine)"
+        )
+    return secret.get_secret_value()
+
+
 def _media_url(settings: Settings, carrier: str) -> str:
-    gateway = settings.gateway
-    host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host
-    return f"ws://{host}:{gateway.port}/v1/media/{carrier}"
+    if carrier == "audiosocket":
+        if settings.audiosocket.port is None:
+            raise UserError(
+                "the gateway has no AudioSocket port: set AUDIOTEXT_AUDIOSOCKET__PORT and "
+                "AUDIOTEXT_AUDIOSOCKET__ALLOWED_PEERS for `audiotext up` and here"
+            )
+        return f"tcp://{_reachable(settings.audiosocket.host)}:{settings.audiosocket.port}"
+    return f"ws://{_reachable(settings.gateway.host)}:{settings.gateway.port}/v1/media/{carrier}"
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host

@@ -14,7 +14,7 @@ from audiotext.stack import Stack, StackError
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs everything until Ctrl-C or SIGTERM; a second one hastens the end."""
+    """Runs everything until Ctrl-C, SIGTERM or a closed terminal; a second signal hastens the end."""
     stack = Stack(settings_of(args), say)
     asked_to_end = threading.Event()
 
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         asked_to_end.set()
         stack.give_up()
 
-    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         _run(stack, asked_to_end)
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.recorder import wav
-from pipelines.recorder.codecs import Samples, decoder
+from pipelines.recorder.decoding import Encoded
 from pipelines.recorder.journal import PartId, read
 from pipelines.recorder.render import plan
 from pipelines.recorder.spool import JOURNAL
@@ -57,6 +57,7 @@ class Recording:
 class _Payload:
     position: int
     size: int
+    stream_id: str
     codec: Codec
     rate_hz: int
 
@@ -90,7 +91,9 @@ class _Facts:
                 self.ended_at_ms = max(record.at_ms, self.ended_at_ms or record.at_ms)
             if record.stream_id and record.stream_id not in self.streams:
                 self.streams.append(record.stream_id)
-            self.payloads.append(_Payload(entry.position, len(record.payload), record.codec, record.rate_hz))
+            self.payloads.append(
+                _Payload(entry.position, len(record.payload), record.stream_id, record.codec, record.rate_hz)
+            )
             yield record
 
 
@@ -127,7 +130,6 @@ def make(identity: PartId, directory: Path) -> Recording:
     return Recording(audio, rendered.peaks, manifest, close.at_ms)
 
 
-def _load(journal: BinaryIO, payload: _Payload) -> Samples:
-    codec = decoder(payload.codec, payload.rate_hz)
-    assert codec is not None  # the plan has only what can be decoded
-    return codec.decode(os.pread(journal.fileno(), payload.size, payload.position))
+def _load(journal: BinaryIO, payload: _Payload) -> Encoded:
+    octets = os.pread(journal.fileno(), payload.size, payload.position)
+    return Encoded(payload.stream_id, payload.codec, payload.rate_hz, octets)

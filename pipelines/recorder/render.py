@@ -2,7 +2,8 @@
 
 Samples are placed by the carrier's timestamps. A stream's timeline begins at the wall clock of its start record, so
 streams that follow each other (hold and resume) or run beside each other (one per track) lie on one call timeline.
-Its zero is the part's earliest audio. All positions and lengths are samples at the part's rate unless named `_ms`.
+Its zero is the part's earliest audio. A part has the rate of its best stream; all positions and lengths are samples
+at that rate unless named `_ms`.
 """
 
 import json
@@ -10,7 +11,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pipelines.recorder.codecs import decoder
+from pipelines.recorder.codecs import decodable
+from schemas.codecs import samples_of
 from schemas.events import Gap, TrackReport
 from schemas.media import MediaRecord, RecordType
 
@@ -64,13 +66,34 @@ class _Run:
 
 
 @dataclass(frozen=True, slots=True)
+class _Heard:
+    """A run before the part's rate is known. samples: at the run's own rate."""
+
+    record: int
+    stream: int
+    track: str
+    start_ms: int
+    samples: int
+    rate_hz: int
+    frames: int
+
+    def at(self, rate_hz: int) -> _Run:
+        start, length = self.start_ms * rate_hz // 1000, self.samples * rate_hz // self.rate_hz
+        return _Run(self.record, self.stream, self.track, start, length, self.frames)
+
+
+@dataclass(frozen=True, slots=True)
 class _Note:
-    """What is known about a hole."""
+    """What is known about a hole. Before the part's rate is known, its places are in ms: see `at`."""
 
     track: str
     start: int
     end: int
     reason: str
+
+    def at(self, rate_hz: int, origin: int) -> "_Note":
+        start, end = (ms * rate_hz // 1000 - origin for ms in (self.start, self.end))
+        return replace(self, start=start, end=end)
 
 
 def plan(records: Iterable[MediaRecord]) -> Plan:
@@ -78,10 +101,11 @@ def plan(records: Iterable[MediaRecord]) -> Plan:
     timeline = _Timeline()
     for number, record in enumerate(records):
         timeline.add(number, record)
-    rate, runs = timeline.rate_hz, _snapped(timeline.runs, timeline.rate_hz)
+    rate = max((heard.rate_hz for heard in timeline.heard), default=DEFAULT_RATE_HZ)
+    runs = _snapped([heard.at(rate) for heard in timeline.heard], rate)
     origin = min((run.start for run in runs), default=0)
     runs = [replace(run, start=run.start - origin) for run in runs]
-    notes = [replace(note, start=note.start - origin, end=note.end - origin) for note in timeline.notes]
+    notes = [note.at(rate, origin) for note in timeline.notes]
     segments = tuple(_uncovered([run for run in runs if run.track == track]) for track in TRACKS)
     length = max((run.start + run.length for run in runs), default=0)
     reports = tuple(
@@ -96,8 +120,7 @@ class _Timeline:
     """Gives each run its place on the call's clock, in log order."""
 
     def __init__(self) -> None:
-        self.rate_hz = DEFAULT_RATE_HZ
-        self.runs: list[_Run] = []
+        self.heard: list[_Heard] = []
         self.notes: list[_Note] = []
         self.announced: set[str] = set()
         self._clocks: dict[str, _Clock] = {}
@@ -120,21 +143,19 @@ class _Timeline:
             self._media(number, record)
 
     def _media(self, number: int, record: MediaRecord) -> None:
-        codec = decoder(record.codec, record.rate_hz)
-        if codec is None:
+        if not decodable(record.codec, record.rate_hz):
             duration_ms = record.frames * MIN_GAP_MS
             start_ms = self._clock(record).at(record.ts_ms, duration_ms)
             self._note(record.track, start_ms, duration_ms, f"unsupported-codec {record.codec}/{record.rate_hz}")
             return
-        length = codec.count(record.payload)
+        samples = samples_of(record.codec, record.rate_hz)(record.payload)
         clock = self._clock(record)
-        start_ms = clock.at(record.ts_ms, length * 1000 // record.rate_hz)
-        start = start_ms * self.rate_hz // 1000
-        self.runs.append(_Run(number, clock.number, record.track, start, length, max(1, record.frames)))
+        start_ms = clock.at(record.ts_ms, samples * 1000 // record.rate_hz)
+        frames = max(1, record.frames)
+        self.heard.append(_Heard(number, clock.number, record.track, start_ms, samples, record.rate_hz, frames))
 
     def _note(self, track: str, start_ms: int, duration_ms: int, reason: str) -> None:
-        start, end = (ms * self.rate_hz // 1000 for ms in (start_ms, start_ms + duration_ms))
-        self.notes.append(_Note(track, start, end, reason))
+        self.notes.append(_Note(track, start_ms, start_ms + duration_ms, reason))
 
     def _clock(self, record: MediaRecord) -> "_Clock":
         clock = self._clocks.get(record.stream_id)

@@ -2,12 +2,12 @@
 than one of a minute.
 
 16-bit PCM, always two channels: inbound left, outbound right. The header has 32-bit sizes, so a file ends at 4 GB,
-which is 37 hours at 8 kHz.
+which is 37 hours at 8 kHz and six at 48.
 """
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.recorder.codecs import Samples
+from pipelines.recorder.decoding import Load, samples_of
 from pipelines.recorder.render import TRACKS, Plan, Segment
 from schemas.artifacts import Peaks
 
@@ -25,9 +26,6 @@ _HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 PEAKS_PER_S = 25
 MAX_PEAKS = 20_000  # more than any screen is wide; a long call gets coarser ones
 SLICE_S = 30
-
-Load = Callable[[int], Samples]
-"""Samples of the part's record with this number."""
 
 
 class TooLongError(Exception):
@@ -76,7 +74,7 @@ def write(plan: Plan, load: Load, path: Path) -> Rendered:
 
 def _chunks(plan: Plan, load: Load, slice_length: int, per_peak: int, peaks: list[list[int]]) -> Iterator[bytes]:
     yield header(plan.length, plan.rate_hz)
-    channels = [_Channel(segments, load) for segments in plan.segments]
+    channels = [_Channel(segments, samples_of(segments, load, plan.rate_hz)) for segments in plan.segments]
     for start in range(0, plan.length, slice_length):
         frames = np.zeros((min(slice_length, plan.length - start), CHANNELS), dtype="<i2")
         for number, channel in enumerate(channels):
@@ -87,13 +85,13 @@ def _chunks(plan: Plan, load: Load, slice_length: int, per_peak: int, peaks: lis
 
 
 class _Channel:
-    """Reads one track's segments in order. A run that spans two slices is decoded once."""
+    """Reads one track's segments in order. samples: of each of them; one that spans two slices is read once."""
 
-    def __init__(self, segments: Sequence[Segment], load: Load) -> None:
+    def __init__(self, segments: Sequence[Segment], samples: Iterator[Samples]) -> None:
         self._segments = segments
-        self._load = load
+        self._samples = samples
         self._next = 0
-        self._decoded: tuple[int, Samples] = (-1, np.empty(0, np.int16))
+        self._read: tuple[int, Samples] = (-1, np.empty(0, np.int16))
 
     def fill(self, target: npt.NDArray[np.int16], start: int) -> None:
         """Puts what lies in [start, start + len(target)) in its place. Called with rising `start`."""
@@ -101,10 +99,9 @@ class _Channel:
         while self._next < len(self._segments) and self._segments[self._next].start < end:
             segment = self._segments[self._next]
             begin, until = max(segment.start, start), min(segment.start + segment.length, end)
-            if self._decoded[0] != segment.record:
-                self._decoded = (segment.record, self._load(segment.record))
-            skip = segment.skip + begin - segment.start
-            target[begin - start : until - start] = self._decoded[1][skip : skip + until - begin]
+            if self._read[0] != self._next:
+                self._read = (self._next, next(self._samples))
+            target[begin - start : until - start] = self._read[1][begin - segment.start : until - segment.start]
             if segment.start + segment.length > end:
                 return
             self._next += 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.carriers import Frame
 from gateway.merging import PATIENCE_MS, TOLERANCE_MS, Run, TrackMerger, runs_of
 
-BYTES_PER_S = 8000
+RATE_HZ = 8000
 
 
 def frame(number: int, ts_ms: int | None = None, payload: bytes | None = None) -> Frame:
@@ -19,7 +19,7 @@ def frame(number: int, ts_ms: int | None = None, payload: bytes | None = None) -
 
 def merged(frames: Sequence[Frame], merge_ms: int = 500) -> list[Run]:
     """Everything a merger gives for these arrivals, at no time passing."""
-    merger = TrackMerger(merge_ms=merge_ms, bytes_per_s=BYTES_PER_S)
+    merger = TrackMerger(merge_ms=merge_ms, samples_of=len, rate_hz=RATE_HZ)
     return [run for one in frames for run in merger.add(one, 0.0)] + list(merger.flush())
 
 
@@ -40,13 +40,13 @@ def test_jitter_does_not_split_and_does_not_add_up() -> None:
     """Lets the clock run 1 % fast within a window: no split while a frame is within 10 ms of its place, then a new
     run with its own time. Accumulated drift would shift the recording."""
     jittery = [frame(number, number * 20 + (-2, 0, 2)[number % 3]) for number in range(25)]
-    assert len(runs_of(jittery, BYTES_PER_S)) == 1
+    assert len(runs_of(jittery, len, RATE_HZ)) == 1
     drifting = [frame(number, number * 21) for number in range(25)]
-    runs = runs_of(drifting, BYTES_PER_S)
+    runs = runs_of(drifting, len, RATE_HZ)
     assert [run.ts_ms for run in runs] == [0, 11 * 21, 22 * 21]
 
 
-def test_duration_comes_from_the_bytes() -> None:
+def test_duration_comes_from_the_audio() -> None:
     """Feeds 100 ms frames: they join by their own length, not by an assumed 20 ms."""
     runs = merged([frame(number, number * 100, bytes(800)) for number in range(5)])
     assert [(run.ts_ms, run.frames, len(run.payload)) for run in runs] == [(0, 5, 4000)]
@@ -55,7 +55,7 @@ def test_duration_comes_from_the_bytes() -> None:
 def test_same_time_other_audio_survives() -> None:
     """Sends two different frames for one moment: both come out, each in a run of its own; which of them is right is
     not the gateway's to decide."""
-    runs = runs_of([frame(0), frame(1, ts_ms=0)], BYTES_PER_S)
+    runs = runs_of([frame(0), frame(1, ts_ms=0)], len, RATE_HZ)
     assert [run.payload for run in runs] == [frame(0).payload, frame(1).payload]
 
 
@@ -67,7 +67,7 @@ def test_timestamps_that_go_back_are_sorted() -> None:
 
 def test_a_trickle_is_let_go_by_the_clock() -> None:
     """Feeds one frame and lets time pass: held while others may come, then emitted."""
-    merger = TrackMerger(merge_ms=500, bytes_per_s=BYTES_PER_S)
+    merger = TrackMerger(merge_ms=500, samples_of=len, rate_hz=RATE_HZ)
     assert not merger.add(frame(0), 100.0)
     assert not merger.flush_if_old(100.5)
     assert len(merger.flush_if_old(100.501 + PATIENCE_MS / 1000)) == 1

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.carriers import load_carriers
+from gateway.carriers.twilio import TwilioDecoder
 from gateway.metrics import Metrics
 from gateway.session import PARKED_FRAMES, Session, SessionClosedError, StreamKey
 from schemas.events import DtmfReceived, StreamEnded, StreamStarted
@@ -19,7 +19,7 @@ def new_session(
     """A session of Twilio's for tenant acme."""
     return Session(
         name="twilio",
-        carrier=load_carriers()["twilio"],
+        decoder=TwilioDecoder(),
         tenant="acme",
         sink=sink,
         metrics=metrics or Metrics(),

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
-from audiotext.settings import KafkaSettings
+from audiotext.settings import KafkaSettings, Settings, SignalWireSettings, TelnyxSettings
 from gateway.carriers import Frame
+from gateway.media_format import normaliser
 from gateway.simulator import CallRefusedError, Faults, Played, Progress, play
 from schemas.media import Codec, EosReason, MediaRecord, RecordType
 from tests.gateway.conftest import Client, Serve
@@ -145,3 +147,38 @@ async def test_a_refusal_says_why(serve: Serve, wav: Path) -> None:
         await play(wav, url=url_of(client), auth_token="wrong", public_url=PUBLIC_URL)
     with pytest.raises(CallRefusedError, match=r"127\.0\.0\.1:9"):
         await play(wav, url="ws://127.0.0.1:9/v1/media/twilio", auth_token=TOKEN, public_url=PUBLIC_URL)
+
+
+@pytest.mark.parametrize(
+    ("carrier", "codec"), [("telnyx", Codec.G722), ("telnyx", Codec.OPUS), ("signalwire", Codec.L16)]
+)
+async def test_other_carriers_reach_the_log(
+    serve: Serve, kafka: KafkaSettings, wav: Path, carrier: str, codec: Codec
+) -> None:
+    """Plays the file as carriers that bring a bearer token: through authorization, socket, merger and producer, each
+    payload is on the log as the recorder reads it."""
+    token = SecretStr(TOKEN)
+    settings = Settings(
+        public_url=PUBLIC_URL,
+        kafka=kafka,
+        telnyx=TelnyxSettings(stream_token=token),
+        signalwire=SignalWireSettings(stream_token=token),
+    )
+    _, client = await serve(settings)
+    url = str(client.make_url(f"/v1/media/{carrier}")).replace("http", "ws", 1)
+    played = await play(
+        wav,
+        carrier=carrier,
+        url=url,
+        auth_token=TOKEN,
+        public_url=PUBLIC_URL,
+        call_id=new_call(),
+        codec=codec,
+        speed=20,
+    )
+    records = await asyncio.to_thread(records_on_log, kafka, played.call_id)
+    normalise = normaliser(codec, "little")
+    for track, sent in played.tracks.items():
+        payloads = [frame.payload if normalise is None else normalise(frame.payload) for frame in sent]
+        assert b"".join(record.payload for record in media_of(records, track)) == b"".join(payloads)
+    assert {(record.codec, record.rate_hz) for record in records} == {(codec, 16000)}

@@ -7,11 +7,10 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.recorder.codecs import decoder
+from pipelines.recorder.decoding import Encoded, Load, samples_of
 from pipelines.recorder.render import Plan, plan
-from pipelines.recorder.wav import Load
 from schemas.events import Gap
-from schemas.g711 import encode_alaw
+from schemas.g711 import decode_alaw, encode_alaw
 from schemas.media import Codec, MediaRecord, RecordType
 from tests.pipelines.recorder.calls import FRAME, FRAME_MS, Call, audio, call, pcm, stereo
 
@@ -20,8 +19,7 @@ def placed(layout: Plan, load: Load) -> npt.NDArray[np.int16]:
     """The samples of a plan, int16[samples, 2]."""
     samples = np.zeros((layout.length, 2), np.int16)
     for channel, segments in enumerate(layout.segments):
-        for segment in segments:
-            part = load(segment.record)[segment.skip : segment.skip + segment.length]
+        for segment, part in zip(segments, samples_of(segments, load, layout.rate_hz), strict=True):
             samples[segment.start : segment.start + segment.length, channel] = part
     return samples
 
@@ -29,10 +27,9 @@ def placed(layout: Plan, load: Load) -> npt.NDArray[np.int16]:
 def rendered(records: Sequence[MediaRecord]) -> npt.NDArray[np.int16]:
     """The samples of a part with these records."""
 
-    def load(number: int) -> npt.NDArray[np.int16]:
-        codec = decoder(records[number].codec, records[number].rate_hz)
-        assert codec is not None
-        return codec.decode(records[number].payload)
+    def load(number: int) -> Encoded:
+        record = records[number]
+        return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
 
     return placed(plan(records), load)
 
@@ -218,12 +215,10 @@ def test_a_law_and_unknown_codecs() -> None:
     octets = encode_alaw(pcm(audio(3, 1000)))
     source = Call("CA", {"inbound": octets})
     known = [source.record(RecordType.MEDIA, track="inbound", codec=Codec.PCMA, frames=50, payload=octets)]
-    codec = decoder(Codec.PCMA, 8000)
-    assert codec is not None
-    assert np.array_equal(rendered(known)[:, 0], codec.decode(octets))
+    assert np.array_equal(rendered(known)[:, 0], decode_alaw(octets))
     unknown = source.record(
-        RecordType.MEDIA, track="inbound", codec=Codec.OPUS, rate_hz=48000, ts_ms=1000, frames=25, payload=b"?"
+        RecordType.MEDIA, track="inbound", codec=Codec.OPUS, rate_hz=44100, ts_ms=1000, frames=25, payload=b"?"
     )
     after = source.record(RecordType.MEDIA, track="inbound", codec=Codec.PCMA, ts_ms=1500, frames=50, payload=octets)
     layout = plan([*known, unknown, after])
-    assert gaps(layout)["inbound"] == [Gap(start_ms=1000, end_ms=1500, reason="unsupported-codec OPUS/48000")]
+    assert gaps(layout)["inbound"] == [Gap(start_ms=1000, end_ms=1500, reason="unsupported-codec OPUS/44100")]

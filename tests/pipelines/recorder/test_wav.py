@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 
 from pipelines.recorder import wav
+from pipelines.recorder.decoding import Encoded
 from pipelines.recorder.render import plan
 from schemas.media import MediaRecord
 from tests.pipelines.recorder.calls import Call, audio, call, pcm, stereo, wav_channels
 
 
 def written(records: list[MediaRecord], path: Path) -> wav.Rendered:
-    return wav.write(plan(records), lambda number: pcm(records[number].payload), path)
+    def load(number: int) -> Encoded:
+        record = records[number]
+        return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
+
+    return wav.write(plan(records), load, path)
 
 
 def test_it_is_the_audio_in_a_canonical_wav(tmp_path: Path) -> None:

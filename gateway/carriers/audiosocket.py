@@ -1,0 +1,128 @@
+"""Asterisk AudioSocket: packets over TCP, each a kind (1 octet), a length (2, big-endian) and that many octets.
+
+Source: https://docs.asterisk.org/Configuration/Channel-Drivers/AudioSocket/
+The first packet is the call's UUID, which is all there is to know of it. The rate is that of the first audio packet,
+so the stream begins only there.
+"""
+
+import struct
+import uuid
+from collections.abc import Sequence
+
+from audiotext.settings import Settings
+from gateway.access import deny
+from gateway.carriers import Carrier, CarrierError, Decoder, Dtmf, Ignored, Message, Proof, Stop, StreamStart
+from gateway.media_format import media_format
+from gateway.pcm_stream import PcmStream
+from schemas.media import Codec
+
+HEADER = struct.Struct(">BH")
+"""Kind and length."""
+
+HANG_UP, UUID, DTMF, ERROR = 0x00, 0x01, 0x03, 0xFF
+RATES_HZ = {
+    0x10: 8000,
+    0x11: 12000,
+    0x12: 16000,
+    0x13: 24000,
+    0x14: 32000,
+    0x15: 44100,
+    0x16: 48000,
+    0x17: 96000,
+    0x18: 192000,
+}
+"""Samples per second by the kind of an audio packet."""
+
+_TRACK = "inbound"  # AudioSocket carries one direction
+
+
+class AudioSocketDecoder:
+    """Decodes one connection, which is one stream. stream_id: a made-up one, since there is none on the wire."""
+
+    def __init__(self, stream_id: str) -> None:
+        self._stream_id = stream_id
+        self._call_id = ""
+        self._audio_kind = 0
+        self._audio: PcmStream | None = None
+        self._digits = 0
+
+    def text(self, data: bytes) -> Sequence[Message]:
+        """There is no text. Raises CarrierError."""
+        raise CarrierError("text message")
+
+    def binary(self, data: bytes) -> Sequence[Message]:
+        """One whole packet, header included. Raises CarrierError."""
+        if len(data) < HEADER.size or len(data) != HEADER.size + HEADER.unpack_from(data)[1]:
+            raise CarrierError("no whole packet")
+        kind, content = data[0], data[HEADER.size :]
+        if kind == UUID:
+            return self._identified(content)
+        if kind in RATES_HZ:
+            return self._heard(kind, content)
+        if kind == DTMF:
+            if len(content) != 1 or not content.isascii() or not content.decode().isprintable():
+                raise CarrierError("dtmf without a digit")
+            self._digits += 1
+            return (Dtmf(_TRACK, content.decode(), self._digits),)
+        if kind == HANG_UP:
+            # A call without a single sample was a call all the same.
+            return (Stop(),) if self._audio or not self._call_id else (self._begun(RATES_HZ[0x10]), Stop())
+        return (Ignored("error" if kind == ERROR else f"kind {kind:#04x}"),)
+
+    def _identified(self, content: bytes) -> Sequence[Message]:
+        if self._call_id or len(content) != 16:
+            raise CarrierError("a second UUID" if self._call_id else "a UUID is 16 bytes")
+        self._call_id = str(uuid.UUID(bytes=content))
+        return ()
+
+    def _heard(self, kind: int, content: bytes) -> Sequence[Message]:
+        if not self._call_id:
+            raise CarrierError("audio before the UUID")
+        begun: tuple[Message, ...] = ()
+        if self._audio is None:
+            begun = (self._begun(RATES_HZ[kind]),)
+            self._audio_kind = kind
+            self._audio = PcmStream(RATES_HZ[kind], (_TRACK,))
+        elif kind != self._audio_kind:
+            raise CarrierError(f"audio of kind {kind:#04x} in a stream of {self._audio_kind:#04x}")
+        return (*begun, *self._audio.frames(content))
+
+    def _begun(self, rate_hz: int) -> StreamStart:
+        audio = media_format(Codec.L16, rate_hz)
+        return StreamStart(
+            call_id=self._call_id,
+            stream_id=self._stream_id,
+            account="",
+            tracks=(_TRACK,),
+            codec=audio.codec,
+            rate_hz=audio.rate_hz,
+        )
+
+
+class AudioSocket:
+    """Asterisk, as the gateway sees it. Its connections are gateway.audiosocket's; nothing comes over HTTP."""
+
+    subprotocols: Sequence[str] = ()
+
+    def tenant(self, settings: Settings) -> str:
+        """The one tenant of the peers that are let in."""
+        return settings.audiosocket.tenant
+
+    def authorize_socket(self, _proof: Proof, _settings: Settings) -> None:
+        """AudioSocket is no WebSocket."""
+        deny("audiosocket over a WebSocket")
+
+    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> None:
+        """Asterisk has no webhooks."""
+        deny("audiosocket over HTTP")
+
+    def decoder(self, _settings: Settings) -> Decoder:
+        """A decoder for one connection."""
+        return AudioSocketDecoder(uuid.uuid4().hex)
+
+    def answer(self, _stream_url: str) -> str | None:
+        """None: Asterisk's dial plan says `AudioSocket(uuid,host:port)`."""
+        return None
+
+
+CARRIER: Carrier = AudioSocket()

@@ -1,0 +1,181 @@
+"""Exotel AgentStream: JSON text messages in snake case, about 100 ms of little-endian PCM each, one direction.
+
+Source: https://developer.exotel.com/docs/agentstream/websocket-protocol
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from audiotext.settings import Settings
+from gateway.access import deny
+from gateway.carriers import (
+    Carrier,
+    CarrierError,
+    Decoder,
+    Dtmf,
+    Frame,
+    Ignored,
+    Mark,
+    Message,
+    Proof,
+    Stop,
+    StreamStart,
+    checked_id,
+)
+from gateway.json_messages import REFUSALS, Counter, Digit, Milliseconds, decode_as, texts, understand_refusal
+from gateway.media_format import media_format
+
+_TRACK = "inbound"  # what the caller says; Exotel sends nothing else and does not name it
+
+# What older documents have in media_format.encoding: how the payload is written, not what it is.
+_NO_CODEC = frozenset({"", "base64"})
+
+
+class _Format(msgspec.Struct):
+    sample_rate: int = 8000
+    encoding: str = ""
+
+
+class _StartBody(msgspec.Struct):
+    call_sid: str
+    stream_sid: str = ""
+    account_sid: str = ""
+    from_: str = msgspec.field(name="from", default="")
+    to: str = ""
+    media_format: _Format = msgspec.field(default_factory=_Format)
+    custom_parameters: dict[str, Any] | None = None
+
+
+class _MediaBody(msgspec.Struct, gc=False):
+    timestamp: Milliseconds
+    payload: bytes
+
+
+class _DtmfBody(msgspec.Struct):
+    digit: Digit
+
+
+class _MarkBody(msgspec.Struct):
+    name: str
+
+
+class _Connected(msgspec.Struct, tag_field="event", tag="connected"):
+    pass
+
+
+class _Start(msgspec.Struct, tag_field="event", tag="start"):
+    start: _StartBody
+    stream_sid: str = ""
+
+
+class _Media(msgspec.Struct, tag_field="event", tag="media", gc=False):
+    sequence_number: Counter
+    stream_sid: str
+    media: _MediaBody
+
+
+class _DtmfMessage(msgspec.Struct, tag_field="event", tag="dtmf"):
+    dtmf: _DtmfBody
+    sequence_number: Counter = 0
+
+
+class _MarkMessage(msgspec.Struct, tag_field="event", tag="mark"):
+    mark: _MarkBody
+    sequence_number: Counter = 0
+
+
+class _StopMessage(msgspec.Struct, tag_field="event", tag="stop"):
+    pass
+
+
+_Wire = _Connected | _Start | _Media | _DtmfMessage | _MarkMessage | _StopMessage
+_KNOWN = frozenset({"connected", "start", "media", "dtmf", "mark", "stop"})
+_decode = decode_as(_Wire)
+
+
+class ExotelDecoder:
+    """Decodes one socket: one stream, whose id its media must carry."""
+
+    def __init__(self) -> None:
+        self._stream_id = ""
+
+    def text(self, data: bytes) -> Sequence[Message]:
+        """One message of Exotel's. Raises CarrierError."""
+        try:
+            wire: _Wire = _decode(data)
+        except REFUSALS as error:
+            return (understand_refusal(data, error, _KNOWN),)
+        return (self._message(wire),)
+
+    def binary(self, data: bytes) -> Sequence[Message]:
+        """Exotel sends none. Raises CarrierError."""
+        raise CarrierError("binary message")
+
+    def _message(self, wire: _Wire) -> Message:
+        match wire:
+            case _Media(media=media):
+                if self._stream_id and wire.stream_sid != self._stream_id:
+                    raise CarrierError("media of another stream")
+                if not media.payload:
+                    raise CarrierError("media without audio")
+                return Frame(_TRACK, wire.sequence_number, media.timestamp, media.payload)
+            case _Start():
+                start = _stream_start(wire)
+                self._stream_id = self._stream_id or start.stream_id
+                return start
+            case _DtmfMessage(dtmf=dtmf):
+                return Dtmf(_TRACK, dtmf.digit, wire.sequence_number)
+            case _MarkMessage(mark=mark):
+                return Mark(mark.name, wire.sequence_number)
+            case _StopMessage():
+                return Stop()
+            case _:
+                return Ignored("connected")
+
+
+def _stream_start(wire: _Start) -> StreamStart:
+    start = wire.start
+    told = start.media_format
+    audio = media_format("raw" if told.encoding.lower() in _NO_CODEC else told.encoding, told.sample_rate)
+    return StreamStart(
+        call_id=checked_id("call_sid", start.call_sid),
+        stream_id=checked_id("stream_sid", start.stream_sid or wire.stream_sid),
+        account=start.account_sid,
+        tracks=(_TRACK,),
+        codec=audio.codec,
+        rate_hz=audio.rate_hz,
+        from_number=start.from_,
+        to_number=start.to,
+        custom=texts(start.custom_parameters),
+    )
+
+
+class Exotel:
+    """Exotel, as the gateway sees it."""
+
+    subprotocols: Sequence[str] = ()
+
+    def tenant(self, settings: Settings) -> str:
+        """The one tenant of the configured account."""
+        return settings.exotel.tenant
+
+    def authorize_socket(self, _proof: Proof, _settings: Settings) -> None:
+        """Nothing proves a socket to be Exotel's."""
+        deny("exotel")
+
+    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> None:
+        """Likewise."""
+        deny("exotel")
+
+    def decoder(self, _settings: Settings) -> Decoder:
+        """A decoder for one socket."""
+        return ExotelDecoder()
+
+    def answer(self, _stream_url: str) -> str | None:
+        """None: the stream's URL is put into the applet, in Exotel's dashboard."""
+        return None
+
+
+CARRIER: Carrier = Exotel()

@@ -1,0 +1,132 @@
+"""jambonz `listen`: one text message in JSON, then PCM in binary messages; the socket's close is the end.
+
+Source: https://docs.jambonz.org/verbs/verbs/listen
+With mixType "stereo" the two parties are the two channels, caller first. "mono" is the caller, "mixed" is both in
+one channel; what cannot be told apart is recorded as inbound.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from audiotext.settings import Settings
+from gateway.access import deny
+from gateway.carriers import (
+    TRACKS,
+    Carrier,
+    CarrierError,
+    Decoder,
+    Dtmf,
+    Ignored,
+    Message,
+    Proof,
+    StartError,
+    StreamStart,
+    checked_id,
+)
+from gateway.json_messages import REFUSALS, Counter, texts
+from gateway.media_format import media_format
+from gateway.pcm_stream import PcmStream
+
+_SUBPROTOCOL = "audio.jambonz.org"
+
+
+class _First(msgspec.Struct):
+    callSid: str
+    sampleRate: Counter
+    mixType: Literal["mono", "stereo", "mixed"] = "mono"
+    accountSid: str = ""
+    from_: str = msgspec.field(name="from", default="")
+    to: str = ""
+    metadata: dict[str, Any] | None = None
+
+
+class _Later(msgspec.Struct):
+    event: str = ""
+    dtmf: str = ""
+
+
+_decode_first = msgspec.json.Decoder(_First, strict=False).decode
+_decode_later = msgspec.json.Decoder(_Later).decode
+
+
+class JambonzDecoder:
+    """Decodes one socket, which is one stream. stream_id: a made-up one, since jambonz has none."""
+
+    def __init__(self, stream_id: str) -> None:
+        self._stream_id = stream_id
+        self._audio: PcmStream | None = None
+        self._digits = 0
+
+    def text(self, data: bytes) -> Sequence[Message]:
+        """The first message, a keypad digit, or whatever else jambonz may say. Raises CarrierError."""
+        if self._audio is None:
+            return (self._stream_start(data),)
+        try:
+            told = _decode_later(data)
+        except REFUSALS as error:
+            raise CarrierError(f"malformed message: {error}") from None
+        if told.event != "dtmf":
+            return (Ignored(told.event[:40]),)
+        if not 0 < len(told.dtmf) <= 8:
+            raise CarrierError("dtmf without a digit")
+        self._digits += 1
+        return (Dtmf("inbound", told.dtmf, self._digits),)
+
+    def binary(self, data: bytes) -> Sequence[Message]:
+        """Audio. Raises CarrierError."""
+        if self._audio is None:
+            raise CarrierError("audio before the first text message")
+        return self._audio.frames(data)
+
+    def _stream_start(self, data: bytes) -> StreamStart:
+        try:
+            told = _decode_first(data)
+        except REFUSALS as error:
+            raise StartError(f"malformed first message: {error}") from None
+        audio = media_format("L16", told.sampleRate)
+        tracks = TRACKS if told.mixType == "stereo" else TRACKS[:1]
+        start = StreamStart(
+            call_id=checked_id("callSid", told.callSid),
+            stream_id=self._stream_id,
+            account=told.accountSid,
+            tracks=tracks,
+            codec=audio.codec,
+            rate_hz=audio.rate_hz,
+            from_number=told.from_,
+            to_number=told.to,
+            custom=texts(told.metadata),
+        )
+        self._audio = PcmStream(audio.rate_hz, tracks)
+        return start
+
+
+class Jambonz:
+    """jambonz, as the gateway sees it."""
+
+    subprotocols: Sequence[str] = (_SUBPROTOCOL,)
+
+    def tenant(self, settings: Settings) -> str:
+        """The one tenant of the configured account."""
+        return settings.jambonz.tenant
+
+    def authorize_socket(self, _proof: Proof, _settings: Settings) -> None:
+        """Nothing proves a socket to be jambonz'."""
+        deny("jambonz")
+
+    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> None:
+        """Likewise."""
+        deny("jambonz")
+
+    def decoder(self, _settings: Settings) -> Decoder:
+        """A decoder for one socket."""
+        return JambonzDecoder(uuid.uuid4().hex)
+
+    def answer(self, _stream_url: str) -> str | None:
+        """None: jambonz takes JSON."""
+        return None
+
+
+CARRIER: Carrier = Jambonz()

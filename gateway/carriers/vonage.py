@@ -1,0 +1,122 @@
+"""Vonage WebSockets: one text message in JSON, then PCM in binary messages of 20 ms; the socket's close is the end.
+
+Source: https://developer.vonage.com/en/voice/voice-api/concepts/websockets
+A socket carries one leg, and Vonage says neither whose nor of which call: the headers of the NCCO's endpoint, which
+come back in the first message, have to (`call_id`, and `track` unless it is the caller's).
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from audiotext.settings import Settings
+from gateway.access import deny
+from gateway.carriers import (
+    TRACKS,
+    Carrier,
+    CarrierError,
+    Decoder,
+    Dtmf,
+    Ignored,
+    Message,
+    Proof,
+    StartError,
+    StreamStart,
+    checked_id,
+)
+from gateway.json_messages import REFUSALS, texts
+from gateway.media_format import media_format
+from gateway.pcm_stream import PcmStream
+
+_CONNECTED = "websocket:connected"
+_CALL_ID_HEADERS = ("call_id", "conversation_uuid", "uuid")
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class VonageDecoder:
+    """Decodes one socket, which is one stream. stream_id: a made-up one, since Vonage has none."""
+
+    def __init__(self, stream_id: str) -> None:
+        self._stream_id = stream_id
+        self._audio: PcmStream | None = None
+        self._track = "inbound"
+        self._digits = 0
+
+    def text(self, data: bytes) -> Sequence[Message]:
+        """The first message, a keypad digit, or whatever else Vonage may say. Raises CarrierError."""
+        try:
+            told = _decode(data)
+        except REFUSALS as error:
+            raise CarrierError(f"malformed message: {error}") from None
+        event = told.get("event")
+        if event == _CONNECTED:
+            return (self._stream_start(told),)
+        if event == "websocket:dtmf":
+            digit = told.get("digit")
+            if not isinstance(digit, str) or not 0 < len(digit) <= 8:
+                raise CarrierError("dtmf without a digit")
+            self._digits += 1
+            return (Dtmf(self._track, digit, self._digits),)
+        return (Ignored(str(event)[:40]),)
+
+    def binary(self, data: bytes) -> Sequence[Message]:
+        """Audio. Raises CarrierError."""
+        if self._audio is None:
+            raise CarrierError(f"audio before {_CONNECTED}")
+        return self._audio.frames(data)
+
+    def _stream_start(self, told: dict[str, Any]) -> StreamStart:
+        headers = texts({name: value for name, value in told.items() if name not in ("event", "content-type")})
+        call_id = next((headers[name] for name in _CALL_ID_HEADERS if headers.get(name)), "")
+        if not call_id:
+            raise StartError("no call_id: put one into the headers of the NCCO's websocket endpoint")
+        track = headers.get("track", "inbound")
+        if track not in TRACKS:
+            raise StartError(f"track {track[:40]!r} is none of {', '.join(TRACKS)}")
+        audio = media_format(str(told.get("content-type", "")), 0)
+        start = StreamStart(
+            call_id=checked_id("call_id", call_id),
+            stream_id=self._stream_id,
+            account=headers.get("account", ""),
+            tracks=(track,),
+            codec=audio.codec,
+            rate_hz=audio.rate_hz,
+            from_number=headers.get("from", ""),
+            to_number=headers.get("to", ""),
+            custom=headers,
+        )
+        if self._audio is None:
+            self._track = track
+            self._audio = PcmStream(audio.rate_hz, (track,))
+        return start
+
+
+class Vonage:
+    """Vonage, as the gateway sees it."""
+
+    subprotocols: Sequence[str] = ()
+
+    def tenant(self, settings: Settings) -> str:
+        """The one tenant of the configured account."""
+        return settings.vonage.tenant
+
+    def authorize_socket(self, _proof: Proof, _settings: Settings) -> None:
+        """Nothing proves a socket to be Vonage's."""
+        deny("vonage")
+
+    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> None:
+        """Likewise."""
+        deny("vonage")
+
+    def decoder(self, _settings: Settings) -> Decoder:
+        """A decoder for one socket."""
+        return VonageDecoder(uuid.uuid4().hex)
+
+    def answer(self, _stream_url: str) -> str | None:
+        """None: Vonage takes JSON."""
+        return None
+
+
+CARRIER: Carrier = Vonage()

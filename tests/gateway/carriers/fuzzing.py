@@ -1,0 +1,114 @@
+"""Random and broken messages for every dialect, by seed: `python -m tests.gateway.carriers.fuzzing 1000000`."""
+
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from gateway.carriers import CarrierError, Frame, StreamStart
+from gateway.media_format import normaliser
+from gateway.simulator.dialects import load_dialects
+from schemas.codecs import PayloadError
+from tests.gateway.carriers.talk import CARRIERS, frame_bytes, new_decoder, spoken
+
+SEED = 20261122
+
+Say = str | bytes
+
+_VALUES: Sequence[Callable[[random.Random], Any]] = (
+    lambda _: None,
+    lambda chance: chance.random() < 0.5,
+    lambda chance: chance.choice([0, -1, 1, 2**31, 2**53, 2**63, 2**64, 10**400]),
+    lambda chance: chance.uniform(-1e308, 1e308),
+    lambda chance: "".join(map(chr, chance.choices(range(1, 0xD800), k=chance.randrange(8)))),
+    lambda chance: chance.choice(["", "inbound", "NaN", "1e999", "AAAA", "\ud800", "start", "audio/l16;rate=99999999"]),
+    lambda chance: [chance.random()] * chance.randrange(4),
+    lambda chance: {"event": chance.choice(["start", "media", "x"])},
+)
+
+
+def corpus(name: str) -> list[list[Say]]:
+    """Valid messages of every format the dialect has: those of a few sockets."""
+    dialect = load_dialects()[name]
+    calls = []
+    for audio in dialect.formats:
+        frames = [bytes([number]) * frame_bytes(audio, dialect.frame_ms) for number in range(3)]
+        calls += spoken(name, audio, {"inbound": frames, "outbound": frames}, custom={"k": "v"}, digit="1")
+    return calls
+
+
+def messages(name: str, seed: int, count: int) -> Iterator[tuple[bool, Say]]:
+    """The messages, each with whether it is a new socket's first."""
+    chance = random.Random(f"{name} {seed}")
+    calls = corpus(name)
+    while count > 0:
+        call = chance.choice(calls)
+        for number, message in enumerate(call):
+            broken = message if chance.random() < 0.3 else _broken(chance, message, chance.choice(call))
+            yield number == 0, broken
+            count -= 1
+
+
+def fuzz(name: str, seed: int, count: int) -> int:
+    """Decodes so many messages; how many of them meant something. Raises whatever is no CarrierError."""
+    understood = 0
+    decoder, normalise = new_decoder(name), None
+    for first, message in messages(name, seed, count):
+        if first:
+            decoder, normalise = new_decoder(name), None
+        try:
+            data = message.encode(errors="surrogatepass") if isinstance(message, str) else message
+            found = decoder.text(data) if isinstance(message, str) else decoder.binary(data)
+            for one in found:
+                if isinstance(one, StreamStart):
+                    normalise = normaliser(one.codec, one.byte_order)
+                    # These become keys, headers and JSON on the log.
+                    json.dumps([one.call_id, one.stream_id, one.custom], ensure_ascii=False).encode()
+                elif isinstance(one, Frame) and normalise is not None:
+                    normalise(one.payload)
+        except (CarrierError, PayloadError):
+            continue
+        understood += 1
+    return understood
+
+
+def _broken(chance: random.Random, message: Say, other: Say) -> Say:
+    if isinstance(message, str):
+        if chance.random() < 0.5:
+            return _retyped(chance, message)
+        return _cut(chance, message.encode(), other).decode(errors="surrogateescape")
+    return _cut(chance, message, other)
+
+
+def _cut(chance: random.Random, message: bytes, other: Say) -> bytes:
+    """A stretch replaced by random octets, by nothing, or by a piece of another message."""
+    begin = chance.randrange(len(message) + 1)
+    end = min(len(message), begin + chance.randrange(1 + chance.choice([1, 4, len(message)])))
+    donor = other.encode() if isinstance(other, str) else other
+    start = chance.randrange(len(donor) + 1)
+    piece = chance.choice([b"", chance.randbytes(chance.randrange(12)), donor[start : start + 40]])
+    return message[:begin] + piece + message[end:]
+
+
+def _retyped(chance: random.Random, message: str) -> str:
+    """One value, at any depth, replaced by any other; or one left out."""
+    told = json.loads(message)
+    place = told
+    name = chance.choice(sorted(place))
+    while isinstance(place[name], dict) and place[name] and chance.random() < 0.8:
+        place = place[name]
+        name = chance.choice(sorted(place))
+    if chance.random() < 0.1:
+        del place[name]
+    else:
+        place[name] = chance.choice(_VALUES)(chance)
+    return json.dumps(told)
+
+
+if __name__ == "__main__":
+    for carrier in CARRIERS:
+        began = time.monotonic()
+        meant = fuzz(carrier, SEED, int(sys.argv[1]))
+        print(f"{carrier:12} {sys.argv[1]} messages, {meant} understood, {time.monotonic() - began:.0f} s")

@@ -1,0 +1,96 @@
+"""What a carrier says on a socket, and what the gateway makes of it, without a socket."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from audiotext.settings import Settings
+from gateway.carriers import Decoder, Message, load_carriers
+from gateway.media_format import MediaFormat
+from gateway.metrics import Metrics
+from gateway.session import Session
+from gateway.simulator.dialects import CallPlan, Dialect, Shape, load_dialects
+from gateway.simulator.faults import NO_FAULTS, Faults, bare, numbered
+from schemas.media import Codec, EosReason
+from tests.gateway.wire import Remembering
+
+_LOADED = load_carriers()
+_DEFAULTS = Settings()  # once: reading them takes longer than a call
+
+CARRIERS = sorted(_LOADED)
+FORMATS = [(name, audio) for name, dialect in sorted(load_dialects().items()) for audio in dialect.formats]
+
+CALL_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"  # AudioSocket's must be a UUID
+STREAM_ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+
+
+def new_decoder(name: str, settings: Settings = _DEFAULTS) -> Decoder:
+    """A decoder for one socket of the carrier's."""
+    return _LOADED[name].decoder(settings)
+
+
+def decoded(decoder: Decoder, messages: Iterable[str | bytes]) -> list[Message]:
+    """All that is in these messages."""
+    found: list[Message] = []
+    for message in messages:
+        found += decoder.text(message.encode()) if isinstance(message, str) else decoder.binary(message)
+    return found
+
+
+def spoken(
+    name: str,
+    audio: MediaFormat,
+    tracks: Mapping[str, Sequence[bytes]],
+    *,
+    faults: Faults = NO_FAULTS,
+    custom: Mapping[str, str] | None = None,
+    digit: str = "",
+) -> list[list[str | bytes]]:
+    """The messages of a call whose frames these are: those of each socket."""
+    dialect: Dialect = load_dialects()[name]
+    groups = [{track: tracks[track]} for track in tracks] if dialect.shape is Shape.LEGS else [tracks]
+    sockets = []
+    for group in groups:
+        speaker = dialect.speaker(CallPlan(CALL_ID, STREAM_ID, list(group), audio, custom or {}))
+        plan = (numbered if dialect.numbered else bare)(group, dialect.frame_ms, faults)
+        digits = [speaker.dtmf(digit)] if digit else []
+        media = [speaker.media(sending.frames) for sending in plan]
+        sockets.append([*speaker.opening(), *media, *digits, *speaker.closing()])
+    return sockets
+
+
+def session_for(name: str, sink: Remembering, metrics: Metrics | None = None) -> Session:
+    """A session of the carrier's for tenant acme."""
+    return Session(
+        name=name,
+        decoder=new_decoder(name),
+        tenant="acme",
+        sink=sink,
+        metrics=metrics or Metrics(),
+        streams=Counter(),
+        merge_ms=500,
+    )
+
+
+def heard(name: str, sockets: Iterable[Sequence[str | bytes]]) -> Remembering:
+    """What a gateway puts on the log for these sockets."""
+    sink = Remembering()
+    for messages in sockets:
+        session = session_for(name, sink)
+        for message in messages:
+            hear(session, message)
+        session.end(EosReason.SOCKET_CLOSED)
+    return sink
+
+
+def hear(session: Session, message: str | bytes) -> None:
+    """One message to the session."""
+    if isinstance(message, str):
+        session.on_text(message.encode())
+    else:
+        session.on_binary(message)
+
+
+def frame_bytes(audio: MediaFormat, frame_ms: int) -> int:
+    """How long a frame of a codec without packets is."""
+    samples = audio.rate_hz * frame_ms // 1000
+    return {Codec.L16: samples * 2, Codec.G722: samples // 2}.get(audio.codec, samples)

@@ -1,0 +1,88 @@
+"""Whatever comes on a socket, a dialect answers with messages or a CarrierError, and holds no more than it must."""
+
+import gc
+import logging
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.carriers import CarrierError
+from gateway.metrics import Metrics
+from gateway.session import SessionClosedError
+from tests.gateway.carriers.fuzzing import SEED, Say, fuzz, messages
+from tests.gateway.carriers.talk import CARRIERS, hear, new_decoder, session_for
+from tests.gateway.wire import Remembering
+
+MESSAGES = 8_000
+"""Per dialect and run. A million each, and more, are `python -m tests.gateway.carriers.fuzzing 1000000`."""
+
+
+@pytest.mark.parametrize("name", CARRIERS)
+def test_broken_messages_raise_nothing_but_carrier_errors(name: str) -> None:
+    """Decodes valid messages with octets and values replaced, left out and mixed up. Any exception but CarrierError
+    would end a call because of one message. That some are still understood shows that they are not all garbage."""
+    understood = fuzz(name, SEED, MESSAGES)
+    assert MESSAGES // 5 < understood < MESSAGES
+
+
+@pytest.mark.parametrize("name", CARRIERS)
+@given(st.lists(st.one_of(st.text(), st.binary()), max_size=5))
+def test_random_messages_raise_nothing_but_carrier_errors(name: str, said: list[Say]) -> None:
+    """The same with messages that were never valid."""
+    decoder = new_decoder(name)
+    for message in said:
+        try:
+            if isinstance(message, str):
+                decoder.text(message.encode(errors="surrogatepass"))
+            else:
+                decoder.text(message)
+                decoder.binary(message)
+        except CarrierError:
+            continue
+
+
+class _Forgetting(Remembering):
+    def put(self, item: object) -> None:
+        """Nothing is kept."""
+
+
+@pytest.fixture
+def _silent() -> Iterator[None]:
+    """What is logged is kept by pytest, which is not the memory to be measured."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("_silent")
+@pytest.mark.parametrize("name", CARRIERS)
+def test_memory_stays_flat(name: str) -> None:
+    """Plays broken calls to sessions, one after the other, and measures: what is held after many is what was held
+    after a few. A socket that makes us hold something for ever is a way to end the process."""
+    metrics = Metrics()
+    sink = _Forgetting()
+
+    def play(seed: int, count: int) -> None:
+        session = session_for(name, sink, metrics)
+        for first, message in messages(name, seed, count):
+            if first:
+                session = session_for(name, sink, metrics)
+            try:
+                hear(session, message if isinstance(message, bytes) else message.encode(errors="replace").decode())
+            except SessionClosedError:
+                session = session_for(name, sink, metrics)
+
+    play(1, 500)
+    gc.collect()
+    tracemalloc.start()
+    play(2, 500)
+    gc.collect()
+    before, _ = tracemalloc.get_traced_memory()
+    play(3, 2000)
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 64 * 1024

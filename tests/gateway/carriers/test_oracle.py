@@ -1,0 +1,71 @@
+"""Which dialect a start is in, when nobody said: no carrier's decoder may take another's for its own."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.carriers import CarrierError, Message, StreamStart, load_carriers
+from gateway.simulator.dialects import load_dialects
+from tests.gateway.carriers.talk import CALL_ID, CARRIERS, new_decoder, spoken
+
+# SignalWire speaks Twilio's dialect: nothing tells them apart but the address they dial.
+TWINS = {"signalwire": "twilio"}
+
+
+def first_messages(name: str) -> list[str | bytes]:
+    """What a socket of the carrier's says up to its first audio."""
+    audio = load_dialects()[name].formats[0]
+    (messages, *_) = spoken(name, audio, {"inbound": [bytes(640)]})
+    return messages[:3]
+
+
+def dialect_of(start: dict[str, Any]) -> str | None:
+    """As carriers.md tells them apart, by the fields of a start."""
+    body = start.get("start", {})
+    if "streamSid" in body and "callSid" in body:
+        return "twilio"
+    if "stream_id" in start and "call_control_id" in body:
+        return "telnyx"
+    if "streamId" in body and "callId" in body:
+        return "plivo"
+    if {"stream_sid", "call_sid", "account_sid"} <= set(body):
+        return "exotel"
+    return None
+
+
+def understood(name: str, messages: list[str | bytes]) -> list[Message]:
+    decoder = new_decoder(name)
+    found: list[Message] = []
+    for message in messages:
+        try:
+            found += decoder.text(message.encode()) if isinstance(message, str) else decoder.binary(message)
+        except CarrierError:
+            continue
+    return found
+
+
+def test_every_carrier_has_a_simulator_and_the_other_way_round() -> None:
+    """Compares the two registries: `audiotext call --carrier` offers what the gateway takes."""
+    assert sorted(load_carriers()) == sorted(load_dialects()) == CARRIERS
+    assert len(CARRIERS) == 8
+
+
+@pytest.mark.parametrize("name", ["twilio", "signalwire", "telnyx", "plivo", "exotel"])
+def test_the_simulator_s_starts_are_what_the_documents_say(name: str) -> None:
+    """Asks the oracle about each simulated start: the carrier it is from."""
+    starts = [json.loads(message) for message in first_messages(name) if isinstance(message, str)]
+    (found,) = {dialect_of(start) for start in starts} - {None}
+    assert found == TWINS.get(name, name)
+
+
+@pytest.mark.parametrize("speaks", CARRIERS)
+@pytest.mark.parametrize("listens", CARRIERS)
+def test_nobody_takes_another_s_start_for_its_own(speaks: str, listens: str) -> None:
+    """Plays each carrier's first messages to each decoder: a stream begins only where they belong. A call taken in
+    the wrong dialect would be recorded as noise."""
+    begun = [one for one in understood(listens, first_messages(speaks)) if isinstance(one, StreamStart)]
+    if TWINS.get(speaks, speaks) == TWINS.get(listens, listens):
+        assert [one.call_id for one in begun] == [CALL_ID]
+    else:
+        assert begun == []

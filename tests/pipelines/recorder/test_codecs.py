@@ -1,0 +1,89 @@
+"""Each decoder against an implementation that is not ours and not the one it uses: libsndfile, and Sippy's G.722."""
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from G722 import G722
+
+from pipelines.recorder.codecs import decodable, decoder
+from schemas.codecs import OPUS_CLOCK_HZ, RATES, framed, packets, samples_of
+from schemas.media import Codec
+from tests.pipelines.recorder.sounds import opus_packets, speech_like
+
+EVERY_FORMAT = [(codec, rate_hz) for codec, rates in RATES.items() for rate_hz in sorted(rates)]
+
+
+@pytest.mark.parametrize(("codec", "rate_hz"), EVERY_FORMAT)
+def test_what_the_gateway_lets_in_can_be_decoded(codec: Codec, rate_hz: int) -> None:
+    """Asks for a decoder of each format that a start may have, and decodes noise of it: as many samples as it was
+    measured to last, also from octets that no encoder made. A format that is let in and not decoded is a lost call."""
+    assert decodable(codec, rate_hz)
+    noise = np.random.default_rng(2).integers(0, 256, 640, dtype=np.uint8).tobytes()
+    payload = b"".join(map(framed, (noise[:50], noise[50:51], b"", noise))) if codec is Codec.OPUS else noise
+    decoding = decoder(codec, rate_hz)
+    samples = decoding.decode(payload)
+    assert len(samples) * rate_hz == samples_of(codec, rate_hz)(payload) * decoding.rate_hz
+    assert samples.dtype == np.int16
+
+
+def test_other_formats_cannot() -> None:
+    """Mu-law at 16 kHz, L16 at 44.1: nobody sends them, and nobody decodes them."""
+    assert not decodable(Codec.PCMU, 16000)
+    assert not decodable(Codec.L16, 44100)
+    with pytest.raises(KeyError):
+        decoder(Codec.PCMA, 16000)
+
+
+@pytest.mark.parametrize(("codec", "subtype"), [(Codec.PCMU, "ULAW"), (Codec.PCMA, "ALAW"), (Codec.L16, "PCM_16")])
+def test_bare_samples_are_what_libsndfile_reads(codec: Codec, subtype: str) -> None:
+    """Decodes random octets by ours and by libsndfile, as raw files: the same samples."""
+    octets = np.random.default_rng(3).integers(0, 256, 64_000, dtype=np.uint8).tobytes()
+    expected, _ = soundfile.read(
+        io.BytesIO(octets), dtype="int16", format="RAW", subtype=subtype, samplerate=8000, channels=1, endian="LITTLE"
+    )
+    assert np.array_equal(decoder(codec, 8000).decode(octets), expected)
+
+
+def test_g722_is_what_another_implementation_says() -> None:
+    """Decodes octets that encode speech-like sound, and octets that encode nothing, in payloads of odd sizes: sample
+    by sample what the package G722 (no FFmpeg in it) gives for the whole. A decoder that forgot its state between
+    payloads would differ from the second on."""
+    encoded = bytes(G722(16000, 64000).encode(speech_like(3, 16000)))
+    noise = np.random.default_rng(4).integers(0, 256, 16_000, dtype=np.uint8).tobytes()
+    for octets in (encoded, noise):
+        expected = np.asarray(G722(16000, 64000).decode(octets), np.int16)
+        decoding = decoder(Codec.G722, 16000)
+        parts = [decoding.decode(octets[start : start + 777]) for start in range(0, len(octets), 777)]
+        assert np.array_equal(np.concatenate(parts), expected)
+
+
+def test_opus_is_what_libsndfile_reads(tmp_path: Path) -> None:
+    """Has libsndfile write an Ogg Opus file, takes the packets out and decodes them: what libsndfile decodes, but for
+    its own rounding (it decodes to floating point) and the pre-skip it leaves out."""
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, speech_like(3, 48000), OPUS_CLOCK_HZ, format="OGG", subtype="OPUS")
+    expected, rate_hz = soundfile.read(path, dtype="float32")
+    assert rate_hz == OPUS_CLOCK_HZ
+    with av.open(str(path)) as container:
+        payload = b"".join(framed(bytes(packet)) for packet in container.demux(audio=0) if packet.size)
+        head = container.streams.audio[0].codec_context.extradata
+    assert head is not None
+    pre_skip = int.from_bytes(head[10:12], "little")
+    samples = decoder(Codec.OPUS, OPUS_CLOCK_HZ).decode(payload)
+    ours = samples[pre_skip : pre_skip + len(expected)] / 32768
+    assert len(ours) == len(expected)
+    assert np.abs(ours - expected).max() <= 2 / 32768
+
+
+def test_a_broken_opus_packet_is_silence_of_its_length() -> None:
+    """Breaks one packet among good ones: the others keep their places."""
+    good = opus_packets(speech_like(1, 16000), 16000)
+    broken = [*good[:10], bytes([good[10][0] | 3]) + b"\x41\xff", *good[11:]]
+    payload = b"".join(map(framed, broken))
+    assert len(list(packets(payload))) == len(broken)
+    samples = decoder(Codec.OPUS, 16000).decode(payload)
+    assert len(samples) == samples_of(Codec.OPUS, 48000)(payload)
