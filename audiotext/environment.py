@@ -35,6 +35,6 @@ def _collect(section: BaseModel, prefix: str, found: dict[str, str]) -> None:
         elif isinstance(value, SecretStr):
             found[variable] = value.get_secret_value()
         elif isinstance(value, tuple):
-            found[variable] = json.dumps(value)
+            found[variable] = json.dumps(value, default=str)
         elif value is not None:
             found[variable] = str(value)

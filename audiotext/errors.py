@@ -12,7 +12,8 @@ class UserError(Exception):
 _EXIT_CODES = {
     "audiotext.errors.UserError": 1,
     "audiotext.settings.SettingsError": 2,
-    "gateway.simulator.CallRefusedError": 1,
+    "gateway.simulator.line.CallRefusedError": 1,
+    "gateway.simulator.dialects.UnsupportedPlayError": 1,
     "gateway.telephone_audio.AudioFileError": 1,
     "redpanda.client.LogUnavailableError": 1,
     "sinks.clickhouse.client.StoreUnavailableError": 1,

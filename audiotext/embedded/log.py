@@ -12,11 +12,11 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from audiotext.embedded import longpoll
 from audiotext.embedded.server import LOOPBACK, MissingExtraError, Server, port_answers
 from audiotext.embedded.state import State
 
 NAME = "log"
+_PROXY = "audiotext.embedded.longpoll"  # by name: whoever only starts it need not wait for its imports
 NOT_DURABLE = (
     "the embedded log does not survive its own crash (up to the last 3 s of audio are gone); "
     "for calls that count, run Redpanda and set AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"
@@ -34,13 +34,13 @@ def servers(state: State) -> list[Server]:
         if not port_answers(port) or not port_answers(inside):
             return False
         try:
-            AdminClient({"bootstrap.servers": f"{LOOPBACK}:{port}"}).list_topics(timeout=2)
+            AdminClient({"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": 2}).list_topics(timeout=2)
         except KafkaException:
             return False
         return True
 
     address = {"AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": f"{LOOPBACK}:{port}"}
-    front = (sys.executable, "-m", longpoll.__name__, "--port", str(port), "--upstream", str(inside))
+    front = (sys.executable, "-m", _PROXY, "--port", str(port), "--upstream", str(inside))
     return [
         Server(name=NAME, command=command, addresses={}, answers=lambda: port_answers(inside)),
         Server(name="log-front", command=front, addresses=address, answers=answers),

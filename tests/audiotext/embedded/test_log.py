@@ -1,4 +1,4 @@
-"""The embedded log behind its proxy: an idle consumer costs nothing, a waiting one is woken at once, SIGTERM keeps all."""
+"""The embedded log behind its proxy: idle consumers cost nothing, waiting ones are woken at once, SIGTERM keeps all."""
 
 import os
 import struct
@@ -51,7 +51,10 @@ def test_an_idle_consumer_costs_nothing(start_server: StartServer) -> None:
     kafka = kafka_settings(server)
     topics.apply(kafka, embedded=True)
     subscriber = consumer(kafka)
-    read(subscriber, 1, timeout_s=3.0)  # until it has joined and waits
+    deadline = time.monotonic() + 10
+    while not subscriber.assignment() and time.monotonic() < deadline:
+        subscriber.poll(0.1)
+    read(subscriber, 1, timeout_s=0.5)  # its first fetches
     before = sum(processor_s(pid) for pid in server.pids())
     read(subscriber, 1, timeout_s=2.0)
     used = sum(processor_s(pid) for pid in server.pids()) - before
@@ -119,7 +122,7 @@ def fetch_response(records: bytes | None, error: int = 0) -> bytes:
 
 
 def test_the_consumers_longest_wait_is_read() -> None:
-    """The proxy waits as long as the consumer allows; of a request it cannot read it knows nothing and does not wait."""
+    """The proxy waits as long as the consumer allows; for a request it cannot read it does not wait."""
     assert longest_wait_s(fetch_request(500)) == 0.5
     assert longest_wait_s(b"") == 0.0
 

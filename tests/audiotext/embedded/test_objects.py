@@ -19,7 +19,7 @@ def test_objects_survive_restart_and_kill(start_server: StartServer) -> None:
     """
     server = start_server("objects")
     contents = {}
-    for number, end in enumerate((server.stop, server.kill, server.stop)):
+    for number, end in enumerate((server.stop, server.kill)):
         store = ObjectStore(s3_settings(server))
         for size in (10, 3_000_000):
             contents[f"call/{number}/{size}"] = bytes([number + 1]) * size

@@ -1,0 +1,132 @@
+"""The command line as a user meets it: help, one-line errors, exit codes, and the commands that need no stack."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audiotext import cli, services
+from audiotext.commands.settings import MEANINGS
+from audiotext.datadir import DataDir, RunningStack
+from audiotext.settings import KafkaSettings, variable_names
+from gateway.carriers import load_carriers
+from tests.conftest import StartServer, kafka_settings
+
+ALL = ("up", "demo", "call", "run", "topics", "keys", "settings")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first thing a newcomer types."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"    {command} " in text for command in ALL)
+
+
+def test_the_command_line_starts_fast() -> None:
+    """What does this test do? Looks at what `audiotext --help` imports.
+
+    Loading every engine's library would make each command wait for seconds.
+    """
+    source = "import sys, audiotext.cli as c; c.parser(); print('\\n'.join(sys.modules))"
+    loaded = subprocess.run((sys.executable, "-c", source), capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"aiohttp", "confluent_kafka", "clickhouse_connect", "qdrant_client", "numpy", "pydantic", "rich"}
+    assert heavy.isdisjoint(loaded)
+
+
+def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`audiotext settings` must list all there are, with a meaning each, and never a secret."""
+    assert set(MEANINGS) == set(variable_names())
+    monkeypatch.setenv("AUDIOTEXT_ADMIN_KEY", "very-secret")
+    monkeypatch.setenv("AUDIOTEXT_STT__MODEL", "tiny.en")
+    assert cli.main(["settings"]) == 0
+    text = capsys.readouterr().out
+    assert "very-secret" not in text
+    assert "tiny.en*" in text
+    assert all(name in text for name in variable_names())
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "code", "words"),
+    [
+        ({"AUDIOTEXT_GATEWAY__PORT": "x"}, ["topics", "check"], 2, "AUDIOTEXT_GATEWAY__PORT"),
+        ({"AUDIOTEXT_NONSENSE": "1"}, ["topics", "check"], 2, "unknown setting AUDIOTEXT_NONSENSE"),
+        ({}, ["topics", "check"], 1, "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"),
+        ({}, ["topics", "check", "--data-dir", "nowhere"], 1, "audiotext up --data-dir nowhere"),
+        ({}, ["call", "no-such.wav"], 1, "no-such.wav is no file"),
+        ({}, ["call", __file__], 1, "AUDIOTEXT_TWILIO__AUTH_TOKEN"),
+        ({}, ["call", __file__, "--carrier", "telnyx"], 1, "AUDIOTEXT_TELNYX__STREAM_TOKEN"),
+        ({}, ["call", __file__, "--carrier", "audiosocket"], 1, "AUDIOTEXT_AUDIOSOCKET__PORT"),
+    ],
+)
+def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by name
+    variables: dict[str, str],
+    arguments: list[str],
+    code: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No stack trace for what a user can mend: one sentence on stderr that names the cure, and an exit code."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(arguments) == code
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("audiotext: ")
+    assert words in error
+
+
+def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug must not be dressed up as a user's mistake."""
+
+    def broken(_name: str) -> services.Run:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("audiotext.commands.service.entry_point", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["run", "usage"])
+
+
+def test_topics_are_applied_and_checked(start_server: StartServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """What does this test do? Runs apply and check by hand against an empty log, as an operator would with Redpanda."""
+    kafka: KafkaSettings = kafka_settings(start_server("log"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
+        assert cli.main(["topics", "check"]) == 1
+        assert "call.media: missing" in capsys.readouterr().out
+        assert cli.main(["topics", "apply"]) == 0
+        assert "created call.media with 12 partitions" in capsys.readouterr().out
+        assert cli.main(["topics", "check"]) == 0
+        assert "as written" in capsys.readouterr().out
+
+
+def test_client_commands_find_the_stack_of_a_directory(
+    tmp_path: Path, kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--data-dir` is enough to talk to a running stack: addresses and secrets come from what it published."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # the command adds to it
+    owner = DataDir(tmp_path)
+    owner.publish(RunningStack({"AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers or ""}, ["log"]))
+    assert cli.main(["topics", "check", "--data-dir", str(tmp_path)]) == 0
+    assert "as written" in capsys.readouterr().out
+    owner.release()
+
+
+def test_every_service_can_be_found() -> None:
+    """The registry must not name modules that are not there."""
+    for name in services.SERVICES:
+        assert callable(services.entry_point(name))
+    with pytest.raises(services.UnknownServiceError, match="gateway, api"):
+        services.entry_point("nonsense")
+
+
+def test_every_carrier_can_be_called_as() -> None:
+    """Reads the choices of `call --carrier`: what the gateway has, found without importing any of it."""
+    for name in load_carriers():
+        assert cli.parser().parse_args(["call", "a.wav", "--carrier", name, "--loss", "0.1"]).carrier == name
+    with pytest.raises(SystemExit):
+        cli.parser().parse_args(["call", "a.wav", "--carrier", "pigeon"])
