@@ -76,11 +76,15 @@ def excerpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def both(up: UpProcess) -> dict[str, tuple[Played, dict[str, Any]]]:
+def both(up: UpProcess) -> dict[str, tuple[Played, dict[str, Any]]]:
     """Both shared calls, played at the same time and waited for. By name."""
-    with resources.as_file(resources.files("audiotext") / "demo_calls") as folder:
-        played = await asyncio.gather(*(_play(up, folder / f"{name}.flac") for name in CALLS))
-    documents = [await asyncio.to_thread(up.wait_for, call.call_id, "complete") for call in played]
+
+    async def play_all() -> list[Played]:
+        with resources.as_file(resources.files("audiotext") / "demo_calls") as folder:
+            return await asyncio.gather(*(_play(up, folder / f"{name}.flac") for name in CALLS))
+
+    played = asyncio.run(play_all())
+    documents = [up.wait_for(call.call_id, "complete") for call in played]
     return dict(zip(CALLS, zip(played, documents, strict=True), strict=True))
 
 
