@@ -51,7 +51,7 @@ class Result:
 def progress_table(views: Iterable[CallView]) -> RenderableType:
     """One line per call: how much was played, and how long after hang-up each stage was through."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("  call", "played", "state", *_STATES):
+    for heading in ("call", "played", *_STATES):
         table.add_column(heading, no_wrap=True)
     for view in views:
         times = [
@@ -61,9 +61,8 @@ def progress_table(views: Iterable[CallView]) -> RenderableType:
             for state in _STATES
         ]
         table.add_row(
-            f"  {view.name}",
-            f"{view.sent_ms / 1000:.0f} of {view.total_ms / 1000:.0f} s",
-            view.status,
+            view.name,
+            f"{view.sent_ms / 1000:.0f}/{view.total_ms / 1000:.0f} s",
             *times,
         )
     return table
