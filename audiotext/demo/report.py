@@ -23,13 +23,11 @@ class CallView:
     name: str
     sent_ms: int = 0
     total_ms: int = 0
-    status: str = "ringing"
     hung_up_at: float | None = None
     reached_at: dict[str, float] = field(default_factory=dict)
 
     def reached(self, status: str, now: float) -> None:
         """The API says so. States that were passed too fast to be seen count as reached now."""
-        self.status = status
         if status in _STATES:
             for state in _STATES[: _STATES.index(status) + 1]:
                 self.reached_at.setdefault(state, now)
