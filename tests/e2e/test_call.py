@@ -76,11 +76,15 @@ def excerpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def both(up: UpProcess) -> dict[str, tuple[Played, dict[str, Any]]]:
+def both(up: UpProcess) -> dict[str, tuple[Played, dict[str, Any]]]:
     """Both shared calls, played at the same time and waited for. By name."""
-    with resources.as_file(resources.files("audiotext") / "demo_calls") as folder:
-        played = await asyncio.gather(*(_play(up, folder / f"{name}.flac") for name in CALLS))
-    documents = [await asyncio.to_thread(up.wait_for, call.call_id, "complete") for call in played]
+
+    async def play_all() -> list[Played]:
+        with resources.as_file(resources.files("audiotext") / "demo_calls") as folder:
+            return await asyncio.gather(*(_play(up, folder / f"{name}.flac") for name in CALLS))
+
+    played = asyncio.run(play_all())
+    documents = [up.wait_for(call.call_id, "complete") for call in played]
     return dict(zip(CALLS, zip(played, documents, strict=True), strict=True))
 
 
@@ -174,8 +178,9 @@ async def test_a_dropped_socket_ends_the_call(up: UpProcess, excerpt: Path) -> N
     assert ended["reason"] == "socket-closed"
 
 
-async def test_recorded_soon_after_hang_up(up: UpProcess, tmp_path: Path) -> None:
-    """A two-minute call is `recorded` in the API within 1.5 s of the hang-up."""
+async def test_what_follows_a_call_follows_soon(up: UpProcess, tmp_path: Path) -> None:
+    """A two-minute call is `recorded` in the API within 1.5 s of the hang-up, and each stage after that adds less than
+    a second to what its engine takes."""
     call = demo_call("broadband_outage")
     two_minutes = np.concatenate([call.samples, call.samples])[: 120 * call.rate_hz]
     soundfile.write(tmp_path / "two-minutes.flac", two_minutes, call.rate_hz, subtype="PCM_16")
@@ -187,6 +192,14 @@ async def test_recorded_soon_after_hang_up(up: UpProcess, tmp_path: Path) -> Non
     assert time.monotonic() - hung_up < 1.5
     assert document["duration_ms"] == 120_000
     await asyncio.to_thread(up.wait_for, played.call_id, "complete")
+    told = {event["type"]: event for event in up.json(f"/v1/calls/{played.call_id}/events")["events"]}
+    for before, after in (
+        ("recording.ready", "transcript.ready"),
+        ("transcript.ready", "summary.ready"),
+        ("transcript.ready", "embedding.ready"),
+    ):
+        took_ms = told[after]["occurred_at_ms"] - told[before]["occurred_at_ms"]
+        assert took_ms - told[after]["engine_ms"] < 1000, (after, took_ms, told[after]["engine_ms"])
 
 
 async def test_nobody_gets_in_without_a_signature(up: UpProcess, excerpt: Path) -> None:

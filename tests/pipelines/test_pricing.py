@@ -33,7 +33,7 @@ def test_a_charge() -> None:
     charge = transcription_charge(120_000, "whisper", PricingSettings())
 
     assert (charge.units, charge.price, charge.currency) == (100, Decimal("0.0200"), "USD")
-    assert charge.provider_cost == Decimal("0.000058")  # 0.00175 / 30 = 0.0000583…
+    assert charge.provider_cost == Decimal("0.000100")  # 0.003 / 30
 
 
 def test_half_a_millionth_is_rounded_up() -> None:
