@@ -34,6 +34,8 @@ def connection_config(kafka: KafkaSettings) -> Config:
         # Reconnect fast: a restarted broker on the same machine is back in a second.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
+        # A broker that hangs keeps its connections: only this tells that another one leads now. By default 60 s.
+        "socket.timeout.ms": 10_000,
     }
     if kafka.sasl_mechanism:
         config["sasl.mechanism"] = kafka.sasl_mechanism

@@ -138,7 +138,8 @@ def compare(topic: str, wanted: Mapping[str, str], found: Mapping[str, str]) -> 
 
 
 def _admin(kafka: KafkaSettings) -> AdminClient:
-    return AdminClient(connection_config(kafka))
+    # Its failures come as exceptions; what it writes to stderr besides (level 4: warnings) is for nobody.
+    return AdminClient(connection_config(kafka) | {"log_level": 3})
 
 
 def _partitions_found(admin: AdminClient) -> dict[str, int]:

@@ -18,18 +18,22 @@ class RunningServer:
     addresses: the AUDIOTEXT_… variables by which services find it.
     """
 
-    def __init__(self, data_dir: Path, make: Callable[[State], Sequence[Server]]) -> None:
+    def __init__(
+        self, data_dir: Path, make: Callable[[State], Sequence[Server]], *, start_timeout_s: float = 30
+    ) -> None:
         self.data_dir = data_dir
         self._make = make
+        self._start_timeout_s = start_timeout_s
+        self._servers: Sequence[Server] = ()
         self._processes: list[subprocess.Popen[bytes]] = []
         self.addresses: dict[str, str] = {}
 
     def start(self) -> "RunningServer":
         """Starts it and returns once it answers."""
-        servers = self._make(State(self.data_dir))
-        self._processes = [self._spawn(server) for server in servers]
-        for server, running in zip(servers, self._processes, strict=True):
-            wait_until_it_answers(server, 30, partial(_runs, running))
+        self._servers = self._make(State(self.data_dir))
+        self._processes = [self._spawn(server) for server in self._servers]
+        for number, server in enumerate(self._servers):
+            self._wait(number)
             self.addresses |= server.addresses
         return self
 
@@ -39,7 +43,7 @@ class RunningServer:
             process.end(running, 10)
 
     def kill(self) -> None:
-        """SIGKILL: as a crash."""
+        """SIGKILL: as a crash. Does nothing to a server that has ended."""
         for running in self._processes:
             process.kill(running)
             running.wait()
@@ -55,6 +59,10 @@ class RunningServer:
     def pids(self) -> list[int]:
         """Process ids, while it runs."""
         return [running.pid for running in self._processes]
+
+    def _wait(self, number: int) -> None:
+        running = self._processes[number]
+        wait_until_it_answers(self._servers[number], self._start_timeout_s, partial(_runs, running))
 
     def _signal(self, number: signal.Signals) -> None:
         for running in self._processes:

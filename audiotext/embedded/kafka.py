@@ -72,7 +72,7 @@ def servers(state: State, nodes: int = 1) -> list[Server]:
     ]
     for node in cluster:
         node.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        content = properties(node, cluster)
+        content = _configuration(node, cluster)
         node.properties.write_text("".join(f"{name}={value}\n" for name, value in content.items()))
     # Not a secret, but made up for this directory: a node never joins a stranger's cluster that has taken its port.
     cluster_id = hashlib.sha256(state.secret("kafka.cluster").encode()).hexdigest()[:22]
@@ -81,7 +81,7 @@ def servers(state: State, nodes: int = 1) -> list[Server]:
     return [_server(java, node, bootstrap) for node in cluster]
 
 
-def properties(node: _Node, cluster: Sequence[_Node]) -> dict[str, str]:
+def _configuration(node: _Node, cluster: Sequence[_Node]) -> dict[str, str]:
     """A node's configuration, in Kafka's words."""
     copies = str(len(cluster))
     in_sync = "2" if len(cluster) > 2 else "1"

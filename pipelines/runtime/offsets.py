@@ -48,6 +48,10 @@ class PartitionOffsets:
         self._committed = position
         return position
 
+    def not_committed(self) -> None:
+        """The log did not take the last position: it is handed out again, even if nothing more gets done."""
+        self._committed = -1
+
 
 @dataclass(slots=True)
 class OffsetTracker:
@@ -91,3 +95,9 @@ class OffsetTracker:
         """Positions that moved since the last call."""
         found = {key: offsets.take_committable() for key, offsets in self._partitions.items()}
         return {key: position for key, position in found.items() if position is not None}
+
+    def not_committed(self, topic: str, partition: int) -> None:
+        """The log did not take the position that was handed out last."""
+        offsets = self._partitions.get((topic, partition))
+        if offsets is not None:
+            offsets.not_committed()

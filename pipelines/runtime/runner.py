@@ -152,17 +152,26 @@ class Runner(Generic[E]):
     def _commit(self) -> None:
         with self._lock:
             positions = self._offsets.take_committable()
-        self._commit_positions(positions)
+        refused = self._commit_positions(positions)
+        with self._lock:
+            for topic, number in refused:
+                self._offsets.not_committed(topic, number)
 
-    def _commit_positions(self, positions: dict[tuple[str, int], int]) -> None:
+    def _commit_positions(self, positions: dict[tuple[str, int], int]) -> list[tuple[str, int]]:
+        """Commits, and gives the partitions for which the log did not take it: until it does, a crash only repeats
+        finished work."""
         if not positions:
-            return
+            return []
         offsets = [TopicPartition(topic, number, position) for (topic, number), position in positions.items()]
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
+            committed = self._consumer.commit(offsets=offsets, asynchronous=False) or []
         except KafkaException as error:
-            # Not lost: the next commit says more, and until then a crash only repeats finished work.
             log.warning("%s: offsets not committed: %s", self._stage.name, error)
+            return list(positions)
+        refused = [place for place in committed if place.error is not None]
+        for place in refused:
+            log.warning("%s: offset not committed: %s", self._stage.name, place)
+        return [(place.topic, place.partition) for place in refused]
 
     def _pause_what_is_full(self) -> None:
         """Stops fetching from a topic while enough of it is in memory."""

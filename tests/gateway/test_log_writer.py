@@ -17,8 +17,9 @@ from schemas.events import StreamEnded
 from schemas.ids import uuid_of
 from schemas.media import MediaRecord, RecordType
 from schemas.topics import Topic
-from tests.conftest import StartServer, kafka_settings
+from tests.conftest import kafka_settings
 from tests.gateway.wire import events_on_log, media_of, new_call, records_on_log
+from tests.running import RunningServer
 
 RUN_BYTES = 4000 + OVERHEAD_BYTES
 MakeWriter = Callable[..., LogWriter]
@@ -78,31 +79,30 @@ def put_call(writer: LogWriter, call: str, runs: int) -> None:
     writer.put(ended(call))
 
 
-async def test_everything_arrives_in_order(make_writer: MakeWriter, kafka: KafkaSettings) -> None:
+async def test_everything_arrives_in_order(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
     """Puts 500 records through a window that holds ten: all on the log, in order, and nothing is held afterwards."""
-    writer = make_writer(kafka, window_bytes=10 * RUN_BYTES)
+    writer = make_writer(any_log, window_bytes=10 * RUN_BYTES)
     call = new_call()
     put_call(writer, call, 500)
     assert await writer.drain(20)
     assert writer.held_bytes == 0
-    records = await asyncio.to_thread(records_on_log, kafka, call)
+    records = await asyncio.to_thread(records_on_log, any_log, call)
     assert [one.seq for one in media_of(records)] == list(range(500))
-    assert (await asyncio.to_thread(events_on_log, kafka, call, 1))[0].event_id == uuid_of("stream.ended", call)
+    assert (await asyncio.to_thread(events_on_log, any_log, call, 1))[0].event_id == uuid_of("stream.ended", call)
 
 
-async def test_a_dead_log_costs_the_oldest_audio_only(make_writer: MakeWriter, start_server: StartServer) -> None:
+async def test_a_dead_log_costs_the_oldest_audio_only(make_writer: MakeWriter, own_log: RunningServer) -> None:
     """Stops the log, puts ten times what the buffer holds, starts the log again: memory stayed within the limit, a
     put never took long, the newest audio is on the log, the oldest is not, one gap says so, start and eos are there,
     and the event tells how much is missing."""
-    server = start_server("log")
-    kafka = kafka_settings(server)
+    kafka = kafka_settings(own_log)
     topics.apply(kafka, embedded=True)
     limit = 100 * RUN_BYTES
     writer = make_writer(kafka, limit_bytes=limit, window_bytes=20 * RUN_BYTES)
     call = new_call()
     writer.put(record(call, RecordType.START))
     assert await writer.drain(10)
-    server.stop()
+    own_log.stop()
     took = []
     for number in range(1000):
         before = time.perf_counter()
@@ -115,7 +115,7 @@ async def test_a_dead_log_costs_the_oldest_audio_only(make_writer: MakeWriter, s
     assert not await writer.drain(0.05)
     with pytest.raises(LogUnavailableError):
         await writer.probe(0.5)
-    server.start()
+    own_log.start()
     assert await writer.drain(20)
     records = await asyncio.to_thread(records_on_log, kafka, call)
     kept = [one.seq for one in media_of(records)]
@@ -135,28 +135,28 @@ async def test_a_dead_log_costs_the_oldest_audio_only(make_writer: MakeWriter, s
     assert event.dropped_ms == missing_ms
 
 
-async def test_a_broken_producer_is_replaced(make_writer: MakeWriter, kafka: KafkaSettings) -> None:
+async def test_a_broken_producer_is_replaced(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
     """Reports a fatal error for a record in the middle of a call, as librdkafka does when the log has forgotten the
     producer: a new producer sends everything that was not acknowledged, in order, and nothing is missing (a record
     may be there twice)."""
-    writer = make_writer(kafka)
+    writer = make_writer(any_log)
     call = new_call()
     put_call(writer, call, 50)
     for number in list(writer._in_flight)[10:]:
         writer._reported(writer._generation, number, KafkaError(KafkaError._FATAL, "fenced"), None)
     assert await writer.drain(20)
     records = await asyncio.to_thread(
-        records_on_log, kafka, call, lambda got: len({one.seq for one in media_of(got)}) == 50
+        records_on_log, any_log, call, lambda got: len({one.seq for one in media_of(got)}) == 50
     )
     first_seen = list(dict.fromkeys(one.seq for one in media_of(records)))
     assert first_seen == list(range(50))
     assert b"producer_restarts_total 1.0" in writer._metrics.render()
 
 
-async def test_a_record_too_large_does_not_hold_up_the_others(make_writer: MakeWriter, kafka: KafkaSettings) -> None:
+async def test_a_record_too_large_does_not_hold_up_the_others(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
     """Puts a record no log takes between two good ones: it is left out, a gap says so, the others arrive. Sending it
     again and again would be the end of every call."""
-    writer = make_writer(kafka)
+    writer = make_writer(any_log)
     call = new_call()
     giant = record(call, RecordType.MEDIA, 1)
     giant = MediaRecord(**{name: getattr(giant, name) for name in giant.__slots__} | {"payload": bytes(2_000_000)})
@@ -168,14 +168,14 @@ async def test_a_record_too_large_does_not_hold_up_the_others(make_writer: MakeW
     ):
         writer.put(item)
     assert await writer.drain(10)
-    records = await asyncio.to_thread(records_on_log, kafka, call)
+    records = await asyncio.to_thread(records_on_log, any_log, call)
     assert [one.type.value for one in records] == ["start", "gap", "media", "eos"]
     assert records[1].duration_ms == 250_000
 
 
-async def test_the_log_s_topics_are_asked_for(make_writer: MakeWriter, kafka: KafkaSettings) -> None:
+async def test_the_log_s_topics_are_asked_for(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
     """Probes a living log: it names the topics a gateway needs."""
-    found = await make_writer(kafka).probe(5)
+    found = await make_writer(any_log).probe(5)
     assert {Topic.CALL_MEDIA, Topic.CALL_EVENTS} <= found
 
 

@@ -16,14 +16,26 @@ from schemas.events import Gap, RecordingReady
 from schemas.ids import uuid_of
 from schemas.media import EosReason, MediaRecord, RecordType
 from tests.conftest import MAKERS
+from tests.kafka_lane import BOTH
 from tests.pipelines.recorder.calls import Call, audio, call, stereo, wav_channels
 from tests.pipelines.recorder.running import Bench, eventually
 from tests.running import RunningServer
 
 
+@pytest.fixture(scope="module", params=BOTH)
+def log(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    if request.param == "kafka":
+        yield request.getfixturevalue("kafka_node")
+        return
+    embedded = RunningServer(tmp_path_factory.mktemp("log"), MAKERS["log"])
+    try:
+        yield embedded.start()
+    finally:
+        embedded.stop()
+
+
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    log = RunningServer(tmp_path_factory.mktemp("log"), MAKERS["log"]).start()
+def bench(log: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     objects = RunningServer(tmp_path_factory.mktemp("objects"), MAKERS["objects"]).start()
     try:
         made = Bench(log, objects, tmp_path_factory.mktemp("data"))
@@ -32,7 +44,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         assert made.stop() == 0
     finally:
         objects.stop()
-        log.stop()
 
 
 def expect(bench: Bench, event: RecordingReady, source: Call) -> None:

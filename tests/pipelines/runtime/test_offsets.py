@@ -62,6 +62,16 @@ class OffsetMachine(RuleBasedStateMachine):
             self.committed = position
 
     @rule()
+    def commit_refused(self) -> None:
+        """The log does not take the periodic commit: the next one says the same, though nothing more got done."""
+        refused = self.tracker.take_committable()
+        for topic, partition in refused:
+            self.tracker.not_committed(topic, partition)
+        assert self.tracker.take_committable() == refused
+        for position in refused.values():
+            self.committed = position
+
+    @rule()
     def crash(self) -> None:
         """The process dies; another one starts at the committed offset."""
         self._begin()

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from audiotext.settings import KafkaSettings, RetrySettings, Settings
@@ -17,6 +17,7 @@ from pipelines.runtime.stage import Output, Stage
 from redpanda.client import connection_config, consumer_config, producer_config
 from schemas.events import Event, StageFailed, StreamEnded, parse_event
 from schemas.topics import Topic
+from tests.pipelines.recorder.running import eventually
 
 DEADLINE_S = 20
 
@@ -112,9 +113,9 @@ class Lab:
 
 
 @pytest.fixture
-def lab(kafka: KafkaSettings) -> Lab:
+def lab(any_log: KafkaSettings) -> Lab:
     """A stage with one partition, so that order is known."""
-    return Lab(kafka, partitions=1)
+    return Lab(any_log, partitions=1)
 
 
 FAST = RetrySettings(delays_s=(0.05, 0.05), outage_pause_s=0.2)
@@ -271,3 +272,25 @@ async def test_no_more_jobs_run_at_once_than_allowed(lab: Lab) -> None:
         await lab.events(lab.results, 20)
     assert most == 3
     assert lab.committed() == 20
+
+
+class Refusing(Consumer):  # type: ignore[misc]  # confluent_kafka publishes no types
+    """A consumer whose first commits fail, as while the log's broker is replaced."""
+
+    refusals = 0
+
+    def commit(self, *args: object, **kwargs: object) -> object:
+        if self.refusals < 3:
+            self.refusals += 1
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return super().commit(*args, **kwargs)
+
+
+async def test_a_commit_that_failed_is_made_good(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker goes away just after a call's result was stored, and the commit fails. It is tried again although
+    nothing more happens on the partition: otherwise the next start would do the call once more."""
+    monkeypatch.setattr("pipelines.runtime.runner.Consumer", Refusing)
+    lab.send("the-only-one")
+    async with lab.running(FAST):
+        await lab.events(lab.results, 1)
+        await asyncio.to_thread(eventually, lambda: lab.committed() == 1 or None, "the offset is committed")

@@ -1,0 +1,60 @@
+"""Recordings of calls that came in while the broker died: every sample, in its place, once."""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from gateway.log_writer import LogWriter
+from gateway.metrics import Metrics
+from tests.chaos.test_broker import restarted
+from tests.kafka_lane import KafkaNodes
+from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
+from tests.pipelines.recorder.running import Bench
+from tests.running import RunningServer
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+
+@pytest.fixture
+def bench(
+    kafka_node: KafkaNodes, object_server: RunningServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    made = Bench(kafka_node, object_server, tmp_path_factory.mktemp("data"))
+    made.start()
+    try:
+        yield made
+        assert made.stop() == 0
+    finally:
+        made.kill()
+
+
+async def play(writer: LogWriter, calls: list[Call]) -> None:
+    """All calls at the same time, 200 ms of each every 100 ms."""
+    for records in zip(*(source.records(run_ms=200) for source in calls), strict=True):
+        for record in records:
+            writer.put(record)
+        await asyncio.sleep(0.05)  # a record of one of the two tracks
+
+
+async def test_the_broker_is_killed_while_calls_come_in(bench: Bench, kafka_node: KafkaNodes) -> None:
+    """Six calls of half a minute come in at twice their speed; the broker is killed with SIGKILL twice meanwhile, under
+    gateway and recorder. Each recording equals the audio sample for sample, has no gap, and is told of as one event."""
+    writer = LogWriter(kafka_node.settings, Metrics(), limit_bytes=256 << 20)
+    writer.start()
+    calls = [call(f"broker-{uuid.uuid4().hex}", 30_000, seed=seed) for seed in range(0, 12, 2)]
+    playing = asyncio.create_task(play(writer, calls))
+    for _ in range(2):
+        await asyncio.sleep(1)
+        await restarted(kafka_node)
+    await playing
+    assert await writer.drain(60)
+    writer.close()
+    for source in calls:
+        (event,) = await asyncio.to_thread(bench.recorded, source.call_id, timeout_s=60)
+        samples = stereo(list(source.tracks.values()))
+        assert np.array_equal(wav_channels(bench.wav(event)), samples)
+        assert [track.gaps for track in event.tracks] == [[], []]
+        assert len({told.event_id for told in bench.recordings(source.call_id)}) == 1
