@@ -186,7 +186,7 @@ class Twilio:
         """A webhook is signed over its URL and form."""
         _authorize(proof, settings.base_url + proof.target, settings)
 
-    def decoder(self) -> Decoder:
+    def decoder(self, _settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return TwilioDecoder()
 
