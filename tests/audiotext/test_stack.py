@@ -204,7 +204,9 @@ audiotext.stack._all_services = lambda: {SERVICES!r}
 from audiotext.cli import main
 raise SystemExit(main(["up"]))
 """
-        return (sys.executable, "-c", source), child_environment(os.environ, configured)
+        # The environment names every setting, so it chooses the API's port: a free one.
+        environment = child_environment(os.environ, configured) | {"AUDIOTEXT_API__PORT": str(free_port())}
+        return (sys.executable, "-c", source), environment
 
     def test_ctrl_c_ends_it_with_0(self, configured: Settings, tmp_path: Path) -> None:
         """Up until /readyz is 200, addresses and notes printed, a second `up` refused, Ctrl-C obeyed within 5 s."""
