@@ -42,7 +42,8 @@ class Finisher:
         self._events = events
         self._tell = tell
         self._jobs: queue.SimpleQueue[tuple[PartId, Path] | None] = queue.SimpleQueue()
-        self._known: set[PartId] = set()
+        self._wanted: set[PartId] = set()
+        self._begun: set[PartId] = set()  # queued or under way, wanted or not: never twice in one directory
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         # Daemons: at the end of the process an upload may be cut off anywhere.
@@ -58,10 +59,21 @@ class Finisher:
     def submit(self, identity: PartId, directory: Path) -> None:
         """Finishes the closed part whose journal lies in the directory, unless that is under way."""
         with self._lock:
-            if identity in self._known:
+            self._wanted.add(identity)
+            if identity in self._begun:
                 return
-            self._known.add(identity)
+            self._begun.add(identity)
         self._jobs.put((identity, directory))
+
+    def disown(self, partition: int) -> None:
+        """The partition's calls are somebody else's now. What is just being uploaded goes on: it is the same."""
+        with self._lock:
+            self._wanted = {identity for identity in self._wanted if identity.partition != partition}
+
+    def busy(self, identity: PartId) -> bool:
+        """Whether the part's files are in use, or will be."""
+        with self._lock:
+            return identity in self._begun
 
     def stop(self, timeout_s: float = 1.0) -> None:
         """Gives what is under way a moment. What is not done by then is done after the next start."""
@@ -74,19 +86,17 @@ class Finisher:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None and not self._stopping.is_set():
-            identity, directory = job
-            self._finish_at_last(identity, directory)
-            with self._lock:
-                self._known.discard(identity)
+            self._finish_at_last(*job)
 
     def _finish_at_last(self, identity: PartId, directory: Path) -> None:
         delay_s = _FIRST_DELAY_S
-        while not self._stopping.is_set():
+        while self._goes_on(identity):
             try:
                 self._finish(identity, directory)
             except (ObjectStoreError, LogUnavailableError, OSError) as error:
                 if not (directory / JOURNAL).exists():
-                    return  # released meanwhile: an earlier attempt had got through
+                    self._done(identity)  # released meanwhile: an earlier attempt had got through
+                    continue
                 log.error(
                     "call %s part %d: %s. The audio is kept in %s; trying again in %g s",
                     identity.call_id, identity.part, error, directory, delay_s,
@@ -98,9 +108,21 @@ class Finisher:
                     identity.call_id, identity.part, directory, delay_s,
                 )  # fmt: skip
             else:
-                return
+                self._done(identity)
+                continue
             self._stopping.wait(delay_s)
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
+
+    def _goes_on(self, identity: PartId) -> bool:
+        with self._lock:
+            if identity in self._wanted and not self._stopping.is_set():
+                return True
+            self._begun.discard(identity)
+            return False
+
+    def _done(self, identity: PartId) -> None:
+        with self._lock:
+            self._wanted.discard(identity)
 
     def _finish(self, identity: PartId, directory: Path) -> None:
         recording = make(identity, directory)

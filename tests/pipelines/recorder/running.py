@@ -1,6 +1,7 @@
 """A recorder in a process of its own, so that it can be killed, and the log and the store around it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -50,6 +51,7 @@ class Bench:
     objects: RunningServer
     data_dir: Path
     idle_timeout_ms: int = 120_000
+    instance_id: str | None = "1"  # None: a member that is replaced when it is gone, which the embedded log never does
     running: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -72,13 +74,15 @@ class Bench:
         variables = {
             "AUDIOTEXT_DATA_DIR": str(self.data_dir),
             "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers or "",
-            "AUDIOTEXT_KAFKA__INSTANCE_ID": "1",
             "AUDIOTEXT_S3__ENDPOINT": self.s3.endpoint or "",
             "AUDIOTEXT_S3__ACCESS_KEY": self.s3.access_key or "",
             "AUDIOTEXT_S3__SECRET_KEY": self.s3.secret_key.get_secret_value(),
             "AUDIOTEXT_S3__BUCKET": self.s3.bucket,
             "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS": str(self.idle_timeout_ms),
+            "AUDIOTEXT_KAFKA__SESSION_TIMEOUT_MS": "6000",
         }
+        if self.instance_id is not None:
+            variables["AUDIOTEXT_KAFKA__INSTANCE_ID"] = self.instance_id
         with self.output.open("ab") as output:
             self.running = subprocess.Popen(
                 [sys.executable, "-c", _MAIN], env=os.environ | variables, stdout=output, stderr=output
@@ -89,6 +93,16 @@ class Bench:
         assert self.running is not None
         self.running.kill()
         self.running.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: it holds its connections and says nothing."""
+        assert self.running is not None
+        self.running.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT, after `pause`."""
+        assert self.running is not None
+        self.running.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""

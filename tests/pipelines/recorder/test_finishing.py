@@ -142,5 +142,5 @@ def test_a_released_part_is_not_tried_for_ever(tmp_path: Path) -> None:
     finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda *_: None, workers=1)
     finisher.submit(PART, directory)
     finisher.start()
-    eventually(lambda: True if not finisher._known else None, "the job is given up")
+    eventually(lambda: True if not finisher.busy(PART) else None, "the job is given up")
     finisher.stop()
