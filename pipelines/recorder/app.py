@@ -5,6 +5,7 @@ changelog topic); what is done about it is pipelines.recorder.effects. An except
 is committed, and the record comes again.
 """
 
+import errno
 import logging
 import os
 from functools import partial
@@ -23,7 +24,7 @@ from pipelines.recorder.finishing import Finisher
 from pipelines.recorder.media_log import Continuity, DecisionWriter, parse, read_calls
 from pipelines.recorder.ownership import Ownership
 from pipelines.recorder.partitions import Owner, PartitionedApplication
-from pipelines.recorder.spool import Spool, take
+from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_disk, take
 from pipelines.recorder.states import read_changelog
 from redpanda.client import EventProducer, LogUnavailableError, connection_config, consumer_config
 from schemas.media import MediaError, MediaRecord
@@ -78,6 +79,10 @@ def run(settings: Settings) -> None:
     finisher.start()
     try:
         app.run()
+    except Exception as error:
+        if isinstance(error, SpoolError) or not is_full_disk(error):
+            raise
+        raise cannot_write(directory, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
     finally:
         ownership.close()
         closer.stop()

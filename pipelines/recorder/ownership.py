@@ -128,6 +128,7 @@ class Ownership:
         for identity in self._spool.parts():
             if identity.partition in ready:
                 here[identity.partition].add(identity)
+        log.info("partitions %s are this recorder's", sorted(self._owned))
         for partition in sorted(ready):
             self._waiting.discard(partition)
             self._begin(partition, here[partition], partitions)

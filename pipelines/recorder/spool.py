@@ -5,6 +5,7 @@ journal is opened, written and fsynced once. So "committed" means "on disk", tho
 files, and what a crash takes was not committed and comes again.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -19,6 +20,9 @@ from schemas.media import MediaRecord
 
 JOURNAL = "journal"
 _LOCK = "lock"
+# Free on the disk, or the recorder does not begin: what Quix keeps its states in takes a full disk for a locked one
+# and retries for half a minute.
+_ROOM_BYTES = 16 * 1024 * 1024
 # The file system writes its own journal once for all who ask at the same time: 1,000 files take 0.2 s instead of 1.2.
 _SYNCERS = 8
 
@@ -61,9 +65,11 @@ def sync(directories: Iterable[Path]) -> None:
 
 def take(root: Path) -> int:
     """Creates the directory and takes it for this process: two recorders writing one journal would spoil it. Returns
-    the descriptor that holds it, for as long as it is open. Raises SpoolError."""
+    the descriptor that holds it, for as long as it is open. Raises SpoolError, also if its disk is full."""
     try:
         root.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(root).free < _ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise cannot_write(root, error) from error
@@ -201,6 +207,15 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error, of RocksDB's too, which is told by its text alone."""
+    while error is not None:
+        if os.strerror(errno.ENOSPC) in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def cannot_write(path: Path, error: OSError) -> SpoolError:

@@ -52,6 +52,7 @@ class Bench:
     data_dir: Path
     idle_timeout_ms: int = 120_000
     instance_id: str | None = "1"  # None: a member that is replaced when it is gone, which the embedded log never does
+    commit_interval_s: float = 0.5
     running: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -79,6 +80,7 @@ class Bench:
             "AUDIOTEXT_S3__SECRET_KEY": self.s3.secret_key.get_secret_value(),
             "AUDIOTEXT_S3__BUCKET": self.s3.bucket,
             "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS": str(self.idle_timeout_ms),
+            "AUDIOTEXT_RECORDER__COMMIT_INTERVAL_S": str(self.commit_interval_s),
             "AUDIOTEXT_KAFKA__SESSION_TIMEOUT_MS": "6000",
         }
         if self.instance_id is not None:
@@ -121,6 +123,27 @@ class Bench:
                 partition=partition,
             )
         assert self.producer.flush(10) == 0
+
+    def lag(self, partition: int) -> int:
+        """How many records of call.media's partition the recorder has not committed."""
+        place = TopicPartition(Topic.CALL_MEDIA, partition)
+        reader = Consumer(connection_config(self.kafka) | {"group.id": "recorder", "enable.auto.commit": False})
+        try:
+            (committed,) = reader.committed([place], timeout=10)
+            end: int = reader.get_watermark_offsets(place, timeout=10)[1]
+            done: int = max(committed.offset, 0)
+            return end - done
+        finally:
+            reader.close()
+
+    def end(self, partition: int) -> int:
+        """The offset that call.media's partition will give its next record."""
+        reader = Consumer(connection_config(self.kafka) | {"group.id": "look"})
+        try:
+            end: int = reader.get_watermark_offsets(TopicPartition(Topic.CALL_MEDIA, partition), timeout=10)[1]
+            return end
+        finally:
+            reader.close()
 
     def recordings(self, call_id: str) -> list[RecordingReady]:
         """Every recording.ready of the call that is on the log, repetitions included."""
