@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from pipelines.runtime.clock import Clock
-from pipelines.runtime.errors import NotYetError, ProviderOutageError, RetryableError
+from pipelines.runtime.errors import NotYetError, ProviderOutageError, RetryableError, StageError
 
 # So many different calls failing one after the other, none succeeding between, are no coincidence. With fewer, calls
 # that only fail for what they contain would pass for an outage too often.
@@ -60,7 +60,7 @@ class OutageGate:
             # A time-out is our own deadline and says nothing; anything else is an answer.
             answered = None if isinstance(error, TimeoutError) else True
             raise
-        except Exception:
+        except StageError:
             answered = True
             self._failing.clear()
             raise

@@ -43,7 +43,10 @@ log = logging.getLogger(__name__)
 
 _POLL_S = 0.1  # also how long a finished job may wait for its commit
 _MAX_WAITING = 2_000  # jobs on the retry schedule held in memory; their records are small
-_PREFETCH = 4  # records read ahead per job that may run
+# Records read ahead: per job that may run, and at least. After a pause the client needs up to a second to fetch again,
+# so a few jobs that hang or are on their way to the log must not be enough for one.
+_PREFETCH = 4
+_LEAST_AHEAD = 64
 _STALL_S = 120.0  # a consumer that gets nothing for so long, while the log grows, has stopped
 _WATCH_TIMEOUT_S = 2.0  # of one question to the log about that; polling waits for it
 
@@ -80,6 +83,10 @@ class _Place:
     partition: int
     offset: int
     generation: int
+
+
+class _LostError(Exception):
+    """The job's partition went to another process, which does the job."""
 
 
 class Runner(Generic[E]):
@@ -171,7 +178,10 @@ class Runner(Generic[E]):
 
     def _pause_what_is_full(self) -> None:
         """Stops fetching from a topic while enough of it is in memory."""
-        limits = {self._stage.source: self._stage.concurrency * _PREFETCH, self._stage.retry: _MAX_WAITING}
+        limits = {
+            self._stage.source: max(self._stage.concurrency * _PREFETCH, _LEAST_AHEAD),
+            self._stage.retry: _MAX_WAITING,
+        }
         with self._lock:
             full = frozenset(topic for topic, limit in limits.items() if self._offsets.in_flight(topic) >= limit)
         if full == self._paused:
@@ -265,13 +275,17 @@ class Runner(Generic[E]):
             offset=place.offset,
             value=_text(message.value()),
         )
-        outcome = await self._attempt(job, key=_text(message.key()))
+        try:
+            outcome = await self._attempt(job, place, key=_text(message.key()))
+        except _LostError:
+            return
         await self._send(outcome)
         with self._lock:
             self._offsets.done(place.topic, place.partition, place.offset, place.generation)
 
-    async def _attempt(self, job: Job, key: str) -> Sequence[Output]:
-        """Tries the job once (an outage of the provider is no attempt) and gives what goes on the log for it."""
+    async def _attempt(self, job: Job, place: _Place, key: str) -> Sequence[Output]:
+        """Tries the job once (an outage of the provider is no attempt) and gives what goes on the log for it. Raises
+        _LostError if it was not begun."""
         try:
             event = self._stage.event_type.model_validate_json(job.payload)
         except ValidationError as error:
@@ -285,11 +299,20 @@ class Runner(Generic[E]):
                 # One job of a call at a time: told twice, the second finds the result of the first.
                 async with lock, self._slots, self._gate.passing(event.call_id):
                     await self._rate.take()
+                    self._check_ours(place)
                     return await asyncio.wait_for(self._stage.handler(event), self._stage.timeout_s)
             except ProviderOutageError as error:
                 log.warning("%s: provider away, %s waits: %s", self._stage.name, event.call_id, describe(error))
+            except _LostError:
+                raise
             except Exception as error:
                 return [self._after_failure(job, event, error)]
+
+    def _check_ours(self, place: _Place) -> None:
+        """Raises _LostError if the record's new owner does its job: what waited here meanwhile is not begun."""
+        with self._lock:
+            if not self._offsets.is_current(place.topic, place.partition, place.generation):
+                raise _LostError
 
     def _after_failure(self, job: Job, event: E, error: Exception) -> Output:
         decision = decide(error, job.attempts, self._retry.delays_s)
