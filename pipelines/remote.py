@@ -59,6 +59,7 @@ class RemoteEngine:
             while (transcript := await self._jobs.result(remote_id, job)) is None:
                 await self._clock.sleep(self._timing.poll_s)
         except RemoteJobGoneError:
+            await self._check_result_is_missing(job, place)
             await self._forget(intents, remote_id)
             raise
         return transcript
@@ -110,11 +111,8 @@ class RemoteEngine:
         self, job: TranscriptionJob, prepared: str, place: Place, intents: IntentStore, claimed: Stored
     ) -> str:
         """Places the order that the claimed intent allows."""
-        # Somebody may have stored the result since the caller looked, and made the provider forget the order: then
-        # neither the intent nor the provider knew of it.
-        if await claims.find(self._objects, place.result) is not None:
-            await self._reopen(intents, claimed)
-            raise NotYetError(f"call {job.call_id} has its result meanwhile", retry_after_s=0)
+        # Neither the intent nor the provider need have known of an order whose result is stored.
+        await self._check_result_is_missing(job, place)
         # Looked at last: a process may have been frozen for long at any line above.
         left_s = (claimed.intent.expires_at_ms - self._clock.now_ms()) / 1000 - self._timing.settle_s
         if left_s <= 0:
@@ -131,6 +129,12 @@ class RemoteEngine:
             raise
         await intents.write(Intent(state="submitted", remote_id=remote_id), replaces=claimed)
         return remote_id
+
+    async def _check_result_is_missing(self, job: TranscriptionJob, place: Place) -> None:
+        """Somebody may have stored the result since the caller looked, and made the provider forget the order. Raises
+        NotYetError: the next attempt finds it."""
+        if await claims.find(self._objects, place.result) is not None:
+            raise NotYetError(f"call {job.call_id} has its result meanwhile", retry_after_s=0)
 
     async def _forget(self, intents: IntentStore, remote_id: str) -> None:
         """The provider has lost an order: another may be placed."""
