@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -11,13 +12,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from audiotext.settings import KafkaSettings, RetrySettings, Settings
+from pipelines.runtime import runner
+from pipelines.runtime.clock import Clock
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError
 from pipelines.runtime.runner import Runner
 from pipelines.runtime.stage import Output, Stage
-from redpanda.client import connection_config, consumer_config, producer_config
-from schemas.events import Event, StageFailed, StreamEnded, parse_event
+from pipelines.runtime.stall import ConsumerStalledError
+from redpanda.client import Config, connection_config, consumer_config, producer_config
+from schemas.events import Event, RetryScheduled, StageFailed, StreamEnded, parse_event
 from schemas.topics import Topic
 from tests.pipelines.recorder.running import eventually
+from tests.pipelines.runtime.clocks import FastClock
 
 DEADLINE_S = 20
 
@@ -50,13 +55,22 @@ class Lab:
         return [Output(self.results, event.model_copy(update={"event_id": f"out-{event.event_id}"}))]
 
     @contextlib.asynccontextmanager
-    async def running(self, retry: RetrySettings, *, concurrency: int = 2, timeout_s: float = 5) -> AsyncIterator[None]:
+    async def running(
+        self,
+        retry: RetrySettings,
+        *,
+        concurrency: int = 2,
+        timeout_s: float = 5,
+        clock: Clock | None = None,
+        stall_s: float = 60,
+    ) -> AsyncIterator[Runner[StreamEnded]]:
         """The stage works until the block ends, and then stops as on SIGTERM."""
         stage = Stage(self.name, self.source, self.retry, StreamEnded, self._handle, concurrency, timeout_s)
         stop = asyncio.Event()
-        task = asyncio.create_task(Runner(Settings(kafka=self.kafka, retry=retry), stage).run(stop))
+        worker = Runner(Settings(kafka=self.kafka, retry=retry), stage, clock=clock, stall_s=stall_s)
+        task = asyncio.create_task(worker.run(stop))
         try:
-            yield
+            yield worker
         finally:
             stop.set()
             await task
@@ -85,6 +99,24 @@ class Lab:
     async def events(self, topic: str, count: int, key_prefix: str = "") -> list[Event]:
         """The first `count` events of a topic whose call id starts so."""
         return await asyncio.to_thread(self._read, topic, count, key_prefix)
+
+    def read_now(self, topic: str, key_prefix: str) -> list[bytes]:
+        """What is on a topic now under such keys."""
+        consumer = Consumer(consumer_config(self.kafka, f"reader-{uuid.uuid4().hex}"))
+        found = []
+        for number in consumer.list_topics(topic, 5).topics[topic].partitions:
+            place = TopicPartition(topic, number, 0)
+            _, end = consumer.get_watermark_offsets(place, 5)
+            consumer.assign([place])
+            at = 0
+            while at < end:
+                message = consumer.poll(5)
+                assert message is not None
+                at = (message.offset() or 0) + 1
+                if (message.key() or b"").startswith(key_prefix.encode()):
+                    found.append(message.value() or b"")
+        consumer.close()
+        return found
 
     def _read(self, topic: str, count: int, key_prefix: str) -> list[Event]:
         consumer = Consumer(consumer_config(self.kafka, f"reader-{uuid.uuid4().hex}"))
@@ -294,3 +326,93 @@ async def test_a_commit_that_failed_is_made_good(lab: Lab, monkeypatch: pytest.M
     async with lab.running(FAST):
         await lab.events(lab.results, 1)
         await asyncio.to_thread(eventually, lambda: lab.committed() == 1 or None, "the offset is committed")
+
+
+async def test_a_provider_away_for_half_an_hour_costs_no_call(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an hour (at 200 times the speed) in which no attempt gets an answer, then all get 500, then no connection.
+    When the provider is back every call is done; none is in the dead letters; and the process has polled all the time:
+    the outage is longer than its poll interval, so it would have lost its partitions and got everything twice."""
+    clock = FastClock(200)
+    lost: list[str] = []
+    monkeypatch.setattr(Runner, "_on_lost", lambda *_: lost.append("lost"))
+    monkeypatch.setattr(Runner, "_on_revoke", lambda *_: lost.append("revoked"))
+    monkeypatch.setattr(runner, "consumer_config", impatient)
+    calls = [f"{lab.name}-{number}" for number in range(8)]
+
+    def behave(call: str, attempt: int) -> float | BaseException | None:
+        if clock.monotonic_s() > 1_800:
+            return None
+        if clock.monotonic_s() > 1_200:
+            return ProviderOutageError("connection refused")
+        return RetryableError("500") if clock.monotonic_s() > 600 else 3_600.0
+
+    lab.behave = behave
+    lab.send(*calls)
+    async with lab.running(RetrySettings(), timeout_s=0.1, clock=clock, concurrency=4):
+        results = await lab.events(lab.results, len(calls))
+        assert clock.monotonic_s() > 1_800
+        assert lost == []
+    assert sorted(event.call_id for event in results) == calls
+    assert lab.read_now(Topic.DEAD_LETTERS, lab.name) == []
+    assert lab.committed() == len(calls)
+
+
+def impatient(kafka: KafkaSettings, group: str) -> Config:
+    """A consumer that is out of its group after six seconds without a poll; brokers take no less."""
+    return consumer_config(kafka, group) | {"session.timeout.ms": 6_000, "max.poll.interval.ms": 6_000}
+
+
+async def test_a_call_without_an_answer_delays_no_other(lab: Lab) -> None:
+    """One call never gets an answer. Twenty others that come after it, one by one, each have their result within a
+    second of being put on the log."""
+    lab.behave = lambda call, attempt: 3600 if call == "hangs" else None
+    lab.send("hangs")
+    took = []
+    async with lab.running(FAST, timeout_s=3600):
+        await lab.until(lambda: lab.handled == ["hangs"])
+        for number in range(20):
+            sent = time.monotonic()
+            lab.send(f"call-{number}")
+            await lab.until(lambda number=number: f"call-{number}" in lab.handled)  # type: ignore[misc]  # its default
+            took.append(time.monotonic() - sent)
+        assert len(await lab.events(lab.results, 20)) == 20
+    assert max(took) < 1
+
+
+async def test_what_waits_when_its_partition_is_lost_is_not_begun(lab: Lab) -> None:
+    """One call runs and another one waits for its turn when the partition goes to another process, which gets both
+    again. The one that waits must not be begun here as well: that is work, perhaps money, for nothing."""
+    lab.behave = lambda call, attempt: 0.5 if call == "runs" else None
+    lab.send("runs", "waits")
+    async with lab.running(FAST, concurrency=1) as worker:
+        await lab.until(lambda: lab.handled == ["runs"])
+        worker._on_lost(worker._consumer, worker._consumer.assignment())
+        await lab.events(lab.results, 1)
+        await asyncio.sleep(0.2)
+    assert lab.handled == ["runs"]
+
+
+async def test_a_wish_to_come_later_is_on_the_retry_topic(lab: Lab) -> None:
+    """429 with Retry-After: 30 at a schedule of 0.05 s: the next attempt is due in 30 s."""
+    lab.behave = lambda call, attempt: RetryableError("429", retry_after_s=30)
+    lab.send("limited")
+    async with lab.running(FAST):
+        (again,) = await lab.events(lab.retry, 1)
+    assert isinstance(again, RetryScheduled)
+    assert again.due_at_ms - again.occurred_at_ms == 30_000
+
+
+async def test_a_consumer_that_silently_stopped_ends_the_process(lab: Lab) -> None:
+    """The consumer fetches no more, as upstream defects make it, while records come in. The stage must fail, so that
+    the process is started again; without the look at its lag it would wait for ever and look well."""
+    lab.send("first")
+    async with contextlib.AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(lab.running(FAST, stall_s=0.8))
+        await lab.events(lab.results, 1)
+        worker._consumer.pause(worker._consumer.assignment())
+        for number in range(30):
+            await asyncio.sleep(0.1)
+            lab.send(f"unseen-{number}")
+        with pytest.raises(ConsumerStalledError, match=lab.source):
+            await stack.aclose()
+    assert lab.handled == ["first"]
