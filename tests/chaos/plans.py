@@ -77,7 +77,9 @@ def _legs(kind: Kind, chance: random.Random) -> Sequence[Leg]:
     keys = [(300 + 250 * number, digit) for number, digit in enumerate("147#")]
     two = [Leg(seconds / 2), Leg(seconds / 2, after_s=pause_s)]
     special: dict[Kind, Sequence[Leg]] = {
-        Kind.UNRULY: [Leg(seconds, faults=Faults(200, 0, 0.3, ((hole, hole + 300),), seed=seed))],
+        Kind.UNRULY: [
+            Leg(seconds, faults=Faults(shuffle_ms=200, duplicate=0.3, holes=((hole, hole + 300),), seed=seed))
+        ],
         Kind.LATE: [Leg(seconds, faults=Faults(shuffle_ms=1200, seed=seed))],
         Kind.DROPPED: [Leg(seconds, faults=Faults(drop_at_ms=int(seconds * 600)))],
         Kind.RESUMED: two,

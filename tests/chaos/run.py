@@ -15,9 +15,9 @@ from confluent_kafka import KafkaException
 from audiotext.commands.running import settings_for
 from audiotext.settings import Settings
 from tests.chaos import faults
-from tests.chaos.plans import CallPlan, plans
 from tests.chaos.carrier import Call, make
 from tests.chaos.faults import SUPERVISOR, Action, Fault
+from tests.chaos.plans import CallPlan, plans
 from tests.chaos.tape import TapeReader
 from tests.chaos.target import IDLE_S, Target
 from tests.chaos.verdict import END_BOUND_S, KILL_BOUND_S, Evidence, Finding, GatewayEnd, Measured, judge
