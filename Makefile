@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo up test lint bench lock clean
+.PHONY: help demo up test chaos lint bench lock clean
 
 help:
 	@echo "make demo   sets up, plays two real calls through the whole stack and prints what came out"
 	@echo "make up     runs the stack until Ctrl-C; data stays in ./data"
 	@echo "make test   sets up and runs all tests"
+	@echo "make chaos  kills, hangs and fills what it can for 10 minutes of calls, then checks everything (root: more faults)"
 	@echo "make lint   style and types"
 	@echo "make bench  measures, side by side in one run"
 	@echo "make lock   resolves requirements.lock anew"
@@ -32,6 +33,9 @@ up: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(READY)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -20,18 +20,19 @@ def spawn(
     cwd: Path | None = None,
     keep_open: Sequence[int] = (),
     nice: int = 0,
+    orphaned: signal.Signals = signal.SIGTERM,
 ) -> "subprocess.Popen[bytes]":
     """Starts a child in a session of its own (the terminal's Ctrl-C does not reach it) with stdout and stderr going to
-    `output`. It gets SIGTERM when the *thread* that called this ends, however that comes about.
+    `output`.
 
     keep_open: file descriptors the child inherits. nice: how much it steps back when processors are scarce.
+    orphaned: what it gets when the *thread* that called this ends, however that comes about.
     Raises OSError if the command cannot be run.
     """
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        # SIGTERM, not SIGKILL: the log saves itself on it, and the gateway marks its live streams.
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        _libc.prctl(_PR_SET_PDEATHSIG, orphaned)
         if os.getppid() != parent:  # it has died meanwhile
             os._exit(1)
         os.nice(nice)

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import signal
 import sys
 import threading
 import time
@@ -34,6 +35,8 @@ _NICE = 10  # of services that are not live
 _GATEWAY_END_S = 3.4
 _SERVICES_END_S = 4.2
 _SERVERS_TAKE_S = 0.7  # from when they are asked: SeaweedFS dawdles for 2 s, and all of them survive a kill
+# The log saves itself, and the gateway marks its live streams.
+_LAST_WORDS = frozenset({"gateway", log.NAME, "log-front"})
 _LOG_END_S = 30.0  # never killed while it saves: that would lose what nobody else has
 
 
@@ -142,7 +145,13 @@ class Stack:
         supervisor = Supervisor(self._log_dir, self._say, policy=self._policy, keep_open=(data.lock_fd,))
         self._supervisor = supervisor
         supervisor.start(
-            Program(server.name, server.command, dict(os.environ) | dict(server.env), server.cwd)
+            Program(
+                server.name,
+                server.command,
+                dict(os.environ) | dict(server.env),
+                server.cwd,
+                orphaned=_when_orphaned(server.name),
+            )
             for server in self._servers
         )
         for server in self._servers:
@@ -151,7 +160,8 @@ class Stack:
         data.publish(RunningStack(variables(self.settings), self.embedded))
         env = child_environment(os.environ, self.settings)
         supervisor.start(
-            Program(name, command, env, nice=0 if name in LIVE else _NICE) for name, command in self._services.items()
+            Program(name, command, env, nice=0 if name in LIVE else _NICE, orphaned=_when_orphaned(name))
+            for name, command in self._services.items()
         )
         threading.Thread(target=self._watch_disk, args=(data,), name="disk", daemon=True).start()
 
@@ -193,6 +203,12 @@ class Stack:
             if free < ALARM_BYTES and time.monotonic() >= alarm_at:
                 alarm_at = time.monotonic() + _ALARM_EVERY_S
                 self._say(f"THE DISK IS NEARLY FULL: {free // 1_000_000} MB free for {data.path}; recordings will fail")
+
+
+def _when_orphaned(name: str) -> signal.Signals:
+    """What a child gets when the supervisor was killed. All but these survive a kill by design, while asked to end
+    some would wait for others that are ending too (the recorder for the log, for ever), and hold the data directory."""
+    return signal.SIGTERM if name in _LAST_WORDS else signal.SIGKILL
 
 
 def _all_services() -> dict[str, Sequence[str]]:

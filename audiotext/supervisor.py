@@ -5,6 +5,7 @@ supervisor, so a child that outlives it for a moment can still say what it does.
 """
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -22,13 +23,15 @@ _NOISE = "weak version `GLIBC"
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A child to keep running. env: the whole environment it gets; nice: how much it steps back for others."""
+    """A child to keep running. env: the whole environment it gets; nice: how much it steps back for others; orphaned:
+    the signal it gets should the supervisor die before it."""
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     cwd: Path | None = None
     nice: int = 0
+    orphaned: signal.Signals = signal.SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,7 @@ class Supervisor:
                     cwd=program.cwd,
                     keep_open=self._keep_open,
                     nice=program.nice,
+                    orphaned=program.orphaned,
                 )
         except OSError as error:
             self._died(child, now, f"cannot be started ({os.strerror(error.errno or 0)})")

@@ -65,6 +65,7 @@ async def play(
     dtmf: Sequence[tuple[int, str]] = (),
     custom: dict[str, str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_sent: Callable[[Frame], None] | None = None,
     carrier: str = "twilio",
 ) -> Played:
     """Plays the file's first channel as inbound and its second, if the carrier sends two, as outbound.
@@ -72,7 +73,8 @@ async def play(
     url: the media socket (ws://…/v1/media/{carrier}; tcp://host:port for audiosocket). auth_token: what the carrier
     proves itself with. public_url: what the gateway has as AUDIOTEXT_PUBLIC_URL, which signatures are made for.
     speed: times real time, above 0. codec, rate_hz: the carrier's usual ones if not given. dtmf: digits by stream
-    time in ms. Ids are made up where none is given.
+    time in ms. Ids are made up where none is given. on_sent: told of every frame, repeats included, right after it
+    left: all that is known of a call that fails.
 
     Raises AudioFileError, CallRefusedError, UnsupportedPlayError.
     """
@@ -103,7 +105,7 @@ async def play(
 
     async def speak(leg: _Leg) -> None:
         async with dialled(url, headers, dialect.subprotocols) as line:
-            await _speak(leg, line, speed, tell if leg is legs[0] else None)
+            await _speak(leg, line, speed, tell if leg is legs[0] else None, on_sent)
             if faults.drop_at_ms is None:
                 for message in leg.speaker.closing():
                     await line.send(message)
@@ -120,7 +122,13 @@ async def play(
     return Played(call_id, stream_id, _by_track(sent, tracks), sum(len(leg.sendings) for leg in legs))
 
 
-async def _speak(leg: _Leg, line: Line, speed: float, tell: Callable[[float], None] | None) -> None:
+async def _speak(
+    leg: _Leg,
+    line: Line,
+    speed: float,
+    tell: Callable[[float], None] | None,
+    on_sent: Callable[[Frame], None] | None,
+) -> None:
     """Sends one socket's messages, each at its time. Raises CallRefusedError when the gateway hangs up."""
     answer = asyncio.ensure_future(line.closed())
     try:
@@ -138,6 +146,9 @@ async def _speak(leg: _Leg, line: Line, speed: float, tell: Callable[[float], No
             while digits and digits[-1][0] <= sending.due_ms:
                 await line.send(leg.speaker.dtmf(digits.pop()[1]))
             await line.send(leg.speaker.media(sending.frames))
+            if on_sent is not None:
+                for frame in sending.frames:
+                    on_sent(frame)
             if tell is not None and number % _BREATHE_EVERY == 0:
                 tell(sending.due_ms)
     finally:

@@ -224,3 +224,26 @@ def test_only_whole_lines_are_read(tmp_path: Path) -> None:
         file.flush()
         assert log.new_lines() == ["two"]
         assert log.new_lines() == []
+
+
+def test_a_killed_supervisor_takes_its_children_with_it(tmp_path: Path) -> None:
+    """A supervisor in a process of its own is killed; its child, which ignores SIGTERM as one does that waits for
+    something else which is ending, is gone all the same. If it stayed, it would hold the data directory, and the
+    stack could not be started again before somebody found it."""
+    source = f"""
+import os, sys, time
+from pathlib import Path
+from audiotext.supervisor import Program, Supervisor
+supervisor = Supervisor(Path({str(tmp_path)!r}), print)
+supervisor.start([Program("stubborn", (sys.executable, "-c", {IGNORES_SIGTERM!r}), dict(os.environ))])
+log = supervisor.log_path("stubborn")
+while "up" not in log.read_text():
+    time.sleep(0.01)
+print(supervisor.status()["stubborn"].pid, flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    wait_for(lambda: not alive(pid))

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ TWILIO_TOKEN = "e2e-twilio-token"
 
 
 class UpProcess:
-    """One `audiotext up`. start() returns once calls can be taken; it can be killed and started again."""
+    """One `audiotext up`. start() returns once calls can be taken; it can be killed and started again.
 
-    def __init__(self, data_dir: Path) -> None:
+    environment: further variables it is started with.
+    """
+
+    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
+        self._environment = dict(environment or {})
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,6 +46,7 @@ class UpProcess:
             "AUDIOTEXT_ADMIN_KEY": ADMIN_KEY,
             "AUDIOTEXT_TWILIO__AUTH_TOKEN": TWILIO_TOKEN,
             "AUDIOTEXT_PUBLIC_URL": self.url,
+            **self._environment,
         }
         self.data_dir.mkdir(exist_ok=True)
         output = (self.data_dir.parent / f"{self.data_dir.name}.out").open("ab")
@@ -73,7 +79,7 @@ class UpProcess:
         return self._process is not None and self._process.poll() is None
 
     def pids(self, service: str) -> list[int]:
-        """Process ids of one service of this stack (its environment names the data directory)."""
+        """Process ids of one service of this stack, or of a server, by a word of its command line."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:

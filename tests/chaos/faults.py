@@ -1,0 +1,122 @@
+"""What is done to the stack, and when: a schedule that follows from its seed. No I/O."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """A way of being unlucky."""
+
+    KILL = "SIGKILL"  # as the out-of-memory killer does
+    END = "SIGTERM"  # as an update does
+    PAUSE = "SIGSTOP"  # hangs, holds its connections, and goes on later
+    CUT = "cut off"  # all connections to it are reset
+    FILL = "disk full"
+    LOSE = "SIGKILL, disk lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An action and whom it hits. shortest_s, longest_s: how long it lasts, where it does."""
+
+    action: Action
+    target: str
+    shortest_s: float = 0.0
+    longest_s: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.target} {self.action}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A card at its time. at_s: since the first call; for_s: until it is over."""
+
+    at_s: float
+    for_s: float
+    card: Card
+
+
+SERVICES = ("recorder", "transcriber", "summarizer", "embedder", "usage", "analytics", "api", "gateway")
+STORES = ("objects", "clickhouse", "qdrant")
+SUPERVISOR = "supervisor"  # and with it everything but brokers of their own
+FRONT = "log-front"  # the way to the embedded log, which itself is spared: it does not survive its own SIGKILL
+
+_GATEWAY = "gateway"
+# What a gateway holds when it is killed is bounded only while the log takes what it is given.
+_APART_S = 3.0
+
+
+def deck(brokers: Sequence[str], *, disk: bool) -> list[Card]:
+    """Every fault there is. brokers: names of the log's nodes; none for the embedded log. disk: whether the recorder
+    has a disk of its own that can be filled."""
+    # On a real broker whoever hangs for so long is thrown out of its group (see target.SESSION_S).
+    longest_s = 9.0 if brokers else 4.0
+    cards = [Card(Action.KILL, name) for name in (*SERVICES, *STORES, SUPERVISOR)]
+    cards.append(Card(Action.LOSE, "recorder"))
+    cards += [Card(Action.END, name) for name in ("gateway", "recorder", "transcriber", "embedder")]
+    cards += [Card(Action.PAUSE, name, 1.0, longest_s) for name in (*SERVICES, *STORES)]
+    cards += [Card(Action.CUT, name) for name in STORES]
+    if brokers:
+        for name in brokers:
+            cards += [Card(Action.KILL, name, 1.0, 15.0), Card(Action.PAUSE, name, 1.0, 5.0), Card(Action.CUT, name)]
+    else:
+        cards += [Card(Action.KILL, FRONT), Card(Action.PAUSE, FRONT, 1.0, 4.0), Card(Action.CUT, FRONT)]
+    if disk:
+        cards.append(Card(Action.FILL, "recorder", 2.0, 4.0))
+    return cards
+
+
+def schedule(seed: int, cards: Sequence[Card], *, seconds: float, every_s: float) -> list[Fault]:
+    """One fault every `every_s` on average, which may overlap, each card once before any comes again.
+
+    The gateway's own end keeps clear of what keeps the log from taking its audio (see `Card`s of brokers): how much
+    of a call it may lose is promised for a log that works.
+    """
+    chance = random.Random(f"faults {seed}")
+    faults: list[Fault] = []
+    waiting = _shuffled_for_ever(chance, cards)
+    put_off: list[Card] = []
+    at_s = every_s / 2
+    while at_s < seconds:
+        card = next((card for card in put_off if _fits(card, at_s, faults)), None)
+        if card is not None:
+            put_off.remove(card)
+        while card is None:
+            drawn = next(waiting)
+            if _fits(drawn, at_s, faults):
+                card = drawn
+            else:
+                put_off.append(drawn)
+        faults.append(Fault(at_s, chance.uniform(card.shortest_s, card.longest_s), card))
+        at_s += every_s * chance.uniform(0.5, 1.5)
+    return faults
+
+
+def _shuffled_for_ever(chance: random.Random, cards: Sequence[Card]) -> Iterator[Card]:
+    while True:
+        yield from chance.sample(list(cards), len(cards))
+
+
+def _fits(card: Card, at_s: float, earlier: Sequence[Fault]) -> bool:
+    """Whether the card keeps its distance to what goes on."""
+    lasting = [fault for fault in earlier if fault.at_s + fault.for_s + _APART_S > at_s]
+    if any(fault.card.target == card.target for fault in lasting):
+        return False
+    if _ends_gateway(card):
+        return not any(_holds_audio_up(fault.card) for fault in lasting)
+    if _holds_audio_up(card):
+        return not any(_ends_gateway(fault.card) for fault in lasting)
+    return True
+
+
+def _ends_gateway(card: Card) -> bool:
+    return card.target == SUPERVISOR or (card.target == _GATEWAY and card.action in (Action.KILL, Action.END))
+
+
+def _holds_audio_up(card: Card) -> bool:
+    return card.target not in (*SERVICES, *STORES, SUPERVISOR) or (
+        card.target == _GATEWAY and card.action is Action.PAUSE
+    )
