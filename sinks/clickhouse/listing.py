@@ -75,8 +75,9 @@ def positions_query(wanted: Filter, after: Position | None, size: int) -> tuple[
         ),
     )
     having, more = conditions(
-        # A dead letter of a record that nobody could read names a call that there may never have been.
-        ("max(type != {failed:String})", "failed", "stage.failed"),
+        # A dead letter of a record that nobody could read names a call that there may never have been, and a carrier
+        # tells of calls that are never streamed to us.
+        ("max(type NOT IN ({failed:String}, 'call.status'))", "failed", "stage.failed"),
         ("started_ms >= {since:Int64}", "since", wanted.since_ms),
         ("started_ms < {until:Int64}", "until", wanted.until_ms),
         (
