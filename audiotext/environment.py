@@ -26,6 +26,13 @@ def child_environment(parent: Mapping[str, str], settings: Settings) -> dict[str
     return env | {"PYTHONUNBUFFERED": "1"} | variables(settings)
 
 
+def _plain(value: object) -> object:
+    """A value inside a list or an object, secrets in the clear: whoever starts with them needs them."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return value.model_dump() if isinstance(value, BaseModel) else str(value)
+
+
 def _collect(section: BaseModel, prefix: str, found: dict[str, str]) -> None:
     for name in type(section).model_fields:
         value: object = getattr(section, name)
@@ -34,7 +41,7 @@ def _collect(section: BaseModel, prefix: str, found: dict[str, str]) -> None:
             _collect(value, variable + "__", found)
         elif isinstance(value, SecretStr):
             found[variable] = value.get_secret_value()
-        elif isinstance(value, tuple):
-            found[variable] = json.dumps(value, default=str)
+        elif isinstance(value, (tuple, dict)):
+            found[variable] = json.dumps(value, default=_plain)
         elif value is not None:
             found[variable] = str(value)

@@ -7,9 +7,9 @@ somebody in (keys, tokens) has no default: not configured is denied.
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -67,54 +67,108 @@ class QdrantSettings(_Section):
     api_key: SecretStr | None = None
 
 
-class TwilioSettings(_Section):
-    """Twilio. Without the auth token every Twilio socket is refused."""
+class _Plan(_Section):
+    """What becomes of a call whose voice webhook we answer, once its audio streams; nothing = the line stays open.
+
+    `say` comes first; of the two others only one can be.
+    """
+
+    say: str | None = None
+    dial: str | None = None  # a number in E.164, or a sip: address
+    redirect: str | None = None  # URL of the user's own answer
+
+    @model_validator(mode="after")
+    def _one_way_on(self) -> Self:
+        if self.dial and self.redirect:
+            raise ValueError("dial and redirect exclude each other")
+        return self
+
+
+class _Doors(_Section):
+    """For carriers that sign nothing. What is set has to hold, all of it; nothing set lets nobody in."""
+
+    username: str | None = None  # HTTP Basic
+    password: SecretStr | None = None
+    allowed_peers: tuple[IPvAnyNetwork, ...] = ()  # networks ("10.0.0.5", "10.0.0.0/24")
+    tenant: str = "default"
+
+
+class TwilioAccount(_Section):
+    """One account at Twilio. Without the auth token everything of it is refused."""
+
+    auth_token: SecretStr | None = None
+    signing_keys: dict[str, SecretStr] = {}  # id to secret, of the newer signatures (HMAC-SHA256)
+    tenant: str = "default"
+
+
+class TwilioSettings(TwilioAccount, _Plan):
+    """Twilio: one account, or several by account SID."""
+
+    accounts: dict[str, TwilioAccount] = {}
+
+
+class TelnyxAccount(_Section):
+    """One account at Telnyx. Without the stream token its sockets, without the public key its webhooks are refused."""
+
+    stream_token: SecretStr | None = None
+    public_key: str | None = None  # base64, of the webhooks' Ed25519 signatures
+    tenant: str = "default"
+
+
+class TelnyxSettings(TelnyxAccount, _Plan):
+    """Telnyx: one account, or several by user id."""
+
+    accounts: dict[str, TelnyxAccount] = {}
+    l16_byte_order: Literal["big", "little"] = "big"  # RTP's; no page of Telnyx' says
+
+
+class SignalWireAccount(_Section):
+    """One project at SignalWire. Without the stream token its sockets, without the signing key its webhooks are
+    refused."""
+
+    stream_token: SecretStr | None = None
+    signing_key: SecretStr | None = None
+    tenant: str = "default"
+
+
+class SignalWireSettings(SignalWireAccount, _Plan):
+    """SignalWire: one project, or several by project id."""
+
+    accounts: dict[str, SignalWireAccount] = {}
+    l16_byte_order: Literal["big", "little"] = "little"  # what speech engines want; no page of SignalWire's says
+
+
+class PlivoAccount(_Section):
+    """One account at Plivo. Without the auth token everything of it is refused."""
 
     auth_token: SecretStr | None = None
     tenant: str = "default"
 
 
-class TelnyxSettings(_Section):
-    """Telnyx. Without the stream token every Telnyx socket is refused."""
+class PlivoSettings(PlivoAccount, _Plan):
+    """Plivo: one account, or several by auth id."""
 
-    stream_token: SecretStr | None = None
-    public_key: str | None = None
-    tenant: str = "default"
-    l16_byte_order: Literal["big", "little"] = "big"  # RTP's; no page of Telnyx' says
-
-
-class SignalWireSettings(_Section):
-    """SignalWire. Without the stream token every SignalWire socket is refused."""
-
-    stream_token: SecretStr | None = None
-    signing_key: SecretStr | None = None
-    tenant: str = "default"
-    l16_byte_order: Literal["big", "little"] = "little"  # what speech engines want; no page of SignalWire's says
-
-
-class PlivoSettings(_Section):
-    """Plivo."""
-
-    tenant: str = "default"
+    accounts: dict[str, PlivoAccount] = {}
     l16_byte_order: Literal["big", "little"] = "little"  # no page of Plivo's says
 
 
-class ExotelSettings(_Section):
-    """Exotel."""
+class ExotelSettings(_Doors):
+    """Exotel. How a call goes on is said in its own flow."""
 
-    tenant: str = "default"
-
-
-class VonageSettings(_Section):
-    """Vonage."""
-
-    tenant: str = "default"
+    accounts: dict[str, _Doors] = {}
 
 
-class JambonzSettings(_Section):
+class VonageSettings(_Doors):
+    """Vonage. Its calls cannot go on elsewhere while they stream (see docs/carriers/vonage.md)."""
+
+    accounts: dict[str, _Doors] = {}
+    say: str | None = None
+
+
+class JambonzSettings(_Doors, _Plan):
     """jambonz."""
 
-    tenant: str = "default"
+    accounts: dict[str, _Doors] = {}
 
 
 class AudioSocketSettings(_Section):
@@ -136,6 +190,17 @@ class GatewaySettings(_Section):
     buffer_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)  # held for a log that is slow or away
     max_message_bytes: int = Field(64 * 1024, ge=4096)
     idle_timeout_s: float = Field(60.0, gt=0)  # a media socket that says nothing for so long is closed
+    start_timeout_s: float = Field(10.0, gt=0)  # a media socket whose stream has not started by then is closed
+    handshake_timeout_s: float = Field(10.0, gt=0)  # how long a connection may take to make a request
+    max_speed: float = Field(100.0, ge=1)  # audio a stream may send, times real time
+    max_streams_per_call: int = Field(8, ge=1)  # at the same time, per process, as the next
+    max_calls_per_tenant: int = Field(5_000, ge=1)
+    call_end_delay_s: float = Field(2.0, ge=0)  # audio may be on its way when a webhook says that the call is over
+    # Signs our own stream tokens; None = made up and kept by `audiotext up`, else there are none.
+    stream_token_secret: SecretStr | None = Field(None, min_length=16)
+    stream_token_ttl_s: int = Field(900, ge=10)  # a stream has to start within
+    # Whose X-Forwarded-For is believed, as networks: without, a proxy's address is everybody's.
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     drain_timeout_s: float = Field(3.0, gt=0)  # how long shutdown waits for the log to take what is held
     api_url: str | None = None  # where everything that is not a carrier's path is passed on to
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from audiotext.datadir import ALARM_BYTES, DataDir, RunningStack
 from audiotext.embedded import clickhouse, log, objects, qdrant
@@ -173,7 +173,10 @@ class Stack:
             api = api.model_copy(update={"port": state.port("api", api.port)})
         elif not port_is_free(api.port, api.host):
             raise StackError(f"port {api.port} of the API is taken by another program: set AUDIOTEXT_API__PORT")
-        gateway = self.settings.gateway.model_copy(update={"api_url": f"http://{_reachable(api.host)}:{api.port}"})
+        # Made up once and kept, so that a token given out before a restart is good after it.
+        secret = self.settings.gateway.stream_token_secret or SecretStr(state.secret("stream-tokens"))
+        api_url = f"http://{_reachable(api.host)}:{api.port}"
+        gateway = self.settings.gateway.model_copy(update={"api_url": api_url, "stream_token_secret": secret})
         settings = self.settings.model_copy(update={"data_dir": state.data_dir, "api": api, "gateway": gateway})
         if "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS" in addresses:
             # The embedded log never expires a dead member; one that comes back under the same name is let in at once.

@@ -14,8 +14,10 @@ import uvloop
 from aiohttp import web
 
 from audiotext.settings import Settings
+from gateway.admission import Admissions
 from gateway.audiosocket import AudioSocketServer
 from gateway.carriers import load_carriers
+from gateway.handshake import HandshakeTimeout
 from gateway.log_writer import LogWriter
 from gateway.metrics import Metrics
 from gateway.proxy import Proxy
@@ -36,22 +38,28 @@ class Gateway:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.app = web.Application()
-        self._settings = settings
         self._metrics = Metrics()
+        self.handshake = HandshakeTimeout(settings.gateway.handshake_timeout_s, self._metrics)
+        self.app = web.Application(middlewares=[self.handshake.middleware])
+        self._settings = settings
         self._carriers = load_carriers()
         self._writer = LogWriter(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
-        self._sockets = MediaSockets(settings, self._carriers, self._writer, self._metrics)
-        self._audiosocket = AudioSocketServer(settings, self._carriers["audiosocket"], self._writer, self._metrics)
+        admissions = Admissions(settings)
+        self._sockets = MediaSockets(settings, self._carriers, admissions, self._writer, self._metrics)
+        self._audiosocket = AudioSocketServer(
+            settings, self._carriers["audiosocket"], admissions, self._writer, self._metrics
+        )
         self._drained: asyncio.Task[None] | None = None
         self._proxy: Proxy | None = None
         self._readiness = Readiness(self._writer, None)
-        webhooks = Webhooks(settings, self._carriers)
+        self._webhooks = Webhooks(settings, self._carriers, admissions, self._writer)
         self.app.add_routes(
             [
                 web.get("/v1/media/{carrier}", self._sockets.handle),
-                web.post("/v1/voice/{carrier}", webhooks.voice),
-                web.post("/v1/status/{carrier}", webhooks.status),
+                web.post("/v1/voice/{carrier}", self._webhooks.voice),
+                web.get("/v1/voice/{carrier}", self._webhooks.voice),  # some carriers ask that way
+                web.post("/v1/status/{carrier}", self._webhooks.status),
+                web.get("/v1/status/{carrier}", self._webhooks.status),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._render_metrics),
@@ -72,6 +80,7 @@ class Gateway:
 
     async def _drain(self) -> None:
         await asyncio.gather(self._sockets.drain(), self._audiosocket.drain())
+        self._webhooks.drain()
         if not await self._writer.drain(self._settings.gateway.drain_timeout_s):
             log.error("the log did not take everything in time: %d bytes are lost", self._writer.held_bytes)
 
@@ -127,8 +136,10 @@ async def _serve(settings: Settings) -> None:
     runner = web.AppRunner(gateway.app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
     await runner.setup()
     host, port = settings.gateway.host, settings.gateway.port
+    assert runner.server is not None
+    connected = gateway.handshake.factory(runner.server)
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        server = await asyncio.get_running_loop().create_server(connected, host, port, backlog=1024)
     except OSError as error:
         await runner.cleanup()
         raise SystemExit(_cannot_listen(host, port, error)) from None
@@ -139,6 +150,7 @@ async def _serve(settings: Settings) -> None:
     await stop.wait()
     log.info("gateway ends its streams")
     await gateway.drain()
+    server.close()
     await runner.cleanup()
 
 

@@ -3,45 +3,46 @@
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import logging
 import time
-from collections import Counter
 from dataclasses import dataclass
 
 from audiotext.settings import Settings
+from gateway.access import from_network
+from gateway.admission import Admissions
 from gateway.carriers import Carrier
 from gateway.carriers.audiosocket import HEADER
 from gateway.metrics import Metrics
-from gateway.session import Session, SessionClosedError, Sink, StreamKey
+from gateway.session import Session, SessionClosedError, Sink
+from gateway.watching import TICK_S, Watched
 from schemas.media import EosReason
 
 log = logging.getLogger(__name__)
 
 _NAME = "audiosocket"
-_TICK_S = 0.1  # how often windows and idle connections are looked at
 _BUFFER_BYTES = 64 * 1024  # read ahead of the session: two seconds at 16 kHz
 
 
 @dataclass(slots=True, eq=False)
 class _Live:
-    """An open connection. heard_at: when it last was seen to have said more than before (monotonic)."""
+    """An open connection."""
 
     writer: asyncio.StreamWriter
     session: Session
-    heard_at: float
-    messages: int = 0
+    watched: Watched
 
 
 class AudioSocketServer:
     """Every AudioSocket connection of this process. Closed unless a port is configured."""
 
-    def __init__(self, settings: Settings, carrier: Carrier, sink: Sink, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, carrier: Carrier, admissions: Admissions, sink: Sink, metrics: Metrics
+    ) -> None:
         self._settings = settings
         self._carrier = carrier
         self._sink = sink
         self._metrics = metrics
-        self._streams: Counter[StreamKey] = Counter()
+        self._admissions = admissions
         self._live: set[_Live] = set()
         self._draining = False
         self._server: asyncio.Server | None = None
@@ -78,7 +79,7 @@ class AudioSocketServer:
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")[0]
-        if self._draining or not self._allowed(peer):
+        if self._draining or not from_network(peer, self._settings.audiosocket.allowed_peers):
             self._metrics.refused.labels("draining" if self._draining else "unauthorized").inc()
             log.warning("%s: connection from %s refused", _NAME, peer)
             writer.close()
@@ -86,13 +87,13 @@ class AudioSocketServer:
         session = Session(
             name=_NAME,
             decoder=self._carrier.decoder(self._settings),
-            tenant=self._carrier.tenant(self._settings),
+            admit=self._admissions.of_tenant(self._settings.audiosocket.tenant),
             sink=self._sink,
             metrics=self._metrics,
-            streams=self._streams,
+            streams=self._admissions.streams,
             merge_ms=self._settings.gateway.merge_ms,
         )
-        live = _Live(writer, session, time.monotonic())
+        live = _Live(writer, session, Watched(session, time.monotonic()))
         self._live.add(live)
         try:
             await _read(reader, session)
@@ -107,23 +108,16 @@ class AudioSocketServer:
             session.end(EosReason.GATEWAY_DRAINING if self._draining else EosReason.SOCKET_CLOSED)
             writer.close()
 
-    def _allowed(self, peer: str) -> bool:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-        # A socket for both families shows IPv4 as ::ffff:a.b.c.d.
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._settings.audiosocket.allowed_peers)
-
     async def _watch_over(self) -> None:
-        """Hands on old windows and closes idle connections, until cancelled."""
+        """Hands on old windows and closes connections that have to go, until cancelled."""
         while True:
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(TICK_S)
             now = time.monotonic()
             for live in list(self._live):
-                live.session.tick(now)
-                if live.session.messages != live.messages:
-                    live.messages, live.heard_at = live.session.messages, now
-                elif now - live.heard_at > self._settings.gateway.idle_timeout_s:
-                    self._metrics.refused.labels("idle").inc()
+                verdict = live.watched.look(now, self._settings.gateway)
+                if verdict is not None and not live.writer.is_closing():
+                    self._metrics.refused.labels(verdict.label).inc()
+                    log.warning("%s: connection closed: %s", _NAME, verdict.text)
                     live.writer.close()
 
 

@@ -28,6 +28,8 @@ _NAMES = {
 }
 _SPELLING = re.compile(r"(?:audio/)?(?:x-)?([a-z0-9]{1,20})(?:(?:; ?rate=|@)([0-9]{1,6})h?)?", re.ASCII)
 
+_OPUS_BYTES_PER_S = 64_000  # the most there is (RFC 6716)
+
 Normalise = Callable[[bytes], bytes]
 """Octets of one frame on the wire to those of the log. Raises PayloadError."""
 
@@ -75,6 +77,19 @@ def normaliser(codec: Codec, byte_order: ByteOrder) -> Normalise | None:
         case Codec.OPUS, _:
             return _framed
     return None
+
+
+def bytes_per_s(codec: Codec, rate_hz: int) -> int:
+    """Octets of one second of one track; of Opus, whose vary, the most there can be."""
+    match codec:
+        case Codec.L16:
+            return 2 * rate_hz
+        case Codec.G722:
+            return rate_hz // 2
+        case Codec.OPUS:
+            return _OPUS_BYTES_PER_S
+        case _:
+            return rate_hz
 
 
 def _whole_samples(data: bytes) -> bytes:

@@ -20,7 +20,7 @@ class Metrics:
             "audiotext_gateway_malformed_messages", "Messages passed over", ["carrier"], registry=registry
         )
         # Sockets turned away or cut off, by reason: unauthorized, draining, unknown-carrier, bad-start,
-        # unsupported-codec, oversized, no-start, idle.
+        # unsupported-codec, oversized, no-start, idle, late-start, too-fast, call-streams, tenant-calls, handshake.
         self.refused = Counter(
             "audiotext_gateway_refused_sockets", "Media sockets refused or cut off", ["reason"], registry=registry
         )

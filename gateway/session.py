@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -26,7 +26,7 @@ from gateway.carriers import (
     Stop,
     StreamStart,
 )
-from gateway.media_format import Normalise, normaliser
+from gateway.media_format import Normalise, bytes_per_s, normaliser
 from gateway.merging import Run, TrackMerger
 from gateway.metrics import Metrics
 from schemas.codecs import PayloadError, samples_of
@@ -48,6 +48,10 @@ StreamKey = tuple[str, str, str]
 """tenant, call id, stream id"""
 
 
+Admit = Callable[[StreamStart], tuple[str, StreamStart]]
+"""Whose call a stream is, and its start without what is nobody's business. Raises SessionClosedError."""
+
+
 class Sink(Protocol):
     """Where records and events go; gateway.log_writer.LogWriter."""
 
@@ -67,8 +71,8 @@ class SessionClosedError(Exception):
 class Session:
     """Follows one socket from its first message to `end`.
 
-    streams: how many sockets each stream has at this moment, shared by all sessions: a carrier that reconnects may
-    have two, and the stream ends with the last of them.
+    admit: judges the stream's start; nothing is handed on before. streams: how many sockets each stream has at this
+    moment, shared by all sessions: a carrier that reconnects may have two, and the stream ends with the last of them.
     """
 
     def __init__(
@@ -76,7 +80,7 @@ class Session:
         *,
         name: str,
         decoder: Decoder,
-        tenant: str,
+        admit: Admit,
         sink: Sink,
         metrics: Metrics,
         streams: Counter[StreamKey],
@@ -86,7 +90,8 @@ class Session:
         """Messages so far: who wants to know whether the socket is idle looks twice."""
 
         self._name = name
-        self._tenant = tenant
+        self._admit = admit
+        self._tenant = ""
         self._sink = sink
         self._metrics = metrics
         self._streams = streams
@@ -101,7 +106,18 @@ class Session:
         self._last_ts_ms = 0
         self._frames = self._frames_told = 0
         self._bytes = self._bytes_told = 0
+        self._bytes_per_s = 8000
         self._malformed = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether the stream has begun."""
+        return self._start is not None
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio received so far, of all tracks, by its octets."""
+        return self._bytes / self._bytes_per_s
 
     def on_text(self, data: bytes) -> None:
         """A text message. Raises SessionClosedError when the socket must be closed."""
@@ -187,7 +203,9 @@ class Session:
         if self._start is not None:
             self._refuse(CarrierError("a second start"))
             return
+        self._tenant, start = self._admit(start)
         self._start = start
+        self._bytes_per_s = bytes_per_s(start.codec, start.rate_hz)
         self._normalise = normaliser(start.codec, start.byte_order)
         self._streams[self._key(start)] += 1
         self._metrics.streams_live.inc()

@@ -3,48 +3,46 @@
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from audiotext.settings import Settings
-from gateway.carriers import Carrier, Proof, UnauthorizedError
+from gateway.admission import Admissions
+from gateway.carriers import Carrier, UnauthorizedError
 from gateway.metrics import Metrics
-from gateway.session import Session, SessionClosedError, Sink, StreamKey
+from gateway.session import Session, SessionClosedError, Sink
+from gateway.watching import TICK_S, Verdict, Watched
+from gateway.webhooks import proof_of
 from schemas.media import EosReason
 
 log = logging.getLogger(__name__)
 
-_TICK_S = 0.1  # how often windows and idle sockets are looked at
 _CLOSE_TIMEOUT_S = 1.0  # how long a closing handshake may take
 _CLOSE_TEXT_BYTES = 123  # RFC 6455: what fits into a close frame beside the code
 
 Socket = web.WebSocketResponse[bool]
 
 
-@dataclass(slots=True, eq=False)
-class _Live:
-    """An open socket. heard_at: when it last was seen to have said more than before (monotonic)."""
-
-    socket: Socket
-    session: Session
-    heard_at: float
-    messages: int = 0
-
-
 class MediaSockets:
     """Every open media socket of this process."""
 
-    def __init__(self, settings: Settings, carriers: Mapping[str, Carrier], sink: Sink, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        carriers: Mapping[str, Carrier],
+        admissions: Admissions,
+        sink: Sink,
+        metrics: Metrics,
+    ) -> None:
         self.draining = False
         self._settings = settings
         self._carriers = carriers
         self._sink = sink
         self._metrics = metrics
-        self._streams: Counter[StreamKey] = Counter()
-        self._live: set[_Live] = set()
+        self._admissions = admissions
+        self._live: dict[Socket, Session] = {}
+        self._watched: dict[Socket, Watched] = {}
         self._closing: set[asyncio.Task[bool]] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -56,7 +54,7 @@ class MediaSockets:
         if self.draining:
             return self._refused(503, "draining", "the gateway is shutting down")
         try:
-            carrier.authorize_socket(Proof(request.raw_path, request.headers), self._settings)
+            admit = self._admissions.upgrade(name, carrier, proof_of(request, self._settings))
         except UnauthorizedError as error:
             log.warning("%s: media socket refused: %s", name, error)
             return self._refused(403, "unauthorized", "forbidden")
@@ -72,37 +70,34 @@ class MediaSockets:
         session = Session(
             name=name,
             decoder=carrier.decoder(self._settings),
-            tenant=carrier.tenant(self._settings),
+            admit=admit,
             sink=self._sink,
             metrics=self._metrics,
-            streams=self._streams,
+            streams=self._admissions.streams,
             merge_ms=self._settings.gateway.merge_ms,
         )
-        live = _Live(socket, session, time.monotonic())
-        self._live.add(live)
+        self._live[socket] = session
+        self._watched[socket] = Watched(session, time.monotonic())
         try:
             await socket.prepare(request)
             await self._read(socket, session)
         except ConnectionError:
             pass  # the carrier was gone before the upgrade was answered
         finally:
-            self._live.discard(live)
+            del self._live[socket], self._watched[socket]
             # First, so that a stream never stays without its end; a stop or an error has ended it before.
             session.end(EosReason.GATEWAY_DRAINING if self.draining else EosReason.SOCKET_CLOSED)
         return socket
 
     async def watch(self) -> None:
-        """Hands on old windows and closes idle sockets, until cancelled."""
+        """Hands on old windows and closes sockets that have to go, until cancelled."""
         while True:
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(TICK_S)
             now = time.monotonic()
-            for live in list(self._live):
-                live.session.tick(now)
-                if live.session.messages != live.messages:
-                    live.messages, live.heard_at = live.session.messages, now
-                elif now - live.heard_at > self._settings.gateway.idle_timeout_s and not live.socket.closed:
-                    self._metrics.refused.labels("idle").inc()
-                    self._close_idle(live.socket)
+            for socket, watched in list(self._watched.items()):
+                verdict = watched.look(now, self._settings.gateway)
+                if verdict is not None and socket.prepared and not socket.closed:
+                    self._close(socket, verdict)
 
     async def drain(self) -> None:
         """Closes every socket with 1001 and ends every stream; new sockets are refused from now on."""
@@ -111,13 +106,13 @@ class MediaSockets:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         closing = [
-            live.socket.close(code=WSCloseCode.GOING_AWAY, message=b"gateway draining")
-            for live in self._live
-            if live.socket.prepared
+            socket.close(code=WSCloseCode.GOING_AWAY, message=b"gateway draining")
+            for socket in self._live
+            if socket.prepared
         ]
         await asyncio.gather(*closing, return_exceptions=True)
-        for live in list(self._live):
-            live.session.end(EosReason.GATEWAY_DRAINING)
+        for session in list(self._live.values()):
+            session.end(EosReason.GATEWAY_DRAINING)
 
     async def _read(self, socket: Socket, session: Session) -> None:
         try:
@@ -134,12 +129,15 @@ class MediaSockets:
                     session.end(EosReason.PROTOCOL_ERROR)
         except SessionClosedError as error:
             self._metrics.refused.labels(error.label).inc()
+            log.warning("media socket closed with %d: %s", error.code, error)
             session.end(EosReason.PROTOCOL_ERROR)
             await socket.close(code=error.code, message=str(error).encode()[:_CLOSE_TEXT_BYTES])
 
-    def _close_idle(self, socket: Socket) -> None:
-        text = f"no message for {self._settings.gateway.idle_timeout_s:g} s".encode()
-        task = asyncio.ensure_future(socket.close(code=WSCloseCode.POLICY_VIOLATION, message=text))
+    def _close(self, socket: Socket, verdict: Verdict) -> None:
+        self._metrics.refused.labels(verdict.label).inc()
+        log.warning("media socket closed: %s", verdict.text)
+        closing = socket.close(code=WSCloseCode.POLICY_VIOLATION, message=verdict.text.encode()[:_CLOSE_TEXT_BYTES])
+        task = asyncio.ensure_future(closing)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

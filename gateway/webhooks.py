@@ -1,47 +1,152 @@
-"""What carriers ask over HTTP: how to answer a call, and where to leave word of what became of it."""
+"""What carriers ask over HTTP: how to answer a call; and what they tell of what became of it."""
 
+import asyncio
+import json
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from audiotext.settings import Settings
-from gateway.carriers import Carrier, Proof, UnauthorizedError
+from gateway.access import client_address
+from gateway.admission import Admissions
+from gateway.carriers import Answer, CallReport, Carrier, CarrierError, Grant, Offer, Proof, UnauthorizedError
+from gateway.session import Sink
 from gateway.signatures import socket_url
+from schemas.events import CallStatusReported
+from schemas.ids import uuid_of
+from schemas.media import EosReason, MediaRecord, RecordType
 
 log = logging.getLogger(__name__)
+
+_BODY_BYTES = 64 * 1024
+_FORM = "application/x-www-form-urlencoded"
 
 
 class Webhooks:
     """The carriers' HTTP requests."""
 
-    def __init__(self, settings: Settings, carriers: Mapping[str, Carrier]) -> None:
+    def __init__(self, settings: Settings, carriers: Mapping[str, Carrier], admissions: Admissions, sink: Sink) -> None:
         self._settings = settings
         self._carriers = carriers
+        self._admissions = admissions
+        self._sink = sink
+        self._ends: dict[MediaRecord, asyncio.TimerHandle] = {}
 
     async def voice(self, request: web.Request) -> web.Response:
-        """POST /v1/voice/{carrier}: the answer that makes the carrier stream the call to us."""
-        carrier = await self._authorized(request)
-        stream_url = socket_url(self._settings.base_url, f"/v1/media/{request.match_info['carrier']}")
-        return web.Response(text=carrier.answer(stream_url), content_type="application/xml")
+        """/v1/voice/{carrier}: the answer that makes the carrier stream the call to us."""
+        name, carrier, proof, grant = await self._authorized(request)
+        try:
+            call_id = carrier.asked_for(proof)
+        except CarrierError as error:
+            raise _refusal(web.HTTPBadRequest, str(error)) from None
+        offer = Offer(
+            stream_url=socket_url(self._settings.base_url, f"/v1/media/{name}"),
+            status_url=f"{self._settings.base_url}/v1/status/{name}",
+            tenant=grant.tenant,
+            token=self._admissions.issue(grant.tenant, name, call_id),
+            call_id=call_id,
+        )
+        answer = carrier.answer(offer, self._settings) or Answer("{}", "application/json")
+        return web.Response(text=answer.text, content_type=answer.content_type)
 
     async def status(self, request: web.Request) -> web.Response:
-        """POST /v1/status/{carrier}: taken note of; the media socket itself tells when a stream ends."""
-        await self._authorized(request)
+        """/v1/status/{carrier}: an event of the call; one that says that the call is over closes it."""
+        name, carrier, proof, grant = await self._authorized(request)
+        try:
+            report = carrier.report(proof)
+        except CarrierError as error:
+            raise _refusal(web.HTTPBadRequest, str(error)) from None
+        if report is not None:
+            self._sink.put(_event(name, grant.tenant, report))
+            if report.over:
+                self._end_soon(name, grant.tenant, report.call_id)
         return web.Response(status=204)
 
-    async def _authorized(self, request: web.Request) -> Carrier:
-        """The carrier the request comes from. Raises HTTPNotFound and HTTPForbidden."""
+    def drain(self) -> None:
+        """Hands on the ends that still wait."""
+        ends, self._ends = self._ends, {}
+        for end, timer in ends.items():
+            timer.cancel()
+            self._sink.put(end)
+
+    def _end_soon(self, name: str, tenant: str, call_id: str) -> None:
+        """The call's end goes on the log a little later: the webhook may have overtaken the last audio."""
+        end = MediaRecord(
+            type=RecordType.EOS,
+            call_id=call_id,
+            tenant=tenant,
+            carrier=name,
+            stream_id="",
+            at_ms=time.time_ns() // 1_000_000,
+            detail=EosReason.CALL_ENDED,
+        )
+
+        def put() -> None:
+            del self._ends[end]
+            self._sink.put(end)
+
+        delay_s = self._settings.gateway.call_end_delay_s
+        self._ends[end] = asyncio.get_running_loop().call_later(delay_s, put)
+
+    async def _authorized(self, request: web.Request) -> tuple[str, Carrier, Proof, Grant]:
+        """The carrier the request comes from, by name, and what it proves. Raises HTTPException."""
         name = request.match_info["carrier"]
         carrier = self._carriers.get(name)
         if carrier is None:
-            raise web.HTTPNotFound(text='{"error": "unknown carrier"}', content_type="application/json")
-        # Not request.post(): nobody is authorized yet, and it fails on what is no well-formed form.
-        form = parse_qsl((await request.read()).decode(errors="replace"), keep_blank_values=True)
+            raise _refusal(web.HTTPNotFound, f"unknown carrier: one of {', '.join(self._carriers)}")
+        proof = await self._proof(request)
         try:
-            carrier.authorize_webhook(Proof(request.raw_path, request.headers, form), self._settings)
+            return name, carrier, proof, carrier.authorize_webhook(proof, self._settings)
         except UnauthorizedError as error:
             log.warning("%s: %s refused: %s", name, request.path, error)
-            raise web.HTTPForbidden(text='{"error": "forbidden"}', content_type="application/json") from None
-        return carrier
+            raise _refusal(web.HTTPForbidden, "forbidden") from None
+
+    async def _proof(self, request: web.Request) -> Proof:
+        gateway = self._settings.gateway
+        if (request.content_length or 0) > _BODY_BYTES:
+            raise _refusal(web.HTTPBadRequest, f"more than {_BODY_BYTES} bytes")
+        try:
+            async with asyncio.timeout(gateway.handshake_timeout_s):
+                body = await request.read()
+        except TimeoutError:
+            raise _refusal(web.HTTPRequestTimeout, f"no body within {gateway.handshake_timeout_s:g} s") from None
+        # Not request.post(): nobody is authorized yet, and it fails on what is no well-formed form.
+        form = parse_qsl(body.decode(errors="replace"), keep_blank_values=True) if request.content_type == _FORM else ()
+        return proof_of(request, self._settings, form, body)
+
+
+def proof_of(
+    request: web.Request, settings: Settings, form: Sequence[tuple[str, str]] = (), body: bytes = b""
+) -> Proof:
+    """What the request brings to prove where it comes from."""
+    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+    return Proof(
+        target=request.raw_path,
+        headers=request.headers,
+        form=form,
+        body=body,
+        peer=client_address(request.remote or "", forwarded, settings.gateway.trusted_proxies),
+        at_s=time.time(),
+    )
+
+
+def _event(name: str, tenant: str, report: CallReport) -> CallStatusReported:
+    identity = uuid_of("call.status", tenant, report.call_id, report.stream_id, report.status, report.key)
+    return CallStatusReported(
+        event_id=identity,
+        call_id=report.call_id,
+        tenant=tenant,
+        occurred_at_ms=time.time_ns() // 1_000_000,
+        carrier=name,
+        status=report.status,
+        stream_id=report.stream_id,
+        over=report.over,
+        reason=report.reason,
+    )
+
+
+def _refusal(kind: type[web.HTTPException], error: str) -> web.HTTPException:
+    return kind(text=json.dumps({"error": error}), content_type="application/json")

@@ -70,6 +70,20 @@ class DtmfReceived(Event):
     digit: str
 
 
+class CallStatusReported(Event):
+    """The carrier told by a webhook how the call or one of its streams fares, in its own words.
+
+    stream_id: "" where it is about the call. over: the status means that the call has ended.
+    """
+
+    type: Literal["call.status"] = "call.status"
+    carrier: str
+    status: str
+    stream_id: str = ""
+    over: bool = False
+    reason: str = ""
+
+
 class Gap(Frozen):
     """Missing audio inside a track: silence in the recording. Times in ms from the recording's start."""
 
@@ -233,6 +247,7 @@ AnyEvent = Annotated[
     StreamStarted
     | StreamEnded
     | DtmfReceived
+    | CallStatusReported
     | RecordingReady
     | TranscriptReady
     | SummaryReady

@@ -27,7 +27,7 @@ class RecordType(StrEnum):
     DTMF = "dtmf"  # detail = the digit
     MARK = "mark"  # detail = the mark's name
     GAP = "gap"  # audio that was given up on purpose; ts_ms + duration_ms say where, detail says why
-    EOS = "eos"  # a stream has ended; detail = EosReason
+    EOS = "eos"  # a stream has ended, or without a stream id all of them; detail = EosReason
     CLOSE = "close"  # the recorder decided that the part is complete; detail = CloseReason
     RECORDED = "recorded"  # recording.ready is on the log for this part: its spool may go
 
@@ -39,6 +39,7 @@ class EosReason(StrEnum):
     SOCKET_CLOSED = "socket-closed"
     GATEWAY_DRAINING = "gateway-draining"
     PROTOCOL_ERROR = "protocol-error"
+    CALL_ENDED = "call-ended"  # the carrier said so by a webhook
 
 
 class CloseReason(StrEnum):
@@ -63,7 +64,7 @@ class MediaRecord:
     """One record of `call.media`. Fields that do not apply to a type keep their defaults.
 
     call_id: the carrier's call id; the record's key on the log.
-    stream_id: the carrier's stream id; "" on `close` and `recorded`.
+    stream_id: the carrier's stream id; "" on `close` and `recorded`, and on an `eos` of the whole call.
     at_ms: wall clock of the gateway (or of the decision) in ms since the epoch.
     track: "inbound" or "outbound" on media and gap.
     codec, rate_hz: of the payload; the rate is the audio's, which for G.722 is 16000 and not RTP's 8000.

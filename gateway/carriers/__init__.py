@@ -124,33 +124,92 @@ class Decoder(Protocol):
 class Proof:
     """What a request brings to prove where it comes from.
 
-    target: path and query string as on the request line. form: fields of a POST, else empty.
+    target: path and query string as on the request line. form: fields of a POST that is a form, else empty. body: as
+    it came. peer: the client's address. at_s: when it came, seconds since the epoch.
     """
 
     target: str
     headers: Mapping[str, str]
     form: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+    peer: str = ""
+    at_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Whose calls a proven request may bring. account: the carrier's account that proved it, "" if only one is known:
+    a stream that names another is refused."""
+
+    tenant: str
+    account: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Where a call is to be streamed to. stream_url: of the media socket (wss://…); status_url: for webhooks about it.
+
+    token: a stream token good for this call. call_id: as the voice request told it.
+    """
+
+    stream_url: str
+    status_url: str
+    tenant: str
+    token: str
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The body of the answer to a voice request."""
+
+    text: str
+    content_type: str = "application/xml"
+
+
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """What a status webhook tells. status: the carrier's word; over: whether it means that the call has ended.
+
+    key: what tells this report from others of the same status, the same when the carrier repeats itself; "" if
+    nothing does. reason: why, if the carrier says so.
+    """
+
+    call_id: str
+    status: str
+    stream_id: str = ""
+    over: bool = False
+    key: str = ""
+    reason: str = ""
 
 
 class Carrier(Protocol):
-    """One carrier's dialect. subprotocols: of its WebSocket, to be agreed to when it asks for them."""
+    """One carrier's dialect.
+
+    subprotocols: of its WebSocket, to be agreed to when it asks for them. token_at_start: its upgrade request can carry
+    no proof, so a socket may wait for a stream token in the stream's start.
+    """
 
     subprotocols: Sequence[str]
+    token_at_start: bool
 
-    def tenant(self, settings: Settings) -> str:
-        """Whose calls these are."""
-
-    def authorize_socket(self, proof: Proof, settings: Settings) -> None:
+    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
         """Lets a media socket's upgrade request pass or raises UnauthorizedError."""
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> None:
+    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
         """Lets a voice or status request pass or raises UnauthorizedError."""
 
     def decoder(self, settings: Settings) -> Decoder:
         """A decoder for one new socket."""
 
-    def answer(self, stream_url: str) -> str | None:
-        """The XML that answers a call by streaming both directions to the URL; None if the carrier takes none."""
+    def asked_for(self, proof: Proof) -> str:
+        """The id that the call of a voice request will have in its stream; "" if that cannot be known yet."""
+
+    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+        """What makes the carrier stream the call and go on as configured; None if it takes no answer."""
+
+    def report(self, proof: Proof) -> CallReport | None:
+        """What a status request says; None if it is about no call. Raises CarrierError."""
 
 
 def load_carriers() -> Mapping[str, Carrier]:

@@ -11,7 +11,21 @@ from collections.abc import Sequence
 
 from audiotext.settings import Settings
 from gateway.access import deny
-from gateway.carriers import Carrier, CarrierError, Decoder, Dtmf, Ignored, Message, Proof, Stop, StreamStart
+from gateway.carriers import (
+    Answer,
+    CallReport,
+    Carrier,
+    CarrierError,
+    Decoder,
+    Dtmf,
+    Grant,
+    Ignored,
+    Message,
+    Offer,
+    Proof,
+    Stop,
+    StreamStart,
+)
 from gateway.media_format import media_format
 from gateway.pcm_stream import PcmStream
 from schemas.media import Codec
@@ -103,25 +117,30 @@ class AudioSocket:
     """Asterisk, as the gateway sees it. Its connections are gateway.audiosocket's; nothing comes over HTTP."""
 
     subprotocols: Sequence[str] = ()
+    token_at_start = False
 
-    def tenant(self, settings: Settings) -> str:
-        """The one tenant of the peers that are let in."""
-        return settings.audiosocket.tenant
-
-    def authorize_socket(self, _proof: Proof, _settings: Settings) -> None:
+    def authorize_socket(self, _proof: Proof, _settings: Settings) -> Grant:
         """AudioSocket is no WebSocket."""
-        deny("audiosocket over a WebSocket")
+        return deny("audiosocket over a WebSocket")
 
-    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> None:
+    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> Grant:
         """Asterisk has no webhooks."""
-        deny("audiosocket over HTTP")
+        return deny("audiosocket over HTTP")
 
     def decoder(self, _settings: Settings) -> Decoder:
         """A decoder for one connection."""
         return AudioSocketDecoder(uuid.uuid4().hex)
 
-    def answer(self, _stream_url: str) -> str | None:
+    def asked_for(self, _proof: Proof) -> str:
+        """Nobody asks."""
+        return ""
+
+    def answer(self, _offer: Offer, _settings: Settings) -> Answer | None:
         """None: Asterisk's dial plan says `AudioSocket(uuid,host:port)`."""
+        return None
+
+    def report(self, _proof: Proof) -> CallReport | None:
+        """None: there are no webhooks."""
         return None
 
 

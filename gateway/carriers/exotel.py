@@ -9,22 +9,28 @@ from typing import Any
 import msgspec
 
 from audiotext.settings import Settings
-from gateway.access import deny
+from gateway.access import granted, require_doors
 from gateway.carriers import (
+    Answer,
+    CallReport,
     Carrier,
     CarrierError,
     Decoder,
     Dtmf,
     Frame,
+    Grant,
     Ignored,
     Mark,
     Message,
+    Offer,
     Proof,
     Stop,
     StreamStart,
     checked_id,
 )
+from gateway.form_fields import call_report, fields, first
 from gateway.json_messages import REFUSALS, Counter, Digit, Milliseconds, decode_as, texts, understand_refusal
+from gateway.markup import with_token
 from gateway.media_format import media_format
 
 _TRACK = "inbound"  # what the caller says; Exotel sends nothing else and does not name it
@@ -156,26 +162,42 @@ class Exotel:
     """Exotel, as the gateway sees it."""
 
     subprotocols: Sequence[str] = ()
+    token_at_start = False
 
-    def tenant(self, settings: Settings) -> str:
-        """The one tenant of the configured account."""
-        return settings.exotel.tenant
+    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+        """By HTTP Basic credentials or address."""
+        return _authorize(proof, settings)
 
-    def authorize_socket(self, _proof: Proof, _settings: Settings) -> None:
-        """Nothing proves a socket to be Exotel's."""
-        deny("exotel")
-
-    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> None:
+    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
         """Likewise."""
-        deny("exotel")
+        return _authorize(proof, settings)
 
     def decoder(self, _settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return ExotelDecoder()
 
-    def answer(self, _stream_url: str) -> str | None:
-        """None: the stream's URL is put into the applet, in Exotel's dashboard."""
-        return None
+    def asked_for(self, proof: Proof) -> str:
+        """The CallSid."""
+        return first(fields(proof), "CallSid")
+
+    def answer(self, offer: Offer, _settings: Settings) -> Answer | None:
+        """The stream's address in JSON, for the applet; how the call goes on is said in Exotel's own flow."""
+        return Answer(msgspec.json.encode({"url": with_token(offer)}).decode(), "application/json")
+
+    def report(self, proof: Proof) -> CallReport | None:
+        """A status callback."""
+        return call_report(
+            fields(proof),
+            call=("CallSid",),
+            status=("Status", "CallStatus", "EventType"),
+            stream=("StreamSid",),
+            key=("DateUpdated", "Timestamp"),
+        )
+
+
+def _authorize(proof: Proof, settings: Settings) -> Grant:
+    own = settings.exotel
+    return granted(own, own.accounts, lambda account: require_doors(proof, account, "AUDIOTEXT_EXOTEL"))
 
 
 CARRIER: Carrier = Exotel()

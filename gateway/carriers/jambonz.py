@@ -12,25 +12,32 @@ from typing import Any, Literal
 import msgspec
 
 from audiotext.settings import Settings
-from gateway.access import deny
+from gateway.access import granted, require_doors
 from gateway.carriers import (
     TRACKS,
+    Answer,
+    CallReport,
     Carrier,
     CarrierError,
     Decoder,
     Dtmf,
+    Grant,
     Ignored,
     Message,
+    Offer,
     Proof,
     StartError,
     StreamStart,
     checked_id,
 )
+from gateway.form_fields import call_report, fields, first
 from gateway.json_messages import REFUSALS, Counter, texts
 from gateway.media_format import media_format
 from gateway.pcm_stream import PcmStream
 
 _SUBPROTOCOL = "audio.jambonz.org"
+_RATE_HZ = 16000
+_HOLD_S = 3600  # a call whose verbs have run out is hung up
 
 
 class _First(msgspec.Struct):
@@ -107,26 +114,61 @@ class Jambonz:
     """jambonz, as the gateway sees it."""
 
     subprotocols: Sequence[str] = (_SUBPROTOCOL,)
+    token_at_start = False
 
-    def tenant(self, settings: Settings) -> str:
-        """The one tenant of the configured account."""
-        return settings.jambonz.tenant
+    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+        """By HTTP Basic credentials or address."""
+        return _authorize(proof, settings)
 
-    def authorize_socket(self, _proof: Proof, _settings: Settings) -> None:
-        """Nothing proves a socket to be jambonz'."""
-        deny("jambonz")
-
-    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> None:
+    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
         """Likewise."""
-        deny("jambonz")
+        return _authorize(proof, settings)
 
     def decoder(self, _settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return JambonzDecoder(uuid.uuid4().hex)
 
-    def answer(self, _stream_url: str) -> str | None:
-        """None: jambonz takes JSON."""
-        return None
+    def asked_for(self, proof: Proof) -> str:
+        """The call_sid."""
+        return first(fields(proof), "call_sid")
+
+    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+        """Verbs: listen in the background, the token as the password, then go on."""
+        plan = settings.jambonz
+        listen = {
+            "enable": True,
+            "url": offer.stream_url,
+            "mixType": "stereo",
+            "sampleRate": _RATE_HZ,
+            "metadata": {"tenant": offer.tenant},
+            "wsAuth": {"username": "audiotext", "password": offer.token},
+        }
+        verbs: list[dict[str, object]] = [{"verb": "config", "listen": listen}]
+        if plan.say:
+            verbs.append({"verb": "say", "text": plan.say})
+        if plan.redirect:
+            verbs.append({"verb": "redirect", "actionHook": plan.redirect})
+        elif plan.dial and plan.dial.startswith(("sip:", "sips:")):
+            verbs.append({"verb": "dial", "target": [{"type": "sip", "sipUri": plan.dial}]})
+        elif plan.dial:
+            verbs.append({"verb": "dial", "target": [{"type": "phone", "number": plan.dial}]})
+        else:
+            verbs.append({"verb": "pause", "length": _HOLD_S})
+        return Answer(msgspec.json.encode(verbs).decode(), "application/json")
+
+    def report(self, proof: Proof) -> CallReport | None:
+        """A call status webhook."""
+        return call_report(
+            fields(proof),
+            call=("call_sid",),
+            status=("call_status",),
+            reason=("sip_reason", "sip_status"),
+        )
+
+
+def _authorize(proof: Proof, settings: Settings) -> Grant:
+    own = settings.jambonz
+    return granted(own, own.accounts, lambda account: require_doors(proof, account, "AUDIOTEXT_JAMBONZ"))
 
 
 CARRIER: Carrier = Jambonz()

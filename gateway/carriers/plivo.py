@@ -7,29 +7,37 @@ No page says which byte order audio/x-l16 has.
 
 from collections.abc import Sequence
 from typing import Any, Literal
-from xml.sax.saxutils import escape
 
 import msgspec
 
-from audiotext.settings import Settings
-from gateway.access import deny
+from audiotext.settings import PlivoAccount, Settings
+from gateway import signatures
+from gateway.access import granted, without_query
 from gateway.carriers import (
+    Answer,
     ByteOrder,
+    CallReport,
     Carrier,
     CarrierError,
     Decoder,
     Dtmf,
     Frame,
+    Grant,
     Message,
+    Offer,
     Proof,
     Stop,
     StreamStart,
+    UnauthorizedError,
     checked_id,
 )
+from gateway.form_fields import call_report, fields, first
 from gateway.json_messages import MAX_STREAM_MS, REFUSALS, Counter, Digit, decode_as, texts, understand_refusal
+from gateway.markup import plivo_xml
 from gateway.media_format import media_format
 from schemas.media import Codec
 
+_SIGNATURE = "X-Plivo-Signature-V3"
 _CODECS = frozenset({Codec.PCMU, Codec.PCMA, Codec.L16})
 
 
@@ -155,29 +163,55 @@ class Plivo:
     """Plivo, as the gateway sees it."""
 
     subprotocols: Sequence[str] = ()
+    token_at_start = True  # in the stream's extra headers, if the user puts it there
 
-    def tenant(self, settings: Settings) -> str:
-        """The one tenant of the configured account."""
-        return settings.plivo.tenant
+    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+        """As a webhook that is a GET, over the wss:// URL. No page says that sockets are signed."""
+        return _authorize(proof, signatures.socket_url(settings.base_url, proof.target), None, settings)
 
-    def authorize_socket(self, _proof: Proof, _settings: Settings) -> None:
-        """Nothing proves a socket to be Plivo's."""
-        deny("plivo")
-
-    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> None:
-        """Likewise."""
-        deny("plivo")
+    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+        """A webhook is signed over its URL and form."""
+        if proof.body and not proof.form:
+            raise UnauthorizedError("a body that is no form is not signed")
+        return _authorize(proof, settings.base_url + proof.target, proof.form, settings)
 
     def decoder(self, settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return PlivoDecoder(settings.plivo.l16_byte_order)
 
-    def answer(self, stream_url: str) -> str | None:
-        """Plivo XML: start the stream and stay on the line."""
-        return (
-            '<?xml version="1.0" encoding="UTF-8"?>\n'
-            f'<Response><Stream audioTrack="both" keepCallAlive="true">{escape(stream_url)}</Stream></Response>'
+    def asked_for(self, proof: Proof) -> str:
+        """The CallUUID."""
+        return first(fields(proof), "CallUUID")
+
+    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+        """Plivo XML, with the token in the address."""
+        return plivo_xml(offer, settings.plivo)
+
+    def report(self, proof: Proof) -> CallReport | None:
+        """A hang-up or ring URL's form, or a stream's status callback."""
+        return call_report(
+            fields(proof),
+            call=("CallUUID",),
+            status=("CallStatus", "Event"),
+            stream=("StreamID",),
+            key=("Timestamp",),
+            reason=("HangupCauseName", "HangupCause"),
         )
+
+
+def _authorize(proof: Proof, url: str, form: Sequence[tuple[str, str]] | None, settings: Settings) -> Grant:
+    def require(account: PlivoAccount) -> None:
+        token = account.auth_token.get_secret_value() if account.auth_token else ""
+        if not token:
+            raise UnauthorizedError("no token is configured: set AUDIOTEXT_PLIVO__AUTH_TOKEN")
+        given, nonce = proof.headers.get(_SIGNATURE, ""), proof.headers.get(f"{_SIGNATURE}-Nonce", "")
+        if not nonce or not signatures.verify_v3(token, url, nonce, given, form):
+            raise UnauthorizedError(
+                f"{_SIGNATURE} is missing or not right for {without_query(url)}: is AUDIOTEXT_PUBLIC_URL what "
+                "Plivo uses?"
+            )
+
+    return granted(settings.plivo, settings.plivo.accounts, require)
 
 
 CARRIER: Carrier = Plivo()

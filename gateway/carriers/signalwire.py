@@ -5,13 +5,23 @@ No page says which byte order L16 has; its codec names go straight into speech e
 """
 
 from collections.abc import Sequence
+from typing import Final
+from xml.sax.saxutils import quoteattr
 
-from audiotext.settings import Settings
-from gateway.access import require_bearer
-from gateway.carriers import Carrier, Decoder, Proof, twilio
+from audiotext.settings import Settings, SignalWireAccount
+from gateway import signatures
+from gateway.access import granted, require_bearer, without_query
+from gateway.carriers import Answer, CallReport, Carrier, Decoder, Grant, Offer, Proof, UnauthorizedError, twilio
+from gateway.form_fields import fields, first
+from gateway.markup import twiml
 from schemas.media import Codec
 
 _CODECS = frozenset({Codec.PCMU, Codec.PCMA, Codec.L16})
+# The better one first: it is what counts when both are there.
+_SIGNATURES: Final[tuple[tuple[str, signatures.Hash], ...]] = (
+    ("X-SignalWire-SHA256-Signature", "sha256"),
+    ("X-SignalWire-Signature", "sha1"),
+)
 _TOKEN = "AUDIOTEXT_SIGNALWIRE__STREAM_TOKEN"
 
 
@@ -19,26 +29,53 @@ class SignalWire:
     """SignalWire, as the gateway sees it."""
 
     subprotocols: Sequence[str] = ()
+    token_at_start = False
 
-    def tenant(self, settings: Settings) -> str:
-        """The one tenant of the configured account."""
-        return settings.signalwire.tenant
-
-    def authorize_socket(self, proof: Proof, settings: Settings) -> None:
+    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
         """The verb's `authBearerToken` comes back as a bearer token."""
-        require_bearer(proof, settings.signalwire.stream_token, _TOKEN)
+        own = settings.signalwire
+        return granted(own, own.accounts, lambda account: require_bearer(proof, account.stream_token, _TOKEN))
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> None:
-        """Likewise."""
-        require_bearer(proof, settings.signalwire.stream_token, _TOKEN)
+    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+        """A webhook is signed over its URL and body."""
+        own, url = settings.signalwire, settings.base_url + proof.target
+        return granted(own, own.accounts, lambda account: _require_signature(proof, url, account))
 
     def decoder(self, settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return twilio.TwilioDecoder(_CODECS, settings.signalwire.l16_byte_order)
 
-    def answer(self, stream_url: str) -> str | None:
-        """cXML says this exactly as TwiML does."""
-        return twilio.CARRIER.answer(stream_url)
+    def asked_for(self, proof: Proof) -> str:
+        """The CallSid."""
+        return first(fields(proof), "CallSid")
+
+    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+        """cXML says this as TwiML does; the token comes back with the upgrade."""
+        bearer = f" authBearerToken={quoteattr(offer.token)}" if offer.token else ""
+        return twiml(offer, settings.signalwire, stream_attributes=bearer)
+
+    def report(self, proof: Proof) -> CallReport | None:
+        """As Twilio's."""
+        return twilio.twilio_report(fields(proof))
+
+
+def _require_signature(proof: Proof, url: str, account: SignalWireAccount) -> None:
+    key = account.signing_key.get_secret_value() if account.signing_key else ""
+    if not key:
+        raise UnauthorizedError("no signing key is configured: set AUDIOTEXT_SIGNALWIRE__SIGNING_KEY")
+    given = [(header, algorithm) for header, algorithm in _SIGNATURES if proof.headers.get(header)]
+    if not given:
+        raise UnauthorizedError(f"no {_SIGNATURES[0][0]}")
+    header, algorithm = given[0]
+    signature = proof.headers[header]
+    if proof.body and not proof.form:
+        right = signatures.verify_body(key, url, signature, proof.body, algorithm)
+    else:
+        right = signatures.verify(key, url, signature, proof.form, algorithm)
+    if not right:
+        raise UnauthorizedError(
+            f"{header} is not right for {without_query(url)}: is AUDIOTEXT_PUBLIC_URL what SignalWire uses?"
+        )
 
 
 CARRIER: Carrier = SignalWire()

@@ -8,24 +8,32 @@ from typing import Any, Literal
 
 import msgspec
 
-from audiotext.settings import Settings
-from gateway.access import require_bearer
+from audiotext.settings import Settings, TelnyxAccount
+from gateway import signatures
+from gateway.access import granted, require_bearer
 from gateway.carriers import (
+    MAX_ID_LENGTH,
+    Answer,
     ByteOrder,
+    CallReport,
     Carrier,
     CarrierError,
     Decoder,
     Dtmf,
     Frame,
+    Grant,
     Ignored,
     Mark,
     Message,
+    Offer,
     Proof,
     Stop,
     StreamStart,
+    UnauthorizedError,
     checked_id,
     twilio,
 )
+from gateway.form_fields import fields
 from gateway.json_messages import (
     REFUSALS,
     Counter,
@@ -35,6 +43,7 @@ from gateway.json_messages import (
     texts,
     understand_refusal,
 )
+from gateway.markup import twiml
 from gateway.media_format import media_format
 
 
@@ -101,6 +110,7 @@ class _StopMessage(msgspec.Struct, tag_field="event", tag="stop"):
 _Wire = _Connected | _Start | _Media | _DtmfMessage | _MarkMessage | _StopMessage
 _KNOWN = frozenset({"connected", "start", "media", "dtmf", "mark", "stop"})
 _decode = decode_as(_Wire)
+_SIGNATURE_HEADERS = ("telnyx-signature-ed25519", "telnyx-timestamp")
 _TOKEN = "AUDIOTEXT_TELNYX__STREAM_TOKEN"
 
 
@@ -172,26 +182,83 @@ class Telnyx:
     """Telnyx, as the gateway sees it."""
 
     subprotocols: Sequence[str] = ()
+    token_at_start = False
 
-    def tenant(self, settings: Settings) -> str:
-        """The one tenant of the configured account."""
-        return settings.telnyx.tenant
-
-    def authorize_socket(self, proof: Proof, settings: Settings) -> None:
+    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
         """The `stream_auth_token` a stream is started with comes back as a bearer token."""
-        require_bearer(proof, settings.telnyx.stream_token, _TOKEN)
+        own = settings.telnyx
+        return granted(own, own.accounts, lambda account: require_bearer(proof, account.stream_token, _TOKEN))
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> None:
-        """Likewise."""
-        require_bearer(proof, settings.telnyx.stream_token, _TOKEN)
+    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+        """A webhook is signed over its time and body."""
+        own = settings.telnyx
+        return granted(own, own.accounts, lambda account: _require_signature(proof, account))
 
     def decoder(self, settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return TelnyxDecoder(settings.telnyx.l16_byte_order)
 
-    def answer(self, stream_url: str) -> str | None:
-        """TeXML says this exactly as TwiML does."""
-        return twilio.CARRIER.answer(stream_url)
+    def asked_for(self, _proof: Proof) -> str:
+        """Unknown: no page says that TeXML's CallSid is the stream's call_control_id."""
+        return ""
+
+    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+        """TeXML says this as TwiML does, but has nowhere to put a bearer token: it is in the address."""
+        return twiml(offer, settings.telnyx, query_token=True)
+
+    def report(self, proof: Proof) -> CallReport | None:
+        """A Voice API event, or TeXML's status callback."""
+        if proof.form:
+            return twilio.twilio_report(fields(proof))
+        try:
+            event = _decode_event(proof.body).data
+        except REFUSALS as error:
+            raise CarrierError(f"malformed webhook: {error}") from None
+        call = event.payload
+        if not call.call_control_id:
+            return None
+        return CallReport(
+            call_id=call.call_control_id[:MAX_ID_LENGTH],
+            status=event.event_type[:MAX_ID_LENGTH],
+            stream_id=call.stream_id[:MAX_ID_LENGTH],
+            over=event.event_type == "call.hangup",
+            key=event.id[:MAX_ID_LENGTH],
+            reason=(call.hangup_cause or call.failure_reason)[:MAX_ID_LENGTH],
+        )
+
+
+class _EventCall(msgspec.Struct, frozen=True):
+    call_control_id: str = ""
+    stream_id: str = ""
+    hangup_cause: str = ""
+    failure_reason: str = ""
+
+
+class _EventData(msgspec.Struct):
+    event_type: str
+    id: str = ""
+    payload: _EventCall = _EventCall()
+
+
+class _Event(msgspec.Struct):
+    data: _EventData
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+
+def _require_signature(proof: Proof, account: TelnyxAccount) -> None:
+    if not account.public_key:
+        raise UnauthorizedError("no public key is configured: set AUDIOTEXT_TELNYX__PUBLIC_KEY")
+    signature, timestamp = (proof.headers.get(name, "") for name in _SIGNATURE_HEADERS)
+    try:
+        right = signatures.verify_ed25519(account.public_key, timestamp, signature, proof.body, proof.at_s)
+    except ValueError:
+        raise UnauthorizedError("AUDIOTEXT_TELNYX__PUBLIC_KEY is no Ed25519 key in base64") from None
+    if not right:
+        raise UnauthorizedError(
+            f"{_SIGNATURE_HEADERS[0]} is missing, not right, or older than {signatures.ED25519_WINDOW_S} s"
+        )
 
 
 CARRIER: Carrier = Telnyx()

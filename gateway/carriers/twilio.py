@@ -4,37 +4,47 @@ Source: https://www.twilio.com/docs/voice/media-streams/websocket-messages
 `chunk` counts per track in some accounts and over both in others, so `sequenceNumber` orders and `timestamp` places.
 """
 
-from collections.abc import Collection, Sequence
-from typing import Any, Literal
-from xml.sax.saxutils import quoteattr
+import hashlib
+import hmac
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from audiotext.settings import Settings
+from audiotext.settings import Settings, TwilioAccount
 from gateway import signatures
+from gateway.access import granted, without_query
 from gateway.carriers import (
     TRACKS,
+    Answer,
     ByteOrder,
+    CallReport,
     Carrier,
     CarrierError,
     Decoder,
     Dtmf,
     Frame,
+    Grant,
     Ignored,
     Mark,
     Message,
+    Offer,
     Proof,
     Stop,
     StreamStart,
     UnauthorizedError,
     checked_id,
 )
+from gateway.form_fields import call_report, fields, first
 from gateway.json_messages import REFUSALS, Counter, Digit, Milliseconds, decode_as, texts, understand_refusal
+from gateway.markup import twiml
 from gateway.media_format import media_format
 from schemas.media import Codec
 
 # The documents say mu-law always; A-law legs and newer accounts say otherwise in mediaFormat.
 _CODECS = frozenset({Codec.PCMU, Codec.PCMA})
+_ALGORITHMS: Final[dict[str, signatures.Hash]] = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 _TRACK_NAMES = {"inbound_track": "inbound", "outbound_track": "outbound"}
 
 
@@ -173,43 +183,81 @@ class Twilio:
     """Twilio, as the gateway sees it."""
 
     subprotocols: Sequence[str] = ()
+    token_at_start = False
 
-    def tenant(self, settings: Settings) -> str:
-        """The one tenant of the configured account."""
-        return settings.twilio.tenant
-
-    def authorize_socket(self, proof: Proof, settings: Settings) -> None:
+    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
         """The upgrade is signed over its wss:// URL."""
-        _authorize(proof, signatures.socket_url(settings.base_url, proof.target), settings)
+        return _authorize(proof, signatures.socket_url(settings.base_url, proof.target), settings)
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> None:
+    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
         """A webhook is signed over its URL and form."""
-        _authorize(proof, settings.base_url + proof.target, settings)
+        return _authorize(proof, settings.base_url + proof.target, settings)
 
     def decoder(self, _settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return TwilioDecoder()
 
-    def answer(self, stream_url: str) -> str:
-        """TwiML: start the stream, then stay on the line (a call whose TwiML has run out is hung up)."""
-        return (
-            '<?xml version="1.0" encoding="UTF-8"?>\n'
-            f'<Response><Start><Stream url={quoteattr(stream_url)} track="both_tracks"/></Start>'
-            '<Pause length="3600"/></Response>'
-        )
+    def asked_for(self, proof: Proof) -> str:
+        """The CallSid."""
+        return first(fields(proof), "CallSid")
+
+    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+        """TwiML. Twilio's stream URL may have no query string, so the token is a parameter."""
+        return twiml(offer, settings.twilio)
+
+    def report(self, proof: Proof) -> CallReport | None:
+        """A status callback of the call or of its stream."""
+        return twilio_report(fields(proof))
 
 
-def _authorize(proof: Proof, url: str, settings: Settings) -> None:
-    token = settings.twilio.auth_token
-    if token is None or not token.get_secret_value():
-        raise UnauthorizedError("no token is configured: set AUDIOTEXT_TWILIO__AUTH_TOKEN")
+def twilio_report(told: Mapping[str, str]) -> CallReport | None:
+    """What a status callback in Twilio's words says."""
+    return call_report(
+        told,
+        call=("CallSid",),
+        status=("StreamEvent", "CallStatus"),
+        stream=("StreamSid",),
+        key=("SequenceNumber", "Timestamp"),
+        reason=("StreamError", "ErrorMessage", "SipResponseCode"),
+    )
+
+
+def _authorize(proof: Proof, url: str, settings: Settings) -> Grant:
+    twilio = settings.twilio
+    return granted(twilio, twilio.accounts, lambda account: _require_signature(proof, url, account))
+
+
+def _require_signature(proof: Proof, url: str, account: TwilioAccount) -> None:
+    key, algorithm = _key(signatures.signature_settings(proof.headers.get(signatures.SETTINGS_HEADER, "")), account)
     signature = proof.headers.get(signatures.HEADER)
     if not signature:
         raise UnauthorizedError(f"no {signatures.HEADER}")
-    if not signatures.verify(token.get_secret_value(), url, signature, proof.form):
+    if not signatures.verify(key, url, signature, proof.form, algorithm):
         raise UnauthorizedError(
-            f"{signatures.HEADER} is not right for {url}: is AUDIOTEXT_PUBLIC_URL what Twilio uses?"
+            f"{signatures.HEADER} is not right for {without_query(url)}: is AUDIOTEXT_PUBLIC_URL what Twilio uses?"
         )
+    if proof.body and not proof.form:
+        # Of a body that is no form only its hash is signed, within the URL.
+        told = dict(parse_qsl(urlsplit(url).query)).get("bodySHA256", "")
+        if not hmac.compare_digest(told.encode(), hashlib.sha256(proof.body).hexdigest().encode()):
+            raise UnauthorizedError("the body is not the one that was signed")
+
+
+def _key(told: Mapping[str, str], account: TwilioAccount) -> tuple[str, signatures.Hash]:
+    """The secret and the hash of a signature with these settings. Raises UnauthorizedError."""
+    name = told.get("algorithm", "HMAC_SHA1").upper()
+    algorithm = _ALGORITHMS.get(name)
+    if algorithm is None:
+        raise UnauthorizedError(f"signature algorithm {name[:40]} is none of {', '.join(_ALGORITHMS)}")
+    if "key" in told or algorithm != "sha1":
+        secret = account.signing_keys.get(told.get("key", ""))
+        if secret is None:
+            raise UnauthorizedError("signed with a key that is not in AUDIOTEXT_TWILIO__SIGNING_KEYS")
+    else:
+        secret = account.auth_token
+    if secret is None or not secret.get_secret_value():
+        raise UnauthorizedError("no token is configured: set AUDIOTEXT_TWILIO__AUTH_TOKEN")
+    return secret.get_secret_value(), algorithm
 
 
 CARRIER: Carrier = Twilio()

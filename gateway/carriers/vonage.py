@@ -12,25 +12,31 @@ from typing import Any
 import msgspec
 
 from audiotext.settings import Settings
-from gateway.access import deny
+from gateway.access import granted, require_doors
 from gateway.carriers import (
     TRACKS,
+    Answer,
+    CallReport,
     Carrier,
     CarrierError,
     Decoder,
     Dtmf,
+    Grant,
     Ignored,
     Message,
+    Offer,
     Proof,
     StartError,
     StreamStart,
     checked_id,
 )
+from gateway.form_fields import call_report, fields, first
 from gateway.json_messages import REFUSALS, texts
 from gateway.media_format import media_format
 from gateway.pcm_stream import PcmStream
 
 _CONNECTED = "websocket:connected"
+_CONTENT_TYPE = "audio/l16;rate=16000"
 _CALL_ID_HEADERS = ("call_id", "conversation_uuid", "uuid")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -97,26 +103,46 @@ class Vonage:
     """Vonage, as the gateway sees it."""
 
     subprotocols: Sequence[str] = ()
+    token_at_start = True  # the endpoint's headers come back in the first message only
 
-    def tenant(self, settings: Settings) -> str:
-        """The one tenant of the configured account."""
-        return settings.vonage.tenant
+    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+        """By HTTP Basic credentials or address."""
+        return _authorize(proof, settings)
 
-    def authorize_socket(self, _proof: Proof, _settings: Settings) -> None:
-        """Nothing proves a socket to be Vonage's."""
-        deny("vonage")
-
-    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> None:
+    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
         """Likewise."""
-        deny("vonage")
+        return _authorize(proof, settings)
 
     def decoder(self, _settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return VonageDecoder(uuid.uuid4().hex)
 
-    def answer(self, _stream_url: str) -> str | None:
-        """None: Vonage takes JSON."""
-        return None
+    def asked_for(self, proof: Proof) -> str:
+        """The caller's leg."""
+        return first(fields(proof), "uuid", "conversation_uuid")
+
+    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+        """An NCCO: connect the caller with our socket. What the caller hears from there is silence."""
+        headers = {"call_id": offer.call_id, "track": "inbound", "tenant": offer.tenant, "token": offer.token}
+        endpoint = {"type": "websocket", "uri": offer.stream_url, "content-type": _CONTENT_TYPE, "headers": headers}
+        said = [{"action": "talk", "text": settings.vonage.say}] if settings.vonage.say else []
+        ncco = [*said, {"action": "connect", "eventUrl": [offer.status_url], "endpoint": [endpoint]}]
+        return Answer(msgspec.json.encode(ncco).decode(), "application/json")
+
+    def report(self, proof: Proof) -> CallReport | None:
+        """An event webhook."""
+        return call_report(
+            fields(proof),
+            call=("uuid", "conversation_uuid"),
+            status=("status",),
+            key=("timestamp",),
+            reason=("reason", "sip_code"),
+        )
+
+
+def _authorize(proof: Proof, settings: Settings) -> Grant:
+    own = settings.vonage
+    return granted(own, own.accounts, lambda account: require_doors(proof, account, "AUDIOTEXT_VONAGE"))
 
 
 CARRIER: Carrier = Vonage()

@@ -131,7 +131,7 @@ def _streams(streams: Mapping[str, bool], record: MediaRecord) -> Mapping[str, b
     if record.type is RecordType.START:
         return {**streams, record.stream_id: False}
     if record.type is RecordType.EOS:
-        return {**streams, record.stream_id: True}
+        return {**streams, record.stream_id: True} if record.stream_id else dict.fromkeys(streams, True)
     # Audio of a stream whose start lies in an earlier part; audio that overtook its end changes nothing.
     return streams if record.stream_id in streams else {**streams, record.stream_id: False}
 

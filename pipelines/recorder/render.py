@@ -135,7 +135,8 @@ class _Timeline:
             if clock is None or clock.ended:
                 self._new_clock(record.stream_id, record.at_ms)
         elif record.type is RecordType.EOS:
-            self._clock(record).ended = True
+            if record.stream_id:  # else the call's own end, which moves no clock
+                self._clock(record).ended = True
         elif record.type is RecordType.GAP:
             start_ms = self._clock(record).at(record.ts_ms, record.duration_ms)
             self._note(record.track, start_ms, record.duration_ms, record.detail)

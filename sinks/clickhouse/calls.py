@@ -12,9 +12,11 @@ from pydantic import Field
 
 from schemas.events import (
     AnyEvent,
+    CallStatusReported,
     EmbeddingReady,
     Event,
     Frozen,
+    LetterReplayed,
     ObjectRef,
     RecordingReady,
     StageFailed,
@@ -37,6 +39,9 @@ _SUCCESS: Final[dict[str, type[Event]]] = {
     "summarize": SummaryReady,
     "embed": EmbeddingReady,
 }
+
+# Events that do not prove that there was a call here.
+HEARSAY: Final = (StageFailed, LetterReplayed, CallStatusReported)
 
 E = TypeVar("E", bound=Event)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter
 
-from sinks.clickhouse.calls import Status
+from sinks.clickhouse.calls import HEARSAY, Status
 
 _DAY_MS = 86_400_000
 _CURSOR: Final = TypeAdapter(tuple[Annotated[int, Field(strict=True, ge=0, lt=2**63)], str, str])
@@ -78,8 +78,13 @@ def positions_query(wanted: Filter, after: Position | None, size: int) -> tuple[
         ),
     )
     having, more = conditions(
-        # A dead letter of a record that nobody could read names a call that there may never have been.
-        ("max(type NOT IN {letters:Array(String)})", "letters", ["stage.failed", "letter.replayed"]),
+        # A dead letter of a record that nobody could read names a call that there may never have been, and a carrier
+        # tells of calls that are never streamed to us.
+        (
+            "max(type NOT IN {hearsay:Array(String)})",
+            "hearsay",
+            [kind.model_fields["type"].default for kind in HEARSAY],
+        ),
         ("started_ms >= {since:Int64}", "since", wanted.since_ms),
         ("started_ms < {until:Int64}", "until", wanted.until_ms),
         (

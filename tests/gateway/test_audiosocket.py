@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from audiotext.settings import AudioSocketSettings, GatewaySettings, Settings
+from gateway.admission import Admissions
 from gateway.audiosocket import AudioSocketServer
 from gateway.carriers import load_carriers
 from gateway.metrics import Metrics
@@ -52,7 +53,9 @@ class Port:
         )
         self.sink = Remembering()
         self.metrics = Metrics()
-        self.server = AudioSocketServer(settings, load_carriers()["audiosocket"], self.sink, self.metrics)
+        self.server = AudioSocketServer(
+            settings, load_carriers()["audiosocket"], Admissions(settings), self.sink, self.metrics
+        )
         self.url = f"tcp://127.0.0.1:{self.number}"
 
     async def ended(self) -> EosReason:
@@ -193,7 +196,9 @@ async def test_draining_ends_every_stream(listening: Open) -> None:
 
 async def test_without_a_port_nothing_listens() -> None:
     """Starts with the default settings: no port is opened."""
-    server = AudioSocketServer(Settings(), load_carriers()["audiosocket"], Remembering(), Metrics())
+    server = AudioSocketServer(
+        Settings(), load_carriers()["audiosocket"], Admissions(Settings()), Remembering(), Metrics()
+    )
     await server.start()
     await server.drain()
 
@@ -202,7 +207,7 @@ async def test_a_taken_port_is_said(listening: Open) -> None:
     """Starts a second server on the same port: one sentence that names the setting."""
     port = await listening("127.0.0.1")
     settings = Settings(audiosocket=AudioSocketSettings(port=port.number))
-    second = AudioSocketServer(settings, load_carriers()["audiosocket"], Remembering(), Metrics())
+    second = AudioSocketServer(settings, load_carriers()["audiosocket"], Admissions(settings), Remembering(), Metrics())
     with pytest.raises(SystemExit, match="AUDIOTEXT_AUDIOSOCKET__PORT"):
         await second.start()
 

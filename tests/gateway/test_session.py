@@ -20,7 +20,7 @@ def new_session(
     return Session(
         name="twilio",
         decoder=TwilioDecoder(),
-        tenant="acme",
+        admit=lambda start: ("acme", start),
         sink=sink,
         metrics=metrics or Metrics(),
         streams=Counter() if streams is None else streams,

@@ -63,7 +63,7 @@ def session_for(name: str, sink: Remembering, metrics: Metrics | None = None) ->
     return Session(
         name=name,
         decoder=new_decoder(name),
-        tenant="acme",
+        admit=lambda start: ("acme", start),
         sink=sink,
         metrics=metrics or Metrics(),
         streams=Counter(),

@@ -10,7 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from audiotext.settings import Settings
-from gateway.carriers import Carrier, Decoder, Proof, load_carriers
+from gateway.admission import Admissions
+from gateway.carriers import Answer, CallReport, Carrier, Decoder, Grant, Offer, Proof, load_carriers
 from gateway.media_format import MediaFormat, normaliser
 from gateway.metrics import Metrics
 from gateway.simulator import CallRefusedError, Faults, Played, UnsupportedPlayError, play
@@ -30,20 +31,24 @@ class _Open:
     def __init__(self, carrier: Carrier) -> None:
         self._carrier = carrier
         self.subprotocols = carrier.subprotocols
+        self.token_at_start = False
 
-    def tenant(self, settings: Settings) -> str:
-        return self._carrier.tenant(settings)
+    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+        return Grant("default")
 
-    def authorize_socket(self, proof: Proof, settings: Settings) -> None:
-        """Everybody."""
-
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> None:
-        """Everybody."""
+    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+        return Grant("default")
 
     def decoder(self, settings: Settings) -> Decoder:
         return self._carrier.decoder(settings)
 
-    def answer(self, stream_url: str) -> str | None:
+    def asked_for(self, proof: Proof) -> str:
+        return ""
+
+    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+        return None
+
+    def report(self, proof: Proof) -> CallReport | None:
         return None
 
 
@@ -54,7 +59,7 @@ class Gateway:
         self.sink = Remembering()
         self.metrics = Metrics()
         carriers = {name: _Open(carrier) for name, carrier in load_carriers().items()}
-        self.sockets = MediaSockets(Settings(), carriers, self.sink, self.metrics)
+        self.sockets = MediaSockets(Settings(), carriers, Admissions(Settings()), self.sink, self.metrics)
         app = web.Application()
         app.add_routes([web.get("/v1/media/{carrier}", self.sockets.handle)])
         self.server = TestServer(app)

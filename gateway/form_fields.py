@@ -1,0 +1,55 @@
+"""What a carrier's webhook says, however it says it: as a form, as a JSON object, or in the query string."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from gateway.carriers import MAX_ID_LENGTH, CallReport, CarrierError, Proof
+from gateway.json_messages import REFUSALS, texts
+
+OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled", "cancelled", "rejected", "timeout"})
+"""Statuses that the carriers agree upon: the call has ended."""
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def fields(proof: Proof) -> Mapping[str, str]:
+    """Its fields by name, a value that is no string as JSON. Raises CarrierError for a body that is no JSON object."""
+    if proof.form:
+        return dict(proof.form)
+    if proof.body:
+        try:
+            return texts(_decode(proof.body))
+        except REFUSALS as error:
+            raise CarrierError(f"malformed webhook: {error}") from None
+    return dict(parse_qsl(urlsplit(proof.target).query, keep_blank_values=True))
+
+
+def first(told: Mapping[str, str], *names: str) -> str:
+    """The first of these fields that says something, at most as long as an id may be."""
+    return next((told[name] for name in names if told.get(name)), "")[:MAX_ID_LENGTH]
+
+
+def call_report(
+    told: Mapping[str, str],
+    *,
+    call: Collection[str],
+    status: Collection[str],
+    stream: Collection[str] = (),
+    key: Collection[str] = (),
+    reason: Collection[str] = (),
+) -> CallReport | None:
+    """The report in these fields, each under the first of its names that is there; None without call or status."""
+    call_id, word = first(told, *call), first(told, *status)
+    if not call_id or not word:
+        return None
+    return CallReport(
+        call_id=call_id,
+        status=word,
+        stream_id=first(told, *stream),
+        over=word.lower() in OVER,
+        key=first(told, *key),
+        reason=first(told, *reason),
+    )
