@@ -75,6 +75,7 @@ def _legs(kind: Kind, chance: random.Random) -> Sequence[Leg]:
     hole = chance.randrange(20, 60) * 20
     pause_s = chance.uniform(0.05, 0.3) if kind is Kind.RESUMED else chance.uniform(2.0, 5.0)
     keys = [(300 + 250 * number, digit) for number, digit in enumerate("147#")]
+    unruly = Faults(shuffle_ms=200, duplicate=0.3, holes=((hole, hole + 300),), seed=seed)
     two = [Leg(seconds / 2), Leg(seconds / 2, after_s=pause_s)]
     special: dict[Kind, Sequence[Leg]] = {
         Kind.UNRULY: [
