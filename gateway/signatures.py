@@ -72,8 +72,10 @@ def sign_v3(token: str, url: str, nonce: str, form: Sequence[tuple[str, str]] | 
     text = f"{parts.scheme}://{parts.netloc}{parts.path}"
     if query or form:
         text += f"?{query}"
+    if query and form:
+        text += "."
     if form:
-        text += "." + "".join(name + value for name, value in sorted(form))
+        text += "".join(name + value for name, value in sorted(form))
     digest = hmac.digest(token.encode(), _octets(f"{text}.{nonce}"), hashlib.sha256)
     return base64.b64encode(digest).decode()
 

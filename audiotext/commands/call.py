@@ -11,6 +11,7 @@ from audiotext.commands.running import settings_for
 from audiotext.errors import UserError
 from audiotext.settings import Settings
 from gateway import simulator
+from gateway.admission import Admissions
 from schemas.media import Codec
 
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-# Where each carrier's secret is set. A carrier without one here is let in or refused by other means.
+# Where each carrier's secret is set that proves a media socket. The others are played with a stream token of our own.
 _SECRETS = {
     "twilio": "auth_token",
     "telnyx": "stream_token",
@@ -67,7 +68,7 @@ _SECRETS = {
 def _secret(settings: Settings, carrier: str) -> str:
     name = _SECRETS.get(carrier)
     if name is None:
-        return ""
+        return "" if carrier == "audiosocket" else _stream_token(settings, carrier)
     secret: SecretStr | None = getattr(getattr(settings, carrier), name)
     if secret is None:
         raise UserError(
@@ -75,6 +76,16 @@ def _secret(settings: Settings, carrier: str) -> str:
             "`audiotext up` and here (any text will do on one machine)"
         )
     return secret.get_secret_value()
+
+
+def _stream_token(settings: Settings, carrier: str) -> str:
+    token = Admissions(settings).issue(getattr(settings, carrier).tenant, carrier, call_id="")
+    if not token:
+        raise UserError(
+            f"{carrier}'s sockets are let in by a stream token: set AUDIOTEXT_GATEWAY__STREAM_TOKEN_SECRET here as for "
+            "the gateway, or name the directory of a running `audiotext up` with --data-dir"
+        )
+    return token
 
 
 def _media_url(settings: Settings, carrier: str) -> str:

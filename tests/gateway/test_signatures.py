@@ -1,7 +1,7 @@
 """Signatures are checked against Twilio's own SDK: both must say the same of every request."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
@@ -18,12 +18,14 @@ URLS = st.builds(
 FORMS = st.dictionaries(st.text(min_size=1), st.text(), max_size=5)
 
 
+@settings(max_examples=250)
 @given(TOKENS, URLS, FORMS)
 def test_signing_is_the_sdk_s(token: str, url: str, form: dict[str, str]) -> None:
     """Signs generated requests here and with the SDK: equal to the character."""
     assert sign(token, url, list(form.items())) == RequestValidator(token).compute_signature(url, form)
 
 
+@settings(max_examples=250)
 @given(TOKENS, URLS, FORMS)
 def test_what_the_sdk_accepts_is_accepted(token: str, url: str, form: dict[str, str]) -> None:
     """Lets the SDK sign a request to its URL with and without the port: both are accepted here, as the SDK does."""
@@ -34,6 +36,7 @@ def test_what_the_sdk_accepts_is_accepted(token: str, url: str, form: dict[str, 
         assert validator.validate(url, form, signature)
 
 
+@settings(max_examples=250)
 @given(TOKENS, URLS, FORMS, st.text())
 def test_what_the_sdk_refuses_is_refused(token: str, url: str, form: dict[str, str], other: str) -> None:
     """Verifies random signatures, another token's, another URL's and another form's: all refused."""

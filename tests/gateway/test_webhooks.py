@@ -1,0 +1,182 @@
+"""Voice and status requests of every carrier, at a whole gateway over the real log."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import time
+import uuid
+from xml.etree import ElementTree
+
+import pytest
+
+from audiotext.settings import KafkaSettings, Settings
+from gateway.signatures import HEADER, sign
+from gateway.stream_tokens import verify
+from schemas.events import CallStatusReported
+from schemas.media import EosReason, RecordType
+from tests.gateway.conftest import Client, Serve
+from tests.gateway.webhook_requests import (
+    BASIC,
+    DOORS,
+    KEY,
+    PLIVO_TOKEN,
+    SIGNING_KEY,
+    TELNYX_KEY,
+    TWILIO_TOKEN,
+    WITH_WEBHOOKS,
+    Request,
+    asking,
+    ending,
+    request,
+    stream_in,
+)
+from tests.gateway.wire import PUBLIC_URL, events_on_log, records_on_log
+
+SECRET = "a-secret-of-some-length"
+
+
+def settings_for(kafka: KafkaSettings, **plan: str) -> Settings:
+    """Every carrier, of tenant acme; `plan` is how calls go on."""
+    doors = DOORS | {"tenant": "acme"}
+    vonage = {"say": plan["say"]} if "say" in plan else {}
+    return Settings.model_validate(
+        {
+            "public_url": PUBLIC_URL,
+            "kafka": kafka,
+            "twilio": {"auth_token": TWILIO_TOKEN, "tenant": "acme"} | plan,
+            "signalwire": {"signing_key": SIGNING_KEY, "tenant": "acme"} | plan,
+            "telnyx": {"public_key": TELNYX_KEY, "tenant": "acme"} | plan,
+            "plivo": {"auth_token": PLIVO_TOKEN, "tenant": "acme"} | plan,
+            "exotel": doors,
+            "vonage": doors | vonage,
+            "jambonz": doors | plan,
+            "gateway": {"stream_token_secret": SECRET, "call_end_delay_s": 0.2},
+        }
+    )
+
+
+async def post(client: Client, made: Request) -> tuple[int, str, str]:
+    """Status, content type and text of the answer."""
+    answer = await client.post(made.path, data=made.body, headers=made.headers)
+    return answer.status, answer.content_type, await answer.text()
+
+
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
+async def test_a_call_is_answered_by_streaming_it(serve: Serve, kafka: KafkaSettings, name: str) -> None:
+    """Asks as each carrier does: both tracks go to our media socket with a stream token that is good for this call.
+    Unsigned: 403. Without the token no carrier that signs nothing could stream."""
+    _, client = await serve(settings_for(kafka))
+    made = request(name, f"/v1/voice/{name}", asking(name, "c-1"))
+    status, kind, text = await post(client, made)
+    assert status == 200, text
+    assert kind == ("application/json" if text[0] in "[{" else "application/xml")
+    address, token = stream_in(name, text)
+    assert address.partition("?")[0] == f"wss://calls.example.com/v1/media/{name}"
+    claims = verify(SECRET, token, time.time())
+    assert (claims.tenant, claims.carrier) == ("acme", name)
+    assert claims.call_id == ("" if name == "telnyx" else "c-1")
+    made.headers = {"Content-Type": made.headers["Content-Type"]}
+    assert (await post(client, made))[0] == 403
+
+
+@pytest.mark.parametrize("name", sorted(set(WITH_WEBHOOKS) - {"exotel", "vonage"}))
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"say": "Hello & welcome"}, ["Hello"]),
+        ({"dial": "+15550142"}, ["+15550142"]),
+        ({"dial": "sip:agent@example.com", "say": "One moment"}, ["One moment", "sip:agent@example.com"]),
+        ({"redirect": "https://example.com/on?a=1&b=2"}, ["https://example.com/on?a=1"]),
+    ],
+)
+async def test_a_call_goes_on_as_configured(
+    serve: Serve, kafka: KafkaSettings, name: str, plan: dict[str, str], words: list[str]
+) -> None:
+    """Configures what is said, whom to dial, or where the rest of the answer is: it is in the answer, in that order and
+    after the stream, so that all of it is recorded."""
+    _, client = await serve(settings_for(kafka, **plan))
+    status, _, text = await post(client, request(name, f"/v1/voice/{name}", asking(name, "c-1")))
+    assert status == 200
+    assert stream_in(name, text)[1]
+    # Plivo's stream keeps a call that is only talked to, and lets nothing happen after it.
+    places = [text.index(word) for word in (words if name == "plivo" else ["/v1/media/", *words])]
+    assert places == sorted(places)
+    if name != "jambonz":
+        ElementTree.fromstring(text)
+        assert ("Pause" in text or 'keepCallAlive="true"' in text) is (set(plan) == {"say"})
+
+
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
+async def test_what_the_carrier_tells_is_the_call_s(serve: Serve, kafka: KafkaSettings, name: str) -> None:
+    """Tells twice that the call is over: the same event both times, and then the call's end is on the log for the
+    recorder, without waiting for a socket. Without it a call whose carrier lost its socket waits for the idle time."""
+    _, client = await serve(settings_for(kafka))
+    call = uuid.uuid4().hex
+    made = request(name, f"/v1/status/{name}", ending(name, call))
+    assert [(await post(client, made))[0] for _ in range(2)] == [204, 204]
+    first, second = await asyncio.to_thread(events_on_log, kafka, call, 2)
+    assert isinstance(first, CallStatusReported)
+    assert first.event_id == second.event_id
+    assert (first.carrier, first.tenant, first.over) == (name, "acme", True)
+    end = (await asyncio.to_thread(records_on_log, kafka, call))[0]
+    assert (end.type, end.stream_id, end.detail, end.tenant) == (RecordType.EOS, "", EosReason.CALL_ENDED, "acme")
+    made.body += b" "  # what was signed or not: without its proof it is nobody's
+    made.headers = {"Content-Type": made.headers["Content-Type"]}
+    assert (await post(client, made))[0] == 403
+
+
+async def test_a_stream_s_status_ends_no_call(serve: Serve, kafka: KafkaSettings) -> None:
+    """Tells that streams stopped, of Twilio and of Telnyx: events of the call, but the call goes on. Hold ends a stream
+    and no call."""
+    gateway, client = await serve(settings_for(kafka))
+    call = uuid.uuid4().hex
+    told = {"CallSid": call, "StreamSid": "MZ1", "StreamEvent": "stream-stopped", "Timestamp": "2026"}
+    await post(client, request("twilio", "/v1/status/twilio", told))
+    payload = {"call_control_id": call, "stream_id": "s-1"}
+    event = {"data": {"event_type": "streaming.stopped", "id": "e-2", "payload": payload}}
+    await post(client, request("telnyx", "/v1/status/telnyx", event))
+    await post(client, request("signalwire", "/v1/status/signalwire", {"data": 1, "CallSid": call, "CallStatus": "x"}))
+    events = await asyncio.to_thread(events_on_log, kafka, call, 3)
+    reports = [event for event in events if isinstance(event, CallStatusReported)]
+    assert [(one.status, one.stream_id, one.over) for one in reports] == [
+        ("stream-stopped", "MZ1", False),
+        ("streaming.stopped", "s-1", False),
+        ("x", "", False),
+    ]
+    await gateway.drain()
+
+
+@pytest.mark.parametrize("name", ["vonage", "jambonz", "telnyx"])
+async def test_a_body_that_is_no_json_is_a_mistake_of_the_sender(serve: Serve, kafka: KafkaSettings, name: str) -> None:
+    """Posts what is no JSON with the right proof: 400 and no server error."""
+    _, client = await serve(settings_for(kafka))
+    made = request(name, f"/v1/status/{name}", {"data": 1})
+    made.body = b"{"
+    if name == "telnyx":
+        stamp = made.headers["telnyx-timestamp"]
+        made.headers["telnyx-signature-ed25519"] = base64.b64encode(KEY.sign(f"{stamp}|".encode() + b"{")).decode()
+    assert (await post(client, made))[0] == 400
+
+
+async def test_an_unsigned_body_beside_a_signed_url_is_refused(serve: Serve, kafka: KafkaSettings) -> None:
+    """Puts a JSON body to a request of Twilio's that was signed without one, and one whose hash is in the signed URL
+    (which is how Twilio signs JSON): only the latter passes."""
+    _, client = await serve(settings_for(kafka))
+    body = json.dumps({"CallSid": "c-1", "CallStatus": "ringing"}).encode()
+    plain = Request("/v1/status/twilio", body, {"Content-Type": "application/json"})
+    plain.headers[HEADER] = sign(TWILIO_TOKEN, PUBLIC_URL + plain.path)
+    assert (await post(client, plain))[0] == 403
+
+    hashed = Request(f"{plain.path}?bodySHA256={hashlib.sha256(body).hexdigest()}", body, dict(plain.headers))
+    hashed.headers[HEADER] = sign(TWILIO_TOKEN, PUBLIC_URL + hashed.path)
+    assert (await post(client, hashed))[0] == 204
+
+
+async def test_a_carrier_that_asks_by_get(serve: Serve, kafka: KafkaSettings) -> None:
+    """Asks as Exotel and Vonage do, with a GET: the same answer."""
+    _, client = await serve(settings_for(kafka))
+    answer = await client.get("/v1/voice/exotel?CallSid=c-7", headers=BASIC)
+    _, token = stream_in("exotel", await answer.text())
+    assert verify(SECRET, token, time.time()).call_id == "c-7"
+    assert (await client.get("/v1/voice/exotel?CallSid=c-7")).status == 403

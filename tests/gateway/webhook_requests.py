@@ -1,0 +1,112 @@
+"""What carriers ask and tell over HTTP, signed with each one's own proof, and what is in our answers."""
+
+import base64
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from xml.etree import ElementTree
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.signatures import HEADER, sign, sign_body, sign_v3
+from tests.gateway.wire import PUBLIC_URL
+
+TWILIO_TOKEN, SIGNING_KEY, PLIVO_TOKEN = "twilio-token", "signing-key", "plivo-token"
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+BASIC = {"Authorization": "Basic " + base64.b64encode(b"user:door-key").decode()}
+TELNYX_KEY = base64.b64encode(KEY.public_key().public_bytes_raw()).decode()
+"""What Telnyx' portal shows."""
+
+DOORS = {"username": "user", "password": "door-key"}
+WITH_WEBHOOKS = ("twilio", "signalwire", "telnyx", "plivo", "exotel", "vonage", "jambonz")
+
+
+@dataclass
+class Request:
+    """A signed webhook."""
+
+    path: str
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def request(name: str, path: str, told: Mapping[str, object], public_url: str = PUBLIC_URL) -> Request:
+    """The carrier's request with these fields."""
+    url = public_url + path
+    form = [(key, str(value)) for key, value in told.items()]
+    is_json = name in ("vonage", "jambonz") or "data" in told
+    made = Request(path, json.dumps(told).encode() if is_json else urlencode(form).encode())
+    made.headers["Content-Type"] = "application/json" if is_json else "application/x-www-form-urlencoded"
+    match name:
+        case "twilio":
+            made.headers[HEADER] = sign(TWILIO_TOKEN, url, form)
+        case "signalwire" if is_json:
+            made.headers["X-SignalWire-Signature"] = sign_body(SIGNING_KEY, url, made.body)
+        case "signalwire":
+            made.headers["X-SignalWire-SHA256-Signature"] = sign(SIGNING_KEY, url, form, "sha256")
+        case "telnyx":
+            stamp = str(int(time.time()))
+            signature = base64.b64encode(KEY.sign(f"{stamp}|".encode() + made.body)).decode()
+            made.headers |= {"telnyx-timestamp": stamp, "telnyx-signature-ed25519": signature}
+        case "plivo":
+            signature = sign_v3(PLIVO_TOKEN, url, "7", form)
+            made.headers |= {"X-Plivo-Signature-V3": signature, "X-Plivo-Signature-V3-Nonce": "7"}
+        case _:
+            made.headers |= BASIC
+    return made
+
+
+def asking(name: str, call_id: str) -> dict[str, object]:
+    """The fields of a voice request."""
+    key = {"plivo": "CallUUID", "vonage": "uuid", "jambonz": "call_sid"}.get(name, "CallSid")
+    return {key: call_id, "from": "+15550100", "to": "+15550199"}
+
+
+def ending(name: str, call_id: str) -> dict[str, object]:
+    """The fields of a status request that says that the call is over."""
+    match name:
+        case "telnyx":
+            payload = {"call_control_id": call_id, "hangup_cause": "normal_clearing"}
+            return {"data": {"event_type": "call.hangup", "id": "e-1", "payload": payload}}
+        case "plivo":
+            return {"CallUUID": call_id, "CallStatus": "completed", "Event": "Hangup"}
+        case "vonage":
+            return {"uuid": call_id, "status": "completed", "timestamp": "2026-11-22T12:00:00Z"}
+        case "jambonz":
+            return {"call_sid": call_id, "call_status": "completed", "sip_status": 200}
+        case _:
+            return {"CallSid": call_id, "CallStatus": "completed", "SequenceNumber": "3"}
+
+
+def stream_in(name: str, text: str) -> tuple[str, str]:
+    """The media socket's address in an answer, query string included, and the token."""
+    address, token = "", ""
+    match name:
+        case "twilio" | "signalwire" | "telnyx":
+            stream = ElementTree.fromstring(text).find("Start/Stream")
+            assert stream is not None
+            assert stream.get("track") == "both_tracks"
+            address = stream.get("url", "")
+            parameters = {one.get("name"): one.get("value") or "" for one in stream.findall("Parameter")}
+            assert parameters["tenant"] == "acme"
+            token = parameters["token"]
+            if name == "signalwire":
+                assert stream.get("authBearerToken") == token
+        case "plivo":
+            element = ElementTree.fromstring(text).find("Stream")
+            assert element is not None
+            assert element.get("audioTrack") == "both"
+            address = element.text or ""
+        case "exotel":
+            address = json.loads(text)["url"]
+        case "vonage":
+            (endpoint,) = json.loads(text)[-1]["endpoint"]
+            address, token = endpoint["uri"], endpoint["headers"]["token"]
+        case "jambonz":
+            listen = json.loads(text)[0]["listen"]
+            assert listen["mixType"] == "stereo"
+            address, token = listen["url"], listen["wsAuth"]["password"]
+    query = dict(parse_qsl(urlsplit(address).query))
+    return address, query.get("token", token)
