@@ -27,8 +27,8 @@ def key_of(call: Call) -> bytes:
 
 
 def call_of(key: bytes) -> Call:
-    """The call whose state has this key. A call id may hold anything; but a tenant's JSON has no bare quote inside."""
-    place = key.rindex(_BEFORE_TENANT)
+    """The call whose state has this key. A call id may hold anything; a tenant's JSON has bare quotes only around."""
+    place = key.rindex(_BEFORE_TENANT, 0, len(key) - 1)
     return loads(key[place + len(SEPARATOR) :]), key[:place].decode()
 
 

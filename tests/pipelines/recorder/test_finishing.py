@@ -173,6 +173,34 @@ def test_calls_of_a_partition_that_went_are_not_finished(tmp_path: Path, monkeyp
     assert told.empty()
 
 
+def test_a_part_is_never_made_twice_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an upload is under way its partition goes and comes back, and the part is submitted again. Two threads
+    writing one WAV file would upload a spoilt one."""
+    _, directory = closed_part(tmp_path, call("CA", 1000))
+    faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
+    faults.failed, faults._fail_at = 4, 1000
+    store, under_way, goes_on = Store(faults), queue.SimpleQueue[str](), threading.Event()
+    put = store.put
+
+    def slow(key: str, data: bytes, content_type: str) -> ObjectRef:
+        under_way.put(key)
+        assert goes_on.wait(10)
+        return put(key, data, content_type)
+
+    monkeypatch.setattr(store, "put", slow)
+    finisher = Finisher(store=store, events=Events(faults), tell=lambda record, _: told.put(record), workers=2)
+    finisher.submit(PART, directory)
+    finisher.start()
+    assert under_way.get(timeout=10).endswith("audio.wav")
+    finisher.disown(PART.partition)
+    finisher.submit(PART, directory)
+    with pytest.raises(queue.Empty):
+        under_way.get(timeout=0.1)
+    goes_on.set()
+    assert told.get(timeout=10).type is RecordType.RECORDED
+    finisher.stop()
+
+
 def test_a_released_part_is_not_tried_for_ever(tmp_path: Path) -> None:
     """An earlier process had got through; its `recorded` is read while this one begins again, and the files go."""
     spool, directory = closed_part(tmp_path, call("CA", 1000))

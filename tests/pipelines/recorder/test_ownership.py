@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.recorder import finishing
 from pipelines.recorder.closer import Closer
 from pipelines.recorder.decisions import Action, CallState, Decision, OpenPart
 from pipelines.recorder.effects import Decided, Effects, JournalBehindError
@@ -19,7 +20,9 @@ from pipelines.recorder.spool import Spool
 from pipelines.recorder.states import Call
 from redpanda.client import LogUnavailableError
 from redpanda.scan import Stretch
+from schemas.events import ObjectRef
 from schemas.media import MediaRecord, RecordType
+from sinks.objects import ObjectStoreError
 from tests.pipelines.recorder.calls import call
 from tests.pipelines.recorder.running import eventually
 from tests.pipelines.recorder.test_finishing import Events, Faults, Store
@@ -45,6 +48,7 @@ class Setting:
     paused: set[int] = field(default_factory=set)
     log_goes_on: threading.Event = field(default_factory=threading.Event)
     away: bool = False
+    readers: int = 0
 
     def __post_init__(self) -> None:
         self.log_goes_on.set()
@@ -53,8 +57,9 @@ class Setting:
         self.closer = Closer(grace_ms=10, idle_timeout_ms=20, propose=lambda record, _: self.told.put(record))
         faults = Faults()
         faults.failed, faults._fail_at = 4, 1000
+        self.store = Store(faults)
         self.finisher = Finisher(
-            store=Store(faults), events=Events(faults), tell=lambda record, _: self.told.put(record), workers=1
+            store=self.store, events=Events(faults), tell=lambda record, _: self.told.put(record), workers=1
         )
         self.ownership = Ownership(
             spool=self.spool,
@@ -68,13 +73,15 @@ class Setting:
         self.finisher.start()
 
     def read(
-        self, stretch: Stretch, _calls: Collection[bytes], cancelled: threading.Event
+        self, stretch: Stretch, _calls: Collection[bytes], _cancelled: threading.Event
     ) -> Iterator[tuple[int, MediaRecord]]:
+        # Slow to notice that it is cancelled, as a log that hangs is.
+        self.readers += 1
+        assert self.readers == 1, "two rebuilds write the same journals"
         for offset in range(stretch.first_offset, stretch.end_offset or 0):
-            while not self.log_goes_on.wait(0.01):
-                if cancelled.is_set():
-                    return
+            assert self.log_goes_on.wait(20)
             yield offset, LOG[offset]
+        self.readers -= 1
 
     def lookup(self, _partition: int, calls: Collection[Call], _cancelled: threading.Event) -> dict[Call, CallState]:
         if self.away:
@@ -118,6 +125,7 @@ class Setting:
 def setting(tmp_path: Path) -> Iterator[Setting]:
     made = Setting(tmp_path)
     yield made
+    made.log_goes_on.set()
     made.ownership.close()
     made.closer.stop()
     made.finisher.stop()
@@ -172,7 +180,7 @@ def test_a_partition_that_goes_and_comes_back_during_its_rebuild(setting: Settin
     setting.ticks(2)
     setting.ownership.revoked(PARTITION)
     setting.assign()
-    setting.ownership.tick(setting)
+    setting.ticks(3)
     assert PARTITION in setting.paused
     setting.log_goes_on.set()
     setting.until_resumed()
@@ -180,16 +188,27 @@ def test_a_partition_that_goes_and_comes_back_during_its_rebuild(setting: Settin
     assert setting.told.get(timeout=10).seen == 3
 
 
-def test_a_partition_that_went_is_left_alone(setting: Setting) -> None:
-    """Its calls are another recorder's: nothing is proposed or told about them here."""
-    setting.journal(LOG)
+def test_a_partition_that_went_is_left_alone(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its calls are another recorder's: one that is open is not watched here any more, and one that could not be
+    uploaded yet is not tried again."""
+    monkeypatch.setattr(finishing, "_FIRST_DELAY_S", 0.01)
+    attempts = queue.SimpleQueue[str]()
+
+    def fail(key: str, *_: object) -> ObjectRef:
+        attempts.put(key)
+        raise ObjectStoreError("the store is away")
+
+    monkeypatch.setattr(setting.store, "put", fail)
     setting.closer.stop()
-    setting.states_here = {("acme", "CA"): OPEN}
+    setting.journal(LOG)
+    setting.states_here = {("acme", "CA"): CLOSED, ("acme", "CB"): OPEN}
     setting.assign()
     setting.until_resumed()
+    assert attempts.get(timeout=10)
+    assert setting.closer._watched
     setting.ownership.revoked(PARTITION)
+    eventually(lambda: not setting.finisher.busy(PART) or None, "the part is let go")
     assert not setting.closer._watched
-    assert not setting.finisher.busy(PART)
 
 
 @pytest.mark.parametrize(
