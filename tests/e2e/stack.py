@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ TWILIO_TOKEN = "e2e-twilio-token"
 class UpProcess:
     """One `audiotext up`. start() returns once calls can be taken; it can be killed and started again."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, env: Mapping[str, str] | None = None) -> None:
+        """env: settings beside the usual ones."""
         self.data_dir = data_dir
-        self.port = _free_port()
+        self._env = dict(env or {})
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -41,6 +44,7 @@ class UpProcess:
             "AUDIOTEXT_ADMIN_KEY": ADMIN_KEY,
             "AUDIOTEXT_TWILIO__AUTH_TOKEN": TWILIO_TOKEN,
             "AUDIOTEXT_PUBLIC_URL": self.url,
+            **self._env,
         }
         self.data_dir.mkdir(exist_ok=True)
         output = (self.data_dir.parent / f"{self.data_dir.name}.out").open("ab")
@@ -133,7 +137,8 @@ class UpProcess:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
