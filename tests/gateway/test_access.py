@@ -1,10 +1,13 @@
-"""Bearer tokens: the right one gets in, and nothing else does."""
+"""Tokens, passwords and addresses: the right one gets in, and nothing else does."""
+
+import base64
+from ipaddress import ip_network
 
 import pytest
 from pydantic import SecretStr
 
-from audiotext.settings import Settings, SignalWireSettings, TelnyxSettings
-from gateway.access import require_bearer
+from audiotext.settings import ExotelSettings, Settings, SignalWireSettings, TelnyxSettings
+from gateway.access import client_address, require_bearer, require_doors
 from gateway.carriers import Proof, UnauthorizedError, load_carriers
 
 
@@ -54,3 +57,57 @@ def test_what_nothing_proves_is_denied(name: str) -> None:
     for authorize in (carrier.authorize_socket, carrier.authorize_webhook):
         with pytest.raises(UnauthorizedError):
             authorize(proof("Bearer anything"), Settings())
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+NETWORK = ip_network("10.0.0.0/24")
+PASSWORD = ExotelSettings(username="u", password=SecretStr("p"))
+PEERS = ExotelSettings(allowed_peers=(NETWORK,))
+BOTH = ExotelSettings(username="u", password=SecretStr("p"), allowed_peers=(NETWORK,))
+
+
+@pytest.mark.parametrize(
+    ("doors", "headers", "peer", "opens"),
+    [
+        (PASSWORD, basic("u", "p"), "203.0.113.9", True),
+        (PASSWORD, basic("u", "q"), "", False),
+        (PASSWORD, basic("", "p"), "", False),
+        (PASSWORD, {"Authorization": "Basic ?"}, "", False),
+        (PASSWORD, {}, "10.0.0.5", False),
+        (PEERS, {}, "10.0.0.5", True),
+        (PEERS, {}, "::ffff:10.0.0.5", True),
+        (PEERS, {}, "10.0.1.5", False),
+        (PEERS, {}, "nonsense", False),
+        (BOTH, basic("u", "p"), "10.0.0.5", True),
+        (BOTH, basic("u", "p"), "10.0.1.5", False),
+        (BOTH, {}, "10.0.0.5", False),
+        (ExotelSettings(), basic("", ""), "127.0.0.1", False),
+        (ExotelSettings(username="u", password=SecretStr("")), basic("u", ""), "", False),
+    ],
+)
+def test_what_is_set_has_to_hold(doors: ExotelSettings, headers: dict[str, str], peer: str, opens: bool) -> None:
+    """Asks with a password, from an address, with both: let in only if all that is configured holds."""
+    asked = Proof("/v1/media/exotel", headers, peer=peer)
+    if opens:
+        require_doors(asked, doors, "AUDIOTEXT_EXOTEL")
+    else:
+        with pytest.raises(UnauthorizedError, match="AUDIOTEXT_EXOTEL__"):
+            require_doors(asked, doors, "AUDIOTEXT_EXOTEL")
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "address"),
+    [
+        ("203.0.113.9", "10.0.0.7", "203.0.113.9"),  # an outsider's header is no proof of anything
+        ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9"),  # what the outsider claims stands on the left
+        ("10.0.0.1", "203.0.113.9, 10.0.0.2", "203.0.113.9"),
+        ("10.0.0.1", "", "10.0.0.1"),
+    ],
+)
+def test_only_trusted_proxies_say_who_asks(remote: str, forwarded: str, address: str) -> None:
+    """Reads X-Forwarded-For: believed from our own proxies only, or anybody could claim an allowed address."""
+    assert client_address(remote, forwarded, (NETWORK,)) == address

@@ -121,6 +121,18 @@ def test_a_decision_about_a_part_that_never_was_is_ignored() -> None:
     assert state.parts == 1
 
 
+OVER = SOURCE.record(RecordType.EOS, stream_id="")
+
+
+def test_the_call_s_end_is_that_of_all_its_streams() -> None:
+    """The carrier said by a webhook that the call is over: no stream is waited for any longer. Audio that was on its
+    way still belongs to the part, and does not make it wait again; told later, it opens no part."""
+    _, decisions = told([START, MEDIA, OVER, MEDIA, EOS])
+    assert [decision.ended for decision in decisions] == [False, False, True, True, True]
+    assert actions([OVER, START]) == [(Action.IGNORE, 0), (Action.APPEND, 1)]
+    assert actions([START, OVER, close(seen=1), OVER])[-1] == (Action.IGNORE, 1)
+
+
 def test_all_streams_have_to_end() -> None:
     """One stream per track: the call is over when both have ended, not when the first has."""
     other = SOURCE.stream("MZ2", 0)
@@ -130,7 +142,7 @@ def test_all_streams_have_to_end() -> None:
 
 records_of_any_kind = st.lists(
     st.one_of(
-        st.sampled_from([START, MEDIA, EOS]),
+        st.sampled_from([START, MEDIA, EOS, OVER]),
         st.builds(close, seen=st.integers(0, 20), part=st.integers(1, 3)),
         st.builds(recorded, part=st.integers(1, 3)),
     ),

@@ -131,6 +131,15 @@ def test_hold_and_resume_lie_on_one_timeline() -> None:
     assert gaps(plan(records)) == {"inbound": hold, "outbound": hold}
 
 
+def test_the_call_s_own_end_moves_nothing() -> None:
+    """A webhook said that the call is over while its last audio was on its way: it is recorded as without."""
+    source = call("CA", 1000, seed=1)
+    start, *media = source.media(500)
+    over = source.record(RecordType.EOS, stream_id="")
+    told = [source.start(), start, over, *media, source.eos()]
+    assert np.array_equal(rendered(told), rendered(source.records()))
+
+
 def test_one_stream_per_track_is_aligned_and_its_edges_reported() -> None:
     """Each direction comes as a stream of its own, the second 300 ms later and as long: what one lacks at the start
     and the other at the end is reported, and the leading silence both have is not part of the recording."""

@@ -1,0 +1,231 @@
+"""Every carrier through a real stack, as its customer would set it up: the voice webhook is asked, the call streamed to
+where the answer says with the token that is in it, and the carrier tells that it is over."""
+
+import asyncio
+import io
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from gateway.simulator import CallRefusedError, play
+from tests.e2e.stack import UpProcess, free_port
+from tests.gateway.webhook_requests import (
+    DOORS,
+    PLIVO_TOKEN,
+    SIGNING_KEY,
+    TELNYX_KEY,
+    TWILIO_TOKEN,
+    WITH_WEBHOOKS,
+    Request,
+    asking,
+    ending,
+    request,
+    stream_in,
+)
+from tests.speech import demo_call
+
+pytestmark = pytest.mark.timeout(240)
+
+Samples = npt.NDArray[np.int16]
+
+RATE_HZ = 8000
+SECONDS = 6
+ONE_TRACK = ("exotel", "audiosocket")
+ACCOUNT = "AC" + "0" * 32  # the simulator's at Twilio
+TENANTS = {"twilio": "acme"}  # the others are the default's
+
+
+@pytest.fixture(scope="module")
+def audiosocket_port() -> int:
+    """Where Asterisk calls."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, audiosocket_port: int) -> Iterator[UpProcess]:
+    """`audiotext up` with all carriers set up; Twilio with several accounts. Its stream tokens' secret is its own."""
+    env = {
+        "AUDIOTEXT_TWILIO__ACCOUNTS": json.dumps(
+            {ACCOUNT: {"auth_token": TWILIO_TOKEN, "tenant": "acme"}, "ACother": {"auth_token": "x", "tenant": "other"}}
+        ),
+        "AUDIOTEXT_SIGNALWIRE__SIGNING_KEY": SIGNING_KEY,
+        "AUDIOTEXT_TELNYX__PUBLIC_KEY": TELNYX_KEY,
+        "AUDIOTEXT_PLIVO__AUTH_TOKEN": PLIVO_TOKEN,
+        "AUDIOTEXT_AUDIOSOCKET__PORT": str(audiosocket_port),
+        "AUDIOTEXT_AUDIOSOCKET__ALLOWED_PEERS": '["127.0.0.1"]',
+        "AUDIOTEXT_GATEWAY__CALL_END_DELAY_S": "0.2",
+    }
+    for name in ("exotel", "vonage", "jambonz"):
+        env |= {f"AUDIOTEXT_{name.upper()}__{key.upper()}": value for key, value in DOORS.items()}
+    process = UpProcess(tmp_path_factory.mktemp("carriers") / "data", env)
+    process.start()
+    yield process
+    if process.running:
+        process.stop()
+
+
+@pytest.fixture(scope="module")
+def excerpt() -> Samples:
+    """Six seconds of a call in which both talk; every sample is one that mu-law has. [samples, 2]"""
+    return demo_call("broadband_outage").samples[: SECONDS * RATE_HZ]
+
+
+@pytest.fixture(scope="module")
+def played(
+    stack: UpProcess, excerpt: Samples, audiosocket_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """One call over each carrier, all at the same time. Call ids by carrier."""
+    wav = tmp_path_factory.mktemp("audio") / "excerpt.wav"
+    soundfile.write(wav, excerpt, RATE_HZ, subtype="PCM_16")
+
+    async def call(name: str) -> str:
+        call_id = str(uuid.uuid4())
+        if name == "audiosocket":
+            url, token = f"tcp://127.0.0.1:{audiosocket_port}", ""
+        else:
+            answer = await asyncio.to_thread(
+                post, stack, request(name, f"/v1/voice/{name}", asking(name, call_id), stack.url)
+            )
+            url, token = stream_in(name, answer[1])
+        await play(
+            wav,
+            carrier=name,
+            url=url,
+            # Twilio signs its upgrade itself; the others bring the token, Vonage with its first message only.
+            auth_token=TWILIO_TOKEN if name == "twilio" else "" if name == "vonage" else token,
+            public_url=stack.url,
+            call_id=call_id,
+            rate_hz=RATE_HZ,
+            custom={"token": token} if name in ("twilio", "vonage") else {},
+            speed=10,
+        )
+        return call_id
+
+    async def all_of_them() -> list[str]:
+        return await asyncio.gather(*map(call, names))
+
+    names = (*WITH_WEBHOOKS, "audiosocket")
+    calls = dict(zip(names, asyncio.run(all_of_them()), strict=True))
+    for name in WITH_WEBHOOKS:
+        assert post(stack, request(name, f"/v1/status/{name}", ending(name, calls[name]), stack.url))[0] == 204
+    return calls
+
+
+def post(stack: UpProcess, made: Request) -> tuple[int, str]:
+    """Status and text of the answer to a webhook."""
+    asked = urllib.request.Request(stack.url + made.path, made.body, made.headers)
+    with urllib.request.urlopen(asked, timeout=15) as answer:
+        return answer.status, answer.read().decode()
+
+
+def recording(stack: UpProcess, call_id: str) -> Samples:
+    """The recording's samples. [samples, 2]"""
+    status, body = stack.get(f"/v1/calls/{call_id}/recording")
+    assert status == 200
+    with wave.open(io.BytesIO(body)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (2, 2, RATE_HZ)
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+
+
+RECORDED = ("recorded", "transcribed", "summarized", "complete")
+
+
+@pytest.mark.parametrize("name", [*WITH_WEBHOOKS, "audiosocket"])
+def test_the_same_speech_is_the_same_recording(
+    stack: UpProcess, played: dict[str, str], excerpt: Samples, name: str
+) -> None:
+    """The recording of each carrier's call is the speech, sample for sample, in one part, and the call is its
+    tenant's. A wrong byte order, a swapped channel, a lost frame, or a part too many would show."""
+    document = stack.wait_for(played[name], *RECORDED)
+    assert (document["carrier"], document["tenant"]) == (name, TENANTS.get(name, "default"))
+    assert len(document["parts"]) == 1
+    samples = recording(stack, played[name])
+    if name == "vonage":
+        # Its two legs are two sockets, each placed by when it was opened: a few ms apart, as the legs themselves are.
+        for channel in (0, 1):
+            assert _contains(samples[:, channel], excerpt[:, channel])
+        return
+    np.testing.assert_array_equal(samples[:, 0], excerpt[:, 0])
+    np.testing.assert_array_equal(samples[:, 1], 0 if name in ONE_TRACK else excerpt[:, 1])
+
+
+def _contains(samples: Samples, wanted: Samples) -> bool:
+    starts = range(len(samples) - len(wanted) + 1)
+    return any(np.array_equal(samples[start : start + len(wanted)], wanted) for start in starts)
+
+
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
+def test_what_the_carrier_told_is_among_the_events(stack: UpProcess, played: dict[str, str], name: str) -> None:
+    """The status webhook shows in the call's events, once, and no stream token is in any of them."""
+    stack.wait_for(played[name], *RECORDED)
+    body = _events(stack, played[name], "call.status")
+    (told,) = [event for event in body if event["type"] == "call.status"]
+    assert (told["carrier"], told["over"]) == (name, True)
+    assert "at1." not in json.dumps(body)
+
+
+def _events(stack: UpProcess, call_id: str, kind: str) -> list[dict[str, Any]]:
+    """The call's events as soon as one is of this kind."""
+    deadline = time.monotonic() + 20
+    while True:
+        document = stack.json(f"/v1/calls/{call_id}/events")
+        events: list[dict[str, Any]] = document["events"] if isinstance(document, dict) else document
+        if any(event["type"] == kind for event in events):
+            return events
+        assert time.monotonic() < deadline, events
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", ["twilio", "jambonz"])
+def test_a_transcript_comes_out(stack: UpProcess, played: dict[str, str], name: str) -> None:
+    """The agent's greeting is in the transcript, as the agent's, over a carrier of JSON and one of binary messages."""
+    stack.wait_for(played[name], "complete", timeout_s=120)
+    transcript = stack.json(f"/v1/calls/{played[name]}/transcript", format="json")
+    said = " ".join(one["text"] for one in transcript["segments"] if one["speaker"] == "outbound").lower()
+    assert "northwind" in said or "thank you" in said, transcript
+
+
+def test_a_tenant_sees_its_own_calls_only(stack: UpProcess, played: dict[str, str]) -> None:
+    """Asks with a key of the tenant of one of two accounts: that carrier's call is there, alone; the others are not
+    found, by no endpoint."""
+    command = (sys.executable, "-m", "audiotext", "keys", "create", "--tenant", "acme")
+    made = subprocess.run((*command, "--data-dir", str(stack.data_dir)), capture_output=True, check=True, text=True)
+    key = made.stdout.strip()
+    stack.wait_for(played["twilio"], *RECORDED)
+    stack.wait_for(played["telnyx"], *RECORDED)
+    status, body = stack.get("/v1/calls", key=key)
+    assert status == 200
+    assert [call["id"] for call in json.loads(body)["calls"]] == [played["twilio"]]
+    for path in ("", "/recording", "/transcript", "/summary", "/events"):
+        assert stack.get(f"/v1/calls/{played['telnyx']}{path}", key=key)[0] == 404, path
+
+
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
+def test_nobody_else_gets_in(stack: UpProcess, excerpt: Samples, tmp_path: Path, name: str) -> None:
+    """Calls without a proof, and asks without one: refused, and there is no such call."""
+    wav = tmp_path / "short.wav"
+    soundfile.write(wav, excerpt[:RATE_HZ], RATE_HZ, subtype="PCM_16")
+    call_id = str(uuid.uuid4())
+    url = f"{stack.url.replace('http', 'ws')}/v1/media/{name}"
+    with pytest.raises(CallRefusedError, match=r"403|1008"):
+        asyncio.run(
+            play(wav, carrier=name, url=url, auth_token="guess", public_url=stack.url, call_id=call_id, speed=2)
+        )
+    made = request(name, f"/v1/voice/{name}", asking(name, call_id), stack.url)
+    made.headers = {"Content-Type": made.headers["Content-Type"]}
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        post(stack, made)
+    assert stack.get(f"/v1/calls/{call_id}")[0] == 404
