@@ -31,8 +31,10 @@ demo: $(READY)
 up: $(READY)
 	@$(BIN)/audiotext up $(ARGS)
 
+# Two at a time, since most tests wait for real servers; what is held to times end to end runs alone.
 test: $(READY)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e --ignore tests/chaos $(ARGS)
+	@$(BIN)/python -m pytest tests/e2e tests/chaos $(ARGS)
 
 chaos: $(READY)
 	@$(BIN)/python -m tests.chaos $(ARGS)
