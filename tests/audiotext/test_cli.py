@@ -41,6 +41,7 @@ def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str], monkeypa
     """`audiotext settings` must list all there are, with a meaning each, and never a secret."""
     assert set(MEANINGS) == set(variable_names())
     monkeypatch.setenv("AUDIOTEXT_ADMIN_KEY", "very-secret")
+    monkeypatch.setenv("AUDIOTEXT_TWILIO__ACCOUNTS", '{"AC1": {"auth_token": "very-secret-too"}}')
     monkeypatch.setenv("AUDIOTEXT_STT__MODEL", "tiny.en")
     assert cli.main(["settings"]) == 0
     text = capsys.readouterr().out
@@ -59,6 +60,7 @@ def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str], monkeypa
         ({}, ["call", "no-such.wav"], 1, "no-such.wav is no file"),
         ({}, ["call", __file__], 1, "AUDIOTEXT_TWILIO__AUTH_TOKEN"),
         ({}, ["call", __file__, "--carrier", "telnyx"], 1, "AUDIOTEXT_TELNYX__STREAM_TOKEN"),
+        ({}, ["call", __file__, "--carrier", "vonage"], 1, "AUDIOTEXT_GATEWAY__STREAM_TOKEN_SECRET"),
         ({}, ["call", __file__, "--carrier", "audiosocket"], 1, "AUDIOTEXT_AUDIOSOCKET__PORT"),
     ],
 )

@@ -22,6 +22,8 @@ def test_settings_survive_the_way_through_the_environment(monkeypatch: pytest.Mo
         s3={"secret_key": "s3-secret"},
         retry={"delays_s": [0.5, 2]},
         audiosocket={"allowed_peers": ["10.0.0.0/8"]},
+        twilio={"signing_keys": {"k": "s1"}, "accounts": {"AC1": {"auth_token": "s2", "tenant": "acme"}}},
+        exotel={"accounts": {"e": {"allowed_peers": ["10.1.0.0/16"], "password": "s3"}}},
         pricing={"price_per_unit": "0.00031"},
     )
     for name, value in variables(given).items():

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from schemas.events import (
     AnyEvent,
+    CallStatusReported,
     EmbeddingReady,
     Gap,
     ObjectRef,
@@ -125,6 +126,9 @@ class Call:
             origin_offset=0,
             payload="{}",
         )
+
+    def reported(self, status: str = "completed", at: int = 0) -> CallStatusReported:
+        return CallStatusReported(**self._base("status", at, status), carrier="x", status=status, over=True)
 
     def complete(self) -> list[AnyEvent]:
         """All events of a call that went well."""

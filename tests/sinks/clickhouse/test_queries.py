@@ -353,6 +353,17 @@ def test_a_dead_letter_alone_is_no_call(database: Database, store: CallStore, te
     assert len(store.events("CA1", tenant)) == 2
 
 
+def test_a_call_that_was_never_streamed_is_no_call(database: Database, store: CallStore, tenant: str) -> None:
+    """A carrier tells by webhook of all calls of its account: one without a stream is in no list, one with a stream is,
+    and what was told is among the events of either."""
+    insert(database, [Call("CA1", tenant).reported(), Call("CA2", tenant).reported(), Call("CA2", tenant).started()])
+
+    assert [call.id for call in store.list_calls(tenant=tenant)[0]] == ["CA2"]
+    assert store.get_call("CA1", tenant) is None
+    assert [event["type"] for event in store.events("CA1", tenant)] == ["call.status"]
+    assert len(store.events("CA2", tenant)) == 2
+
+
 def test_keys_are_found_by_hash_and_stay_revoked(store: CallStore, tenant: str) -> None:
     """Stores a key twice, as every start of the API does with its first one, revokes it and stores it again: it is one
     key, it stays revoked, and the time of the first revocation stands."""
