@@ -86,7 +86,7 @@ async def test_a_recording_becomes_a_transcript_and_a_ledger_line(objects: Objec
     assert (ready.call_id, ready.tenant, ready.segments, ready.language) == (call_id, "acme", 1, "en")
     assert usage.key == f"transcription_{ready.transcript_id}"
     assert (usage.units, usage.duration_ms, usage.kind, usage.currency) == (100, 120_000, "transcription", "USD")
-    assert (usage.price, usage.provider_cost) == (Decimal("0.0200"), Decimal("0.000058"))
+    assert (usage.price, usage.provider_cost) == (Decimal("0.0200"), Decimal("0.000100"))
     assert (usage.call_started_at_ms, usage.occurred_at_ms) == (STARTED_MS, STARTED_MS + 120_000)
 
 

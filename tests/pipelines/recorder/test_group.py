@@ -97,7 +97,7 @@ def test_a_killed_recorder_is_replaced_by_the_other(recorders: list[Bench]) -> N
         (event,) = two.recorded(source.call_id, timeout_s=40)
         expect(two, event, source)
         assert (partition in opened[0]) == (f"{source.call_id} part 1 opened" not in two.output.read_text())
-    assert two.output.read_text().count("are not on this disk; reading") == 1
+    assert "are not on this disk; reading" in two.output.read_text()
 
 
 def test_a_zombie_changes_nothing(recorders: list[Bench]) -> None:
