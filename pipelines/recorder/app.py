@@ -5,7 +5,9 @@ changelog topic); what is done about it is pipelines.recorder.effects. An except
 is committed, and the record comes again.
 """
 
+import errno
 import logging
+import os
 from functools import partial
 from typing import Any
 
@@ -19,19 +21,25 @@ from pipelines.recorder.closer import Closer
 from pipelines.recorder.decisions import from_json, step, to_json
 from pipelines.recorder.effects import Decided, Effects
 from pipelines.recorder.finishing import Finisher
-from pipelines.recorder.media_log import DecisionWriter, read_call
-from pipelines.recorder.render import TRACKS
-from pipelines.recorder.spool import Spool
+from pipelines.recorder.media_log import Continuity, DecisionWriter, parse, read_calls
+from pipelines.recorder.ownership import Ownership
+from pipelines.recorder.partitions import Owner, PartitionedApplication
+from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_disk, take
+from pipelines.recorder.states import read_changelog
 from redpanda.client import EventProducer, LogUnavailableError, connection_config, consumer_config
-from schemas.media import MediaError, MediaRecord, RecordType, from_headers
+from schemas.media import MediaError, MediaRecord
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 
 GROUP = "recorder"
+CHANGELOG = f"changelog__{GROUP}--{Topic.CALL_MEDIA}--default"  # as Quix names it
 # How long Quix waits for a record before it looks whether a checkpoint is due.
 _POLL_S = 0.1
+# A checkpoint's transaction lasts milliseconds. One that was left open by a killed process holds up whoever takes its
+# partitions over for so long.
+_TRANSACTION_TIMEOUT_MS = 10_000
 # Settings of a consumer that Quix wants to make itself.
 _QUIX_SETS = {
     "group.id",
@@ -48,7 +56,9 @@ def run(settings: Settings) -> None:
     logging.getLogger("quixstreams").setLevel(logging.WARNING)
     _require_topic(settings.kafka)
     store = ObjectStore(settings.s3)
-    spool = Spool(settings.data_dir / "recorder" / "spool")
+    directory = settings.data_dir / "recorder"
+    lock = take(directory)
+    spool = Spool(directory / "spool")
     decisions = DecisionWriter(settings.kafka)
     events = EventProducer(settings.kafka)
     closer = Closer(
@@ -57,21 +67,32 @@ def run(settings: Settings) -> None:
         propose=decisions.put,
     )
     finisher = Finisher(store=store, events=events, tell=decisions.put, workers=settings.recorder.uploads)
-    effects = Effects(spool=spool, closer=closer, finisher=finisher, read_log=partial(read_call, settings.kafka))
-    app = application(settings, effects)
-    effects.resume()
+    ownership = Ownership(
+        spool=spool,
+        closer=closer,
+        finisher=finisher,
+        read_log=partial(read_calls, settings.kafka),
+        lookup=partial(read_changelog, settings.kafka, CHANGELOG),
+    )
+    app = application(settings, Effects(spool=spool, closer=closer, finisher=finisher), ownership)
     closer.start()
     finisher.start()
     try:
         app.run()
+    except Exception as error:
+        if isinstance(error, SpoolError) or not is_full_disk(error):
+            raise
+        raise cannot_write(directory, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
     finally:
+        ownership.close()
         closer.stop()
         finisher.stop()
         decisions.close()
         events.close()
+        os.close(lock)
 
 
-def application(settings: Settings, effects: Effects) -> Application:
+def application(settings: Settings, effects: Effects, owner: Owner) -> Application:
     """The Quix app, wired but not running. Raises LogUnavailableError."""
     kafka = settings.kafka
     extra = {
@@ -79,7 +100,11 @@ def application(settings: Settings, effects: Effects) -> Application:
         for name, value in consumer_config(kafka, GROUP).items()
         if name not in _QUIX_SETS and not name.startswith(_CONNECTION)
     }
-    app = Application(
+    continuity = Continuity()
+    app = PartitionedApplication(
+        topic_name=Topic.CALL_MEDIA.value,
+        owner=owner,
+        continuity=continuity,
         broker_address=ConnectionConfig.from_librdkafka_dict(connection_config(kafka), ignore_extras=True),
         consumer_group=GROUP,
         auto_offset_reset="earliest",
@@ -88,28 +113,39 @@ def application(settings: Settings, effects: Effects) -> Application:
         commit_interval=settings.recorder.commit_interval_s,
         consumer_poll_timeout=_POLL_S,
         consumer_extra_config=extra,
+        # States and offsets are committed in one transaction, for one reason: a recorder that was replaced without
+        # knowing it (it was suspended, or cut off) must not write its old states over those of its successor.
+        processing_guarantee="exactly-once",
+        producer_extra_config=_transactions(kafka),
         state_dir=settings.data_dir / "recorder" / "state",
         loglevel=None,
     )
     media = app.topic(Topic.CALL_MEDIA.value, value_deserializer="bytes", key_deserializer="bytes")
-    records = app.dataframe(media).apply(_parse, metadata=True).filter(lambda record: record is not None)
+    parsed = app.dataframe(media).apply(partial(_parse, continuity), metadata=True)
+    records = parsed.filter(lambda record: record is not None)
     records.apply(_decide, stateful=True, metadata=True).sink(effects)
     return app
 
 
-def _parse(value: bytes | None, key: bytes | None, _timestamp: int, headers: Any) -> MediaRecord | None:
+def _transactions(kafka: KafkaSettings) -> dict[str, str | int]:
+    config: dict[str, str | int] = {"transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS}
+    if kafka.instance_id:
+        # A restarted process ends what it left open at once, and does not wait for the time-out.
+        config["transactional.id"] = f"{GROUP}-{kafka.instance_id}"
+    return config
+
+
+def _parse(
+    continuity: Continuity, value: bytes | None, key: bytes | None, _timestamp: int, headers: Any
+) -> MediaRecord | None:
     """The record, or None for what is none: passed over, or it would stop every call of its partition for ever."""
+    place = message_context()
+    continuity.saw(place.partition, place.offset)
     try:
-        if key is None:
-            raise MediaError("no key")
-        record = from_headers(key, headers, value)
-        if record.type in (RecordType.MEDIA, RecordType.GAP) and record.track not in TRACKS:
-            raise MediaError(f"no such track: {record.track!r}")
+        return parse(key, headers, value)
     except MediaError as error:
-        place = message_context()
         log.error("%s[%d] offset %d is passed over: %s", place.topic, place.partition, place.offset, error)
         return None
-    return record
 
 
 def _decide(record: MediaRecord, _key: bytes, _timestamp: int, _headers: Any, state: State[str, Any]) -> Decided:

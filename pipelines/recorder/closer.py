@@ -52,7 +52,7 @@ class Closer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the clock. Whoever is watched is found again in the spool."""
+        """Ends the clock. Whoever is watched is found again in the calls' states."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -72,6 +72,13 @@ class Closer:
         """The part is closed."""
         with self._changed:
             self._watched.pop(identity, None)
+
+    def disown(self, partition: int) -> None:
+        """The partition's calls are somebody else's now."""
+        with self._changed:
+            self._watched = {
+                identity: entry for identity, entry in self._watched.items() if identity.partition != partition
+            }
 
     def _push(self, due: float, identity: PartId) -> None:
         self._pushed += 1  # ties must not compare identities

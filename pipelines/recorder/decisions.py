@@ -15,12 +15,13 @@ from schemas.media import MediaRecord, RecordType
 @dataclass(frozen=True, slots=True)
 class OpenPart:
     """A part that still takes records. Offsets are those of call.media; `streams` says of each stream whether it
-    has ended."""
+    has ended; carrier: of the record that opened it."""
 
     number: int
     first_offset: int
     last_offset: int
     streams: Mapping[str, bool]
+    carrier: str
 
     @property
     def ended(self) -> bool:
@@ -41,6 +42,38 @@ class CallState:
     unfinished: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class UnrecordedPart:
+    """A part whose recording is not known to be ready, and what its journal must hold.
+
+    first_offset, last_offset: of its records on the log; last_offset is the close record's if the part is closed.
+    ended: it is open, and all its streams have ended.
+    """
+
+    number: int
+    first_offset: int
+    last_offset: int
+    closed: bool
+    ended: bool = False
+    carrier: str = ""
+
+
+def unrecorded(state: CallState) -> list[UnrecordedPart]:
+    """The parts there is still something to do about."""
+    parts = [
+        UnrecordedPart(number, first, close, closed=True) for number, (first, close) in sorted(state.unfinished.items())
+    ]
+    if (part := state.open) is not None:
+        parts.append(UnrecordedPart(part.number, part.first_offset, part.last_offset, False, part.ended, part.carrier))
+    return parts
+
+
+def is_recorded(state: CallState, part: int) -> bool:
+    """Whether the part's recording is known to be ready."""
+    is_open = state.open is not None and state.open.number == part
+    return part <= state.parts and part not in state.unfinished and not is_open
+
+
 class Action(StrEnum):
     """What has to be done about a record."""
 
@@ -53,20 +86,16 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The action, the part it is about, and what the part's journal must already hold.
+    """The action and the part it is about.
 
-    first_offset: the part's first record. expected_offset: the last record before this one, -1 if there is none.
-    opened: this record opened the part. ended: all its streams have ended. unfinished: older parts whose recordings
-    should be on their way (see CallState), where this is a moment to look. why: for the log.
+    expected_offset: the part's last record before this one, which its journal must already hold; -1 if there is none,
+    for this record opened the part. ended: all its streams have ended. why: for the log.
     """
 
     action: Action
     part: int
-    first_offset: int = -1
     expected_offset: int = -1
-    opened: bool = False
     ended: bool = False
-    unfinished: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     why: str = ""
 
 
@@ -91,19 +120,10 @@ def _take(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState
         return state, Decision(Action.IGNORE, state.parts, why="redelivered")
     if part is None and record.type not in _OPENING:
         return state, Decision(Action.IGNORE, state.parts, why=f"{record.type} after the part was closed")
-    opened = part is None
     if part is None:
-        part = OpenPart(state.parts + 1, offset, -1, {})
+        part = OpenPart(state.parts + 1, offset, -1, {}, record.carrier)
     following = replace(part, last_offset=offset, streams=_streams(part.streams, record))
-    decision = Decision(
-        Action.APPEND,
-        part.number,
-        part.first_offset,
-        part.last_offset,
-        opened=opened,
-        ended=following.ended,
-        unfinished=state.unfinished if opened else {},
-    )
+    decision = Decision(Action.APPEND, part.number, part.last_offset, following.ended)
     return replace(state, parts=max(state.parts, part.number), open=following), decision
 
 
@@ -120,21 +140,12 @@ def _close(state: CallState, record: MediaRecord, offset: int) -> tuple[CallStat
     part = state.open
     if part is not None and record.part == part.number:
         if record.seen < part.last_offset:
-            return state, Decision(
-                Action.WATCH,
-                part.number,
-                part.first_offset,
-                part.last_offset,
-                ended=part.ended,
-                why="the call went on after the decision to close",
-            )
-        decision = Decision(Action.FINISH, part.number, part.first_offset, part.last_offset)
+            why = "the call went on after the decision to close"
+            return state, Decision(Action.WATCH, part.number, part.last_offset, part.ended, why)
         unfinished = {**state.unfinished, part.number: (part.first_offset, offset)}
-        return replace(state, open=None, unfinished=unfinished), decision
+        return replace(state, open=None, unfinished=unfinished), Decision(Action.FINISH, part.number, part.last_offset)
     if record.part in state.unfinished or record.part > state.parts:
-        return state, Decision(
-            Action.IGNORE, record.part, unfinished=state.unfinished, why="not open, and not recorded yet"
-        )
+        return state, Decision(Action.IGNORE, record.part, why="not open, and not recorded yet")
     # Somebody who does not know that the recording is ready still holds the part.
     return state, Decision(Action.RELEASE, record.part)
 
@@ -151,7 +162,7 @@ def to_json(state: CallState) -> dict[str, Any]:
     part = state.open
     return {
         "parts": state.parts,
-        "open": part and [part.number, part.first_offset, part.last_offset, dict(part.streams)],
+        "open": part and [part.number, part.first_offset, part.last_offset, dict(part.streams), part.carrier],
         "unfinished": {str(number): list(offsets) for number, offsets in state.unfinished.items()},
     }
 

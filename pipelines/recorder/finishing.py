@@ -5,11 +5,13 @@ found in the spool and everything is done once more. It runs in threads of its o
 recordings, never audio.
 """
 
+import heapq
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.recorder.journal import PartId
@@ -29,8 +31,15 @@ _FIRST_DELAY_S = 1.0
 _LONGEST_DELAY_S = 60.0
 
 
+@dataclass(slots=True)
+class _Job:
+    identity: PartId
+    directory: Path
+    delay_s: float  # before the next attempt
+
+
 class Finisher:
-    """Threads that finish parts. Thread-safe.
+    """Threads that finish parts. Thread-safe. A part that fails waits aside, and holds up no other.
 
     tell: puts a record on a partition of call.media.
     """
@@ -41,10 +50,12 @@ class Finisher:
         self._store = store
         self._events = events
         self._tell = tell
-        self._jobs: queue.SimpleQueue[tuple[PartId, Path] | None] = queue.SimpleQueue()
-        self._known: set[PartId] = set()
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._due: list[tuple[float, int, _Job]] = []  # a heap by time.monotonic()
+        self._pushed = 0
+        self._wanted: set[PartId] = set()
+        self._begun: set[PartId] = set()  # in the heap or under way, wanted or not: never twice in one directory
+        self._stopping = False
         # Daemons: at the end of the process an upload may be cut off anywhere.
         self._threads = [
             threading.Thread(target=self._work, name=f"finisher-{number}", daemon=True) for number in range(workers)
@@ -57,50 +68,83 @@ class Finisher:
 
     def submit(self, identity: PartId, directory: Path) -> None:
         """Finishes the closed part whose journal lies in the directory, unless that is under way."""
-        with self._lock:
-            if identity in self._known:
-                return
-            self._known.add(identity)
-        self._jobs.put((identity, directory))
+        with self._changed:
+            self._wanted.add(identity)
+            if identity not in self._begun:
+                self._begun.add(identity)
+                self._push(_Job(identity, directory, _FIRST_DELAY_S), 0)
+
+    def disown(self, partition: int) -> None:
+        """The partition's calls are somebody else's now. What is just being uploaded goes on: it is the same."""
+        with self._changed:
+            self._wanted = {identity for identity in self._wanted if identity.partition != partition}
+
+    def busy(self, identity: PartId) -> bool:
+        """Whether the part's files are in use, or will be."""
+        with self._changed:
+            return identity in self._begun
 
     def stop(self, timeout_s: float = 1.0) -> None:
         """Gives what is under way a moment. What is not done by then is done after the next start."""
-        self._stopping.set()
-        for _ in self._threads:
-            self._jobs.put(None)
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None and not self._stopping.is_set():
-            identity, directory = job
-            self._finish_at_last(identity, directory)
-            with self._lock:
-                self._known.discard(identity)
+    def _push(self, job: _Job, delay_s: float) -> None:
+        self._pushed += 1  # ties must not compare jobs
+        heapq.heappush(self._due, (time.monotonic() + delay_s, self._pushed, job))
+        self._changed.notify()
 
-    def _finish_at_last(self, identity: PartId, directory: Path) -> None:
-        delay_s = _FIRST_DELAY_S
-        while not self._stopping.is_set():
-            try:
-                self._finish(identity, directory)
-            except (ObjectStoreError, LogUnavailableError, OSError) as error:
-                if not (directory / JOURNAL).exists():
-                    return  # released meanwhile: an earlier attempt had got through
-                log.error(
-                    "call %s part %d: %s. The audio is kept in %s; trying again in %g s",
-                    identity.call_id, identity.part, error, directory, delay_s,
-                )  # fmt: skip
-            except Exception:
-                # A recording that cannot be made must not stop the others; its audio stays where it is.
-                log.exception(
-                    "call %s part %d cannot be recorded; the audio is kept in %s; trying again in %g s",
-                    identity.call_id, identity.part, directory, delay_s,
-                )  # fmt: skip
-            else:
-                return
-            self._stopping.wait(delay_s)
-            delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            done = self._attempt(job)
+            with self._changed:
+                if done:
+                    self._wanted.discard(job.identity)
+                    self._begun.discard(job.identity)
+                else:
+                    self._push(job, job.delay_s)
+                    job.delay_s = min(job.delay_s * 2, _LONGEST_DELAY_S)
+
+    def _next(self) -> _Job | None:
+        """Waits for a job that is due and still wanted."""
+        with self._changed:
+            while not self._stopping:
+                now = time.monotonic()
+                if not self._due or self._due[0][0] > now:
+                    self._changed.wait(self._due[0][0] - now if self._due else None)
+                    continue
+                job = heapq.heappop(self._due)[2]
+                if job.identity in self._wanted:
+                    return job
+                self._begun.discard(job.identity)
+        return None
+
+    def _attempt(self, job: _Job) -> bool:
+        """Whether there is nothing more to do."""
+        identity, directory = job.identity, job.directory
+        try:
+            self._finish(identity, directory)
+        except (ObjectStoreError, LogUnavailableError, OSError) as error:
+            if not (directory / JOURNAL).exists():
+                return True  # released meanwhile: an earlier attempt had got through
+            log.error(
+                "call %s part %d: %s. The audio is kept in %s; trying again in %g s",
+                identity.call_id, identity.part, error, directory, job.delay_s,
+            )  # fmt: skip
+        except Exception:
+            # A recording that cannot be made must not stop the others; its audio stays where it is.
+            log.exception(
+                "call %s part %d cannot be recorded; the audio is kept in %s; trying again in %g s",
+                identity.call_id, identity.part, directory, job.delay_s,
+            )  # fmt: skip
+        else:
+            return True
+        _make_room(directory)
+        return False
 
     def _finish(self, identity: PartId, directory: Path) -> None:
         recording = make(identity, directory)
@@ -135,3 +179,11 @@ class Finisher:
             peaks=self._store.put(f"{prefix}/peaks.json", recording.peaks.model_dump_json().encode(), _JSON),
             manifest=self._store.put(f"{prefix}/manifest.json", manifest.model_dump_json().encode(), _JSON),
         )
+
+
+def _make_room(directory: Path) -> None:
+    """Deletes what is made anew with the next attempt: the disk may be what it failed for."""
+    with suppress(OSError):  # it may just have been released
+        for path in directory.iterdir():
+            if path.name != JOURNAL:
+                path.unlink()

@@ -66,7 +66,8 @@ def _bodies(path: Path) -> Iterator[tuple[int, bytes]]:
         while len(head := file.read(_FRAME.size)) == _FRAME.size:
             length, crc = _FRAME.unpack(head)
             body = file.read(length)
-            if len(body) < length or zlib.crc32(body) != crc:
+            # Zeros, which a file system may leave after a power cut, are a frame of no bytes with the right checksum.
+            if not body or len(body) < length or zlib.crc32(body) != crc:
                 return
             yield position + _FRAME.size, body
             position += _FRAME.size + length

@@ -1,19 +1,30 @@
-"""call.media outside of Quix: putting the recorder's own records on it, and reading a stretch of it again."""
+"""call.media outside of Quix: what its records are, putting the recorder's own on it, reading a stretch of it again."""
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, Message, Producer
 
 from audiotext.settings import KafkaSettings
-from redpanda.client import LogUnavailableError, connection_config, producer_config
-from schemas.media import MediaError, MediaRecord, from_headers, to_headers
+from pipelines.recorder.render import TRACKS
+from redpanda.client import producer_config
+from redpanda.scan import Stretch, scan
+from schemas.media import MediaError, MediaRecord, RecordType, from_headers, to_headers
 from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
 
-_READ_TIMEOUT_S = 30.0
+
+def parse(key: bytes | None, headers: Any, value: bytes | None) -> MediaRecord:
+    """The record the log holds. Raises MediaError for what is none: it is passed over, whenever it is read."""
+    if key is None:
+        raise MediaError("no key")
+    record = from_headers(key, headers, value)
+    if record.type in (RecordType.MEDIA, RecordType.GAP) and record.track not in TRACKS:
+        raise MediaError(f"no such track: {record.track!r}")
+    return record
 
 
 class DecisionWriter:
@@ -53,51 +64,46 @@ def _complain(error: KafkaError | None, message: Message) -> None:
         log.error("the log refused a decision about %s: %s", message.key(), error)
 
 
-def read_call(
-    kafka: KafkaSettings, partition: int, call_id: str, first_offset: int, end_offset: int
-) -> Iterator[tuple[int, MediaRecord]]:
-    """The call's records with first_offset ≤ offset < end_offset, in log order, each with its offset.
+class Continuity:
+    """Notices what the log has lost before it was read. Records of one partition of call.media follow each other
+    without a hole, for nothing on it is compacted or transactional."""
 
-    Reads everything in between, whose ever it is: a partition knows no calls. Raises LogUnavailableError.
-    """
-    consumer = Consumer(
-        connection_config(kafka)
-        | {
-            # A group is demanded by the client but never joined: no subscription, no commit.
-            "group.id": "recorder-rebuild",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-        }
-    )
-    try:
-        lowest, _ = consumer.get_watermark_offsets(TopicPartition(Topic.CALL_MEDIA, partition), timeout=_READ_TIMEOUT_S)
-        if lowest > first_offset:
+    def __init__(self) -> None:
+        self._next: dict[int, int] = {}
+
+    def expect(self, partition: int, offset: int) -> None:
+        """The partition will be read from there."""
+        self._next[partition] = offset
+
+    def saw(self, partition: int, offset: int) -> None:
+        """Its record at that offset was read. Complains of those that should have come before."""
+        expected = self._next.get(partition, offset)
+        self._next[partition] = offset + 1
+        if offset > expected:
             log.error(
-                "call %s: the log has lost offsets %d to %d of partition %d, and so has this machine's disk; "
-                "the audio in them is gone. Raise call.media's retention",
-                call_id, first_offset, lowest - 1, partition,
+                "%s[%d] has lost offsets %d to %d before they were recorded: the calls in them miss that audio, and "
+                "their recordings say so. Raise the topic's retention, or add recorders",
+                Topic.CALL_MEDIA, partition, expected, offset - 1,
             )  # fmt: skip
-        consumer.assign([TopicPartition(Topic.CALL_MEDIA, partition, max(first_offset, lowest))])
-        while True:
-            message = consumer.poll(_READ_TIMEOUT_S)
-            if message is None:
-                raise LogUnavailableError(f"the log does not answer: partition {partition} of {Topic.CALL_MEDIA}")
-            error = message.error()
-            if error is not None:
-                if error.code() == KafkaError._PARTITION_EOF:
-                    return
-                raise LogUnavailableError(f"the log cannot be read: {error}")
-            offset = message.offset()
-            if offset >= end_offset:
-                return
-            key = message.key()
-            if key is not None and key == call_id.encode():
-                try:
-                    yield offset, from_headers(key, message.headers(), message.value())
-                except MediaError:
-                    continue  # it was passed over when it came, too
-            if offset == end_offset - 1:
-                return
-    finally:
-        consumer.close()
+
+
+def read_calls(
+    kafka: KafkaSettings, stretch: Stretch, call_ids: Collection[bytes], cancelled: threading.Event
+) -> Iterator[tuple[int, MediaRecord]]:
+    """These calls' records in a stretch of call.media, in log order, each with its offset.
+
+    Reads everything in between, whose ever it is: a partition knows no calls. Ends early once cancelled. Raises
+    LogUnavailableError.
+    """
+    continuity = Continuity()
+    continuity.expect(stretch.partition, stretch.first_offset)
+    for message in scan(kafka, stretch, cancelled):
+        offset, key = message.offset(), message.key()
+        assert offset is not None  # the log's records have one
+        continuity.saw(stretch.partition, offset)
+        if key not in call_ids:
+            continue
+        try:
+            yield offset, parse(key, message.headers(), message.value())
+        except MediaError:
+            continue

@@ -5,9 +5,11 @@ journal is opened, written and fsynced once. So "committed" means "on disk", tho
 files, and what a crash takes was not committed and comes again.
 """
 
+import errno
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,10 @@ from schemas.ids import uuid_of
 from schemas.media import MediaRecord
 
 JOURNAL = "journal"
+_LOCK = "lock"
+# Free on the disk, or the recorder does not begin: what Quix keeps its states in takes a full disk for a locked one
+# and retries for half a minute.
+_ROOM_BYTES = 16 * 1024 * 1024
 # The file system writes its own journal once for all who ask at the same time: 1,000 files take 0.2 s instead of 1.2.
 _SYNCERS = 8
 
@@ -33,12 +39,55 @@ class _Journal:
     unsynced: bool = False  # written since the last fsync
 
 
+def directory_of(root: Path, identity: PartId) -> Path:
+    """Where a part lies. The name is a hash: call ids may hold anything."""
+    return root / f"{uuid_of(identity.tenant, identity.call_id)}.{identity.part}"
+
+
+def write_frames(directory: Path, frames: Sequence[bytes]) -> bool:
+    """Appends to the part's journal, unsynced. Returns whether the journal is new. Raises OSError."""
+    path = directory / JOURNAL
+    new = not path.exists()
+    directory.mkdir(exist_ok=True)
+    with path.open("ab") as file:
+        file.write(b"".join(frames))
+    return new
+
+
+def sync(directories: Iterable[Path]) -> None:
+    """Brings the parts' journals to disk, and that they are there. Raises OSError."""
+    listed = list(directories)
+    with ThreadPoolExecutor(_SYNCERS, thread_name_prefix="fsync") as syncers:
+        list(syncers.map(_fsync, [path for directory in listed for path in (directory / JOURNAL, directory)]))
+    for root in {directory.parent for directory in listed}:
+        _fsync(root)
+
+
+def take(root: Path) -> int:
+    """Creates the directory and takes it for this process: two recorders writing one journal would spoil it. Returns
+    the descriptor that holds it, for as long as it is open. Raises SpoolError, also if its disk is full."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(root).free < _ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise cannot_write(root, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise SpoolError(
+            f"another recorder works in {root}: give each recorder an AUDIOTEXT_DATA_DIR of its own"
+        ) from None
+    return descriptor
+
+
 class Spool:
-    """The parts on this machine's disk. Belongs to one thread; `directory_of` may be called from any."""
+    """The parts on this machine's disk. Belongs to one thread; `directory_of` and `parts` may be called from any."""
 
     def __init__(self, root: Path) -> None:
         """Creates the directory. Raises SpoolError."""
-        self._root = root
         self._journals: dict[PartId, _Journal] = {}
         self._released: list[PartId] = []
         self._new_directories = False  # since the last flush
@@ -46,23 +95,37 @@ class Spool:
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _cannot_write(root, error) from error
+            raise cannot_write(root, error) from error
+        self.root = root
 
     def directory_of(self, identity: PartId) -> Path:
-        """Where a part lies. The name is a hash: call ids may hold anything."""
-        return self._root / f"{uuid_of(identity.tenant, identity.call_id)}.{identity.part}"
+        """Where a part lies."""
+        return directory_of(self.root, identity)
 
     def parts(self) -> Iterator[PartId]:
         """The parts that lie here. Directories without a readable journal are passed over: nothing in them was
         ever committed."""
-        for path in sorted(self._root.glob(f"*/{JOURNAL}")):
+        for path in sorted(self.root.glob(f"*/{JOURNAL}")):
             identity = read_identity(path)
             if identity is not None and path.parent == self.directory_of(identity):
                 yield identity
 
     def last_offset(self, identity: PartId) -> int:
-        """Log offset of the part's last journalled record, -1 if there is none."""
+        """Log offset of the part's last journalled record, -1 if there is none. Reads the journal if need be."""
         return self._journal(identity).last_offset
+
+    def known_offset(self, identity: PartId) -> int | None:
+        """The same, if it is known without reading."""
+        journal = self._journals.get(identity)
+        return None if journal is None else journal.last_offset
+
+    def adopt(self, identity: PartId, last_offset: int) -> None:
+        """The part's journal was completed behind our back: it lies on disk, up to that offset of the log."""
+        self._journals[identity] = _Journal(self.directory_of(identity), last_offset)
+
+    def forget(self, identity: PartId) -> None:
+        """Its journal may be changed behind our back from now on; what is not flushed comes again from the log."""
+        self._journals.pop(identity, None)
 
     def append(self, identity: PartId, record: MediaRecord, offset: int) -> bool:
         """Adds a record unless the journal has it already: False says that it was a redelivery."""
@@ -84,13 +147,18 @@ class Spool:
                 self._write(journal)
         except OSError as error:
             self._journals.pop(identity)
-            raise _cannot_write(journal.directory, error) from error
+            raise cannot_write(journal.directory, error) from error
         return journal.directory
 
     def release(self, identity: PartId) -> None:
         """The part is not needed any more: the next flush deletes it. Should the machine stop before the offsets
         are committed, it is rebuilt or found to be gone, either of which is right."""
         self._released.append(identity)
+
+    def delete(self, identity: PartId) -> None:
+        """Deletes the part at once."""
+        self._journals.pop(identity, None)
+        shutil.rmtree(self.directory_of(identity), ignore_errors=True)
 
     def flush(self) -> None:
         """Brings everything appended to disk. Raises SpoolError; nothing may be committed then."""
@@ -101,22 +169,18 @@ class Spool:
             unsynced = [journal for journal in self._journals.values() if journal.unsynced]
             list(self._syncers.map(_fsync, [journal.directory / JOURNAL for journal in unsynced]))
             if self._new_directories:
-                _fsync(self._root)
+                _fsync(self.root)
         except OSError as error:
             # What is known of the files may be wrong now: whoever goes on has to read them again.
             self._journals.clear()
-            raise _cannot_write(self._root, error) from error
+            raise cannot_write(self.root, error) from error
         for journal in unsynced:
             journal.unsynced = False
         self._new_directories = False
         self._delete_released()
 
     def _write(self, journal: _Journal) -> None:
-        path = journal.directory / JOURNAL
-        new = not path.exists()
-        journal.directory.mkdir(exist_ok=True)
-        with path.open("ab") as file:
-            file.write(b"".join(journal.pending))
+        new = write_frames(journal.directory, journal.pending)
         journal.pending.clear()
         journal.unsynced = True
         if new:
@@ -133,8 +197,7 @@ class Spool:
 
     def _delete_released(self) -> None:
         for identity in self._released:
-            self._journals.pop(identity, None)
-            shutil.rmtree(self.directory_of(identity), ignore_errors=True)
+            self.delete(identity)
         self._released.clear()
 
 
@@ -146,7 +209,17 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _cannot_write(path: Path, error: OSError) -> SpoolError:
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error, of RocksDB's too, which is told by its text alone."""
+    while error is not None:
+        if os.strerror(errno.ENOSPC) in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def cannot_write(path: Path, error: OSError) -> SpoolError:
+    """What a user is told of a disk that fails."""
     return SpoolError(
         f"cannot write {path}: {error.strerror or error}. Free space there, or point AUDIOTEXT_DATA_DIR elsewhere; "
         "nothing is lost, the recorder goes on where it stopped"

@@ -1,6 +1,7 @@
 """A recorder in a process of its own, so that it can be killed, and the log and the store around it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -50,6 +51,8 @@ class Bench:
     objects: RunningServer
     data_dir: Path
     idle_timeout_ms: int = 120_000
+    instance_id: str | None = "1"  # None: a member that is replaced when it is gone, which the embedded log never does
+    commit_interval_s: float = 0.5
     running: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -72,13 +75,16 @@ class Bench:
         variables = {
             "AUDIOTEXT_DATA_DIR": str(self.data_dir),
             "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers or "",
-            "AUDIOTEXT_KAFKA__INSTANCE_ID": "1",
             "AUDIOTEXT_S3__ENDPOINT": self.s3.endpoint or "",
             "AUDIOTEXT_S3__ACCESS_KEY": self.s3.access_key or "",
             "AUDIOTEXT_S3__SECRET_KEY": self.s3.secret_key.get_secret_value(),
             "AUDIOTEXT_S3__BUCKET": self.s3.bucket,
             "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS": str(self.idle_timeout_ms),
+            "AUDIOTEXT_RECORDER__COMMIT_INTERVAL_S": str(self.commit_interval_s),
+            "AUDIOTEXT_KAFKA__SESSION_TIMEOUT_MS": "6000",
         }
+        if self.instance_id is not None:
+            variables["AUDIOTEXT_KAFKA__INSTANCE_ID"] = self.instance_id
         with self.output.open("ab") as output:
             self.running = subprocess.Popen(
                 [sys.executable, "-c", _MAIN], env=os.environ | variables, stdout=output, stderr=output
@@ -89,6 +95,16 @@ class Bench:
         assert self.running is not None
         self.running.kill()
         self.running.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: it holds its connections and says nothing."""
+        assert self.running is not None
+        self.running.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT, after `pause`."""
+        assert self.running is not None
+        self.running.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -107,6 +123,27 @@ class Bench:
                 partition=partition,
             )
         assert self.producer.flush(10) == 0
+
+    def lag(self, partition: int) -> int:
+        """How many records of call.media's partition the recorder has not committed."""
+        place = TopicPartition(Topic.CALL_MEDIA, partition)
+        reader = Consumer(connection_config(self.kafka) | {"group.id": "recorder", "enable.auto.commit": False})
+        try:
+            (committed,) = reader.committed([place], timeout=10)
+            end: int = reader.get_watermark_offsets(place, timeout=10)[1]
+            done: int = max(committed.offset, 0)
+            return end - done
+        finally:
+            reader.close()
+
+    def end(self, partition: int) -> int:
+        """The offset that call.media's partition will give its next record."""
+        reader = Consumer(connection_config(self.kafka) | {"group.id": "look"})
+        try:
+            end: int = reader.get_watermark_offsets(TopicPartition(Topic.CALL_MEDIA, partition), timeout=10)[1]
+            return end
+        finally:
+            reader.close()
 
     def recordings(self, call_id: str) -> list[RecordingReady]:
         """Every recording.ready of the call that is on the log, repetitions included."""

@@ -158,7 +158,7 @@ def test_a_lost_disk_is_rebuilt_from_the_log(bench: Bench) -> None:
     bench.send(records[11:])
     (event,) = bench.recorded("lost-disk")
     expect(bench, event, source)
-    assert "reading them again" in bench.output.read_text()
+    assert "are not on this disk; reading" in bench.output.read_text()
 
 
 def test_only_the_spool_is_lost_between_close_and_upload(bench: Bench) -> None:

@@ -5,7 +5,17 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.recorder.decisions import Action, CallState, Decision, from_json, step, to_json
+from pipelines.recorder.decisions import (
+    Action,
+    CallState,
+    Decision,
+    UnrecordedPart,
+    from_json,
+    is_recorded,
+    step,
+    to_json,
+    unrecorded,
+)
 from schemas.media import CloseReason, MediaRecord, RecordType
 from tests.pipelines.recorder.calls import Call, audio
 
@@ -67,7 +77,20 @@ def test_a_late_stream_makes_a_new_part() -> None:
     late = [START, MEDIA, EOS]
     assert actions([*records, *late])[4:] == [(Action.APPEND, 2)] * 3
     assert actions([*records, recorded(), *late])[5:] == [(Action.APPEND, 2)] * 3
-    assert told([*records, START])[1][-1].unfinished == {1: (0, 3)}
+
+
+def test_what_there_is_still_to_do_for_a_call() -> None:
+    """Whoever takes a call up learns from its state alone which parts are to be finished, which are to be watched,
+    and what their journals must hold; of a recorded part nothing is left to do, and its files may go."""
+    records = [START, MEDIA, EOS, close(seen=2), START, EOS]
+    state, _ = told(records)
+    first = UnrecordedPart(1, first_offset=0, last_offset=3, closed=True)
+    second = UnrecordedPart(2, first_offset=4, last_offset=5, closed=False, ended=True, carrier="twilio")
+    assert unrecorded(state) == [first, second]
+    assert [is_recorded(state, part) for part in (1, 2, 3)] == [False, False, False]
+    state, _ = told([recorded(part=1)], state, 6)
+    assert unrecorded(state) == [second]
+    assert [is_recorded(state, part) for part in (1, 2, 3)] == [True, False, False]
 
 
 def test_late_audio_makes_a_new_part_too_but_a_late_end_does_not() -> None:

@@ -4,6 +4,7 @@ The store and the log are stand-ins here, because the point is to fail them exac
 test_app.py.
 """
 
+import queue
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -133,6 +134,45 @@ def test_every_step_fails_once_and_the_result_is_the_same(tmp_path: Path, monkey
     assert (directory / "journal").exists()
 
 
+def test_a_part_that_cannot_be_recorded_holds_up_no_other(tmp_path: Path) -> None:
+    """One part has no close record, so it fails for ever; there is one thread. The other part is recorded all the
+    same, what the failed attempt left on the disk is gone, its journal is not."""
+    bad = PartId("acme", "CB", 1, 3)
+    spool, directory = closed_part(tmp_path, call("CA", 1000))
+    spool.append(bad, call("CB", 100).start(), 1)
+    failing = spool.write(bad)
+    (failing / "audio.wav").write_bytes(b"half a recording")
+    faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
+    faults.failed, faults._fail_at = 4, 1000
+    finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda record, _: told.put(record), workers=1)
+    finisher.submit(bad, failing)
+    finisher.submit(PART, directory)
+    finisher.start()
+    assert told.get(timeout=10).call_id == "CA"
+    assert finisher.busy(bad)
+    assert [path.name for path in failing.iterdir()] == ["journal"]
+    finisher.stop()
+
+
+def test_calls_of_a_partition_that_went_are_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is away, a part waits for its next attempt, and its partition moves to another recorder: no further
+    attempt is made here. When the partition comes back, the part is finished once more, and only once."""
+    monkeypatch.setattr(finishing, "_FIRST_DELAY_S", 0.05)
+    _, directory = closed_part(tmp_path, call("CA", 1000))
+    faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
+    finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda record, _: told.put(record), workers=1)
+    finisher.submit(PART, directory)
+    finisher.start()
+    eventually(lambda: faults.failed or None, "an attempt has failed")
+    finisher.disown(PART.partition)
+    eventually(lambda: not finisher.busy(PART) or None, "the part is let go")
+    assert told.empty()
+    finisher.submit(PART, directory)
+    assert told.get(timeout=10).type is RecordType.RECORDED
+    finisher.stop()
+    assert told.empty()
+
+
 def test_a_released_part_is_not_tried_for_ever(tmp_path: Path) -> None:
     """An earlier process had got through; its `recorded` is read while this one begins again, and the files go."""
     spool, directory = closed_part(tmp_path, call("CA", 1000))
@@ -142,5 +182,5 @@ def test_a_released_part_is_not_tried_for_ever(tmp_path: Path) -> None:
     finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda *_: None, workers=1)
     finisher.submit(PART, directory)
     finisher.start()
-    eventually(lambda: True if not finisher._known else None, "the job is given up")
+    eventually(lambda: True if not finisher.busy(PART) else None, "the job is given up")
     finisher.stop()

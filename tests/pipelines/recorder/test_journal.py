@@ -58,3 +58,14 @@ def test_a_torn_tail_is_cut_off(path: Path, data: st.DataObject) -> None:
 def test_no_file_is_an_empty_journal(tmp_path: Path) -> None:
     """Nothing was ever committed of it."""
     assert recover(tmp_path / "journal") == Tail(-1, 0)
+
+
+@pytest.mark.parametrize("whole", [0, 1, 3])
+def test_zeros_are_no_records(tmp_path: Path, whole: int) -> None:
+    """A power cut may leave the file's length without its content. A frame of zeros has no bytes and the right
+    checksum: a reader that took it for one would end the recorder at every start."""
+    journal = tmp_path / "journal"
+    journal.write_bytes(b"".join(FRAMES[:whole]) + bytes(100))
+    assert read_identity(journal) == (IDENTITY if whole else None)
+    assert [entry.record for entry in read(journal)] == RECORDS[: max(0, whole - 1)]
+    assert recover(journal).last_offset == (9 + whole - 1 if whole > 1 else -1)

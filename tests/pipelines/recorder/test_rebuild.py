@@ -1,26 +1,38 @@
-"""A journal is completed from the log. The log is a list here; the real one is in test_app.py."""
+"""Journals are completed from the log. The log is a list here; the real one is in test_takeover.py."""
 
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipelines.recorder import rebuild
+from pipelines.recorder.decisions import CallState, UnrecordedPart, step, unrecorded
 from pipelines.recorder.journal import PartId, read
 from pipelines.recorder.rebuild import complete
+from pipelines.recorder.recording import make
 from pipelines.recorder.spool import JOURNAL, Spool
+from redpanda.scan import Stretch
 from schemas.media import MediaRecord, RecordType
 from tests.pipelines.recorder.calls import call
 
-PART = PartId("acme", "CA", 1, 3)
 CALL = call("CA", 2000)
-STALE = CALL.record(RecordType.CLOSE, stream_id="", seen=1, part=1)
-RECORDED = CALL.record(RecordType.RECORDED, stream_id="", part=0)
-FOREIGN = replace(CALL.records()[1], tenant="other")
 RECORDS = CALL.records()
-LOG = [*RECORDS[:4], STALE, RECORDED, FOREIGN, *RECORDS[4:], STALE]
-MINE = [offset for offset, record in enumerate(LOG[:-1]) if record in RECORDS]
+LATE = CALL.stream("MZ2", 9000).records()
+RECORDED = CALL.record(RecordType.RECORDED, stream_id="", part=0)
+FOREIGN = replace(RECORDS[1], tenant="other")
+OTHER = call("CB", 1000, seed=5).records()
+
+
+def close(part: int, seen: int) -> MediaRecord:
+    return CALL.record(RecordType.CLOSE, stream_id="", seen=seen, part=part, detail="ended")
+
+
+# CA: part 1, with a close that came too late among its audio; its close; a second part that is open. CB, interleaved.
+FIRST = [*RECORDS[:4], close(1, 1), RECORDED, FOREIGN, OTHER[0], *RECORDS[4:]]
+LOG = [*FIRST, OTHER[1], close(1, len(FIRST)), close(1, len(FIRST)), *LATE[:4], *OTHER[2:]]
 
 
 class Log:
@@ -28,47 +40,98 @@ class Log:
 
     def __init__(self, lost: int = 0) -> None:
         self.lost = lost
-        self.reads: list[tuple[int, str, int, int]] = []
+        self.reads: list[tuple[int, int | None]] = []
 
-    def read(self, partition: int, call_id: str, first: int, end: int) -> Iterator[tuple[int, MediaRecord]]:
-        self.reads.append((partition, call_id, first, end))
-        yield from ((offset, LOG[offset]) for offset in range(max(first, self.lost), min(end, len(LOG))))
-
-
-def held(spool: Spool) -> list[tuple[int, MediaRecord]]:
-    return [(entry.offset, entry.record) for entry in read(spool.write(PART) / JOURNAL)]
-
-
-@pytest.mark.parametrize("kept", [0, 1, 5])
-def test_what_is_missing_is_read_and_nothing_else(tmp_path: Path, kept: int) -> None:
-    """The disk has none, one or some of the records. Decisions that closed nothing and another tenant's call of the
-    same id are not the part's; with them the bytes would not be the same."""
-    spool, log = Spool(tmp_path), Log()
-    for offset in MINE[:kept]:
-        spool.append(PART, LOG[offset], offset)
-    complete(spool, PART, first_offset=0, last_offset=MINE[-1], read=log.read)
-    assert held(spool) == [(offset, LOG[offset]) for offset in MINE]
-    assert log.reads == [(3, "CA", MINE[kept - 1] + 1 if kept else 0, MINE[-1] + 1)]
+    def read(
+        self, stretch: Stretch, call_ids: Collection[bytes], cancelled: threading.Event
+    ) -> Iterator[tuple[int, MediaRecord]]:
+        self.reads.append((stretch.first_offset, stretch.end_offset))
+        for offset in range(max(stretch.first_offset, self.lost), min(stretch.end_offset or 0, len(LOG))):
+            if not cancelled.is_set() and LOG[offset].call_id.encode() in call_ids:
+                yield offset, LOG[offset]
 
 
-def test_a_closed_part_gets_its_close_back(tmp_path: Path) -> None:
-    """Of all close records only the one that closed the part belongs to it."""
-    spool = Spool(tmp_path)
-    complete(spool, PART, first_offset=0, last_offset=len(LOG) - 1, read=Log().read)
-    assert [offset for offset, _ in held(spool)] == [*MINE, len(LOG) - 1]
+def recorded_undisturbed(root: Path) -> dict[PartId, UnrecordedPart]:
+    """Journals the log as the recorder does. What there is to do about its calls afterwards."""
+    spool = Spool(root)
+    states: dict[tuple[str, str], CallState] = {}
+    for offset, record in enumerate(LOG):
+        key = record.tenant, record.call_id
+        states[key], decision = step(states.get(key, CallState()), record, offset)
+        if decision.action in ("append", "finish"):
+            spool.append(PartId(*key, decision.part, 3), record, offset)
+    spool.flush()
+    return {PartId(*key, part.number, 3): part for key, state in states.items() for part in unrecorded(state)}
 
 
-def test_a_complete_journal_costs_no_reading(tmp_path: Path) -> None:
-    """It is asked at every record."""
-    spool, log = Spool(tmp_path), Log()
-    spool.append(PART, LOG[0], 0)
-    complete(spool, PART, first_offset=0, last_offset=0, read=log.read)
-    assert log.reads == []
+def same(one: Path, other: Path, parts: Collection[PartId]) -> bool:
+    return all(
+        (Spool(one).directory_of(part) / JOURNAL).read_bytes()
+        == (Spool(other).directory_of(part) / JOURNAL).read_bytes()
+        for part in parts
+    )
 
 
-def test_what_the_log_has_lost_too_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Retention took the audio. The call goes on with what there is, and an error says what is not."""
-    spool = Spool(tmp_path)
+@pytest.mark.parametrize("kept", [0, 300, 10_000, 10**9])
+@pytest.mark.parametrize("buffer_bytes", [1, 10**6])
+def test_what_is_missing_is_read_in_one_pass_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, buffer_bytes: int
+) -> None:
+    """Of every journal the disk has nothing, a beginning (cut at any byte) or all. Afterwards they are what an
+    undisturbed recorder wrote, to the byte: closed parts with their close, open ones, another tenant's call of the
+    same id; without decisions that closed nothing."""
+    monkeypatch.setattr(rebuild, "_BUFFER_BYTES", buffer_bytes)
+    parts = recorded_undisturbed(tmp_path / "undisturbed")
+    assert len(parts) == 4
+    damaged, log = tmp_path / "damaged", Log()
+    for part in parts:
+        content = (Spool(tmp_path / "undisturbed").directory_of(part) / JOURNAL).read_bytes()[:kept]
+        directory = Spool(damaged).directory_of(part)
+        directory.mkdir()
+        (directory / JOURNAL).write_bytes(content)
+    held = complete(damaged, parts, {}, log.read, threading.Event())
+    assert held == {identity: part.last_offset for identity, part in parts.items()}
+    assert same(tmp_path / "undisturbed", damaged, parts)
+    assert len(log.reads) == (0 if kept == 10**9 else 1)
+
+
+def test_a_rebuild_that_was_cut_short_goes_on_where_it_was(tmp_path: Path) -> None:
+    """The partition is taken away in the middle of a rebuild and comes back: nothing is written twice."""
+    parts, cancelled = recorded_undisturbed(tmp_path / "undisturbed"), threading.Event()
+
+    def read_half(stretch: Stretch, *rest: object) -> Iterator[tuple[int, MediaRecord]]:
+        for offset, record in Log().read(stretch, {b"CA", b"CB"}, threading.Event()):
+            if offset > len(LOG) // 2:
+                cancelled.set()
+                return
+            yield offset, record
+
+    root = Spool(tmp_path / "spool").root
+    assert complete(root, parts, {}, read_half, cancelled) == {}
+    log = Log()
+    complete(root, parts, {}, log.read, threading.Event())
+    assert same(tmp_path / "undisturbed", root, parts)
+    assert log.reads[0][0] > 0
+
+
+def test_what_the_log_has_lost_too_is_said_and_the_call_still_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Retention took the audio, and the close record with it. An error says so; the part gets a close, or it would be
+    tried for ever; and an open part goes on with what comes."""
+    parts = recorded_undisturbed(tmp_path / "undisturbed")
+    closed = next(identity for identity, part in parts.items() if part.closed)
+    open_ = PartId("acme", "CA", 2, 3)
+    spool = Spool(tmp_path / "spool")
     with caplog.at_level(logging.ERROR):
-        complete(spool, PART, first_offset=0, last_offset=3, read=Log(lost=5).read)
-    assert "any more" in caplog.text
+        held = complete(spool.root, parts, {}, Log(lost=len(LOG)).read, threading.Event())
+    assert caplog.text.count("any more") == len(parts)
+    manifest = make(closed, spool.directory_of(closed)).manifest
+    assert (manifest.duration_ms, manifest.close_reason, manifest.close_offset) == (
+        0,
+        "idle",
+        parts[closed].last_offset,
+    )
+    spool.adopt(open_, held[open_])
+    spool.append(open_, LATE[4], len(LOG))
+    assert [entry.record for entry in read(spool.write(open_) / JOURNAL)] == [LATE[4]]

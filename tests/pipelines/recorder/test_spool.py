@@ -1,12 +1,13 @@
 """The spool keeps what was flushed, once, and says so when it cannot."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from pipelines.recorder import spool as spool_module
 from pipelines.recorder.journal import PartId, read
-from pipelines.recorder.spool import JOURNAL, Spool, SpoolError
+from pipelines.recorder.spool import JOURNAL, Spool, SpoolError, take
 from tests.pipelines.recorder.calls import call
 
 CALL = call("CA", 2000)
@@ -92,3 +93,12 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("")
     with pytest.raises(SpoolError, match="AUDIOTEXT_DATA_DIR"):
         Spool(tmp_path / "spool")
+
+
+def test_a_spool_belongs_to_one_process(tmp_path: Path) -> None:
+    """A second recorder over the same directory is told so; two writers would spoil the journals."""
+    held = take(tmp_path)
+    with pytest.raises(SpoolError, match="AUDIOTEXT_DATA_DIR of its own"):
+        take(tmp_path)
+    os.close(held)
+    os.close(take(tmp_path))

@@ -1,0 +1,124 @@
+"""A recorder whose disk is gone or full: as a process, on a real log with a real store."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.events import RecordingReady
+from schemas.media import RecordType
+from tests.conftest import MAKERS
+from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
+from tests.pipelines.recorder.running import Bench, eventually
+from tests.running import RunningServer
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, RunningServer]]:
+    log = RunningServer(tmp_path_factory.mktemp("log"), MAKERS["log"]).start()
+    objects = RunningServer(tmp_path_factory.mktemp("objects"), MAKERS["objects"]).start()
+    try:
+        yield log, objects
+    finally:
+        objects.stop()
+        log.stop()
+
+
+@pytest.fixture
+def bench(servers: tuple[RunningServer, RunningServer], tmp_path: Path) -> Iterator[Bench]:
+    """A recorder that a test starts, of the same group in every test."""
+    made = Bench(*servers, tmp_path, idle_timeout_ms=2000)
+    yield made
+    if made.running is not None and made.running.poll() is None:
+        assert made.stop() == 0
+
+
+def expect(bench: Bench, event: RecordingReady, source: Call) -> None:
+    """The recording is the call's audio, sample for sample, without a gap."""
+    assert np.array_equal(wav_channels(bench.wav(event)), stereo(list(source.tracks.values())))
+    assert [track.gaps for track in event.tracks] == [[], []]
+
+
+def committed(bench: Bench, partition: int = 0) -> None:
+    eventually(lambda: bench.lag(partition) == 0 or None, f"partition {partition} is committed")
+
+
+def test_calls_of_which_no_record_comes_any_more(bench: Bench) -> None:
+    """One call is open, of one the stream has ended, one is closed but not uploaded, for the store is away. The
+    recorder is killed, its disk is lost, and nothing ever comes of these calls again.
+
+    They are found in the state, read from the log in one pass, closed and recorded: the same bytes. A recorder that
+    waits for a call's next record would keep them in flight for ever."""
+    open_, ended, closed = (call(f"silent-{name}", 1000, seed=20) for name in ("open", "ended", "closed"))
+    bench.idle_timeout_ms = 60_000
+    bench.start()
+    bench.objects.kill()
+    try:
+        bench.send(closed.records())
+        eventually(lambda: bench.media(closed.call_id, RecordType.CLOSE) or None, "the close record")
+        bench.send([open_.start(), *open_.media()])
+        committed(bench)
+        bench.pause()
+        bench.send([*ended.records(), call("marker", 20).start()])
+        bench.kill()
+    finally:
+        bench.objects.start()
+    bench.idle_timeout_ms = 2000
+    bench.start()
+    eventually(lambda: "silent-ended part 1 opened" in bench.output.read_text() or None, "the rest is read")
+    bench.kill()
+    shutil.rmtree(bench.data_dir / "recorder")
+    bench.start()
+    for source, reason in ((open_, "idle"), (ended, "ended"), (closed, "ended")):
+        (event,) = bench.recorded(source.call_id)
+        expect(bench, event, source)
+        assert event.close_reason == reason
+    assert bench.output.read_text().count("are not on this disk; reading") == 1
+    eventually(lambda: not list(bench.spool.glob("*/journal")) or None, "nothing is left in the spool")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 20 MB where the recorder keeps all it has."""
+    path = tmp_path / "recorder"
+    path.mkdir()
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(path)], check=False, capture_output=True
+    )
+    if not mounted or mounted.returncode != 0:
+        pytest.skip("a small file system can only be mounted by root")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.mark.parametrize("filled", ["by the calls", "by others"])
+def test_a_full_disk(bench: Bench, small_disk: Path, filled: str) -> None:
+    """The disk fills in the middle of a call. The recorder ends with a sentence that names the cure and commits
+    nothing of what is not on disk; started again it says the same; with room it goes on, and nothing is missing."""
+    source = call(f"full {filled}", 1_500_000 if filled == "by the calls" else 4000, seed=40)
+    records = source.records()
+    bench.start()
+    bench.send(records[:9])
+    committed(bench)
+    ballast = small_disk / "ballast"
+    if filled == "by others":
+        room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+        ballast.write_bytes(bytes(room))
+    bench.send(records[9:-1])
+    assert bench.running is not None
+    for _ in range(2):
+        assert bench.running.wait(30) == 1
+        assert "Free space there" in bench.output.read_text().splitlines()[-1]
+        assert bench.lag(0) > 0
+        bench.start()
+    assert bench.running.wait(30) == 1
+    ballast.unlink(missing_ok=True)
+    subprocess.run(["mount", "-o", "remount,size=128m", str(small_disk)], check=True)
+    bench.start()
+    bench.send(records[-1:])
+    (event,) = bench.recorded(source.call_id)
+    expect(bench, event, source)
