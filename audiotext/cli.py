@@ -5,7 +5,9 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -84,6 +86,20 @@ def parser() -> argparse.ArgumentParser:
     for command in (create, revoke, _command(keys, "list", "show all keys", "audiotext.commands.keys:show")):
         _running_stack_option(command)
 
+    letters = _group(commands, "dlq", "calls that a stage gave up on (dead letters)")
+    which = _command(letters, "list", "show the letters that nobody has replayed", "audiotext.commands.dlq:show_all")
+    which.add_argument("--all", action="store_true", help="those that were replayed, too")
+    one = _command(letters, "show", "show one letter whole, its payload included", "audiotext.commands.dlq:show")
+    one.add_argument("letter", metavar="ID", help="as `audiotext dlq list` shows it")
+    again = _command(letters, "replay", "give letters back to their stage", "audiotext.commands.dlq:replay")
+    again.add_argument("letters", nargs="*", metavar="ID", help="which; or all open ones that the filters leave")
+    for command in (which, again):
+        command.add_argument("--stage", help="only this stage's (transcribe, summarize, embed, …)")
+        command.add_argument("--call", metavar="ID", help="only this call's")
+        command.add_argument("--since", type=_since_ms, metavar="T", help="not older than 30m, 12h, 7d, or a UTC time")
+    for command in (which, one, again):
+        _running_stack_option(command)
+
     _command(commands, "settings", "show every setting, its value and what it means", "audiotext.commands.settings:run")
     return top
 
@@ -119,6 +135,7 @@ def _positive(text: str) -> float:
     return number
 
 
+<<<<<<< HEAD
 def _probability(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
@@ -131,6 +148,20 @@ def _carriers() -> list[str]:
     found = importlib.util.find_spec("gateway.carriers")
     places = found.submodule_search_locations if found else None
     return sorted(module.name for module in pkgutil.iter_modules(places))
+=======
+def _since_ms(text: str) -> int:
+    """A point in time, ms since the epoch: how long ago (30m, 12h, 7d) or ISO 8601, UTC unless it says otherwise."""
+    unit = {"m": 60, "h": 3_600, "d": 86_400}.get(text[-1:])
+    if unit and text[:-1].isdigit():
+        return round((time.time() - int(text[:-1]) * unit) * 1000)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text} is neither like 30m, 12h, 7d nor a time like 2026-11-22T10:00"
+        ) from None
+    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+>>>>>>> c22e341dae1ed69e44d3c407d9cbd226096c2f2c
 
 
 def _port(text: str) -> int:

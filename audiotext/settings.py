@@ -164,6 +164,7 @@ class SttSettings(_Section):
     language: str | None = None  # ISO 639-1; None = the engine finds out
     timeout_s: float = Field(900.0, gt=0)  # of one attempt
     concurrency: int = Field(1, ge=1)  # calls at the same time, per process
+    per_minute: int | None = Field(None, ge=1)  # attempts begun per minute and process; None = as many as there are
 
 
 class SummarySettings(_Section):

@@ -24,7 +24,7 @@ _JSON = "application/json"
 
 async def fetch(objects: ObjectStore, ref: ObjectRef, model: type[M]) -> M:
     """The JSON object behind a claim, checked and parsed."""
-    with _classified():
+    with classified():
         data = await asyncio.to_thread(objects.get_verified, ref)
     try:
         return model.model_validate_json(data)
@@ -34,19 +34,32 @@ async def fetch(objects: ObjectStore, ref: ObjectRef, model: type[M]) -> M:
 
 async def download(objects: ObjectStore, ref: ObjectRef, path: Path) -> None:
     """Writes the object behind a claim to a file, checked, without having all of it in memory."""
-    with _classified():
+    with classified():
         await asyncio.to_thread(_download, objects, ref, path)
 
 
 async def find(objects: ObjectStore, key: str) -> ObjectRef | None:
     """The claim of an object that may be there."""
-    with _classified():
+    with classified():
         return await asyncio.to_thread(objects.find, key)
+
+
+async def first(objects: ObjectStore, key: str, decision: M) -> M:
+    """Stores a decision unless one is there, and returns the one that is: who decides first decides for all."""
+    data = decision.model_dump_json().encode()
+    with classified():
+        if await asyncio.to_thread(objects.swap, key, data, _JSON, replaces=None) is not None:
+            return decision
+        there = await asyncio.to_thread(objects.get, key)
+    try:
+        return type(decision).model_validate_json(there)
+    except ValidationError as error:
+        raise PermanentError(f"{key} is no {type(decision).__name__}: {error}") from error
 
 
 async def leave(objects: ObjectStore, key: str, result: BaseModel) -> ObjectRef:
     """Stores a result as JSON and returns its claim."""
-    with _classified():
+    with classified():
         return await asyncio.to_thread(objects.put, key, result.model_dump_json().encode(), _JSON)
 
 
@@ -61,7 +74,8 @@ def _download(objects: ObjectStore, ref: ObjectRef, path: Path) -> None:
 
 
 @contextmanager
-def _classified() -> Iterator[None]:
+def classified() -> Iterator[None]:
+    """Turns the store's errors into the runtime's."""
     try:
         yield
     except ObjectMissingError as error:

@@ -1,9 +1,9 @@
 """What a piece of work costs and what is charged for it. Pure, in integers and Decimals: money is never a float."""
 
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 from audiotext.settings import PricingSettings
+from schemas.events import Frozen, Money
 
 UNITS_PER_MINUTE = 50
 _MS_PER_MINUTE = 60_000
@@ -13,13 +13,12 @@ _COST_STEP = Decimal("0.000001")  # a millionth: a second of audio costs about t
 _EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(Frozen):
     """units: whole, 50 a minute. provider_cost: what the provider bills us; price: what the customer pays."""
 
     units: int
-    provider_cost: Decimal
-    price: Decimal
+    provider_cost: Money
+    price: Money
     currency: str
 
 

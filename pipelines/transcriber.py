@@ -8,11 +8,12 @@ from tempfile import TemporaryDirectory
 
 from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
-from pipelines.pricing import transcription_charge
-from pipelines.providers import SpeechToText, TranscriptionJob, registry
+from pipelines.pricing import Charge, transcription_charge
+from pipelines.providers import RemoteJobs, SpeechToText, TranscriptionJob, registry
+from pipelines.remote import Place, RemoteEngine, Timing
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
-from schemas.artifacts import Transcript, transcript_key
+from schemas.artifacts import Transcript, charge_key, intent_key, transcript_key
 from schemas.events import ObjectRef, RecordingReady, TranscriptReady, UsageRecorded
 from schemas.ids import config_hash, job_key, uuid_of
 from schemas.topics import Topic
@@ -28,8 +29,15 @@ class TranscribeHandler:
     """The work on one recording. The result's key follows from audio and configuration: what is there is not made
     again, and what is told again has the same ids."""
 
-    def __init__(self, provider: SpeechToText, objects: ObjectStore, pricing: PricingSettings) -> None:
-        self._provider = provider
+    def __init__(
+        self,
+        provider: SpeechToText | RemoteJobs,
+        objects: ObjectStore,
+        pricing: PricingSettings,
+        timing: Timing | None = None,
+    ) -> None:
+        """timing: of orders at a provider that works remotely."""
+        self._engine = RemoteEngine(provider, objects, timing) if isinstance(provider, RemoteJobs) else provider
         self._objects = objects
         self._pricing = pricing
         self._config_hash = config_hash(provider.config())
@@ -44,34 +52,45 @@ class TranscribeHandler:
             config_hash=self._config_hash,
         )
         key = transcript_key(event.tenant, event.call_id, transcript_id)
+        place = Place(intent_key(event.tenant, event.call_id, transcript_id), key)
         engine_ms = 0  # of this attempt: a result that is found cost nothing now
         ref = await claims.find(self._objects, key)
         if ref is not None:
             transcript = await claims.fetch(self._objects, ref, Transcript)
         else:
-            transcript, engine_ms = await self._transcribe(event, transcript_id)
+            transcript, engine_ms = await self._transcribe(event, transcript_id, place)
             ref = await claims.leave(self._objects, key, transcript)
+        if isinstance(self._engine, RemoteEngine):
+            await self._engine.settle(place)
+        # Prices may change before this is told again: the first ones stand, so that the line stays the same.
+        charge = await claims.first(
+            self._objects,
+            charge_key(event.tenant, event.call_id, transcript_id),
+            transcription_charge(event.duration_ms, transcript.provider, self._pricing),
+        )
         return [
             Output(Topic.TRANSCRIPT_READY, self._ready(event, transcript_id, transcript, ref, engine_ms)),
-            Output(Topic.USAGE_RECORDED, self._usage(event, transcript_id, transcript)),
+            Output(Topic.USAGE_RECORDED, self._usage(event, transcript_id, transcript, charge)),
         ]
 
-    async def _transcribe(self, recording: RecordingReady, transcript_id: str) -> tuple[Transcript, int]:
+    async def _transcribe(self, recording: RecordingReady, transcript_id: str, place: Place) -> tuple[Transcript, int]:
         """The engine's transcript, and how many ms it took."""
         with TemporaryDirectory(prefix="audiotext-") as folder:
             audio = Path(folder) / "audio.wav"
             await claims.download(self._objects, recording.audio, audio)
             logger.info("transcribing %.1f s of call %s", recording.duration_ms / 1000, recording.call_id)
             started = time.monotonic()
-            transcript = await self._provider.transcribe(
-                TranscriptionJob(
-                    key=transcript_id,
-                    call_id=recording.call_id,
-                    audio=audio,
-                    duration_ms=recording.duration_ms,
-                    speakers=SPEAKERS[: recording.channels],
-                )
+            job = TranscriptionJob(
+                key=transcript_id,
+                call_id=recording.call_id,
+                audio=audio,
+                duration_ms=recording.duration_ms,
+                speakers=SPEAKERS[: recording.channels],
             )
+            if isinstance(self._engine, RemoteEngine):
+                transcript = await self._engine.transcribe(job, place)
+            else:
+                transcript = await self._engine.transcribe(job)
             return transcript, round((time.monotonic() - started) * 1000)
 
     def _ready(
@@ -102,11 +121,12 @@ class TranscribeHandler:
             call_started_at_ms=recording.started_at_ms,
         )
 
-    def _usage(self, recording: RecordingReady, transcript_id: str, transcript: Transcript) -> UsageRecorded:
-        """The ledger line. All of it follows from the recording and the settings, so that telling it again tells
-        the same. A recording of 0 ms has one too, over 0 units: every transcription can be found on the bill."""
+    def _usage(
+        self, recording: RecordingReady, transcript_id: str, transcript: Transcript, charge: Charge
+    ) -> UsageRecorded:
+        """The ledger line. All of it follows from the recording and the charge, so that telling it again tells the
+        same. A recording of 0 ms has one too, over 0 units: every transcription can be found on the bill."""
         key = f"transcription_{transcript_id}"
-        charge = transcription_charge(recording.duration_ms, transcript.provider, self._pricing)
         return UsageRecorded(
             event_id=uuid_of("usage.recorded", key),
             call_id=recording.call_id,
@@ -142,5 +162,6 @@ def run(settings: Settings) -> None:
             handler=handler,
             concurrency=settings.stt.concurrency,
             timeout_s=settings.stt.timeout_s,
+            per_minute=settings.stt.per_minute,
         ),
     )

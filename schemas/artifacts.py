@@ -86,6 +86,16 @@ def transcript_key(tenant: str, call_id: str, transcript_id: str) -> str:
     return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.json"
 
 
+def intent_key(tenant: str, call_id: str, transcript_id: str) -> str:
+    """Key of what is known about a transcript's order at a provider."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.intent.json"
+
+
+def charge_key(tenant: str, call_id: str, transcript_id: str) -> str:
+    """Key of what a transcript costs."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.charge.json"
+
+
 def summary_key(tenant: str, call_id: str, summary_id: str) -> str:
     """Key of a summary's JSON."""
     return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.json"

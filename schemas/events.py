@@ -201,6 +201,16 @@ class StageFailed(Event):
     payload: str
 
 
+class LetterReplayed(Event):
+    """Somebody put a dead letter's payload back on its origin topic. Beside the letter, on the same topic.
+
+    letter_id: the letter's event_id.
+    """
+
+    type: Literal["letter.replayed"] = "letter.replayed"
+    letter_id: str
+
+
 class RetryScheduled(Event):
     """An attempt at a stage's work failed and the next one is due. On the stage's own retry topic.
 
@@ -229,6 +239,7 @@ AnyEvent = Annotated[
     | EmbeddingReady
     | UsageRecorded
     | StageFailed
+    | LetterReplayed
     | RetryScheduled,
     Field(discriminator="type"),
 ]

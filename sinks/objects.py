@@ -1,11 +1,16 @@
 """Objects in S3. Synchronous (the client is): call it from a thread when an event loop must not wait.
 
-Keys are deterministic and contents never change under a key, so writing twice is writing once.
+Keys are deterministic and contents never change under a key, so writing twice is writing once. What must change, or
+be written by one of several, goes through `swap`.
 """
 
+import base64
 import hashlib
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +34,14 @@ class ObjectMissingError(ObjectStoreError):
     """There is no object under that key."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """An object's bytes and its ETag, which names this content and no other."""
+
+    data: bytes
+    etag: str
+
+
 class ObjectStore:
     """One bucket. Thread-safe."""
 
@@ -41,7 +54,7 @@ class ObjectStore:
         url = urlsplit(settings.endpoint if "//" in settings.endpoint else f"http://{settings.endpoint}")
         self.bucket = settings.bucket
         # Short: whoever calls has a retry schedule of its own, and a dead store must be noticed.
-        http = urllib3.PoolManager(
+        self._http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=3, read=60),
             maxsize=16,
             retries=urllib3.Retry(total=1, backoff_factor=0.1),
@@ -53,7 +66,7 @@ class ObjectStore:
                 secret_key=settings.secret_key.get_secret_value(),
                 secure=url.scheme == "https",
                 region=settings.region,
-                http_client=http,
+                http_client=self._http,
             )
         except ValueError as error:
             raise SettingsError(f"AUDIOTEXT_S3__ENDPOINT or AUDIOTEXT_S3__REGION cannot be used: {error}") from None
@@ -108,6 +121,42 @@ class ObjectStore:
         if hashlib.sha256(data).hexdigest() != ref.sha256:
             raise ObjectStoreError(f"{ref.key}: content does not match its SHA-256")
         return data
+
+    def get_tagged(self, key: str) -> Tagged | None:
+        """The whole object as `swap` wants it, or None if there is none."""
+        try:
+            with _translated(key):
+                response = self._client.get_object(self.bucket, key)
+                try:
+                    return Tagged(response.read(), response.headers.get("ETag", ""))
+                finally:
+                    response.close()
+                    response.release_conn()
+        except ObjectMissingError:
+            return None
+
+    def swap(self, key: str, data: bytes, content_type: str, *, replaces: Tagged | None) -> Tagged | None:
+        """Stores the bytes if the object is still the one it `replaces` (None: if there is none), else does nothing and
+        returns None. Of several that try at the same time one succeeds.
+
+        None can also mean that it succeeded and the store's answer was lost: the caller must be able to recognise what
+        it wrote. Raises ObjectStoreError, after which it may or may not have been stored.
+        """
+        condition = {"If-Match": replaces.etag} if replaces else {"If-None-Match": "*"}
+        md5 = base64.b64encode(hashlib.md5(data).digest()).decode()
+        with _translated(key):
+            # The client has no conditional put, but it signs one.
+            url = self._client.presigned_put_object(self.bucket, key, expires=timedelta(minutes=5))
+            response = self._http.request(
+                "PUT", url, body=data, headers={"Content-Type": content_type, "Content-MD5": md5} | condition
+            )
+        # 409: another conditional write of the same key is under way; 404: what it replaces is gone.
+        lost = {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT} | ({HTTPStatus.NOT_FOUND} if replaces else set())
+        if response.status in lost:
+            return None
+        if response.status != HTTPStatus.OK:
+            raise ObjectStoreError(f"{key}: the store answered {response.status} to a conditional write")
+        return Tagged(data, response.headers.get("ETag", ""))
 
     def stream(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The object's bytes from `start`, `length` of them or all, in chunks. Raises ObjectMissingError."""

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.runtime.errors import RetryableError
 from schemas.artifacts import Summary, Transcript
 
 
@@ -33,6 +34,46 @@ class SpeechToText(Protocol):
         """All that changes the result, JSON-able: it is hashed into the job key."""
 
     async def transcribe(self, job: TranscriptionJob) -> Transcript: ...
+
+
+class RemoteJobGoneError(RetryableError):
+    """The provider has no such job any more, or it failed there for a reason that is not the audio's."""
+
+
+@runtime_checkable
+class RemoteJobs(Protocol):
+    """Speech to text that is ordered, paid per order and collected later. pipelines.remote orders a job once, whatever
+    is killed, and does the waiting; all a provider does is one request after the other.
+
+    Raises pipelines.runtime.errors: ProviderOutageError without a connection and for 503, RetryableError for 429 (with
+    `refused` and Retry-After), time-outs and 5xx, QuotaError, PermanentError for what will never work.
+    """
+
+    name: str
+    model: str
+
+    def config(self) -> Mapping[str, object]:
+        """All that changes the result, JSON-able: it is hashed into the job key."""
+
+    async def prepare(self, job: TranscriptionJob) -> str:
+        """Does what costs nothing yet, such as uploading the audio, and names it. May be called again."""
+
+    async def submit(self, job: TranscriptionJob, prepared: str) -> str:
+        """Orders the job under its key: the request that costs money. Returns the provider's id.
+
+        One request, never repeated in here. PermanentError, QuotaError and `refused` errors say that nothing was
+        ordered; after any other failure the provider may have taken the order.
+        """
+
+    async def find(self, key: str) -> str | None:
+        """The provider's id of an order under that key that is under way or done; None if there is none, or it
+        failed."""
+
+    async def result(self, remote_id: str, job: TranscriptionJob) -> Transcript | None:
+        """The transcript, or None while the provider works. Raises RemoteJobGoneError."""
+
+    async def release(self, remote_id: str) -> None:
+        """Deletes what the provider keeps of a job, its audio included. What is not there is deleted."""
 
 
 class Summarizer(Protocol):

@@ -1,4 +1,4 @@
-"""The three classes of failure, which decide what happens to a job."""
+"""The classes of failure, which decide what happens to a job."""
 
 
 class StageError(Exception):
@@ -6,11 +6,29 @@ class StageError(Exception):
 
 
 class RetryableError(StageError):
-    """May work later: time-outs, 408, 425, 429, 5xx, a store that is away. The default for unknown exceptions too."""
+    """May work later: time-outs, 408, 425, 429, 5xx, a store that is away. The default for unknown exceptions too.
+
+    retry_after_s: the provider's own wish (Retry-After), seconds; the schedule waits no less. refused: the provider
+    said no before it did anything (429, a connection refused), so that asking again at once cannot pay twice; where
+    nobody knows whether it took the request (a time-out, a connection lost, 5xx), it stays False.
+    """
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None, refused: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.refused = refused
 
 
 class ProviderOutageError(RetryableError):
-    """The provider is away altogether: every job would fail, so the stage waits and no attempt is counted."""
+    """The provider is away altogether (no connection, 503): every job would fail, so the stage waits and no attempt
+    is counted."""
+
+
+class NotYetError(RetryableError):
+    """Nothing failed, but the job must not go on before `retry_after_s`: no attempt is counted, nobody is blamed."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
 
 
 class QuotaError(StageError):

@@ -83,9 +83,12 @@ class OffsetTracker:
 
     def done(self, topic: str, partition: int, offset: int, generation: int) -> None:
         """A record's effects are all durable. Without effect if its generation is over."""
-        offsets = self._partitions.get((topic, partition))
-        if offsets is not None and self._generations[topic, partition] == generation:
-            offsets.done(offset)
+        if self.is_current(topic, partition, generation):
+            self._partitions[topic, partition].done(offset)
+
+    def is_current(self, topic: str, partition: int, generation: int) -> bool:
+        """Whether the assignment under which a record was received still stands."""
+        return (topic, partition) in self._partitions and self._generations[topic, partition] == generation
 
     def in_flight(self, topic: str) -> int:
         """Records of a topic started and not done."""

@@ -4,18 +4,29 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pipelines.runtime.errors import ProviderOutageError
+from pipelines.runtime.clock import Clock
+from pipelines.runtime.errors import NotYetError, ProviderOutageError, RetryableError, StageError
+
+# So many different calls failing one after the other, none succeeding between, are no coincidence. With fewer, calls
+# that only fail for what they contain would pass for an outage too often.
+_SUSPICIOUS = 3
 
 
 class OutageGate:
-    """Open, every job passes. Once one meets a ProviderOutageError the gate closes: after `pause_s` seconds a single
-    job is let through to look, and if the provider answers it, whatever it says, the gate opens for all."""
+    """Open, every job passes. It closes once one meets a ProviderOutageError, or once so many different calls in a row
+    fail retryably that the provider must be the reason; that failure then counts as an outage too.
 
-    def __init__(self, pause_s: float) -> None:
-        self._pause_s = pause_s
+    Closed, a single job is let through every `pause_s` seconds (or when the provider asked for it) to look. If the
+    provider answers it the gate opens for all.
+    """
+
+    def __init__(self, pause_s: float, clock: Clock) -> None:
+        self._pause_s = self._wait_s = pause_s
+        self._clock = clock
         self._changed = asyncio.Condition()
         self._open = True
         self._probing = False
+        self._failing: set[str] = set()  # calls that failed since the last one that did not
 
     @property
     def closed(self) -> bool:
@@ -23,23 +34,38 @@ class OutageGate:
         return not self._open
 
     @asynccontextmanager
-    async def passing(self) -> AsyncIterator[None]:
-        """Waits until the job may try; what the job raises inside tells whether the provider is there."""
+    async def passing(self, call_id: str) -> AsyncIterator[None]:
+        """Waits until the job may try; what the job raises inside tells whether the provider is there.
+
+        Raises ProviderOutageError for what the job raised, if that is taken for an outage.
+        """
         probe = await self._enter()
         answered: bool | None = None
         try:
             if probe:
-                await asyncio.sleep(self._pause_s)
+                await self._clock.sleep(self._wait_s)
             yield
             answered = True
-        except ProviderOutageError:
+        except NotYetError:  # the job's own affair
+            raise
+        except ProviderOutageError as error:
             answered = False
+            self._wait_s = max(self._pause_s, error.retry_after_s or 0)
             raise
-        except TimeoutError:  # our own deadline: says nothing about the provider
+        except (RetryableError, TimeoutError) as error:
+            self._failing.add(call_id)
+            if len(self._failing) >= _SUSPICIOUS:
+                answered = False
+                raise ProviderOutageError(f"{len(self._failing)} calls in a row failed: {error!r}") from error
+            # A time-out is our own deadline and says nothing; anything else is an answer.
+            answered = None if isinstance(error, TimeoutError) else True
             raise
-        except Exception:
+        except StageError:
             answered = True
+            self._failing.clear()
             raise
+        else:
+            self._failing.clear()
         finally:
             await self._leave(probe, answered)
 

@@ -5,21 +5,23 @@ its place on the source topic is done: the schedule survives restarts because it
 ten minutes holds up no offset behind it.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.runtime.errors import PermanentError, QuotaError
+from pipelines.runtime.errors import NotYetError, PermanentError, QuotaError, RetryableError
 
 ErrorClass = Literal["retry", "quota", "permanent"]
+
+_LONGEST_WISH_S = 3_600.0  # a Retry-After beyond is a mistake, and would hold a call back for ever
 
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """Put the job aside for `delay_s` seconds."""
+    """Put the job aside for `delay_s` seconds. attempts: what then counts as failed."""
 
     delay_s: float
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class GiveUp:
     """Send the job to the dead letters."""
 
     error_class: ErrorClass
+    attempts: int
 
 
 def classify(error: BaseException) -> ErrorClass:
@@ -38,12 +41,19 @@ def classify(error: BaseException) -> ErrorClass:
     return "retry"
 
 
-def decide(error: BaseException, attempts: int, delays_s: Sequence[float]) -> TryAgain | GiveUp:
-    """What to do after the `attempts`-th attempt (from 1) failed with `error`."""
+def decide(error: BaseException, failed: int, delays_s: Sequence[float]) -> TryAgain | GiveUp:
+    """What to do after an attempt failed with `error`, before which `failed` had. The schedule's delay, or what the
+    provider asks for if that is longer."""
+    wish_s = 0.0
+    if isinstance(error, RetryableError) and error.retry_after_s is not None:
+        wish_s = min(max(error.retry_after_s, 0.0), _LONGEST_WISH_S)
+    if isinstance(error, NotYetError):
+        return TryAgain(wish_s, failed)
+    attempts = failed + 1
     error_class = classify(error)
     if error_class == "permanent" or attempts > len(delays_s):
-        return GiveUp(error_class)
-    return TryAgain(delays_s[attempts - 1])
+        return GiveUp(error_class, attempts)
+    return TryAgain(max(delays_s[attempts - 1], wish_s), attempts)
 
 
 def describe(error: BaseException) -> str:
@@ -51,8 +61,3 @@ def describe(error: BaseException) -> str:
     text = str(error).strip().replace("\n", " ")
     name = type(error).__name__
     return (f"{name}: {text}" if text else name)[:2000]
-
-
-def now_ms() -> int:
-    """Wall clock, ms since the epoch."""
-    return time.time_ns() // 1_000_000

@@ -15,9 +15,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic
@@ -27,25 +27,33 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from pydantic import ValidationError
 
 from audiotext.settings import RetrySettings, Settings
+from pipelines.runtime.clock import Clock, SystemClock
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, StageError
+from pipelines.runtime.jobs import Job, job_of
 from pipelines.runtime.offsets import OffsetTracker
 from pipelines.runtime.outage import OutageGate
-from pipelines.runtime.retry import GiveUp, classify, decide, describe, now_ms
+from pipelines.runtime.rate import RateLimit
+from pipelines.runtime.retry import GiveUp, decide, describe
 from pipelines.runtime.stage import E, Output, Stage
+from pipelines.runtime.stall import ConsumerStalledError, Progress, StallDetector
 from redpanda.client import EventProducer, LogUnavailableError, consumer_config
-from schemas.events import RetryScheduled, StageFailed
-from schemas.ids import uuid_of
 from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.1  # also how long a finished job may wait for its commit
 _MAX_WAITING = 2_000  # jobs on the retry schedule held in memory; their records are small
-_PREFETCH = 4  # records read ahead per job that may run
+# Records read ahead: per job that may run, and at least. After a pause the client needs up to a second to fetch again,
+# so a few jobs that hang or are on their way to the log must not be enough for one.
+_PREFETCH = 4
+_LEAST_AHEAD = 64
+_STALL_S = 120.0  # a consumer that gets nothing for so long, while the log grows, has stopped
+_WATCH_TIMEOUT_S = 2.0  # of one question to the log about that; polling waits for it
 
 
 def run_stage(settings: Settings, stage: Stage[E]) -> None:
-    """Runs the stage until SIGTERM or SIGINT. Raises LogUnavailableError if no log is configured."""
+    """Runs the stage until SIGTERM or SIGINT. Raises LogUnavailableError if no log is configured.
+    Ends the process, with exit code 1 if the consumer has stopped and only a new process helps."""
     asyncio.run(_run_until_signal(settings, stage))
 
 
@@ -54,12 +62,17 @@ async def _run_until_signal(settings: Settings, stage: Stage[E]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Runner(settings, stage).run(stop)
+    code = 0
+    try:
+        await Runner(settings, stage).run(stop)
+    except ConsumerStalledError as error:
+        log.critical("%s; this process ends, so that another one starts", error)
+        code = 1
     # A thread in an engine or in a store's client cannot be interrupted, and the loop would wait for it at its end;
     # its job is not committed and will be done again, so leave now.
     logging.shutdown()
     sys.stdout.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,32 +85,30 @@ class _Place:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One attempt: the input, and where it came from first."""
-
-    payload: str
-    attempts: int  # failed so far
-    due_at_ms: int
-    origin_topic: str
-    origin_partition: int
-    origin_offset: int
+class _LostError(Exception):
+    """The job's partition went to another process, which does the job."""
 
 
 class Runner(Generic[E]):
     """One stage in one process. `run` it once."""
 
-    def __init__(self, settings: Settings, stage: Stage[E], *, clock_ms: Callable[[], int] = now_ms) -> None:
+    def __init__(
+        self, settings: Settings, stage: Stage[E], *, clock: Clock | None = None, stall_s: float = _STALL_S
+    ) -> None:
         self._stage = stage
         self._retry: RetrySettings = settings.retry
-        self._clock_ms = clock_ms
+        self._clock = clock or SystemClock()
         self._consumer = Consumer(consumer_config(settings.kafka, stage.name))
         self._producer = EventProducer(settings.kafka)
         self._offsets = OffsetTracker()
         # The tracker is changed by rebalance callbacks in the polling thread and by jobs in the loop's thread.
         self._lock = threading.Lock()
         self._slots = asyncio.Semaphore(stage.concurrency)
-        self._gate = OutageGate(settings.retry.outage_pause_s)
+        self._gate = OutageGate(settings.retry.outage_pause_s, self._clock)
+        self._rate = RateLimit(stage.per_minute, self._clock)
+        self._stall = StallDetector(stall_s)
+        self._watch_every_s = stall_s / 4
+        self._watched_s = time.monotonic()
         self._calls: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
@@ -135,6 +146,7 @@ class Runner(Generic[E]):
     def _poll(self) -> Message | None:
         self._commit()
         self._pause_what_is_full()
+        self._watch()
         message = self._consumer.poll(_POLL_S)
         if message is None:
             return None
@@ -175,7 +187,10 @@ class Runner(Generic[E]):
 
     def _pause_what_is_full(self) -> None:
         """Stops fetching from a topic while enough of it is in memory."""
-        limits = {self._stage.source: self._stage.concurrency * _PREFETCH, self._stage.retry: _MAX_WAITING}
+        limits = {
+            self._stage.source: max(self._stage.concurrency * _PREFETCH, _LEAST_AHEAD),
+            self._stage.retry: _MAX_WAITING,
+        }
         with self._lock:
             full = frozenset(topic for topic, limit in limits.items() if self._offsets.in_flight(topic) >= limit)
         if full == self._paused:
@@ -186,6 +201,34 @@ class Runner(Generic[E]):
         if going_on := [place for place in assigned if place.topic in self._paused - full]:
             self._consumer.resume(going_on)
         self._paused = full
+
+    def _watch(self) -> None:
+        """Looks now and then whether the consumer still gets what is there. Raises ConsumerStalledError."""
+        now_s = time.monotonic()
+        if now_s - self._watched_s < self._watch_every_s:
+            return
+        self._watched_s = now_s
+        try:
+            seen = self._progress()
+        except KafkaException as error:
+            log.debug("%s: the log does not say how far it goes: %s", self._stage.name, error)
+            seen = {}
+        if stalled := self._stall.observe(now_s, seen):
+            places = ", ".join(f"{topic}[{number}]" for topic, number in stalled)
+            raise ConsumerStalledError(f"{self._stage.name} gets nothing from {places} although the log grows")
+
+    def _progress(self) -> dict[tuple[str, int], Progress]:
+        """How far each partition is that is being read; nothing if the log does not say. Raises KafkaException."""
+        found = {}
+        for place in self._consumer.position(self._consumer.assignment()):
+            if place.topic in self._paused:
+                continue
+            # Before its first record a partition has no position: 0 stands still as well.
+            bounds = self._consumer.get_watermark_offsets(place, _WATCH_TIMEOUT_S, cached=False)
+            if bounds is None:
+                return {}
+            found[place.topic, place.partition] = Progress(max(0, place.offset), bounds[1])
+        return found
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         with self._lock:
@@ -233,49 +276,57 @@ class Runner(Generic[E]):
 
     async def _settle(self, place: _Place, message: Message) -> None:
         """Takes one record to its end: outputs, retry or dead letter on the log, then its offset is done."""
-        job = self._job(place, message)
-        outcome = await self._attempt(job, key=_text(message.key()))
+        job = job_of(
+            self._stage.name,
+            self._stage.retry,
+            topic=place.topic,
+            partition=place.partition,
+            offset=place.offset,
+            value=_text(message.value()),
+        )
+        try:
+            outcome = await self._attempt(job, place, key=_text(message.key()))
+        except _LostError:
+            return
         await self._send(outcome)
         with self._lock:
             self._offsets.done(place.topic, place.partition, place.offset, place.generation)
 
-    def _job(self, place: _Place, message: Message) -> _Job:
-        value = _text(message.value())
-        if place.topic == self._stage.retry:
-            with suppress(ValidationError):  # not written by this runtime: it will turn out to be no event either
-                again = RetryScheduled.model_validate_json(value)
-                return _Job(
-                    again.payload,
-                    again.attempts,
-                    again.due_at_ms,
-                    again.origin_topic,
-                    again.origin_partition,
-                    again.origin_offset,
-                )
-        return _Job(value, 0, 0, place.topic, place.partition, place.offset)
-
-    async def _attempt(self, job: _Job, key: str) -> Sequence[Output]:
-        """Tries the job once (an outage of the provider is no attempt) and gives what goes on the log for it."""
+    async def _attempt(self, job: Job, place: _Place, key: str) -> Sequence[Output]:
+        """Tries the job once (an outage of the provider is no attempt) and gives what goes on the log for it. Raises
+        _LostError if it was not begun."""
         try:
             event = self._stage.event_type.model_validate_json(job.payload)
         except ValidationError as error:
             log.error("%s: a record that is no %s: %s", self._stage.name, self._stage.event_type.__name__, key)
-            return [self._dead_letter(job, PermanentError(describe(error)), attempts=1, call_id=key)]
-        await asyncio.sleep(max(0, job.due_at_ms - self._clock_ms()) / 1000)
+            letter = job.failed(PermanentError(describe(error)), attempts=1, now_ms=self._clock.now_ms(), call_id=key)
+            return [Output(Topic.DEAD_LETTERS, letter)]
+        await self._clock.sleep(max(0, job.due_at_ms - self._clock.now_ms()) / 1000)
         lock = self._calls.setdefault(event.call_id, asyncio.Lock())
         while True:
             try:
                 # One job of a call at a time: told twice, the second finds the result of the first.
-                async with lock, self._slots, self._gate.passing():
+                async with lock, self._slots, self._gate.passing(event.call_id):
+                    await self._rate.take()
+                    self._check_ours(place)
                     return await asyncio.wait_for(self._stage.handler(event), self._stage.timeout_s)
             except ProviderOutageError as error:
                 log.warning("%s: provider away, %s waits: %s", self._stage.name, event.call_id, describe(error))
+            except _LostError:
+                raise
             except Exception as error:
                 return [self._after_failure(job, event, error)]
 
-    def _after_failure(self, job: _Job, event: E, error: Exception) -> Output:
-        attempts = job.attempts + 1
-        decision = decide(error, attempts, self._retry.delays_s)
+    def _check_ours(self, place: _Place) -> None:
+        """Raises _LostError if the record's new owner does its job: what waited here meanwhile is not begun."""
+        with self._lock:
+            if not self._offsets.is_current(place.topic, place.partition, place.generation):
+                raise _LostError
+
+    def _after_failure(self, job: Job, event: E, error: Exception) -> Output:
+        decision = decide(error, job.attempts, self._retry.delays_s)
+        attempts = decision.attempts
+        now = self._clock.now_ms()
         if isinstance(decision, GiveUp):
             log.error(
                 "%s: gave up on call %s after %d attempts: %s",
@@ -284,11 +335,12 @@ class Runner(Generic[E]):
                 attempts,
                 describe(error),
             )
-            return self._dead_letter(
-                job, error, attempts=attempts, call_id=event.call_id, tenant=event.tenant, part=event.part
+            letter = job.failed(
+                error, attempts=attempts, now_ms=now, call_id=event.call_id, tenant=event.tenant, part=event.part
             )
+            return Output(Topic.DEAD_LETTERS, letter)
         log.warning(
-            "%s: attempt %d for call %s failed, next in %g s: %s",
+            "%s: %d attempts for call %s failed, next in %g s: %s",
             self._stage.name,
             attempts,
             event.call_id,
@@ -296,46 +348,8 @@ class Runner(Generic[E]):
             describe(error),
             exc_info=not isinstance(error, (StageError, TimeoutError)),
         )
-        now = self._clock_ms()
-        again = RetryScheduled(
-            event_id=self._event_id("retry", job, attempts),
-            call_id=event.call_id,
-            tenant=event.tenant,
-            part=event.part,
-            occurred_at_ms=now,
-            stage=self._stage.name,
-            attempts=attempts,
-            due_at_ms=now + round(decision.delay_s * 1000),
-            error=describe(error),
-            origin_topic=job.origin_topic,
-            origin_partition=job.origin_partition,
-            origin_offset=job.origin_offset,
-            payload=job.payload,
-        )
+        again = job.scheduled(event, error, attempts=attempts, now_ms=now, delay_s=decision.delay_s)
         return Output(self._stage.retry, again)
-
-    def _dead_letter(
-        self, job: _Job, error: Exception, *, attempts: int, call_id: str, tenant: str = "", part: int = 1
-    ) -> Output:
-        letter = StageFailed(
-            event_id=self._event_id("failed", job, 0),
-            call_id=call_id,
-            tenant=tenant,
-            part=part,
-            occurred_at_ms=self._clock_ms(),
-            stage=self._stage.name,
-            error_class=classify(error),
-            error=describe(error),
-            attempts=attempts,
-            origin_topic=job.origin_topic,
-            origin_partition=job.origin_partition,
-            origin_offset=job.origin_offset,
-            payload=job.payload,
-        )
-        return Output(Topic.DEAD_LETTERS, letter)
-
-    def _event_id(self, kind: str, job: _Job, attempts: int) -> str:
-        return uuid_of(kind, self._stage.name, job.origin_topic, job.origin_partition, job.origin_offset, attempts)
 
     async def _send(self, outputs: Sequence[Output]) -> None:
         """Puts the outputs on the log, however long it is away: giving up would lose the result of the work."""

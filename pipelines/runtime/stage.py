@@ -33,7 +33,8 @@ class Stage(Generic[E]):
 
     name: consumer group, and the stage's name in dead letters ("transcribe").
     source, retry: topics the work comes from and is put aside on. event_type: what is on `source`.
-    concurrency: calls in flight per process. timeout_s: deadline of one attempt.
+    concurrency: calls in flight per process. timeout_s: deadline of one attempt. per_minute: attempts begun per minute
+    and process at the most; None does not limit.
     """
 
     name: str
@@ -43,3 +44,4 @@ class Stage(Generic[E]):
     handler: Handler[E]
     concurrency: int
     timeout_s: float
+    per_minute: int | None = None

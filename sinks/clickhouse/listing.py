@@ -14,12 +14,15 @@ _DAY_MS = 86_400_000
 _CURSOR: Final = TypeAdapter(tuple[Annotated[int, Field(strict=True, ge=0, lt=2**63)], str, str])
 
 # What a call's events must have for the call to have a status: true of all that have it, and of few others. The
-# status itself is decided by `build_call`, the one place that knows.
+# status itself is decided by `build_call`, the one place that knows. What many calls have (complete ones have all) must
+# not be enough for a status that few have, or the list would look at every call there is.
 _CAN_BE: Final[dict[Status, str]] = {
     "live": "(recordings = 0 OR last_stream > last_recording)",
     "recorded": "recordings > 0 AND transcripts < parts",
     "transcribed": "summaries < parts",
-    "summarized": "summaries > 0",
+    "summarized": "summaries > 0 AND (embeddings < parts OR countIf(type = 'summary.ready'"
+    " AND (tenant, concat('transcription_', JSONExtractString(event, 'transcript_id')))"
+    " NOT IN (SELECT tenant, key FROM ledger)) > 0)",
     "complete": "summaries > 0 AND embeddings > 0",
     "failed": "failures > 0",
 }
@@ -76,7 +79,7 @@ def positions_query(wanted: Filter, after: Position | None, size: int) -> tuple[
     )
     having, more = conditions(
         # A dead letter of a record that nobody could read names a call that there may never have been.
-        ("max(type != {failed:String})", "failed", "stage.failed"),
+        ("max(type NOT IN {letters:Array(String)})", "letters", ["stage.failed", "letter.replayed"]),
         ("started_ms >= {since:Int64}", "since", wanted.since_ms),
         ("started_ms < {until:Int64}", "until", wanted.until_ms),
         (

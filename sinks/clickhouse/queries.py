@@ -7,7 +7,7 @@ from typing import Final, Literal
 from clickhouse_connect.driver.binding import format_query_value
 
 from audiotext.settings import ClickHouseSettings
-from schemas.events import AnyEvent, Frozen, StageFailed, parse_event
+from schemas.events import AnyEvent, Frozen, LetterReplayed, StageFailed, parse_event
 from sinks.clickhouse.calls import CallDoc, Status, UsageLine, build_call, unique
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.listing import (
@@ -229,7 +229,7 @@ class CallStore:
         return [
             build_call(told, lines.get(call, ()))
             for call, told in by_call.items()
-            if not all(isinstance(event, StageFailed) for event in told)  # see positions_query
+            if not all(isinstance(event, (StageFailed, LetterReplayed)) for event in told)  # see positions_query
         ]
 
     def _lines(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], list[UsageLine]]:

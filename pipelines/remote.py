@@ -1,0 +1,148 @@
+"""Speech to text that costs money per order: every job is ordered once, whatever is killed and whenever.
+
+The order of things is what keeps that promise: intent, order, its id, result, deletion at the provider, each durable
+before the next. A crash between any two is found by the next attempt in the intent (pipelines.intents) or by asking
+the provider for the job's key.
+"""
+
+import asyncio
+import logging
+import uuid
+from dataclasses import dataclass
+
+from pipelines import claims
+from pipelines.intents import Adopt, Claim, Collect, Intent, IntentStore, Stored, Wait, next_step
+from pipelines.providers import RemoteJobGoneError, RemoteJobs, TranscriptionJob
+from pipelines.runtime.clock import Clock, SystemClock
+from pipelines.runtime.errors import NotYetError, PermanentError, QuotaError, RetryableError, StageError
+from schemas.artifacts import Transcript
+from sinks.objects import ObjectStore
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """order_s: how long after writing an intent its owner may still be ordering. settle_s: how long beyond that others
+    wait: it covers clocks that differ and a provider that shows an order late. poll_s: between looks at a result."""
+
+    order_s: float = 30.0
+    settle_s: float = 30.0
+    poll_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Keys of a job's objects: its intent and its result."""
+
+    intent: str
+    result: str
+
+
+class RemoteEngine:
+    """Orders jobs at a provider, collects their results and cleans up after them."""
+
+    def __init__(
+        self, jobs: RemoteJobs, objects: ObjectStore, timing: Timing | None = None, clock: Clock | None = None
+    ) -> None:
+        self._jobs = jobs
+        self._objects = objects
+        self._timing = timing or Timing()
+        self._clock = clock or SystemClock()
+
+    async def transcribe(self, job: TranscriptionJob, place: Place) -> Transcript:
+        """The job's transcript, ordered unless it is. The caller has seen that there is no result, stores it, and then
+        calls `settle`. Raises pipelines.runtime.errors."""
+        intents = IntentStore(self._objects, place.intent)
+        remote_id = await self._ordered(job, place, intents)
+        try:
+            while (transcript := await self._jobs.result(remote_id, job)) is None:
+                await self._clock.sleep(self._timing.poll_s)
+        except RemoteJobGoneError:
+            await self._check_result_is_missing(job, place)
+            await self._forget(intents, remote_id)
+            raise
+        return transcript
+
+    async def settle(self, place: Place) -> None:
+        """Deletes what the provider keeps of a job whose result is stored. A provider that does not is no reason to
+        hold the result back: the next delivery of the job tries again."""
+        intents = IntentStore(self._objects, place.intent)
+        try:
+            stored = await intents.read()
+            if stored is None or stored.intent.state != "submitted":
+                return
+            await self._jobs.release(stored.intent.remote_id)
+            await intents.write(stored.intent.model_copy(update={"state": "done"}), replaces=stored)
+        except StageError as error:
+            logger.warning("%s still keeps what %s names: %s", self._jobs.name, place.intent, error)
+
+    async def _ordered(self, job: TranscriptionJob, place: Place, intents: IntentStore) -> str:
+        """The provider's id of the order."""
+        while True:
+            stored = await intents.read()
+            unclear = stored is not None and stored.intent.state == "intended"
+            found = await self._jobs.find(job.key) if unclear else None
+            step = next_step(stored.intent if stored else None, found, self._clock.now_ms())
+            match step:
+                case Collect(remote_id):
+                    return remote_id
+                case Adopt(remote_id):
+                    if await intents.write(Intent(state="submitted", remote_id=remote_id), replaces=stored):
+                        logger.info("%s has call %s as %s already", self._jobs.name, job.call_id, remote_id)
+                        return remote_id
+                case Wait(seconds):
+                    raise NotYetError(
+                        f"an order of call {job.call_id} may be under way at {self._jobs.name}", retry_after_s=seconds
+                    )
+                case Claim():
+                    # Before the intent: an upload may take longer than the window for ordering.
+                    prepared = await self._jobs.prepare(job)
+                    if claimed := await intents.write(self._new_intent(), replaces=stored):
+                        return await self._order(job, prepared, place, intents, claimed)
+
+    def _new_intent(self) -> Intent:
+        window_s = self._timing.order_s + self._timing.settle_s
+        return Intent(
+            state="intended", token=uuid.uuid4().hex, expires_at_ms=self._clock.now_ms() + round(window_s * 1000)
+        )
+
+    async def _order(
+        self, job: TranscriptionJob, prepared: str, place: Place, intents: IntentStore, claimed: Stored
+    ) -> str:
+        """Places the order that the claimed intent allows."""
+        # Neither the intent nor the provider need have known of an order whose result is stored.
+        await self._check_result_is_missing(job, place)
+        # Looked at last: a process may have been frozen for long at any line above.
+        left_s = (claimed.intent.expires_at_ms - self._clock.now_ms()) / 1000 - self._timing.settle_s
+        if left_s <= 0:
+            raise NotYetError(f"too late to order call {job.call_id}", retry_after_s=self._timing.settle_s + left_s)
+        try:
+            async with asyncio.timeout(left_s):
+                remote_id = await self._jobs.submit(job, prepared)
+        except (PermanentError, QuotaError):
+            await self._reopen(intents, claimed)
+            raise
+        except RetryableError as error:
+            if error.refused:
+                await self._reopen(intents, claimed)
+            raise
+        await intents.write(Intent(state="submitted", remote_id=remote_id), replaces=claimed)
+        return remote_id
+
+    async def _check_result_is_missing(self, job: TranscriptionJob, place: Place) -> None:
+        """Somebody may have stored the result since the caller looked, and made the provider forget the order. Raises
+        NotYetError: the next attempt finds it."""
+        if await claims.find(self._objects, place.result) is not None:
+            raise NotYetError(f"call {job.call_id} has its result meanwhile", retry_after_s=0)
+
+    async def _forget(self, intents: IntentStore, remote_id: str) -> None:
+        """The provider has lost an order: another may be placed."""
+        stored = await intents.read()
+        if stored is not None and stored.intent.state != "intended" and stored.intent.remote_id == remote_id:
+            await self._reopen(intents, stored)
+
+    @staticmethod
+    async def _reopen(intents: IntentStore, stored: Stored) -> None:
+        """Nothing was ordered under this intent: whoever comes next may."""
+        await intents.write(Intent(state="intended", token=uuid.uuid4().hex), replaces=stored)

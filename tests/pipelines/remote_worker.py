@@ -1,0 +1,107 @@
+"""A worker in a process of its own that kills or freezes itself right after a given step.
+
+A step is one call of object storage or provider; "after" means that its effect is there and the worker knows nothing
+of it yet, which is also how a lost answer looks.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from audiotext.settings import PricingSettings, S3Settings
+from pipelines.remote import Timing
+from pipelines.runtime.errors import RetryableError
+from pipelines.transcriber import TranscribeHandler
+from schemas.events import RecordingReady
+from sinks.objects import ObjectStore
+from tests.pipelines.remote_provider import Client
+
+TIMING = Timing(order_s=0.6, settle_s=0.3, poll_s=0.02)
+
+_CALLS = ("find", "get_tagged", "swap", "put", "get", "prepare", "submit", "result", "release")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """After the `step`-th call (from 1) the process sends itself the signal."""
+
+    step: int
+    signal: signal.Signals
+
+
+class Steps:
+    """Counts calls, and strikes."""
+
+    def __init__(self, fault: Fault | None) -> None:
+        self._fault = fault
+        self._count = 0
+
+    def watch(self, target: Any) -> None:
+        """Counts the target's calls from now on."""
+        for name in _CALLS:
+            if hasattr(target, name):
+                setattr(target, name, self._counted(getattr(target, name)))
+
+    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        if asyncio.iscoroutinefunction(call):
+
+            async def waited(*args: Any, **more: Any) -> Any:
+                result = await call(*args, **more)
+                self._strike()
+                return result
+
+            return waited
+
+        def done(*args: Any, **more: Any) -> Any:
+            result = call(*args, **more)
+            self._strike()
+            return result
+
+        return done
+
+    def _strike(self) -> None:
+        self._count += 1
+        if self._fault and self._count == self._fault.step:
+            os.kill(os.getpid(), self._fault.signal)
+
+
+def processes() -> ForkServerContext:
+    """Processes that start in milliseconds, with everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.pipelines.remote_worker"])
+    return context
+
+
+def start(
+    context: ForkServerContext, url: str, s3: S3Settings, event: RecordingReady, fault: Fault | None
+) -> BaseProcess:
+    """A worker on its way. Its exit code is 0 once the job is done."""
+    process = context.Process(target=_work, args=(url, s3, event, fault), daemon=True)
+    process.start()
+    return process
+
+
+def _work(url: str, s3: S3Settings, event: RecordingReady, fault: Fault | None) -> None:
+    client, objects = Client(url), ObjectStore(s3)
+    steps = Steps(fault)
+    steps.watch(client)
+    steps.watch(objects)
+    asyncio.run(_until_done(TranscribeHandler(client, objects, PricingSettings(), TIMING), event))
+
+
+async def _until_done(handler: TranscribeHandler, event: RecordingReady) -> None:
+    """What the runtime does, with a faster schedule."""
+    while True:
+        try:
+            outputs = await handler(event)
+            assert len(outputs) == 2
+            return
+        except (RetryableError, TimeoutError) as error:
+            wait_s = error.retry_after_s if isinstance(error, RetryableError) else None
+            await asyncio.sleep(wait_s or 0.05)

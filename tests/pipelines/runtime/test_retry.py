@@ -1,0 +1,33 @@
+"""What happens after a failed attempt."""
+
+import pytest
+
+from pipelines.runtime.errors import NotYetError, PermanentError, QuotaError, RetryableError
+from pipelines.runtime.retry import GiveUp, TryAgain, decide
+
+DELAYS_S = (1.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "failed", "decision"),
+    [
+        (RetryableError("503"), 0, TryAgain(1, 1)),
+        (RetryableError("503"), 1, TryAgain(10, 2)),
+        (RetryableError("503"), 2, GiveUp("retry", 3)),
+        (TimeoutError(), 0, TryAgain(1, 1)),
+        (KeyError("bug"), 0, TryAgain(1, 1)),
+        (QuotaError("full"), 0, TryAgain(1, 1)),
+        (QuotaError("full"), 2, GiveUp("quota", 3)),
+        (PermanentError("401"), 0, GiveUp("permanent", 1)),
+        (RetryableError("429", retry_after_s=30), 0, TryAgain(30, 1)),
+        (RetryableError("429", retry_after_s=3), 1, TryAgain(10, 2)),
+        (RetryableError("429", retry_after_s=30), 2, GiveUp("retry", 3)),
+        (RetryableError("429", retry_after_s=1e9), 0, TryAgain(3_600, 1)),
+        (RetryableError("429", retry_after_s=-5), 0, TryAgain(1, 1)),
+        (NotYetError("wait", retry_after_s=30), 2, TryAgain(30, 2)),
+    ],
+)
+def test_decide(error: Exception, failed: int, decision: object) -> None:
+    """Every class of error early and late in the schedule: the delay is the schedule's or the provider's wish,
+    whichever is longer, a wish beyond reason is cut, and what must only wait counts no attempt."""
+    assert decide(error, failed, DELAYS_S) == decision

@@ -1,0 +1,243 @@
+"""Orders at a paid provider: one per job, whatever is killed, frozen, lost or refused, and whenever."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from audiotext.settings import PricingSettings, S3Settings
+from pipelines.runtime.errors import NotYetError, PermanentError, ProviderOutageError, RetryableError
+from pipelines.transcriber import TranscribeHandler
+from schemas.artifacts import Transcript
+from schemas.events import RecordingReady, TranscriptReady
+from sinks.objects import ObjectStore
+from tests.pipelines.made import new_call, recording
+from tests.pipelines.remote_provider import Client, Provider, drop
+from tests.pipelines.remote_worker import TIMING, Fault, processes, start
+from tests.pipelines.service import eventually
+
+WAV = b"RIFF, as far as the fake provider is concerned"
+STEPS = 13  # calls of a run in which nothing happens; a test sees to it that there are no more
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    """A provider of the test's own."""
+    server = Provider()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="module")
+def context() -> ForkServerContext:
+    """Where workers come from."""
+    return processes()
+
+
+@pytest.fixture
+def objects(s3: S3Settings) -> ObjectStore:
+    """The shared object storage."""
+    return ObjectStore(s3)
+
+
+@pytest.fixture
+def event(objects: ObjectStore) -> RecordingReady:
+    """A recording of a minute."""
+    return recording(objects, new_call(), WAV, 60_000)
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether the process is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+
+async def finished(process: BaseProcess) -> int | None:
+    """The worker's exit code."""
+    await asyncio.to_thread(process.join, 60)
+    return process.exitcode
+
+
+def handler(provider: Provider, objects: ObjectStore) -> TranscribeHandler:
+    """A worker in this process."""
+    return TranscribeHandler(Client(provider.url), objects, PricingSettings(), TIMING)
+
+
+async def until_done(work: TranscribeHandler, event: RecordingReady) -> TranscriptReady:
+    """The transcript's event, after as many deliveries as it takes."""
+    while True:
+        try:
+            ready = (await work(event))[0].event
+        except NotYetError as error:
+            await asyncio.sleep(error.retry_after_s or 0)
+        else:
+            assert isinstance(ready, TranscriptReady)
+            return ready
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+async def test_killed_after_any_step_it_is_ordered_once(
+    step: int,
+    provider: Provider,
+    context: ForkServerContext,
+    s3: S3Settings,
+    event: RecordingReady,
+) -> None:
+    """A worker is killed with SIGKILL right after its n-th call of storage or provider, for every n; the job is
+    delivered again to another one. Whatever n: one order, its result stored, nothing left at the provider."""
+    assert await finished(start(context, provider.url, s3, event, Fault(step, signal.SIGKILL))) == -signal.SIGKILL
+    assert await finished(start(context, provider.url, s3, event, None)) == 0
+
+    objects = ObjectStore(s3)
+    ready = await until_done(handler(provider, objects), event)
+    assert provider.orders == {ready.transcript_id: 1}
+    assert (provider.kept, provider.files) == ({}, set())
+    transcript = Transcript.model_validate_json(objects.get_verified(ready.transcript))
+    assert transcript.segments[0].text == f"Heard {ready.transcript_id}."
+
+
+async def test_those_are_all_the_steps(
+    provider: Provider, context: ForkServerContext, s3: S3Settings, event: RecordingReady
+) -> None:
+    """A worker that would die one step later than the last gets to its end: the test above leaves none out."""
+    assert await finished(start(context, provider.url, s3, event, Fault(STEPS + 1, signal.SIGKILL))) == 0
+
+
+@pytest.mark.parametrize("step", [3, 4, 5], ids=["before its intent", "after its intent", "just before the order"])
+async def test_a_frozen_worker_that_wakes_up_late_does_not_order(
+    step: int, provider: Provider, context: ForkServerContext, s3: S3Settings, event: RecordingReady
+) -> None:
+    """A zombie: a worker freezes (SIGSTOP) around writing its intent, its partition goes to another one, which orders
+    and finishes; then the first wakes up and goes on where it was. It must not order as well."""
+    zombie = start(context, provider.url, s3, event, Fault(step, signal.SIGSTOP))
+    assert zombie.pid
+    await asyncio.to_thread(eventually, partial(is_frozen, zombie.pid), "the zombie is frozen")
+    assert await finished(start(context, provider.url, s3, event, None)) == 0
+    os.kill(zombie.pid, signal.SIGCONT)
+
+    assert await finished(zombie) == 0
+    assert list(provider.orders.values()) == [1]
+    assert provider.kept == {}
+
+
+async def test_six_workers_at_once_order_once(provider: Provider, objects: ObjectStore, event: RecordingReady) -> None:
+    """The same job is delivered to six workers at the same time, at a provider that takes its time: one order, and all
+    six tell of the same transcript."""
+    provider.looks_until_done = 5
+    ready = await asyncio.gather(*(until_done(handler(provider, objects), event) for _ in range(6)))
+
+    assert list(provider.orders.values()) == [1]
+    assert len({one.transcript.sha256 for one in ready}) == 1
+
+
+def answer(status: int, **headers: str) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
+    """An answer instead of the provider's own."""
+
+    async def give(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    return give
+
+
+async def cut(request: web.Request) -> web.StreamResponse | None:
+    """The connection breaks."""
+    await drop(request)
+    return None
+
+
+@pytest.mark.parametrize("after", [answer(500), answer(503), cut], ids=["500", "503", "connection lost"])
+async def test_an_order_whose_answer_is_lost_is_not_repeated(
+    after: Callable[[web.Request], Awaitable[web.StreamResponse | None]],
+    provider: Provider,
+    objects: ObjectStore,
+    event: RecordingReady,
+) -> None:
+    """The provider takes the order and then fails: the next attempt asks for the job's key, finds it and collects."""
+    provider.after = after
+    with pytest.raises(RetryableError):
+        await handler(provider, objects)(event)
+    provider.after = None
+
+    await until_done(handler(provider, objects), event)
+    assert list(provider.orders.values()) == [1]
+
+
+async def test_an_order_that_may_be_on_its_way_is_waited_for(
+    provider: Provider, objects: ObjectStore, event: RecordingReady
+) -> None:
+    """500 without the order being taken, as far as the provider knows: the next attempt must not order at once, since
+    the request may still arrive; after the window it does."""
+    provider.before = answer(500)
+    with pytest.raises(RetryableError):
+        await handler(provider, objects)(event)
+    provider.before = None
+
+    with pytest.raises(NotYetError):
+        await handler(provider, objects)(event)
+    assert provider.orders == {}
+    await until_done(handler(provider, objects), event)
+    assert list(provider.orders.values()) == [1]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(429, RetryableError), (400, PermanentError)], ids=["rate limited", "refused"]
+)
+async def test_after_a_refusal_nobody_has_to_wait(
+    status: int, error: type[Exception], provider: Provider, objects: ObjectStore, event: RecordingReady
+) -> None:
+    """The provider says no before it does anything. The next attempt may order at once; with 429 the wish to come later
+    is handed to the runtime."""
+    provider.before = answer(status, Retry_After="7")
+    with pytest.raises(error) as raised:
+        await handler(provider, objects)(event)
+    if isinstance(raised.value, RetryableError):
+        assert raised.value.retry_after_s == 7
+    provider.before = None
+
+    await handler(provider, objects)(event)
+    assert list(provider.orders.values()) == [1]
+
+
+async def test_a_provider_that_is_away_is_an_outage(
+    provider: Provider, objects: ObjectStore, event: RecordingReady
+) -> None:
+    """Nobody listens: the stage has to pause, and not to count attempts."""
+    await provider.stop()
+    with pytest.raises(ProviderOutageError):
+        await handler(provider, objects)(event)
+
+
+async def test_an_order_the_provider_lost_is_placed_again(
+    provider: Provider, objects: ObjectStore, event: RecordingReady
+) -> None:
+    """The provider took the order and then lost it (or somebody deleted it there). The job must not wait for ever for
+    a result that cannot come."""
+    provider.looks_until_done = 10_000
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(handler(provider, objects)(event), 0.5)
+    provider.kept.clear()
+    provider.looks_until_done = 1
+
+    with pytest.raises(RetryableError):
+        await handler(provider, objects)(event)
+    await until_done(handler(provider, objects), event)
+    assert list(provider.orders.values()) == [2]
+
+
+async def test_a_price_change_does_not_reach_what_was_told(
+    provider: Provider, objects: ObjectStore, event: RecordingReady
+) -> None:
+    """A job is told, prices double, the job is delivered again: the ledger line is the same to the byte. Otherwise the
+    bill would depend on what crashed when."""
+    before = await handler(provider, objects)(event)
+    dearer = PricingSettings(price_per_unit=PricingSettings().price_per_unit * 2)
+    after = await TranscribeHandler(Client(provider.url), objects, dearer, TIMING)(event)
+
+    assert after[1].event.model_dump_json() == before[1].event.model_dump_json()
