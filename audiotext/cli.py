@@ -135,7 +135,6 @@ def _positive(text: str) -> float:
     return number
 
 
-<<<<<<< HEAD
 def _probability(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
@@ -148,7 +147,8 @@ def _carriers() -> list[str]:
     found = importlib.util.find_spec("gateway.carriers")
     places = found.submodule_search_locations if found else None
     return sorted(module.name for module in pkgutil.iter_modules(places))
-=======
+
+
 def _since_ms(text: str) -> int:
     """A point in time, ms since the epoch: how long ago (30m, 12h, 7d) or ISO 8601, UTC unless it says otherwise."""
     unit = {"m": 60, "h": 3_600, "d": 86_400}.get(text[-1:])
@@ -161,7 +161,6 @@ def _since_ms(text: str) -> int:
             f"{text} is neither like 30m, 12h, 7d nor a time like 2026-11-22T10:00"
         ) from None
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
->>>>>>> c22e341dae1ed69e44d3c407d9cbd226096c2f2c
 
 
 def _port(text: str) -> int:
