@@ -234,7 +234,7 @@ def _objects(evidence: Evidence, parts: dict[str, list[Part]], measured: Measure
         for ref in (event.audio, event.peaks, event.manifest):
             yield from _as_named(store, event, ref)
     for transcribed in _of(evidence.tape, Topic.TRANSCRIPT_READY, TranscriptReady):
-        named.add(transcribed.transcript.key)
+        named |= {transcribed.transcript.key, *_beside(transcribed)}
         yield from _as_named(store, transcribed, transcribed.transcript)
     for summarized in _of(evidence.tape, Topic.SUMMARY_READY, SummaryReady):
         named.add(summarized.summary.key)
@@ -243,6 +243,12 @@ def _objects(evidence: Evidence, parts: dict[str, list[Part]], measured: Measure
         measured.checked["objects"] += 1
         if key not in named:
             yield Finding(Wrong.ORPHAN, key, "an object that no event names")
+
+
+def _beside(event: TranscriptReady) -> set[str]:
+    """What may lie beside a transcript: that its job was ordered, and for how much."""
+    stem = event.transcript.key.removesuffix(".json")
+    return {f"{stem}.intent.json", f"{stem}.charge.json"}
 
 
 def _as_named(store: ObjectStore, event: Event, ref: ObjectRef) -> Iterator[Finding]:
