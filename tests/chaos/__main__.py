@@ -6,9 +6,9 @@ import signal
 import sys
 from collections import Counter
 
+from tests.chaos.promises import KILL_BOUND_S, Wrong
 from tests.chaos.run import Options, Outcome, Run
 from tests.chaos.target import LOGS
-from tests.chaos.verdict import KILL_BOUND_S, Wrong
 
 
 def main() -> int:

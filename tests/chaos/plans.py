@@ -78,9 +78,7 @@ def _legs(kind: Kind, chance: random.Random) -> Sequence[Leg]:
     unruly = Faults(shuffle_ms=200, duplicate=0.3, holes=((hole, hole + 300),), seed=seed)
     two = [Leg(seconds / 2), Leg(seconds / 2, after_s=pause_s)]
     special: dict[Kind, Sequence[Leg]] = {
-        Kind.UNRULY: [
-            Leg(seconds, faults=Faults(shuffle_ms=200, duplicate=0.3, holes=((hole, hole + 300),), seed=seed))
-        ],
+        Kind.UNRULY: [Leg(seconds, faults=unruly)],
         Kind.LATE: [Leg(seconds, faults=Faults(shuffle_ms=1200, seed=seed))],
         Kind.DROPPED: [Leg(seconds, faults=Faults(drop_at_ms=int(seconds * 600)))],
         Kind.RESUMED: two,

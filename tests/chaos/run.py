@@ -18,9 +18,10 @@ from tests.chaos import faults
 from tests.chaos.carrier import Call, make
 from tests.chaos.faults import SUPERVISOR, Action, Fault
 from tests.chaos.plans import CallPlan, plans
+from tests.chaos.promises import END_BOUND_S, KILL_BOUND_S, Finding, GatewayEnd, Measured
 from tests.chaos.tape import TapeReader
 from tests.chaos.target import IDLE_S, Target
-from tests.chaos.verdict import END_BOUND_S, KILL_BOUND_S, Evidence, Finding, GatewayEnd, Measured, judge
+from tests.chaos.verdict import Evidence, judge
 
 _PROGRESS_S = 10.0
 _QUIET_S = 240.0  # how long after the last fault everything may take
@@ -121,9 +122,9 @@ class Run:
             return
         self._outcome.done.append(fault)
         if ends_gateway:
-            # The supervisor's children are asked to end when it is killed.
-            killed = card.target == "gateway" and card.action is Action.KILL
-            bound_s = KILL_BOUND_S if killed else END_BOUND_S
+            # A supervisor's gateway is asked to end, but so is the embedded log, which need not wait for it.
+            asked = card.action is Action.END or (card.target == SUPERVISOR and self._target.brokers)
+            bound_s = END_BOUND_S if asked else KILL_BOUND_S
             self._outcome.ends.append(GatewayEnd(at, bound_s))
         await asyncio.sleep(fault.for_s)
         self._target.end(card)
