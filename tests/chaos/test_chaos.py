@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 SEED = "20261122"
+CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(420)
@@ -14,5 +16,6 @@ def test_nothing_is_lost_or_doubled_whatever_is_killed() -> None:
     off, or its disk filled or lost, every 1.2 s; then compares every recording, event, object, vector and ledger line
     with what was sent. The output says what was wrong, and how to have the same run again."""
     command = [sys.executable, "-m", "tests.chaos", "--minutes", "0.4", "--calls", "30", "--every", "1.2"]
-    done = subprocess.run([*command, "--seed", SEED], capture_output=True, text=True, timeout=400, check=False)
+    command += ["--seed", SEED]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
