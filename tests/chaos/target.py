@@ -15,7 +15,7 @@ from audiotext.datadir import running_stack
 from audiotext.embedded import kafka
 from audiotext.embedded.server import Server, wait_until_it_answers
 from audiotext.embedded.state import State
-from tests.chaos.faults import FRONT, SUPERVISOR, Action, Card
+from tests.chaos.faults import FRONT, SERVICES, STORES, SUPERVISOR, Action, Card
 from tests.e2e.stack import UpProcess
 
 LOGS = {"embedded": 0, "kafka": 1, "kafka-cluster": 3}  # brokers of each lane
@@ -27,7 +27,7 @@ SESSION_S = 6  # a consumer that does not answer a real broker for so long is th
 _DISK_MB = 192  # of the recorder: most of it is what RocksDB sets aside for itself
 _BOOTSTRAP = "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"
 # A word of each server's command line, and the variable that holds its address.
-_WORDS = {"clickhouse": "audiotext.embedded.clickhouse", "qdrant": "audiotext.embedded.qdrant"}
+_WORDS = {"clickhouse": "audiotext.embedded.clickhouse_shim", "qdrant": "audiotext.embedded.qdrant_shim"}
 _WORDS[FRONT] = "audiotext.embedded.longpoll"
 _ADDRESSES = {
     "objects": "AUDIOTEXT_S3__ENDPOINT",
@@ -101,6 +101,8 @@ class Target:
         stack = running_stack(self.up.data_dir)
         assert stack is not None
         self._addresses = stack.environment  # they stay the same over restarts
+        for name in (*SERVICES, *STORES, *(self.brokers or [FRONT])):
+            assert len(self.pids(name)) == 1, f"{name} cannot be told from the others by its command line"
 
     def stop(self) -> None:
         """Ends everything and unmounts the recorder's disk."""
