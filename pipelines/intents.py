@@ -57,11 +57,12 @@ class Wait:
     seconds: float
 
 
-def next_step(intent: Intent | None, found: str | None, now_ms: int) -> Claim | Adopt | Collect | Wait:
+def next_step(intent: Intent | None, found: str | None, asked_ms: int) -> Claim | Adopt | Collect | Wait:
     """What to do about a job whose result is not there. Pure.
 
     found: what the provider answered when asked for the job's key, after the intent was read; it need only be asked
-    about an intent that is "intended".
+    about an intent that is "intended". asked_ms: the clock before that question. A later reading would not do: "no such
+    order" says nothing about a request that arrived after the question, while this process may have been frozen since.
     """
     if intent is None:
         return Claim()  # an intent precedes every order
@@ -69,8 +70,8 @@ def next_step(intent: Intent | None, found: str | None, now_ms: int) -> Claim | 
         return Collect(intent.remote_id)
     if found is not None:
         return Adopt(found)
-    if now_ms < intent.expires_at_ms:
-        return Wait((intent.expires_at_ms - now_ms) / 1000)
+    if asked_ms < intent.expires_at_ms:
+        return Wait((intent.expires_at_ms - asked_ms) / 1000)
     return Claim()
 
 

@@ -82,8 +82,9 @@ class RemoteEngine:
         while True:
             stored = await intents.read()
             unclear = stored is not None and stored.intent.state == "intended"
+            asked_ms = self._clock.now_ms()
             found = await self._jobs.find(job.key) if unclear else None
-            step = next_step(stored.intent if stored else None, found, self._clock.now_ms())
+            step = next_step(stored.intent if stored else None, found, asked_ms)
             match step:
                 case Collect(remote_id):
                     return remote_id

@@ -19,7 +19,7 @@ INTENDED = Intent(state="intended", token="t", expires_at_ms=1_000)
 
 
 @pytest.mark.parametrize(
-    ("intent", "found", "now_ms", "step"),
+    ("intent", "found", "asked_ms", "step"),
     [
         (None, None, 0, Claim()),
         (INTENDED, None, 999, Wait(0.001)),
@@ -30,18 +30,20 @@ INTENDED = Intent(state="intended", token="t", expires_at_ms=1_000)
         (Intent(state="done", remote_id="r"), None, 0, Collect("r")),
     ],
 )
-def test_what_to_do(intent: Intent | None, found: str | None, now_ms: int, step: object) -> None:
+def test_what_to_do(intent: Intent | None, found: str | None, asked_ms: int, step: object) -> None:
     """Each state of an intent with each answer of the provider. A Claim in place of any other pays twice."""
-    assert next_step(intent, found, now_ms) == step
+    assert next_step(intent, found, asked_ms) == step
 
 
 @dataclass
 class Worker:
-    """A worker between two of its steps. read: the intent it saw, by its version; found: the provider's answer."""
+    """A worker between two of its steps. read: the intent it saw, by its version; found: the provider's answer
+    to what it asked at asked_ms."""
 
     at: str = "idle"
     version: int = 0
     intent: Intent | None = None
+    asked_ms: int = 0
     found: str | None = None
     mine: Intent | None = None
 
@@ -99,11 +101,12 @@ class OneJob(RuleBasedStateMachine):
         self.workers[n] = Worker("asks", self.version, self.intent)
 
     def _asks(self, n: int, worker: Worker) -> None:
+        worker.asked_ms = self.now
         worker.found = "r" if self.taken else None
         worker.at = "writes"
 
     def _writes(self, n: int, worker: Worker) -> None:
-        step = next_step(worker.intent, worker.found, self.now)
+        step = next_step(worker.intent, worker.found, worker.asked_ms)
         if isinstance(step, Claim):
             mine = Intent(state="intended", token=str(n), expires_at_ms=self.now + ORDER_MS + SETTLE_MS)
             worker.at = "sends" if self._swap(worker, mine) else "idle"

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from multiprocessing.context import ForkServerContext
@@ -13,6 +14,9 @@ import pytest
 from aiohttp import web
 
 from audiotext.settings import PricingSettings, S3Settings
+from pipelines.intents import Intent, IntentStore
+from pipelines.providers import TranscriptionJob
+from pipelines.remote import Place, RemoteEngine
 from pipelines.runtime.errors import NotYetError, PermanentError, ProviderOutageError, RetryableError
 from pipelines.transcriber import TranscribeHandler
 from schemas.artifacts import Transcript
@@ -21,6 +25,7 @@ from sinks.objects import ObjectStore
 from tests.pipelines.made import new_call, recording
 from tests.pipelines.remote_provider import Client, Provider, drop
 from tests.pipelines.remote_worker import TIMING, Fault, processes, start
+from tests.pipelines.runtime.clocks import ManualClock
 from tests.pipelines.service import eventually
 
 WAV = b"RIFF, as far as the fake provider is concerned"
@@ -125,6 +130,37 @@ async def test_a_frozen_worker_that_wakes_up_late_does_not_order(
     assert await finished(zombie) == 0
     assert list(provider.orders.values()) == [1]
     assert provider.kept == {}
+
+
+async def test_no_such_order_is_old_news_after_a_freeze(
+    provider: Provider, objects: ObjectStore, event: RecordingReady
+) -> None:
+    """A request is on its way when a second worker asks for it: no such order. The worker freezes, the request arrives,
+    the window ends, it wakes up. What it was told is older than the end of the window, so it has to ask again; if it
+    compared the window with the time it woke up, it would order as well."""
+    clock = ManualClock()
+
+    class FrozenAfterAsking(Client):
+        """Six minutes pass between the provider's answer and the next line."""
+
+        async def find(self, key: str) -> str | None:
+            found = await super().find(key)
+            if not provider.orders:
+                await self.submit(only[0], "")
+                clock.at_s += 360
+            return found
+
+    client = FrozenAfterAsking(provider.url)
+    only = [TranscriptionJob(uuid.uuid4().hex, event.call_id, Path("unused"), 60_000, ("inbound",))]
+    place = Place(f"intents/{only[0].key}.json", f"results/{only[0].key}.json")
+    under_way = Intent(state="intended", token="another's", expires_at_ms=clock.now_ms() + 60_000)
+    await IntentStore(objects, place.intent).write(under_way, replaces=None)
+
+    engine = RemoteEngine(client, objects, TIMING, clock)
+    with pytest.raises(NotYetError):
+        await engine.transcribe(only[0], place)
+    await engine.transcribe(only[0], place)
+    assert list(provider.orders.values()) == [1]
 
 
 async def test_six_workers_at_once_order_once(provider: Provider, objects: ObjectStore, event: RecordingReady) -> None:
