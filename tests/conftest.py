@@ -23,7 +23,7 @@ from redpanda import topics
 from sinks.objects import ObjectStore
 from tests.running import RunningServer
 
-pytest_plugins = ["tests.kafka_lane"]
+pytest_plugins = ["tests.browser", "tests.kafka_lane"]
 
 BUCKET = "audiotext"
 
