@@ -158,10 +158,17 @@ class ExotelSettings(_Doors):
     accounts: dict[str, _Doors] = {}
 
 
-class VonageSettings(_Doors):
-    """Vonage. Its calls cannot go on elsewhere while they stream (see docs/carriers/vonage.md)."""
+class VonageAccount(_Doors):
+    """One account at Vonage. With a signature secret its webhooks have to be signed; the password is for sockets."""
 
-    accounts: dict[str, _Doors] = {}
+    signature_secret: SecretStr | None = None
+
+
+class VonageSettings(VonageAccount):
+    """Vonage: one account, or several by API key. Its calls cannot go on elsewhere while they stream (see
+    docs/carriers/vonage.md)."""
+
+    accounts: dict[str, VonageAccount] = {}
     say: str | None = None
 
 

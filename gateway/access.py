@@ -61,12 +61,17 @@ def require_doors(proof: Proof, doors: Doors, section: str) -> None:
     """
     if doors.password is None and not doors.allowed_peers:
         raise UnauthorizedError(f"nothing is configured that proves it: set {section}__PASSWORD or __ALLOWED_PEERS")
-    if doors.allowed_peers and not from_network(proof.peer, doors.allowed_peers):
-        raise UnauthorizedError(f"{proof.peer or 'an unknown address'} is not in {section}__ALLOWED_PEERS")
+    require_peer(proof, doors, section)
     if doors.password is not None:
         password = doors.password.get_secret_value()
         if not password or not _same(_basic(proof), f"{doors.username or ''}:{password}"):
             raise UnauthorizedError(f"no Basic credentials, or not those of {section}__USERNAME and __PASSWORD")
+
+
+def require_peer(proof: Proof, doors: Doors, section: str) -> None:
+    """Passes a request from one of the networks, or any if none is configured. Raises UnauthorizedError."""
+    if doors.allowed_peers and not from_network(proof.peer, doors.allowed_peers):
+        raise UnauthorizedError(f"{proof.peer or 'an unknown address'} is not in {section}__ALLOWED_PEERS")
 
 
 def deny(carrier: str) -> Grant:

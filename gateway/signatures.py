@@ -49,7 +49,7 @@ def verify(
 
 
 def sign_body(token: str, url: str, body: bytes, algorithm: Hash = "sha1") -> str:
-    """SignalWire's signature of a body that is no form: hexadecimal, over URL and body."""
+    """SignalWire's signature of a body as it came: hexadecimal, over URL and body."""
     return hmac.digest(token.encode(), _octets(url) + body, algorithm).hex()
 
 

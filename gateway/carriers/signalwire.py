@@ -1,6 +1,7 @@
 """SignalWire (cXML): Twilio's messages, UUIDs for ids, and linear PCM beside mu-law.
 
-Source: https://developer.signalwire.com/compatibility-api/cxml/voice/stream
+Sources: https://developer.signalwire.com/compatibility-api/cxml/voice/stream, and for the signatures
+https://signalwire.com/docs/swml/guides/webhook-security and signalwire-sdk 3.7 (core/security/webhook_validator.py).
 No page says which byte order L16 has; its codec names go straight into speech engines that want little-endian.
 """
 
@@ -17,7 +18,6 @@ from gateway.markup import twiml
 from schemas.media import Codec
 
 _CODECS = frozenset({Codec.PCMU, Codec.PCMA, Codec.L16})
-# The better one first: it is what counts when both are there.
 _SIGNATURES: Final[tuple[tuple[str, signatures.Hash], ...]] = (
     ("X-SignalWire-SHA256-Signature", "sha256"),
     ("X-SignalWire-Signature", "sha1"),
@@ -37,7 +37,7 @@ class SignalWire:
         return granted(own, own.accounts, lambda account: require_bearer(proof, account.stream_token, _TOKEN))
 
     def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
-        """A webhook is signed over its URL and body."""
+        """A webhook is signed over its URL and its body or form."""
         own, url = settings.signalwire, settings.base_url + proof.target
         return granted(own, own.accounts, lambda account: _require_signature(proof, url, account))
 
@@ -60,22 +60,25 @@ class SignalWire:
 
 
 def _require_signature(proof: Proof, url: str, account: SignalWireAccount) -> None:
+    """Passes what one of the signatures is right for. SignalWire signs over the body as it came (hexadecimal, either
+    hash), and cXML's forms as Twilio does (base64); its own SDKs try both on whatever comes, and so must we."""
     key = account.signing_key.get_secret_value() if account.signing_key else ""
     if not key:
         raise UnauthorizedError("no signing key is configured: set AUDIOTEXT_SIGNALWIRE__SIGNING_KEY")
-    given = [(header, algorithm) for header, algorithm in _SIGNATURES if proof.headers.get(header)]
+    given = [(proof.headers[name], algorithm) for name, algorithm in _SIGNATURES if proof.headers.get(name)]
     if not given:
         raise UnauthorizedError(f"no {_SIGNATURES[0][0]}")
-    header, algorithm = given[0]
-    signature = proof.headers[header]
-    if proof.body and not proof.form:
-        right = signatures.verify_body(key, url, signature, proof.body, algorithm)
-    else:
-        right = signatures.verify(key, url, signature, proof.form, algorithm)
-    if not right:
+    if not any(_fits(key, url, signature, proof, algorithm) for signature, algorithm in given):
         raise UnauthorizedError(
-            f"{header} is not right for {without_query(url)}: is AUDIOTEXT_PUBLIC_URL what SignalWire uses?"
+            f"the signature is not right for {without_query(url)}: is AUDIOTEXT_PUBLIC_URL what SignalWire uses?"
         )
+
+
+def _fits(key: str, url: str, signature: str, proof: Proof, algorithm: signatures.Hash) -> bool:
+    if signatures.verify_body(key, url, signature, proof.body, algorithm):
+        return True
+    signs_all = bool(proof.form) or not proof.body  # as a form: of another body nothing would be signed
+    return signs_all and signatures.verify(key, url, signature, proof.form, algorithm)
 
 
 CARRIER: Carrier = SignalWire()

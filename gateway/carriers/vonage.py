@@ -2,7 +2,8 @@
 
 Source: https://developer.vonage.com/en/voice/voice-api/concepts/websockets
 A socket carries one leg, and Vonage says neither whose nor of which call: the headers of the NCCO's endpoint, which
-come back in the first message, have to (`call_id`, and `track` unless it is the caller's).
+come back in the first message, have to (`call_id`, and `track` unless it is the caller's). Webhooks bring a signed JWT
+as bearer token; what the upgrade brings as Authorization is what the NCCO says.
 """
 
 import uuid
@@ -11,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from audiotext.settings import Settings
-from gateway.access import granted, require_doors
+from audiotext.settings import Settings, VonageAccount
+from gateway.access import credentials, granted, require_doors, require_peer
 from gateway.carriers import (
     TRACKS,
     Answer,
@@ -28,15 +29,18 @@ from gateway.carriers import (
     Proof,
     StartError,
     StreamStart,
+    UnauthorizedError,
     checked_id,
 )
 from gateway.form_fields import call_report, fields, first
 from gateway.json_messages import REFUSALS, texts
 from gateway.media_format import media_format
 from gateway.pcm_stream import PcmStream
+from gateway.signed_webhooks import SignedWebhookError, verify_webhook
 
 _CONNECTED = "websocket:connected"
 _CONTENT_TYPE = "audio/l16;rate=16000"
+_SECTION = "AUDIOTEXT_VONAGE"
 _CALL_ID_HEADERS = ("call_id", "conversation_uuid", "uuid")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -103,15 +107,17 @@ class Vonage:
     """Vonage, as the gateway sees it."""
 
     subprotocols: Sequence[str] = ()
-    token_at_start = True  # the endpoint's headers come back in the first message only
+    token_at_start = True  # an NCCO without `authorization` has its headers only, which come with the first message
 
     def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
         """By HTTP Basic credentials or address."""
-        return _authorize(proof, settings)
+        own = settings.vonage
+        return granted(own, own.accounts, lambda account: require_doors(proof, account, _SECTION))
 
     def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
-        """Likewise."""
-        return _authorize(proof, settings)
+        """By the signed token or, where no signature secret is configured, as a socket."""
+        own = settings.vonage
+        return granted(own, own.accounts, lambda account: _require_webhook(proof, account))
 
     def decoder(self, _settings: Settings) -> Decoder:
         """A decoder for one socket."""
@@ -125,6 +131,8 @@ class Vonage:
         """An NCCO: connect the caller with our socket. What the caller hears from there is silence."""
         headers = {"call_id": offer.call_id, "track": "inbound", "tenant": offer.tenant, "token": offer.token}
         endpoint = {"type": "websocket", "uri": offer.stream_url, "content-type": _CONTENT_TYPE, "headers": headers}
+        if offer.token:
+            endpoint |= {"authorization": {"type": "custom", "value": f"Bearer {offer.token}"}}
         said = [{"action": "talk", "text": settings.vonage.say}] if settings.vonage.say else []
         ncco = [*said, {"action": "connect", "eventUrl": [offer.status_url], "endpoint": [endpoint]}]
         return Answer(msgspec.json.encode(ncco).decode(), "application/json")
@@ -140,9 +148,16 @@ class Vonage:
         )
 
 
-def _authorize(proof: Proof, settings: Settings) -> Grant:
-    own = settings.vonage
-    return granted(own, own.accounts, lambda account: require_doors(proof, account, "AUDIOTEXT_VONAGE"))
+def _require_webhook(proof: Proof, account: VonageAccount) -> None:
+    if account.signature_secret is None:
+        require_doors(proof, account, _SECTION)
+        return
+    require_peer(proof, account, _SECTION)
+    token, secret = credentials(proof, "bearer"), account.signature_secret.get_secret_value()
+    try:
+        verify_webhook(secret, token, proof.target, proof.body, proof.at_s)
+    except SignedWebhookError as error:
+        raise UnauthorizedError(f"{error}: is {_SECTION}__SIGNATURE_SECRET that of the account?") from None
 
 
 CARRIER: Carrier = Vonage()

@@ -28,6 +28,7 @@ from tests.gateway.webhook_requests import (
     SIGNING_KEY,
     TELNYX_KEY,
     TWILIO_TOKEN,
+    VONAGE_SECRET,
     WITH_WEBHOOKS,
     Request,
     asking,
@@ -64,11 +65,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, audiosocket_port: int) -> It
         "AUDIOTEXT_SIGNALWIRE__SIGNING_KEY": SIGNING_KEY,
         "AUDIOTEXT_TELNYX__PUBLIC_KEY": TELNYX_KEY,
         "AUDIOTEXT_PLIVO__AUTH_TOKEN": PLIVO_TOKEN,
+        "AUDIOTEXT_VONAGE__SIGNATURE_SECRET": VONAGE_SECRET,
         "AUDIOTEXT_AUDIOSOCKET__PORT": str(audiosocket_port),
         "AUDIOTEXT_AUDIOSOCKET__ALLOWED_PEERS": '["127.0.0.1"]',
         "AUDIOTEXT_GATEWAY__CALL_END_DELAY_S": "0.2",
     }
-    for name in ("exotel", "vonage", "jambonz"):
+    for name in ("exotel", "jambonz"):
         env |= {f"AUDIOTEXT_{name.upper()}__{key.upper()}": value for key, value in DOORS.items()}
     process = UpProcess(tmp_path_factory.mktemp("carriers") / "data", env)
     process.start()
@@ -104,8 +106,8 @@ def played(
             wav,
             carrier=name,
             url=url,
-            # Twilio signs its upgrade itself; the others bring the token, Vonage with its first message only.
-            auth_token=TWILIO_TOKEN if name == "twilio" else "" if name == "vonage" else token,
+            # Twilio signs its upgrade itself; the others bring the token.
+            auth_token=TWILIO_TOKEN if name == "twilio" else token,
             public_url=stack.url,
             call_id=call_id,
             rate_hz=RATE_HZ,

@@ -24,12 +24,14 @@ from tests.gateway.webhook_requests import (
     SIGNING_KEY,
     TELNYX_KEY,
     TWILIO_TOKEN,
+    VONAGE_SECRET,
     WITH_WEBHOOKS,
     Request,
     asking,
     ending,
     request,
     stream_in,
+    vonage_token,
 )
 from tests.gateway.wire import PUBLIC_URL, events_on_log, records_on_log
 
@@ -49,7 +51,7 @@ def settings_for(kafka: KafkaSettings, **plan: str) -> Settings:
             "telnyx": {"public_key": TELNYX_KEY, "tenant": "acme"} | plan,
             "plivo": {"auth_token": PLIVO_TOKEN, "tenant": "acme"} | plan,
             "exotel": doors,
-            "vonage": doors | vonage,
+            "vonage": {"signature_secret": VONAGE_SECRET, "tenant": "acme"} | vonage,
             "jambonz": doors | plan,
             "gateway": {"stream_token_secret": SECRET, "call_end_delay_s": 0.2},
         }
@@ -154,6 +156,8 @@ async def test_a_body_that_is_no_json_is_a_mistake_of_the_sender(serve: Serve, k
     _, client = await serve(settings_for(kafka))
     made = request(name, f"/v1/status/{name}", {"data": 1})
     made.body = b"{"
+    if name == "vonage":
+        made.headers["Authorization"] = f"Bearer {vonage_token(made.body)}"
     if name == "telnyx":
         stamp = made.headers["telnyx-timestamp"]
         made.headers["telnyx-signature-ed25519"] = base64.b64encode(KEY.sign(f"{stamp}|".encode() + b"{")).decode()

@@ -1,6 +1,7 @@
 """What carriers ask and tell over HTTP, signed with each one's own proof, and what is in our answers."""
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -8,12 +9,14 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from xml.etree import ElementTree
 
+import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.signatures import HEADER, sign, sign_body, sign_v3
 from tests.gateway.wire import PUBLIC_URL
 
 TWILIO_TOKEN, SIGNING_KEY, PLIVO_TOKEN = "twilio-token", "signing-key", "plivo-token"
+VONAGE_SECRET = "vonage-signature-secret-of-some-length"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 BASIC = {"Authorization": "Basic " + base64.b64encode(b"user:door-key").decode()}
 TELNYX_KEY = base64.b64encode(KEY.public_key().public_bytes_raw()).decode()
@@ -53,9 +56,18 @@ def request(name: str, path: str, told: Mapping[str, object], public_url: str = 
         case "plivo":
             signature = sign_v3(PLIVO_TOKEN, url, "7", form)
             made.headers |= {"X-Plivo-Signature-V3": signature, "X-Plivo-Signature-V3-Nonce": "7"}
+        case "vonage":
+            made.headers["Authorization"] = f"Bearer {vonage_token(made.body)}"
         case _:
             made.headers |= BASIC
     return made
+
+
+def vonage_token(body: bytes) -> str:
+    """What Vonage signs a webhook of this body with."""
+    claims = {"iat": int(time.time()), "jti": "j-1", "iss": "Vonage", "api_key": "a1b2c3d"}
+    claims["payload_hash"] = hashlib.sha256(body).hexdigest()
+    return jwt.encode(claims, VONAGE_SECRET, algorithm="HS256")
 
 
 def asking(name: str, call_id: str) -> dict[str, object]:
@@ -103,6 +115,7 @@ def stream_in(name: str, text: str) -> tuple[str, str]:
         case "vonage":
             (endpoint,) = json.loads(text)[-1]["endpoint"]
             address, token = endpoint["uri"], endpoint["headers"]["token"]
+            assert endpoint["authorization"] == {"type": "custom", "value": f"Bearer {token}"}
         case "jambonz":
             listen = json.loads(text)[0]["listen"]
             assert listen["mixType"] == "stereo"

@@ -1,8 +1,9 @@
 """Random and broken messages for every dialect, by seed: `python -m tests.gateway.carriers.fuzzing 1000000`."""
 
+import argparse
+import gc
 import json
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,6 +15,9 @@ from schemas.codecs import PayloadError
 from tests.gateway.carriers.talk import CARRIERS, frame_bytes, new_decoder, spoken
 
 SEED = 20261122
+"""Of the first messages; a long run counts on from here, so that what it finds can be found again."""
+
+_AT_ONCE = 50_000  # messages of one seed in a long run
 
 Say = str | bytes
 
@@ -46,8 +50,7 @@ def messages(name: str, seed: int, count: int) -> Iterator[tuple[bool, Say]]:
     while count > 0:
         call = chance.choice(calls)
         for number, message in enumerate(call):
-            broken = message if chance.random() < 0.3 else _broken(chance, message, chance.choice(call))
-            yield number == 0, broken
+            yield number == 0, _said(chance, message, chance.choice(call))
             count -= 1
 
 
@@ -72,6 +75,17 @@ def fuzz(name: str, seed: int, count: int) -> int:
             continue
         understood += 1
     return understood
+
+
+def _said(chance: random.Random, message: Say, other: Say) -> Say:
+    """The message as it is, broken, or one that nobody ever meant."""
+    dice = chance.random()
+    if dice < 0.3:
+        return message
+    if dice < 0.9:
+        return _broken(chance, message, other)
+    noise = chance.randbytes(chance.randrange(400))
+    return noise if chance.random() < 0.5 else noise.decode(errors="surrogateescape")
 
 
 def _broken(chance: random.Random, message: Say, other: Say) -> Say:
@@ -107,8 +121,41 @@ def _retyped(chance: random.Random, message: str) -> str:
     return json.dumps(told)
 
 
+def _resident_kib() -> int:
+    """What this process holds of the machine's memory."""
+    gc.collect()
+    with open("/proc/self/status") as status:
+        return int(next(line for line in status if line.startswith("VmRSS:")).split()[1])
+
+
+def _run_long(name: str, count: int, seed: int) -> str:
+    """Decodes so many messages; a row of a table. Raises what a decoder should not have, its seed in a note."""
+    began, understood, early = time.monotonic(), 0, 0
+    for done in range(0, count, _AT_ONCE):
+        at = seed + done // _AT_ONCE
+        try:
+            understood += fuzz(name, at, min(_AT_ONCE, count - done))
+        except Exception as error:
+            error.add_note(f"found in {name} with --seed {at}")
+            raise
+        early = early or _resident_kib()
+    took_s = time.monotonic() - began
+    grown = _resident_kib() - early
+    return f"| {name} | {count:,} | {understood:,} | {took_s:.0f} s | {early / 1024:.1f} MiB | {grown:+,} KiB |"
+
+
+def main() -> None:
+    """A long run over every dialect, or those named. Ends with the error if one raises what it must not."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int, help="messages per dialect")
+    parser.add_argument("carriers", nargs="*", default=CARRIERS, metavar="carrier", help=", ".join(CARRIERS))
+    parser.add_argument("--seed", type=int, default=SEED)
+    asked = parser.parse_args()
+    print(f"| dialect | messages | understood | took | memory after {_AT_ONCE:,} | and at the end |")
+    print("|---|---|---|---|---|---|")
+    for name in asked.carriers:
+        print(_run_long(name, asked.count, asked.seed), flush=True)
+
+
 if __name__ == "__main__":
-    for carrier in CARRIERS:
-        began = time.monotonic()
-        meant = fuzz(carrier, SEED, int(sys.argv[1]))
-        print(f"{carrier:12} {sys.argv[1]} messages, {meant} understood, {time.monotonic() - began:.0f} s")
+    main()
