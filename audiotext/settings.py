@@ -199,6 +199,7 @@ class GatewaySettings(_Section):
     idle_timeout_s: float = Field(60.0, gt=0)  # a media socket that says nothing for so long is closed
     start_timeout_s: float = Field(10.0, gt=0)  # a media socket whose stream has not started by then is closed
     handshake_timeout_s: float = Field(10.0, gt=0)  # how long a connection may take to make a request
+    max_unproven_sockets: int = Field(100, ge=1)  # whose proof comes with their start, and has not come yet
     max_speed: float = Field(100.0, ge=1)  # audio a stream may send, times real time
     max_streams_per_call: int = Field(8, ge=1)  # at the same time, per process, as the next
     max_calls_per_tenant: int = Field(5_000, ge=1)

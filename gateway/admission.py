@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -21,6 +22,22 @@ from gateway.stream_tokens import PREFIX, Claims, TokenError
 
 TOKEN = "token"
 """What a stream token is called in a query string and among what a customer attaches to a stream."""
+
+
+_UNBOUND_TTL_S = 120
+"""How long a token that names no call is good: such a stream begins as soon as the carrier has our answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How the start of a socket's stream will be judged. proven: whether the upgrade request proved anything."""
+
+    judge: Admit
+    proven: bool = True
+
+    def __call__(self, start: StreamStart) -> tuple[str, StreamStart]:
+        """Tenant and start. Raises SessionClosedError."""
+        return self.judge(start)
 
 
 class Admissions:
@@ -38,23 +55,24 @@ class Admissions:
         """A stream token for this call, "" if there is no secret. Without a call id: for the first that uses it."""
         if not self._secret:
             return ""
-        expires_s = int(time.time()) + self._settings.gateway.stream_token_ttl_s
+        ttl_s = self._settings.gateway.stream_token_ttl_s
+        expires_s = int(time.time()) + (ttl_s if call_id else min(ttl_s, _UNBOUND_TTL_S))
         nonce = "" if call_id else secrets.token_urlsafe(9)
         return stream_tokens.issue(self._secret, Claims(tenant, carrier, call_id, nonce, expires_s))
 
-    def upgrade(self, name: str, carrier: Carrier, proof: Proof) -> Admit:
+    def upgrade(self, name: str, carrier: Carrier, proof: Proof) -> Admission:
         """How the start of a socket's stream will be judged, by its upgrade request. Raises UnauthorizedError."""
         token = _token_in(proof)
         if token:
             claims = self._claims(token, name, proof.at_s)
-            return lambda start: self._admit(name, Grant(claims.tenant), claims, start)
+            return Admission(lambda start: self._admit(name, Grant(claims.tenant), claims, start))
         try:
             grant = carrier.authorize_socket(proof, self._settings)
         except UnauthorizedError:
             if not (carrier.token_at_start and self._secret):
                 raise
-            return lambda start: self._admit(name, None, None, start)
-        return lambda start: self._admit(name, grant, None, start)
+            return Admission(lambda start: self._admit(name, None, None, start), proven=False)
+        return Admission(lambda start: self._admit(name, grant, None, start))
 
     def of_tenant(self, tenant: str) -> Admit:
         """For streams that have been let in by other means."""

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import resource
 import signal
 from collections.abc import AsyncIterator
 
@@ -18,15 +19,19 @@ from gateway.admission import Admissions
 from gateway.audiosocket import AudioSocketServer
 from gateway.carriers import load_carriers
 from gateway.handshake import HandshakeTimeout
+from gateway.log_flood import FloodFilter
 from gateway.log_writer import LogWriter
 from gateway.metrics import Metrics
 from gateway.proxy import Proxy
 from gateway.readiness import Readiness
 from gateway.sockets import MediaSockets
-from gateway.webhooks import Webhooks
+from gateway.webhooks import MAX_BODY_BYTES, Webhooks
 from redpanda.client import LogUnavailableError
 
 log = logging.getLogger(__name__)
+
+# Where what outsiders do is logged.
+_KNOCKED_AT = ("gateway.sockets", "gateway.webhooks", "gateway.session", "gateway.audiosocket", "aiohttp.server")
 
 _NO_API = "there is no API behind this gateway: set AUDIOTEXT_GATEWAY__API_URL, or use `audiotext up`"
 
@@ -40,7 +45,8 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._metrics = Metrics()
         self.handshake = HandshakeTimeout(settings.gateway.handshake_timeout_s, self._metrics)
-        self.app = web.Application(middlewares=[self.handshake.middleware])
+        # What is passed on to the API is not read here, so this is the webhooks' limit.
+        self.app = web.Application(middlewares=[self.handshake.middleware], client_max_size=MAX_BODY_BYTES)
         self._settings = settings
         self._carriers = load_carriers()
         self._writer = LogWriter(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
@@ -52,7 +58,7 @@ class Gateway:
         self._drained: asyncio.Task[None] | None = None
         self._proxy: Proxy | None = None
         self._readiness = Readiness(self._writer, None)
-        self._webhooks = Webhooks(settings, self._carriers, admissions, self._writer)
+        self._webhooks = Webhooks(settings, self._carriers, admissions, self._writer, self._metrics)
         self.app.add_routes(
             [
                 web.get("/v1/media/{carrier}", self._sockets.handle),
@@ -124,6 +130,10 @@ class Gateway:
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Raises SystemExit with a sentence for a mistake in the settings."""
+    allow_descriptors()
+    flood = FloodFilter()
+    for name in _KNOCKED_AT:
+        logging.getLogger(name).addFilter(flood)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
@@ -131,9 +141,15 @@ def run(settings: Settings) -> None:
         raise SystemExit(str(error)) from None
 
 
+def allow_descriptors() -> None:
+    """Raises this process's limit of open files as far as it may go: a call is one, and the usual 1024 are few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _serve(settings: Settings) -> None:
     gateway = Gateway(settings)
-    runner = web.AppRunner(gateway.app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
+    runner = web.AppRunner(gateway.app, access_log=None, handle_signals=False, shutdown_timeout=0.5, lingering_time=1)
     await runner.setup()
     host, port = settings.gateway.host, settings.gateway.port
     assert runner.server is not None

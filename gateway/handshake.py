@@ -1,5 +1,5 @@
 """Connections that never make a request are closed: they would cost us a descriptor each, and whoever opens them
-nothing."""
+nothing. When too many are silent at once, the one that has been so longest goes first: a carrier asks at once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,20 +8,26 @@ from aiohttp import web
 
 from gateway.metrics import Metrics
 
+MOST_SILENT = 1000
+"""Connections that have not made a request yet, at the same time."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HandshakeTimeout:
     """Gives each new connection its time. `middleware` must be among the application's."""
 
-    def __init__(self, timeout_s: float, metrics: Metrics) -> None:
+    def __init__(self, timeout_s: float, metrics: Metrics, most_silent: int = MOST_SILENT) -> None:
         self._timeout_s = timeout_s
         self._metrics = metrics
-        self._silent: set[asyncio.BaseProtocol] = set()
+        self._most_silent = most_silent
+        self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}  # oldest first
 
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._silent.discard(request.protocol)
+            timer = self._silent.pop(request.protocol, None)
+            if timer is not None:
+                timer.cancel()
             return await handler(request)
 
         self.middleware = middleware
@@ -31,16 +37,15 @@ class HandshakeTimeout:
 
         def connected() -> asyncio.Protocol:
             protocol = server()
-            self._silent.add(protocol)
-            asyncio.get_running_loop().call_later(self._timeout_s, self._look, protocol)
+            if len(self._silent) >= self._most_silent:
+                self._hang_up(next(iter(self._silent)))
+            self._silent[protocol] = asyncio.get_running_loop().call_later(self._timeout_s, self._hang_up, protocol)
             return protocol
 
         return connected
 
-    def _look(self, protocol: asyncio.Protocol) -> None:
-        if protocol not in self._silent:
-            return
-        self._silent.discard(protocol)
+    def _hang_up(self, protocol: asyncio.BaseProtocol) -> None:
+        self._silent.pop(protocol).cancel()
         transport: asyncio.Transport | None = getattr(protocol, "transport", None)
         if transport is not None and not transport.is_closing():
             self._metrics.refused.labels("handshake").inc()

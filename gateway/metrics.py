@@ -20,9 +20,14 @@ class Metrics:
             "audiotext_gateway_malformed_messages", "Messages passed over", ["carrier"], registry=registry
         )
         # Sockets turned away or cut off, by reason: unauthorized, draining, unknown-carrier, bad-start,
-        # unsupported-codec, oversized, no-start, idle, late-start, too-fast, call-streams, tenant-calls, handshake.
+        # unsupported-codec, oversized, no-start, idle, late-start, too-fast, call-streams, tenant-calls, handshake,
+        # unproven, protocol, no-websocket.
         self.refused = Counter(
             "audiotext_gateway_refused_sockets", "Media sockets refused or cut off", ["reason"], registry=registry
+        )
+        # Carriers' HTTP requests turned away, by reason: unauthorized, oversized, slow, malformed, unknown-carrier.
+        self.refused_webhooks = Counter(
+            "audiotext_gateway_refused_webhooks", "Voice and status requests refused", ["reason"], registry=registry
         )
         # Streams ended, by schemas.media.EosReason.
         self.ended = Counter("audiotext_gateway_streams_ended", "Media streams ended", ["reason"], registry=registry)

@@ -21,7 +21,15 @@ log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_S = 1.0  # how long a closing handshake may take
 _CLOSE_TEXT_BYTES = 123  # RFC 6455: what fits into a close frame beside the code
 
-Socket = web.WebSocketResponse[bool]
+
+class Socket(web.WebSocketResponse[bool]):
+    """A media socket that says which limit a message was too big for: the library closes with the code alone."""
+
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
+        """Closes; see the library."""
+        if code == WSCloseCode.MESSAGE_TOO_BIG and not message:
+            message = b"message too big: AUDIOTEXT_GATEWAY__MAX_MESSAGE_BYTES"
+        return await super().close(code=code, message=message, drain=drain)
 
 
 class MediaSockets:
@@ -43,6 +51,7 @@ class MediaSockets:
         self._admissions = admissions
         self._live: dict[Socket, Session] = {}
         self._watched: dict[Socket, Watched] = {}
+        self._unproven: set[Session] = set()
         self._closing: set[asyncio.Task[bool]] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -54,11 +63,13 @@ class MediaSockets:
         if self.draining:
             return self._refused(503, "draining", "the gateway is shutting down")
         try:
-            admit = self._admissions.upgrade(name, carrier, proof_of(request, self._settings))
+            admission = self._admissions.upgrade(name, carrier, proof_of(request, self._settings))
         except UnauthorizedError as error:
             log.warning("%s: media socket refused: %s", name, error)
             return self._refused(403, "unauthorized", "forbidden")
-        socket = web.WebSocketResponse(
+        if not admission.proven and self._crowded():
+            return self._refused(503, "unproven", "too many sockets that have proved nothing yet; try again")
+        socket = Socket(
             max_msg_size=self._settings.gateway.max_message_bytes,
             timeout=_CLOSE_TIMEOUT_S,
             protocols=carrier.subprotocols,
@@ -70,7 +81,7 @@ class MediaSockets:
         session = Session(
             name=name,
             decoder=carrier.decoder(self._settings),
-            admit=admit,
+            admit=admission,
             sink=self._sink,
             metrics=self._metrics,
             streams=self._admissions.streams,
@@ -78,6 +89,8 @@ class MediaSockets:
         )
         self._live[socket] = session
         self._watched[socket] = Watched(session, time.monotonic())
+        if not admission.proven:
+            self._unproven.add(session)
         try:
             await socket.prepare(request)
             await self._read(socket, session)
@@ -85,6 +98,7 @@ class MediaSockets:
             pass  # the carrier was gone before the upgrade was answered
         finally:
             del self._live[socket], self._watched[socket]
+            self._unproven.discard(session)
             # First, so that a stream never stays without its end; a stop or an error has ended it before.
             session.end(EosReason.GATEWAY_DRAINING if self.draining else EosReason.SOCKET_CLOSED)
         return socket
@@ -113,6 +127,11 @@ class MediaSockets:
         await asyncio.gather(*closing, return_exceptions=True)
         for session in list(self._live.values()):
             session.end(EosReason.GATEWAY_DRAINING)
+
+    def _crowded(self) -> bool:
+        """Whether as many sockets wait for the token in their start as may at once."""
+        self._unproven = {session for session in self._unproven if not session.started}
+        return len(self._unproven) >= self._settings.gateway.max_unproven_sockets
 
     async def _read(self, socket: Socket, session: Session) -> None:
         try:

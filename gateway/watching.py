@@ -37,9 +37,10 @@ class Watched:
         if session.messages != self._messages:
             self._messages, self._heard_at = session.messages, now_s
         elif now_s - self._heard_at > limits.idle_timeout_s:
-            return Verdict("idle", f"no message for {limits.idle_timeout_s:g} s")
+            return Verdict("idle", f"no message for {limits.idle_timeout_s:g} s: AUDIOTEXT_GATEWAY__IDLE_TIMEOUT_S")
         if not session.started and now_s - self._opened_at > limits.start_timeout_s:
-            return Verdict("late-start", f"no start within {limits.start_timeout_s:g} s")
+            text = f"no start within {limits.start_timeout_s:g} s: AUDIOTEXT_GATEWAY__START_TIMEOUT_S"
+            return Verdict("late-start", text)
         allowed_s = _BURST_S + limits.max_speed * (now_s - self._opened_at)
         if session.messages > allowed_s * _MESSAGES_PER_S or session.audio_s > allowed_s * _TRACKS:
             return Verdict("too-fast", f"more than {limits.max_speed:g} times real time: AUDIOTEXT_GATEWAY__MAX_SPEED")

@@ -13,6 +13,7 @@ from audiotext.settings import Settings
 from gateway.access import client_address
 from gateway.admission import Admissions
 from gateway.carriers import Answer, CallReport, Carrier, CarrierError, Grant, Offer, Proof, UnauthorizedError
+from gateway.metrics import Metrics
 from gateway.session import Sink
 from gateway.signatures import socket_url
 from schemas.events import CallStatusReported
@@ -21,18 +22,28 @@ from schemas.media import EosReason, MediaRecord, RecordType
 
 log = logging.getLogger(__name__)
 
-_BODY_BYTES = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
+"""Of a carrier's request; they send a few hundred."""
+
 _FORM = "application/x-www-form-urlencoded"
 
 
 class Webhooks:
     """The carriers' HTTP requests."""
 
-    def __init__(self, settings: Settings, carriers: Mapping[str, Carrier], admissions: Admissions, sink: Sink) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        carriers: Mapping[str, Carrier],
+        admissions: Admissions,
+        sink: Sink,
+        metrics: Metrics,
+    ) -> None:
         self._settings = settings
         self._carriers = carriers
         self._admissions = admissions
         self._sink = sink
+        self._metrics = metrics
         self._ends: dict[MediaRecord, asyncio.TimerHandle] = {}
 
     async def voice(self, request: web.Request) -> web.Response:
@@ -41,7 +52,7 @@ class Webhooks:
         try:
             call_id = carrier.asked_for(proof)
         except CarrierError as error:
-            raise _refusal(web.HTTPBadRequest, str(error)) from None
+            raise self._refused(web.HTTPBadRequest(), "malformed", str(error)) from None
         offer = Offer(
             stream_url=socket_url(self._settings.base_url, f"/v1/media/{name}"),
             status_url=f"{self._settings.base_url}/v1/status/{name}",
@@ -58,7 +69,7 @@ class Webhooks:
         try:
             report = carrier.report(proof)
         except CarrierError as error:
-            raise _refusal(web.HTTPBadRequest, str(error)) from None
+            raise self._refused(web.HTTPBadRequest(), "malformed", str(error)) from None
         if report is not None:
             self._sink.put(_event(name, grant.tenant, report))
             if report.over:
@@ -96,26 +107,36 @@ class Webhooks:
         name = request.match_info["carrier"]
         carrier = self._carriers.get(name)
         if carrier is None:
-            raise _refusal(web.HTTPNotFound, f"unknown carrier: one of {', '.join(self._carriers)}")
+            text = f"unknown carrier: one of {', '.join(self._carriers)}"
+            raise self._refused(web.HTTPNotFound(), "unknown-carrier", text)
         proof = await self._proof(request)
         try:
             return name, carrier, proof, carrier.authorize_webhook(proof, self._settings)
         except UnauthorizedError as error:
             log.warning("%s: %s refused: %s", name, request.path, error)
-            raise _refusal(web.HTTPForbidden, "forbidden") from None
+            raise self._refused(web.HTTPForbidden(), "unauthorized", "forbidden") from None
 
     async def _proof(self, request: web.Request) -> Proof:
-        gateway = self._settings.gateway
-        if (request.content_length or 0) > _BODY_BYTES:
-            raise _refusal(web.HTTPBadRequest, f"more than {_BODY_BYTES} bytes")
+        timeout_s = self._settings.gateway.handshake_timeout_s
         try:
-            async with asyncio.timeout(gateway.handshake_timeout_s):
+            if (request.content_length or 0) > MAX_BODY_BYTES:
+                raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES)
+            async with asyncio.timeout(timeout_s):
                 body = await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise self._refused(error, "oversized", f"more than {MAX_BODY_BYTES} bytes") from None
         except TimeoutError:
-            raise _refusal(web.HTTPRequestTimeout, f"no body within {gateway.handshake_timeout_s:g} s") from None
+            raise self._refused(web.HTTPRequestTimeout(), "slow", f"no body within {timeout_s:g} s") from None
         # Not request.post(): nobody is authorized yet, and it fails on what is no well-formed form.
         form = parse_qsl(body.decode(errors="replace"), keep_blank_values=True) if request.content_type == _FORM else ()
         return proof_of(request, self._settings, form, body)
+
+    def _refused(self, answer: web.HTTPException, reason: str, error: str) -> web.HTTPException:
+        """The answer to a request that is turned away, counted under this reason."""
+        self._metrics.refused_webhooks.labels(reason).inc()
+        answer.content_type = "application/json"
+        answer.text = json.dumps({"error": error})
+        return answer
 
 
 def proof_of(
@@ -146,7 +167,3 @@ def _event(name: str, tenant: str, report: CallReport) -> CallStatusReported:
         over=report.over,
         reason=report.reason,
     )
-
-
-def _refusal(kind: type[web.HTTPException], error: str) -> web.HTTPException:
-    return kind(text=json.dumps({"error": error}), content_type="application/json")

@@ -36,6 +36,31 @@ async def test_who_asks_for_nothing_is_hung_up_on() -> None:
     await runner.cleanup()
 
 
+async def test_of_too_many_the_oldest_goes_first() -> None:
+    """Opens one silent connection more than there may be: the one that was silent longest is closed at once, and who
+    asks is answered. Otherwise a flood of them would use up the descriptors within the time each may be silent."""
+    metrics = Metrics()
+    handshake = HandshakeTimeout(600, metrics, most_silent=2)
+    app = web.Application(middlewares=[handshake.middleware])
+    app.router.add_get("/", _hello)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    assert runner.server is not None
+    server = await asyncio.get_running_loop().create_server(handshake.factory(runner.server), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    async with asyncio.timeout(60):
+        assert await _ended(connections[0][0])
+    reader, writer = connections[2]
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"hello" in await reader.readuntil(b"hello")
+    assert b'refused_sockets_total{reason="handshake"} 1.0' in metrics.render()
+    for _, writer in connections:
+        writer.close()
+    server.close()
+    await runner.cleanup()
+
+
 async def _ended(reader: asyncio.StreamReader) -> bool:
     try:
         return await reader.read() == b""

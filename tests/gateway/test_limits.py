@@ -1,0 +1,174 @@
+"""Every limit at a real socket: what is over it is turned away with words that name it, and counted under its name."""
+
+import asyncio
+import contextlib
+import resource
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType
+from pydantic import SecretStr
+
+from audiotext.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
+from gateway.app import allow_descriptors
+from gateway.signatures import HEADER, sign
+from gateway.webhooks import MAX_BODY_BYTES
+from tests.gateway.conftest import Client, Serve, settings_for
+from tests.gateway.wire import PUBLIC_URL, TOKEN, media, new_call, start
+
+MEDIA = "/v1/media/twilio"
+SIGNED = {HEADER: sign(TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)}
+Socket = aiohttp.ClientWebSocketResponse[bool]
+
+SECONDS = media(0, octet=1).replace(b'"payload": "', b'"payload": "' + b"AAAA" * 10_000)  # some 4 s of audio
+BIG = b'{"event":"media","x":"' + b"A" * 100_000
+
+
+async def dial(client: Client, *messages: bytes, path: str = MEDIA) -> Socket:
+    """A media socket that has said these messages."""
+    media_socket = await client.ws_connect(path, headers=SIGNED)
+    for message in messages:
+        await media_socket.send_str(message.decode())
+    return media_socket
+
+
+async def closing(media_socket: Socket) -> tuple[int, str]:
+    """Code and text of the server's close frame."""
+    async with asyncio.timeout(60):
+        while True:
+            message = await media_socket.receive()
+            if message.type is WSMsgType.CLOSE:
+                return message.data, message.extra or ""
+
+
+async def refused(client: Client, reason: str, metric: str = "sockets") -> float:
+    """How many were refused for that so far."""
+    text = await (await client.get("/metrics")).text()
+    counted = (
+        line
+        for line in text.splitlines()
+        if line.startswith(f'audiotext_gateway_refused_{metric}_total{{reason="{reason}"')
+    )
+    return sum(float(line.rpartition(" ")[2]) for line in counted)
+
+
+@pytest.mark.parametrize(
+    ("limit", "said", "code", "label", "setting"),
+    [
+        ({"max_message_bytes": 65536}, (start(), BIG), 1009, "oversized", "MAX_MESSAGE_BYTES"),
+        ({"max_speed": 1}, (start(), *[SECONDS] * 35), 1008, "too-fast", "MAX_SPEED"),
+        ({"idle_timeout_s": 0.2}, (start(), media(0)), 1008, "idle", "IDLE_TIMEOUT_S"),
+        ({"start_timeout_s": 0.2}, (b'{"event":"connected"}',), 1008, "late-start", "START_TIMEOUT_S"),
+    ],
+)
+async def test_a_socket_over_a_limit(
+    serve: Serve, limit: dict[str, object], said: tuple[bytes, ...], *, code: int, label: str, setting: str
+) -> None:
+    """Sends a message too big, audio too fast, nothing any more, no start: closed, the close frame names the setting,
+    the metric the limit. Whoever runs into one by honest use has to learn which."""
+    _, client = await serve(**limit)
+    media_socket = await dial(client, *said)
+    found, text = await closing(media_socket)
+    assert (found, f"AUDIOTEXT_GATEWAY__{setting}" in text) == (code, True), text
+    assert await refused(client, label) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "call", "code", "label", "setting"),
+    [
+        ("max_streams_per_call", "same", 1008, "call-streams", "MAX_STREAMS_PER_CALL"),
+        ("max_calls_per_tenant", "other", 1013, "tenant-calls", "MAX_CALLS_PER_TENANT"),
+    ],
+)
+async def test_a_stream_too_many(serve: Serve, limit: str, call: str, *, code: int, label: str, setting: str) -> None:
+    """Opens one stream more of a call, and one call more of a tenant, than may be at once: closed likewise; after the
+    first has ended there is room again."""
+    _, client = await serve(**{limit: 1})
+    first_call = new_call()
+    second = start(first_call if call == "same" else new_call(), "MZ2")
+    first = await dial(client, start(first_call, "MZ1"))
+    await _live(client)
+    found, text = await closing(await dial(client, second))
+    assert (found, f"AUDIOTEXT_GATEWAY__{setting}" in text) == (code, True), text
+    assert await refused(client, label) == 1
+    await first.close()
+    async with await dial(client, second):
+        await _live(client)
+
+
+async def _live(client: Client) -> None:
+    """Returns once a stream is live."""
+    async with asyncio.timeout(60):
+        while True:
+            if "audiotext_gateway_streams_live 1.0" in await (await client.get("/metrics")).text():
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_who_has_proved_nothing_may_not_be_many(serve: Serve, kafka: KafkaSettings) -> None:
+    """Opens sockets of a carrier whose proof comes with the start, and says nothing: of more than a few 503, while a
+    socket that brings its proof at once is let in. Anybody can open such sockets; they must not use up ours."""
+    gateway = GatewaySettings(stream_token_secret=SecretStr("a-secret-of-some-length"), max_unproven_sockets=2)
+    twilio = TwilioSettings(auth_token=SecretStr(TOKEN))
+    _, client = await serve(Settings(public_url=PUBLIC_URL, kafka=kafka, gateway=gateway, twilio=twilio))
+    path = "/v1/media/vonage"
+    waiting = [await dial(client, path=path) for _ in range(2)]
+    with pytest.raises(aiohttp.WSServerHandshakeError) as over:
+        await dial(client, path=path)
+    assert over.value.status == 503
+    assert await refused(client, "unproven") == 1
+    async with await dial(client, start()):
+        await _live(client)
+    await waiting[0].close()
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await (await dial(client, path=path)).close()
+                break
+            except aiohttp.WSServerHandshakeError:
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_webhook_s_body_is_bounded(serve: Serve, chunked: bool) -> None:
+    """Posts too much, with its length and without: 413 and counted, without all of it in memory. Neither has anybody
+    proved anything yet."""
+    _, client = await serve()
+
+    async def much() -> object:
+        for _ in range(20):
+            yield b"x" * 10_000
+
+    answer = await client.post("/v1/status/twilio", data=much() if chunked else b"x" * (MAX_BODY_BYTES + 1))
+    assert answer.status == 413
+    assert await refused(client, "oversized", "webhooks") == 1
+
+
+async def test_refused_webhooks_are_counted(serve: Serve) -> None:
+    """Posts without a signature, for a carrier that does not exist, and a body that never comes: counted by reason, so
+    that a flood of them shows."""
+    _, client = await serve(handshake_timeout_s=0.2)
+    assert (await client.post("/v1/status/twilio", data=b"a=b")).status == 403
+    assert (await client.post("/v1/voice/pigeon")).status == 404
+
+    async def never() -> object:
+        yield b"a"
+        await asyncio.sleep(60)
+
+    with contextlib.suppress(aiohttp.ClientError):  # the answer comes before the request has ended
+        assert (await client.post("/v1/status/twilio", data=never())).status == 408
+    for reason in ("unauthorized", "unknown-carrier", "slow"):
+        assert await refused(client, reason, "webhooks") == 1, reason
+
+
+def test_as_many_descriptors_as_may_be(kafka: KafkaSettings) -> None:
+    """Lowers this process's limit and lets the gateway raise it: to what the system allows. With the usual 1024 a
+    gateway takes some thousand calls, whatever its own limits say."""
+    assert settings_for(kafka).gateway.max_calls_per_tenant > 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+        allow_descriptors()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

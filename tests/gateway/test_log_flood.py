@@ -1,0 +1,42 @@
+"""Outsiders cannot make us write more than a little."""
+
+import logging
+
+from gateway.log_flood import FloodFilter
+
+
+def knock(logger: logging.Logger, number: int) -> None:
+    """Everything refused is written down in one place, as in the gateway."""
+    logger.warning("socket %d refused", number)
+
+
+def test_a_flood_is_told_once_in_a_while() -> None:
+    """Logs a thousand warnings of one place, one of another and an error within one window, then one in the next: a
+    few, the other and the error pass, and the next window says how many were kept back. A disk that fills because
+    somebody knocks is an outage for nothing."""
+    written: list[logging.LogRecord] = []
+    logger = logging.Logger("test")
+    logger.addFilter(FloodFilter(most=3, window_s=10))
+    logger.addHandler(_Keeping(written))
+    for number in range(1000):
+        knock(logger, number)
+    logger.warning("another place")
+    logger.error("an error")
+    assert [record.getMessage() for record in written] == [
+        *(f"socket {number} refused" for number in range(3)),
+        "another place",
+        "an error",
+    ]
+    later = logging.LogRecord("test", logging.WARNING, written[0].pathname, written[0].lineno, "socket %d", (7,), None)
+    later.created = written[0].created + 10.5
+    logger.handle(later)
+    assert written[-1].getMessage() == "socket 7 (997 more like this before)"
+
+
+class _Keeping(logging.Handler):
+    def __init__(self, written: list[logging.LogRecord]) -> None:
+        super().__init__()
+        self._written = written
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._written.append(record)
