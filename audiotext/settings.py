@@ -257,10 +257,19 @@ class EmbeddingSettings(_Section):
 
 
 class SonioxSettings(_Section):
-    """Soniox. Not spoken yet; the names are reserved."""
+    """Soniox, for speech to text. A key belongs to a region, and so does the URL (api.eu.soniox.com)."""
 
     api_key: SecretStr | None = None
     base_url: str = "https://api.soniox.com/v1"
+    model: str = "stt-async-v5"
+    # How it gets the audio: uploaded, or from a presigned URL of our object storage, which it must be able to reach.
+    send: Literal["upload", "url"] = "upload"
+    language_hints: tuple[str, ...] = ()  # ISO 639-1, the expected ones; AUDIOTEXT_STT__LANGUAGE goes before it
+    terms: tuple[str, ...] = ()  # names and words of the trade, so that they are spelled right
+    tenant_terms: dict[str, tuple[str, ...]] = {}  # the same per tenant, in addition
+    context: str | None = Field(None, max_length=8_000)  # what calls are about, in a few sentences
+    # With it and AUDIOTEXT_PUBLIC_URL Soniox tells when an order is done; without, it is only asked.
+    webhook_secret: SecretStr | None = Field(None, min_length=16)
 
 
 class GeminiSettings(_Section):

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from pipelines.claims import classified
+from pipelines.providers import Bill
 from pipelines.runtime.errors import PermanentError
 from schemas.events import Frozen
 from sinks.objects import ObjectStore, Tagged
@@ -22,13 +23,15 @@ class Intent(Frozen):
     """What is known about an order.
 
     intended: it may be under way. Whoever holds `token` may place it; others not before `expires_at_ms` (ms since the
-    epoch). submitted: the provider has it as `remote_id`. done: its result is stored and the provider keeps nothing.
+    epoch). submitted: the provider has it as `remote_id`. done: its result is stored and the provider keeps nothing;
+    `bill` is what it said it charges.
     """
 
     state: Literal["intended", "submitted", "done"]
     token: str = ""
     expires_at_ms: int = 0
     remote_id: str = ""
+    bill: Bill | None = None
 
 
 @dataclass(frozen=True, slots=True)

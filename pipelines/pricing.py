@@ -1,8 +1,10 @@
 """What a piece of work costs and what is charged for it. Pure, in integers and Decimals: money is never a float."""
 
 from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Literal
 
 from audiotext.settings import PricingSettings
+from pipelines.providers import Bill
 from schemas.events import Frozen, Money
 
 UNITS_PER_MINUTE = 50
@@ -14,12 +16,15 @@ _EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 
 
 class Charge(Frozen):
-    """units: whole, 50 a minute. provider_cost: what the provider bills us; price: what the customer pays."""
+    """units: whole, 50 a minute. provider_cost: what the provider bills us; price: what the customer pays.
+    provider_ms: the audio the provider counted. cost_source: whether it named the cost or our rate did."""
 
     units: int
     provider_cost: Money
     price: Money
     currency: str
+    provider_ms: int | None = None
+    cost_source: Literal["rate", "provider"] = "rate"
 
 
 def units_of(duration_ms: int) -> int:
@@ -27,21 +32,27 @@ def units_of(duration_ms: int) -> int:
     return duration_ms * UNITS_PER_MINUTE // _MS_PER_MINUTE
 
 
-def transcription_charge(duration_ms: int, provider: str, pricing: PricingSettings) -> Charge:
+def transcription_charge(duration_ms: int, provider: str, pricing: PricingSettings, bill: Bill | None = None) -> Charge:
     """The charge for transcribing so many ms of a call (its channels are not counted) with a provider.
 
-    The cost is rounded half up to a millionth; the price is exact. Raises KeyError for an unknown provider.
+    The cost is what the provider says; else the rate times the audio it counted, or else the call's length. It is
+    rounded half up to a millionth; the price is exact. Raises KeyError for an unknown provider.
     """
     per_hour = {
         "whisper": pricing.whisper_per_hour,
         "soniox": pricing.soniox_per_hour,
         "openai": pricing.openai_per_hour,
     }[provider]
-    cost = _EXACT.divide(_EXACT.multiply(per_hour, Decimal(duration_ms)), Decimal(_MS_PER_HOUR))
+    audio_ms = duration_ms if bill is None or bill.audio_ms is None else bill.audio_ms
+    cost = _EXACT.divide(_EXACT.multiply(per_hour, Decimal(audio_ms)), Decimal(_MS_PER_HOUR))
+    named = bill.cost if bill and bill.currency == pricing.currency else None
+    cost = cost if named is None else named
     units = units_of(duration_ms)
     return Charge(
         units=units,
         provider_cost=cost.quantize(_COST_STEP, context=_EXACT),
         price=_EXACT.multiply(pricing.price_per_unit, Decimal(units)),
         currency=pricing.currency,
+        provider_ms=bill.audio_ms if bill else None,
+        cost_source="rate" if named is None else "provider",
     )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from pipelines import claims
 from pipelines.intents import Adopt, Claim, Collect, Intent, IntentStore, Stored, Wait, next_step
-from pipelines.providers import RemoteJobGoneError, RemoteJobs, TranscriptionJob
+from pipelines.leftovers import Leftovers
+from pipelines.providers import Bill, RemoteJobGoneError, RemoteJobs, TranscriptionJob
 from pipelines.runtime.clock import Clock, SystemClock
 from pipelines.runtime.errors import NotYetError, PermanentError, QuotaError, RetryableError, StageError
 from schemas.artifacts import Transcript
@@ -24,11 +25,15 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Timing:
     """order_s: how long after writing an intent its owner may still be ordering. settle_s: how long beyond that others
-    wait: it covers clocks that differ and a provider that shows an order late. poll_s: between looks at a result."""
+    wait: it covers clocks that differ and a provider that shows an order late. poll_s: between the first looks at a
+    result; later ones are half as long apart again each, up to slowest_poll_s. tidy_s: between looks for what the
+    provider keeps and nobody needs."""
 
     order_s: float = 30.0
     settle_s: float = 30.0
     poll_s: float = 2.0
+    slowest_poll_s: float = 15.0
+    tidy_s: float = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +54,56 @@ class RemoteEngine:
         self._objects = objects
         self._timing = timing or Timing()
         self._clock = clock or SystemClock()
+        self._leftovers = Leftovers(jobs, objects)
+        self._tidied_s: float | None = None
 
     async def transcribe(self, job: TranscriptionJob, place: Place) -> Transcript:
         """The job's transcript, ordered unless it is. The caller has seen that there is no result, stores it, and then
         calls `settle`. Raises pipelines.runtime.errors."""
         intents = IntentStore(self._objects, place.intent)
-        remote_id = await self._ordered(job, place, intents)
+        try:
+            remote_id = await self._ordered(job, place, intents)
+        except QuotaError as error:
+            if freed := await self._leftovers.delete():
+                raise NotYetError(f"{error}; deleted {freed} leftovers there", retry_after_s=0) from error
+            raise
+        poll_s = self._timing.poll_s
         try:
             while (transcript := await self._jobs.result(remote_id, job)) is None:
-                await self._clock.sleep(self._timing.poll_s)
+                await self._clock.sleep(poll_s)
+                poll_s = min(poll_s * 1.5, self._timing.slowest_poll_s)
         except RemoteJobGoneError:
             await self._check_result_is_missing(job, place)
             await self._forget(intents, remote_id)
             raise
         return transcript
 
-    async def settle(self, place: Place) -> None:
-        """Deletes what the provider keeps of a job whose result is stored. A provider that does not is no reason to
-        hold the result back: the next delivery of the job tries again."""
+    async def settle(self, place: Place) -> Bill | None:
+        """Deletes what the provider keeps of a job whose result is stored, and gives what it charges, if it says so.
+        A provider that does not is no reason to hold the result back: it is noted down, and tried again with the next
+        jobs and before anything is given up for want of space."""
         intents = IntentStore(self._objects, place.intent)
+        bill = None
+        stored = None
         try:
             stored = await intents.read()
             if stored is None or stored.intent.state != "submitted":
-                return
+                return stored.intent.bill if stored else None
+            bill = await self._jobs.bill(stored.intent.remote_id)
             await self._jobs.release(stored.intent.remote_id)
-            await intents.write(stored.intent.model_copy(update={"state": "done"}), replaces=stored)
+            await intents.write(stored.intent.model_copy(update={"state": "done", "bill": bill}), replaces=stored)
+            await self._tidy_now_and_then()
         except StageError as error:
             logger.warning("%s still keeps what %s names: %s", self._jobs.name, place.intent, error)
+            if stored is not None:
+                await self._leftovers.note(stored.intent.remote_id)
+        return bill
+
+    async def _tidy_now_and_then(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if self._tidied_s is None or now_s - self._tidied_s >= self._timing.tidy_s:
+            self._tidied_s = now_s
+            await self._leftovers.delete()
 
     async def _ordered(self, job: TranscriptionJob, place: Place, intents: IntentStore) -> str:
         """The provider's id of the order."""

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
 from pipelines.pricing import Charge, transcription_charge
-from pipelines.providers import RemoteJobs, SpeechToText, TranscriptionJob, registry
+from pipelines.providers import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, registry
 from pipelines.remote import Place, RemoteEngine, Timing
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
@@ -59,19 +59,27 @@ class TranscribeHandler:
             transcript = await claims.fetch(self._objects, ref, Transcript)
         else:
             transcript, engine_ms = await self._transcribe(event, transcript_id, place)
+            if isinstance(self._engine, Billing):
+                # Only now known; once the transcript is there nobody asks the engine again.
+                await self._charge(event, transcript_id, transcript, self._engine.billed(transcript_id))
             ref = await claims.leave(self._objects, key, transcript)
-        if isinstance(self._engine, RemoteEngine):
-            await self._engine.settle(place)
-        # Prices may change before this is told again: the first ones stand, so that the line stays the same.
-        charge = await claims.first(
-            self._objects,
-            charge_key(event.tenant, event.call_id, transcript_id),
-            transcription_charge(event.duration_ms, transcript.provider, self._pricing),
-        )
+        bill = await self._engine.settle(place) if isinstance(self._engine, RemoteEngine) else None
+        charge = await self._charge(event, transcript_id, transcript, bill)
         return [
             Output(Topic.TRANSCRIPT_READY, self._ready(event, transcript_id, transcript, ref, engine_ms)),
             Output(Topic.USAGE_RECORDED, self._usage(event, transcript_id, transcript, charge)),
         ]
+
+    async def _charge(
+        self, recording: RecordingReady, transcript_id: str, transcript: Transcript, bill: Bill | None
+    ) -> Charge:
+        """What the job costs. Prices may change before this is told again: the first ones stand, so that the line
+        stays the same."""
+        return await claims.first(
+            self._objects,
+            charge_key(recording.tenant, recording.call_id, transcript_id),
+            transcription_charge(recording.duration_ms, transcript.provider, self._pricing, bill),
+        )
 
     async def _transcribe(self, recording: RecordingReady, transcript_id: str, place: Place) -> tuple[Transcript, int]:
         """The engine's transcript, and how many ms it took."""
@@ -86,6 +94,7 @@ class TranscribeHandler:
                 audio=audio,
                 duration_ms=recording.duration_ms,
                 speakers=SPEAKERS[: recording.channels],
+                tenant=recording.tenant,
             )
             if isinstance(self._engine, RemoteEngine):
                 transcript = await self._engine.transcribe(job, place)
@@ -144,6 +153,8 @@ class TranscribeHandler:
             price=charge.price,
             currency=charge.currency,
             call_started_at_ms=recording.started_at_ms,
+            provider_ms=charge.provider_ms,
+            cost_source=charge.cost_source,
         )
 
 

@@ -4,6 +4,8 @@ from pydantic import Field
 
 from schemas.events import Frozen, TrackReport
 
+LEFTOVERS = "~leftovers/"  # no tenant's prefix: a tilde in a tenant's name is encoded
+
 
 class Word(Frozen):
     """One word. Times in ms from the recording's start; confidence 0 to 1."""
@@ -89,6 +91,16 @@ def transcript_key(tenant: str, call_id: str, transcript_id: str) -> str:
 def intent_key(tenant: str, call_id: str, transcript_id: str) -> str:
     """Key of what is known about a transcript's order at a provider."""
     return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.intent.json"
+
+
+def sent_audio_key(tenant: str, call_id: str, transcript_id: str) -> str:
+    """Key of the audio a provider fetches for a transcript; there only until it has."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.flac"
+
+
+def leftover_key(provider: str, remote_id: str) -> str:
+    """Key of the note that a provider still keeps what it should not."""
+    return f"{LEFTOVERS}{_safe(provider)}/{_safe(remote_id)}.json"
 
 
 def charge_key(tenant: str, call_id: str, transcript_id: str) -> str:

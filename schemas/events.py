@@ -182,6 +182,8 @@ class UsageRecorded(Event):
     """One line of the bill. key: what is charged; the same key is charged once, however often it is told.
 
     units: 50 a minute, whole. provider_cost: what the provider bills us; price: what the customer pays.
+    provider_ms: the audio the provider counted, where it says so (channels are sent one after the other, without long
+    silences). cost_source: whether the provider named its cost or the rate in our settings did.
     call_started_at_ms decides the day the line is booked on, so that a late redelivery cannot move it.
     """
 
@@ -196,6 +198,8 @@ class UsageRecorded(Event):
     price: Money
     currency: str
     call_started_at_ms: int
+    provider_ms: int | None = None
+    cost_source: Literal["rate", "provider"] = "rate"
 
 
 class StageFailed(Event):

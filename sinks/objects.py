@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from minio import Minio
@@ -174,6 +174,16 @@ class ObjectStore:
             for item in self._client.list_objects(self.bucket, prefix=prefix, recursive=True):
                 if item.object_name:
                     yield item.object_name
+
+    def presigned(self, key: str, lifetime: timedelta) -> str:
+        """A URL by which anybody who reaches the store can read the object that long."""
+        with _translated(key):
+            return self._client.presigned_get_object(self.bucket, key, expires=lifetime)
+
+    def key_in(self, url: str) -> str:
+        """The key of an object of this bucket, from a URL of it."""
+        path = unquote(urlsplit(url).path).removeprefix("/")
+        return path.removeprefix(f"{self.bucket}/")
 
     def remove(self, key: str) -> None:
         """Deletes the object if it is there."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -15,13 +16,25 @@ from schemas.artifacts import Summary, Transcript
 @dataclass(frozen=True, slots=True)
 class TranscriptionJob:
     """What an engine needs. audio: a 16-bit PCM WAV; speakers: name per channel, in channel order
-    ("inbound", "outbound"). key: the job key, for providers that take a reference of ours."""
+    ("inbound", "outbound"). key: the job key, for providers that take a reference of ours. tenant: whose call it is,
+    for what is set per tenant."""
 
     key: str
     call_id: str
     audio: Path
     duration_ms: int
     speakers: tuple[str, ...]
+    tenant: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a provider says it charges for a job. audio_ms: the audio it counted; cost: None where it does not say
+    (yet), then the rate of the settings applies."""
+
+    audio_ms: int | None
+    cost: Decimal | None
+    currency: str
 
 
 class SpeechToText(Protocol):
@@ -72,8 +85,23 @@ class RemoteJobs(Protocol):
     async def result(self, remote_id: str, job: TranscriptionJob) -> Transcript | None:
         """The transcript, or None while the provider works. Raises RemoteJobGoneError."""
 
+    async def bill(self, remote_id: str) -> Bill | None:
+        """What the provider charges for a job that is done; None if it does not say. Asked before `release`."""
+
     async def release(self, remote_id: str) -> None:
         """Deletes what the provider keeps of a job, its audio included. What is not there is deleted."""
+
+    async def tidy(self) -> int:
+        """Deletes what the provider keeps of ours and nobody can need: audio that was never ordered, orders that
+        failed. Returns how many things that were."""
+
+
+@runtime_checkable
+class Billing(Protocol):
+    """Speech to text that answers at once and says what it charges."""
+
+    def billed(self, key: str) -> Bill | None:
+        """What transcribing the job of that key cost; told once."""
 
 
 class Summarizer(Protocol):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
 
 from audiotext.settings import Settings, SettingsError
-from pipelines.providers import Embedder, SpeechToText, Summarizer
+from pipelines.providers import Embedder, RemoteJobs, SpeechToText, Summarizer
+from sinks.objects import ObjectStore
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +27,11 @@ def model_cache(settings: Settings) -> Path:
     return settings.data_dir / "models"
 
 
-def speech_to_text(settings: Settings) -> SpeechToText:
-    """The engine of `stt.provider`. Raises SettingsError, which names what can be used."""
+def speech_to_text(settings: Settings) -> SpeechToText | RemoteJobs:
+    """The engine of `stt.provider`. Raises SettingsError, which names what is missing or can be used."""
     stt = settings.stt
+    if stt.provider == "soniox":
+        return _soniox(settings)
     if stt.provider != "whisper":
         _not_built("STT", stt.provider, "whisper")
     try:
@@ -36,6 +39,20 @@ def speech_to_text(settings: Settings) -> SpeechToText:
     except ImportError as error:
         raise _not_installed("AUDIOTEXT_STT__PROVIDER=whisper", error) from error
     return Whisper(stt.model, model_cache(settings), stt.language, stt.concurrency)
+
+
+def _soniox(settings: Settings) -> RemoteJobs:
+    from pipelines.providers.soniox import Soniox  # noqa: PLC0415
+
+    soniox = settings.soniox
+    if soniox.api_key is None:
+        raise SettingsError("AUDIOTEXT_STT__PROVIDER=soniox needs AUDIOTEXT_SONIOX__API_KEY (console.soniox.com)")
+    return Soniox(
+        soniox,
+        soniox.api_key.get_secret_value(),
+        language=settings.stt.language,
+        objects=ObjectStore(settings.s3) if soniox.send == "url" else None,
+    )
 
 
 def summarizer(settings: Settings) -> Summarizer:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp import web
 
-from pipelines.providers import RemoteJobGoneError, TranscriptionJob
+from pipelines.providers import Bill, RemoteJobGoneError, TranscriptionJob
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError
 from schemas.artifacts import Segment, Transcript
 
@@ -134,8 +134,14 @@ class Client:
             segments=[Segment(start_ms=0, end_ms=500, channel=0, speaker=job.speakers[0], text=str(text))],
         )
 
+    async def bill(self, remote_id: str) -> Bill | None:
+        return None
+
     async def release(self, remote_id: str) -> None:
         await self._ask("DELETE", f"/orders/{remote_id}")
+
+    async def tidy(self) -> int:
+        return 0
 
     async def _ask(self, method: str, path: str, **body: object) -> dict[str, object]:
         try:

@@ -4,9 +4,17 @@ import threading
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from audiotext.settings import EmbeddingSettings, Settings, SettingsError, SttSettings, SummarySettings
-from pipelines.providers import registry
+from audiotext.settings import (
+    EmbeddingSettings,
+    Settings,
+    SettingsError,
+    SonioxSettings,
+    SttSettings,
+    SummarySettings,
+)
+from pipelines.providers import RemoteJobs, registry
 
 
 @pytest.fixture
@@ -25,14 +33,26 @@ def test_the_defaults_run_on_this_machine(settings: Settings) -> None:
 def test_an_engine_that_is_not_spoken_yet_is_named_with_what_can_be_used(settings: Settings) -> None:
     """A reserved name is set: the service must not start with another engine than was asked for, and the message must
     name the setting and a value that works."""
-    for name in ("soniox", "openai"):
-        stt = SttSettings.model_validate({"provider": name})
-        with pytest.raises(SettingsError, match=f"AUDIOTEXT_STT__PROVIDER.*{name}.*'whisper'"):
-            registry.speech_to_text(settings.model_copy(update={"stt": stt}))
+    stt = SttSettings(provider="openai")
+    with pytest.raises(SettingsError, match=r"AUDIOTEXT_STT__PROVIDER.*openai.*'whisper'"):
+        registry.speech_to_text(settings.model_copy(update={"stt": stt}))
     with pytest.raises(SettingsError, match=r"AUDIOTEXT_SUMMARY__PROVIDER.*'extractive'"):
         registry.summarizer(settings.model_copy(update={"summary": SummarySettings(provider="gemini")}))
     with pytest.raises(SettingsError, match=r"AUDIOTEXT_EMBEDDING__PROVIDER.*'local'"):
         registry.embedder(settings.model_copy(update={"embedding": EmbeddingSettings(provider="gemini")}))
+
+
+def test_a_paid_engine_needs_its_key(settings: Settings) -> None:
+    """Soniox without a key: the service does not start and names the setting; with one it is Soniox that is ordered
+    from."""
+    asked = settings.model_copy(update={"stt": SttSettings(provider="soniox")})
+    with pytest.raises(SettingsError, match="AUDIOTEXT_SONIOX__API_KEY"):
+        registry.speech_to_text(asked)
+
+    keyed = asked.model_copy(update={"soniox": SonioxSettings(api_key=SecretStr("key"))})
+    engine = registry.speech_to_text(keyed)
+    assert isinstance(engine, RemoteJobs)
+    assert (engine.name, engine.model) == ("soniox", "stt-async-v5")
 
 
 def test_a_local_model_is_loaded_while_the_service_starts() -> None:

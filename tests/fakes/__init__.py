@@ -1,0 +1,1 @@
+"""Paid services as real HTTP servers: their documented rules, limits, errors, delays and forgotten webhooks."""
