@@ -1,16 +1,19 @@
 """Failures of a provider's HTTP API as the runtime's classes."""
 
+import asyncio
 import email.utils
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 
 import httpx
 
+from pipelines.providers.checking import Check
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, QuotaError, RetryableError, StageError
 
 CONNECT_S = 5.0
+_CHECK_S = 5.0
 
 
 @contextmanager
@@ -56,3 +59,21 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
+
+
+async def checked(provider: str, models: Awaitable[Sequence[str]], model: str, section: str) -> Check:
+    """What came of asking a provider for its models. model: the one that is set; section: where ("SONIOX")."""
+    try:
+        found = await asyncio.wait_for(models, _CHECK_S)
+    except PermanentError as error:
+        cure = f"set AUDIOTEXT_{section}__API_KEY to a key that belongs to AUDIOTEXT_{section}__BASE_URL"
+        return Check(provider, False, str(error), cure)
+    except QuotaError as error:
+        return Check(provider, False, str(error), f"add credit, or raise the budget, at {provider}")
+    except (RetryableError, TimeoutError) as error:
+        cure = f"see whether AUDIOTEXT_{section}__BASE_URL is right and can be reached from here; else wait"
+        return Check(provider, False, str(error) or f"no answer within {_CHECK_S:g} s", cure)
+    if model not in found:
+        cure = f"set AUDIOTEXT_{section}__MODEL to one of {', '.join(sorted(set(found))) or 'its models'}"
+        return Check(provider, False, f"it takes the key, but has no model {model!r}", cure)
+    return Check(provider, True, f"it takes the key and has {model}")

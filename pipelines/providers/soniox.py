@@ -19,7 +19,8 @@ from pydantic import BaseModel, ValidationError
 from audiotext.settings import SonioxSettings
 from pipelines.claims import classified as storage_classified
 from pipelines.providers import Bill, RemoteJobGoneError, TranscriptionJob, reels
-from pipelines.providers.http import CONNECT_S, classified
+from pipelines.providers.checking import Check
+from pipelines.providers.http import CONNECT_S, checked, classified
 from pipelines.providers.soniox_errors import error_of, failed_job
 from pipelines.providers.soniox_tokens import Heard, language_of, turns_of
 from pipelines.runtime.errors import PermanentError, RetryableError, StageError
@@ -231,14 +232,9 @@ class Soniox:
             await self._ask("DELETE", f"files/{file_id}", gone=(404,))
         return len(failed) + len(unused)
 
-    async def check(self) -> str:
-        """One line for people: it answers, takes the key and has the model. Raises pipelines.runtime.errors, with what
-        to do about it."""
-        models = _parsed(_Models, await self._ask("GET", "models")).models
-        if all(self.model not in (one.id, one.aliased_model_id) for one in models):
-            known = ", ".join(sorted(one.id for one in models))
-            raise PermanentError(f"Soniox has no model {self.model!r}: set AUDIOTEXT_SONIOX__MODEL to one of {known}")
-        return f"Soniox at {self._http.base_url.host} takes the key and has {self.model}"
+    async def check(self) -> Check:
+        """Whether it answers, takes the key and has the model."""
+        return await checked("Soniox", self._models(), self.model, "SONIOX")
 
     async def close(self) -> None:
         """Closes its connections."""
@@ -262,6 +258,10 @@ class Soniox:
             order["webhook_auth_header_name"] = WEBHOOK_HEADER
             order["webhook_auth_header_value"] = self._settings.webhook_secret.get_secret_value()
         return order
+
+    async def _models(self) -> list[str]:
+        models = _parsed(_Models, await self._ask("GET", "models")).models
+        return [name for one in models for name in (one.id, one.aliased_model_id) if name]
 
     async def _cost(self, one: _Transcription) -> Decimal | None:
         """The sum of what its usage log has under the transcription's reference."""

@@ -37,8 +37,6 @@ def error_of(status: int, body: str | bytes, headers: Mapping[str, str]) -> Stag
     text = f"Soniox answered {status} {error.error_type}: {error.message}".rstrip(": ")
     if error.request_id:
         text += f" (request {error.request_id})"
-    if status == 401:
-        return PermanentError(f"{text}; AUDIOTEXT_SONIOX__API_KEY must be a key of this region's Soniox project")
     if error.error_type == "limit_exceeded" and _is_storage(error.message, headers):
         return QuotaError(text)
     if error.error_type.endswith("_exhausted"):

@@ -25,6 +25,7 @@ import soundfile
 import soxr
 
 from pipelines.providers import TranscriptionJob, models
+from pipelines.providers.checking import Check
 from pipelines.providers.utterances import SpokenWord, segments_of
 from pipelines.runtime.errors import PermanentError, ProviderOutageError
 from schemas.artifacts import Transcript
@@ -100,6 +101,13 @@ class Whisper:
                     # No call is to blame, and none would fare better: let them wait until it is mended.
                     raise ProviderOutageError(f"whisper {self.model} cannot be loaded: {error}") from error
                 logger.info("whisper %s loaded in %.1f s", self.model, time.monotonic() - started)
+
+    async def check(self) -> Check:
+        """Whether the model is there. It was compared with its original when it was put there."""
+        weights = self._directory / "model.bin"
+        if not weights.is_file():
+            return Check("Whisper", False, f"{weights} is gone", "start the service again: it makes its model anew")
+        return Check("Whisper", True, f"{self.model} is here, faster-whisper {version('faster-whisper')}")
 
     async def transcribe(self, job: TranscriptionJob) -> Transcript:
         """The call's transcript. Raises PermanentError for audio that cannot be read, ProviderOutageError when the

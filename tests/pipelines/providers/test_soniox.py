@@ -343,15 +343,20 @@ async def test_limits_of_the_server_are_told_apart(server: FakeSoniox, tmp_path:
 async def test_check_says_what_to_do(server: FakeSoniox) -> None:
     """A good key and model in one line; a wrong key, a wrong model and a server that is away each say so, and name the
     setting."""
-    assert "stt-async-v5" in await client(server).check()
-    with pytest.raises(PermanentError, match="AUDIOTEXT_SONIOX__API_KEY"):
-        await client(server, key="wrong").check()
-    with pytest.raises(PermanentError, match=r"AUDIOTEXT_SONIOX__MODEL.*stt-async-v5"):
-        await client(server, model="stt-async-v1").check()
+    good = await client(server).check()
+    assert (good.ok, good.cure) == (True, "")
+    assert "stt-async-v5" in good.detail
+    wrong_key = await client(server, key="wrong").check()
+    assert "AUDIOTEXT_SONIOX__API_KEY" in wrong_key.cure
+    assert fake.KEY not in wrong_key.detail
+    wrong_model = await client(server, model="stt-async-v1").check()
+    assert "AUDIOTEXT_SONIOX__MODEL to one of stt-async-v5" in wrong_model.cure
+    server.refusals.append(Refusal("GET /v1/models", *fake.ERRORS[4]))
+    assert "credit" in (await client(server).check()).cure
     await server.stop()
-    with pytest.raises(ProviderOutageError) as raised:
-        await client(server).check()
-    assert raised.value.refused
+    away = await client(server).check()
+    assert "AUDIOTEXT_SONIOX__BASE_URL" in away.cure
+    assert not any(one.ok for one in (wrong_key, wrong_model, away))
 
 
 async def test_a_proxys_page_is_no_answer(server: FakeSoniox) -> None:
