@@ -128,7 +128,7 @@ MEANINGS = {
     "AUDIOTEXT_SONIOX__TERMS": "names and words to spell right (JSON list)",
     "AUDIOTEXT_SONIOX__TENANT_TERMS": "the same per tenant, in addition (JSON object of lists)",
     "AUDIOTEXT_SONIOX__CONTEXT": "what calls are about, in a few sentences",
-    "AUDIOTEXT_SONIOX__WEBHOOK_SECRET": "with it and AUDIOTEXT_PUBLIC_URL Soniox tells when it is done (16 characters up)",
+    "AUDIOTEXT_SONIOX__WEBHOOK_SECRET": "with it and AUDIOTEXT_PUBLIC_URL Soniox tells when an order is done",
     "AUDIOTEXT_GEMINI__API_KEY": "reserved",
     "AUDIOTEXT_GEMINI__BASE_URL": "reserved",
     "AUDIOTEXT_RETRY__DELAYS_S": "waits before attempt 2, 3, …, then the dead letters (JSON list of s)",
