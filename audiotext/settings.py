@@ -17,6 +17,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from audiotext.store_settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings
+
+# Of what is imported, these belong to this module's users.
+__all__ = ["ClickHouseSettings", "KafkaSettings", "QdrantSettings", "S3Settings"]
+
 
 class SettingsError(Exception):
     """Settings that cannot be used; the message names each wrong setting and what it may be."""
@@ -24,47 +29,6 @@ class SettingsError(Exception):
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class KafkaSettings(_Section):
-    """The log: Redpanda, Apache Kafka or anything that speaks their protocol."""
-
-    bootstrap_servers: str | None = None  # host:port,host:port; None = embedded
-    security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_ca_location: str | None = None
-    # Static membership: a restarted process takes its partitions back at once instead of waiting for the session to
-    # time out. Unique among the processes of one service; None = dynamic membership.
-    instance_id: str | None = None
-    session_timeout_ms: int = Field(30_000, ge=6_000)
-    # Divides the partitions that redpanda/topics.yaml gives each topic: one machine needs fewer.
-    partitions: int | None = Field(None, ge=1)
-    replication_factor: int = Field(1, ge=1)
-
-
-class S3Settings(_Section):
-    """Object storage: MinIO, SeaweedFS, AWS and the like."""
-
-    endpoint: str | None = None  # http(s)://host:port; None = embedded
-    access_key: str | None = None
-    secret_key: SecretStr | None = None
-    region: str = "us-east-1"
-    bucket: str = "audiotext"
-
-
-class ClickHouseSettings(_Section):
-    """ClickHouse. DSN as clickhouse-connect takes it: clickhouse://user:password@host:8123/database."""
-
-    dsn: SecretStr | None = None  # None = embedded
-
-
-class QdrantSettings(_Section):
-    """The vector store."""
-
-    url: str | None = None  # None = embedded
-    api_key: SecretStr | None = None
 
 
 class _Plan(_Section):
@@ -376,7 +340,7 @@ def variable_names() -> list[str]:
     names: list[str] = []
     for name, field in Settings.model_fields.items():
         annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, _Section):
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             names += [f"AUDIOTEXT_{name}__{inner}".upper() for inner in annotation.model_fields]
         else:
             names.append(f"AUDIOTEXT_{name}".upper())

@@ -41,8 +41,14 @@ def connection_config(kafka: KafkaSettings) -> Config:
         config["sasl.mechanism"] = kafka.sasl_mechanism
         config["sasl.username"] = kafka.sasl_username or ""
         config["sasl.password"] = kafka.sasl_password.get_secret_value() if kafka.sasl_password else ""
-    if kafka.ssl_ca_location:
-        config["ssl.ca.location"] = kafka.ssl_ca_location
+    files = {
+        "ssl.ca.location": kafka.ssl_ca_location,
+        "ssl.certificate.location": kafka.ssl_certificate_location,
+        "ssl.key.location": kafka.ssl_key_location,
+    }
+    config |= {name: str(path) for name, path in files.items() if path}
+    if kafka.ssl_key_password:
+        config["ssl.key.password"] = kafka.ssl_key_password.get_secret_value()
     return config
 
 

@@ -7,12 +7,18 @@ from pathlib import Path
 from quixstreams import Application
 from quixstreams.kafka.configuration import ConnectionConfig
 
-from audiotext.settings import Settings
-from redpanda.client import connection_config, consumer_config, producer_config
+from audiotext.settings import KafkaSettings, Settings
+from redpanda.client import Config, connection_config, consumer_config, producer_config
 
 # What Quix sets itself, from its own arguments.
 _OWNED_BY_QUIX = frozenset(
-    {"group.id", "enable.auto.commit", "auto.offset.reset", "partition.assignment.strategy", "partitioner"}
+    {
+        "group.id",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "auto.offset.reset",
+        "partition.assignment.strategy",
+    }
 )
 
 
@@ -33,10 +39,8 @@ def application(
     Raises LogUnavailableError when no log is configured. Topics must exist: `audiotext topics apply` creates them
     with the partitions and retention of `redpanda/topics.yaml`, which Quix' own defaults would not have.
     """
-    connection = connection_config(settings.kafka)
-    owned = _OWNED_BY_QUIX | connection.keys() - {"reconnect.backoff.ms", "reconnect.backoff.max.ms"}
     return Application(
-        broker_address=ConnectionConfig.from_librdkafka_dict(connection, ignore_extras=True),
+        broker_address=broker_address(settings.kafka),
         consumer_group=group,
         auto_offset_reset="earliest",
         # A hole in the log must stop a stateful service, not silently reset what it knows.
@@ -51,11 +55,24 @@ def application(
         # The checkpoint is looked at only between polls: a poll that waits longer than half the interval would delay
         # the commit of what came before it by up to its own timeout.
         consumer_poll_timeout=min(commit_interval_s / 2, 1.0),
-        consumer_extra_config=_without(consumer_config(settings.kafka, group), owned),
-        producer_extra_config=_without(producer_config(settings.kafka), owned - {"partitioner"}),
+        consumer_extra_config=consumer_extras(settings.kafka, group),
+        producer_extra_config=producer_extras(settings.kafka),
         loglevel=None,  # logging is configured by the command line
     )
 
 
-def _without(config: dict[str, str | int | bool], keys: frozenset[str]) -> dict[str, str | int | bool]:
-    return {key: value for key, value in config.items() if key not in keys}
+def broker_address(kafka: KafkaSettings) -> ConnectionConfig:
+    """Where the log is and how to sign in there, as Quix takes it. Raises LogUnavailableError."""
+    return ConnectionConfig.from_librdkafka_dict(connection_config(kafka), ignore_extras=True)
+
+
+def consumer_extras(kafka: KafkaSettings, group: str) -> Config:
+    """What Quix' consumer gets besides `broker_address` and what Quix sets itself. Raises LogUnavailableError."""
+    owned = _OWNED_BY_QUIX | broker_address(kafka).as_librdkafka_dict().keys()
+    return {name: value for name, value in consumer_config(kafka, group).items() if name not in owned}
+
+
+def producer_extras(kafka: KafkaSettings) -> Config:
+    """Likewise for Quix' producer. Raises LogUnavailableError."""
+    owned = broker_address(kafka).as_librdkafka_dict().keys()
+    return {name: value for name, value in producer_config(kafka).items() if name not in owned}

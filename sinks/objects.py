@@ -20,6 +20,7 @@ from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
 from audiotext.settings import S3Settings, SettingsError
+from audiotext.tls import client_context
 from schemas.events import ObjectRef
 
 _CHUNK = 1 << 20
@@ -52,24 +53,31 @@ class ObjectStore:
         if not settings.access_key or not settings.secret_key:
             raise SettingsError("object storage needs AUDIOTEXT_S3__ACCESS_KEY and AUDIOTEXT_S3__SECRET_KEY")
         url = urlsplit(settings.endpoint if "//" in settings.endpoint else f"http://{settings.endpoint}")
+        secure = url.scheme == "https"
         self.bucket = settings.bucket
         # Short: whoever calls has a retry schedule of its own, and a dead store must be noticed.
         self._http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=3, read=60),
             maxsize=16,
             retries=urllib3.Retry(total=1, backoff_factor=0.1),
+            ssl_context=client_context(settings) if secure else None,
         )
         try:
             self._client = Minio(
                 url.netloc,
                 access_key=settings.access_key,
                 secret_key=settings.secret_key.get_secret_value(),
-                secure=url.scheme == "https",
+                session_token=settings.session_token.get_secret_value() if settings.session_token else None,
+                secure=secure,
                 region=settings.region,
                 http_client=self._http,
             )
         except ValueError as error:
             raise SettingsError(f"AUDIOTEXT_S3__ENDPOINT or AUDIOTEXT_S3__REGION cannot be used: {error}") from None
+        if settings.addressing == "host":
+            self._client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+        elif settings.addressing == "path":
+            self._client.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
 
     def ensure_bucket(self) -> None:
         """Creates the bucket unless it is there."""

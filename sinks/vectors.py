@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient
@@ -25,6 +26,7 @@ from qdrant_client.models import (
 )
 
 from audiotext.settings import QdrantSettings, SettingsError
+from audiotext.tls import client_context
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PREFIX = "turns_"
@@ -91,8 +93,10 @@ class VectorStore:
         """Connects to nothing yet. Raises SettingsError if no address is configured."""
         if not settings.url:
             raise SettingsError("no vector store is configured: set AUDIOTEXT_QDRANT__URL, or use `audiotext up`")
+        url = urlsplit(settings.url)
+        tls: dict[str, Any] = {"verify": client_context(settings)} if url.scheme == "https" else {}
         with warnings.catch_warnings():
-            if urlsplit(settings.url).hostname in _LOOPBACK:
+            if url.hostname in _LOOPBACK:
                 # An API key without TLS is worth the client's warning, but not inside one machine.
                 warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
             self._client = QdrantClient(
@@ -101,6 +105,7 @@ class VectorStore:
                 timeout=_TIMEOUT_S,
                 # It would ask the server for its version right here, and warn when it is away.
                 check_compatibility=False,
+                **tls,
             )
 
     def ensure(self, collection: str, dimension: int) -> None:

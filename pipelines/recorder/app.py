@@ -14,7 +14,6 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from quixstreams import Application, State, message_context
-from quixstreams.kafka import ConnectionConfig
 
 from audiotext.settings import KafkaSettings, Settings
 from pipelines.recorder.closer import Closer
@@ -26,7 +25,8 @@ from pipelines.recorder.ownership import Ownership
 from pipelines.recorder.partitions import Owner, PartitionedApplication
 from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_disk, take
 from pipelines.recorder.states import read_changelog
-from redpanda.client import EventProducer, LogUnavailableError, connection_config, consumer_config
+from redpanda.client import EventProducer, LogUnavailableError, connection_config
+from redpanda.quix import broker_address, consumer_extras
 from schemas.media import MediaError, MediaRecord
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
@@ -40,15 +40,6 @@ _POLL_S = 0.1
 # A checkpoint's transaction lasts milliseconds. One that was left open by a killed process holds up whoever takes its
 # partitions over for so long.
 _TRANSACTION_TIMEOUT_MS = 10_000
-# Settings of a consumer that Quix wants to make itself.
-_QUIX_SETS = {
-    "group.id",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "auto.offset.reset",
-    "partition.assignment.strategy",
-}
-_CONNECTION = ("bootstrap.", "security.", "sasl.", "ssl.")  # what Quix takes as the broker's address
 
 
 def run(settings: Settings) -> None:
@@ -95,24 +86,19 @@ def run(settings: Settings) -> None:
 def application(settings: Settings, effects: Effects, owner: Owner) -> Application:
     """The Quix app, wired but not running. Raises LogUnavailableError."""
     kafka = settings.kafka
-    extra = {
-        name: value
-        for name, value in consumer_config(kafka, GROUP).items()
-        if name not in _QUIX_SETS and not name.startswith(_CONNECTION)
-    }
     continuity = Continuity()
     app = PartitionedApplication(
         topic_name=Topic.CALL_MEDIA.value,
         owner=owner,
         continuity=continuity,
-        broker_address=ConnectionConfig.from_librdkafka_dict(connection_config(kafka), ignore_extras=True),
+        broker_address=broker_address(kafka),
         consumer_group=GROUP,
         auto_offset_reset="earliest",
         auto_recover_from_source_offset_out_of_range=False,  # never throws state away to get going again
         auto_create_topics=True,  # of its changelog; that call.media exists is checked before
         commit_interval=settings.recorder.commit_interval_s,
         consumer_poll_timeout=_POLL_S,
-        consumer_extra_config=extra,
+        consumer_extra_config=consumer_extras(kafka, GROUP),
         # States and offsets are committed in one transaction, for one reason: a recorder that was replaced without
         # knowing it (it was suspended, or cut off) must not write its old states over those of its successor.
         processing_guarantee="exactly-once",

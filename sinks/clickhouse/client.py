@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
@@ -51,6 +52,7 @@ class Database:
                 "no ClickHouse is configured: set AUDIOTEXT_CLICKHOUSE__DSN, or use `audiotext up`, which embeds one"
             )
         self._dsn = settings.dsn.get_secret_value()
+        self._tls = tls_options(settings)
         self._name = unquote(urlsplit(self._dsn).path.strip("/")) or _DEFAULT_DATABASE
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -121,6 +123,7 @@ class Database:
         return clickhouse_connect.get_client(
             dsn=self._dsn,
             database=database,
+            **self._tls,
             connect_timeout=_CONNECT_TIMEOUT_S,
             send_receive_timeout=self._timeout_s,
             # Queries of one session must not overlap; without a session threads can share the client.
@@ -132,6 +135,21 @@ class Database:
         # The client's account of a network error is a page of its own internals; it stays as the cause.
         reason = "it does not answer" if isinstance(error, OperationalError) else str(error)
         return StoreUnavailableError(f"ClickHouse at {url.hostname}:{url.port or 8123}: {reason}")
+
+
+def tls_options(settings: ClickHouseSettings) -> dict[str, Any]:
+    """The client's arguments for TLS: on for clickhouses:// and https://, the ports 8443 and 443, and where a CA file
+    is given. A client certificate signs in on its own unless the DSN has a password."""
+    url = urlsplit(settings.dsn.get_secret_value() if settings.dsn else "")
+    if not (url.scheme in ("clickhouses", "https") or url.port in (443, 8443) or settings.ca_file):
+        return {}
+    options = {"interface": "https"}
+    if settings.ca_file:
+        options["ca_cert"] = str(settings.ca_file)
+    if settings.cert_file and settings.key_file:
+        options |= {"client_cert": str(settings.cert_file), "client_cert_key": str(settings.key_file)}
+        options["tls_mode"] = "strict" if url.password else "mutual"
+    return options
 
 
 def migrate(client: Client) -> None:
