@@ -22,11 +22,13 @@ from gateway.handshake import HandshakeTimeout
 from gateway.log_flood import FloodFilter
 from gateway.log_writer import LogWriter
 from gateway.metrics import Metrics
+from gateway.notices import Notices
 from gateway.proxy import Proxy
 from gateway.readiness import Readiness
 from gateway.sockets import MediaSockets
 from gateway.webhooks import MAX_BODY_BYTES, Webhooks
 from redpanda.client import LogUnavailableError
+from schemas.notices import WEBHOOK_PATH
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class Gateway:
                 web.get("/v1/voice/{carrier}", self._webhooks.voice),  # some carriers ask that way
                 web.post("/v1/status/{carrier}", self._webhooks.status),
                 web.get("/v1/status/{carrier}", self._webhooks.status),
+                web.post(WEBHOOK_PATH, Notices(settings).soniox),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._render_metrics),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pipelines import claims
 from pipelines.intents import Adopt, Claim, Collect, Intent, IntentStore, Stored, Wait, next_step
 from pipelines.leftovers import Leftovers
+from pipelines.notices import NoticeBoard
 from pipelines.providers import Bill, RemoteJobGoneError, RemoteJobs, TranscriptionJob
 from pipelines.runtime.clock import Clock, SystemClock
 from pipelines.runtime.errors import NotYetError, PermanentError, QuotaError, RetryableError, StageError
@@ -26,13 +27,14 @@ logger = logging.getLogger(__name__)
 class Timing:
     """order_s: how long after writing an intent its owner may still be ordering. settle_s: how long beyond that others
     wait: it covers clocks that differ and a provider that shows an order late. poll_s: between the first looks at a
-    result; later ones are half as long apart again each, up to slowest_poll_s. tidy_s: between looks for what the
-    provider keeps and nobody needs."""
+    result; each later one is half as far again from the one before, up to slowest_poll_s, or told_poll_s where the
+    provider tells when it is done, which it may forget. tidy_s: between looks for what it keeps and nobody needs."""
 
     order_s: float = 30.0
     settle_s: float = 30.0
     poll_s: float = 2.0
     slowest_poll_s: float = 15.0
+    told_poll_s: float = 60.0
     tidy_s: float = 3_600.0
 
 
@@ -48,12 +50,19 @@ class RemoteEngine:
     """Orders jobs at a provider, collects their results and cleans up after them."""
 
     def __init__(
-        self, jobs: RemoteJobs, objects: ObjectStore, timing: Timing | None = None, clock: Clock | None = None
+        self,
+        jobs: RemoteJobs,
+        objects: ObjectStore,
+        timing: Timing | None = None,
+        clock: Clock | None = None,
+        notices: NoticeBoard | None = None,
     ) -> None:
+        """notices: where is told that an order is done, if the provider does tell."""
         self._jobs = jobs
         self._objects = objects
         self._timing = timing or Timing()
         self._clock = clock or SystemClock()
+        self._notices = notices
         self._leftovers = Leftovers(jobs, objects)
         self._tidied_s: float | None = None
 
@@ -67,15 +76,23 @@ class RemoteEngine:
             if freed := await self._leftovers.delete():
                 raise NotYetError(f"{error}; deleted {freed} leftovers there", retry_after_s=0) from error
             raise
-        poll_s = self._timing.poll_s
         try:
-            while (transcript := await self._jobs.result(remote_id, job)) is None:
-                await self._clock.sleep(poll_s)
-                poll_s = min(poll_s * 1.5, self._timing.slowest_poll_s)
+            return await self._collected(remote_id, job)
         except RemoteJobGoneError:
             await self._check_result_is_missing(job, place)
             await self._forget(intents, remote_id)
             raise
+
+    async def _collected(self, remote_id: str, job: TranscriptionJob) -> Transcript:
+        """The result, once it is there."""
+        poll_s = self._timing.poll_s
+        slowest_s = self._timing.told_poll_s if self._notices else self._timing.slowest_poll_s
+        while (transcript := await self._jobs.result(remote_id, job)) is None:
+            if self._notices:
+                await self._notices.wait(remote_id, poll_s)
+            else:
+                await self._clock.sleep(poll_s)
+            poll_s = min(poll_s * 1.5, slowest_s)
         return transcript
 
     async def settle(self, place: Place) -> Bill | None:

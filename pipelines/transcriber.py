@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
+from pipelines.notices import NoticeBoard, listen
 from pipelines.pricing import Charge, transcription_charge
 from pipelines.providers import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, registry
 from pipelines.remote import Place, RemoteEngine, Timing
@@ -35,9 +36,12 @@ class TranscribeHandler:
         objects: ObjectStore,
         pricing: PricingSettings,
         timing: Timing | None = None,
+        notices: NoticeBoard | None = None,
     ) -> None:
-        """timing: of orders at a provider that works remotely."""
-        self._engine = RemoteEngine(provider, objects, timing) if isinstance(provider, RemoteJobs) else provider
+        """timing: of orders at a provider that works remotely; notices: where is told that one is done."""
+        self._engine = (
+            RemoteEngine(provider, objects, timing, notices=notices) if isinstance(provider, RemoteJobs) else provider
+        )
         self._objects = objects
         self._pricing = pricing
         self._config_hash = config_hash(provider.config())
@@ -161,7 +165,8 @@ class TranscribeHandler:
 def run(settings: Settings) -> None:
     """The service: blocks until it is told to end. Raises SettingsError."""
     provider = registry.speech_to_text(settings)
-    handler = TranscribeHandler(provider, ObjectStore(settings.s3), settings.pricing)
+    notices = listen(settings.kafka) if registry.webhook_url(settings) else None
+    handler = TranscribeHandler(provider, ObjectStore(settings.s3), settings.pricing, notices=notices)
     registry.load_in_background(provider)
     run_stage(
         settings,

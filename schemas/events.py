@@ -247,6 +247,18 @@ class RetryScheduled(Event):
     payload: str
 
 
+class OrderNotice(Event):
+    """A provider says that an order is done, for better or worse. call_id, tenant: "", the provider knows neither.
+
+    remote_id: the provider's. status: in its own words.
+    """
+
+    type: Literal["order.notice"] = "order.notice"
+    provider: str
+    remote_id: str
+    status: str
+
+
 AnyEvent = Annotated[
     StreamStarted
     | StreamEnded

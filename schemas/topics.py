@@ -17,3 +17,4 @@ class Topic(StrEnum):
     TRANSCRIBE_RETRY = "transcribe.retry"
     SUMMARIZE_RETRY = "summarize.retry"
     EMBED_RETRY = "embed.retry"
+    PROVIDER_NOTICES = "provider.notices"  # that an order is done; keyed by nothing, nobody depends on them

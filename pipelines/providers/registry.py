@@ -10,6 +10,7 @@ from typing import NoReturn, Protocol, runtime_checkable
 
 from audiotext.settings import Settings, SettingsError
 from pipelines.providers import Embedder, RemoteJobs, SpeechToText, Summarizer
+from schemas.notices import WEBHOOK_PATH
 from sinks.objects import ObjectStore
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,15 @@ def _soniox(settings: Settings) -> RemoteJobs:
         soniox.api_key.get_secret_value(),
         language=settings.stt.language,
         objects=ObjectStore(settings.s3) if soniox.send == "url" else None,
+        webhook_url=webhook_url(settings),
     )
+
+
+def webhook_url(settings: Settings) -> str | None:
+    """Where the speech-to-text provider can tell that an order is done; None if it cannot, or is not to."""
+    if settings.stt.provider != "soniox" or not settings.soniox.webhook_secret or not settings.public_url:
+        return None
+    return settings.base_url + WEBHOOK_PATH
 
 
 def summarizer(settings: Settings) -> Summarizer:

@@ -25,6 +25,7 @@ from pipelines.providers.soniox_errors import error_of, failed_job
 from pipelines.providers.soniox_tokens import Heard, language_of, turns_of
 from pipelines.runtime.errors import PermanentError, RetryableError, StageError
 from schemas.artifacts import Transcript, sent_audio_key
+from schemas.notices import WEBHOOK_HEADER
 from sinks.objects import ObjectStore
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,6 @@ _LOG_PAGES = 3
 _URL_LIFETIME = timedelta(days=1)  # Soniox may queue an order for long before it fetches the audio
 _ABANDONED = timedelta(hours=1)  # an upload is ordered within a minute or never
 _PREFIX = "audiotext-"
-WEBHOOK_HEADER = "X-AudioText-Secret"
 _FAILED = ("error", "failed")  # its reference says the first, its page of errors the second
 
 M = TypeVar("M", bound=BaseModel)
