@@ -9,31 +9,18 @@ busy machine where neither figure does. CPU is that of the whole process, the lo
 
 import asyncio
 import base64
-import json
-import os
-import socket
 import statistics
-import struct
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.error import URLError
 
 import uvloop
 from aiohttp import WSMsgType, web
 
-from audiotext import process
-from audiotext.embedded import log as embedded_log
-from audiotext.embedded.server import LOOPBACK, wait_until_it_answers
-from audiotext.embedded.state import State
-from audiotext.settings import KafkaSettings
+from audiotext.embedded.server import LOOPBACK
+from bench.running import cpu_s, free_port, log, masked, running, until_ready
 from gateway.signatures import HEADER, sign
-from redpanda import topics
 
 SOCKETS = 100
 SPEED = 2  # times real time: 20,000 frames a second, two packets every 10 ms on each socket
@@ -48,8 +35,8 @@ Row = tuple[str, str, str]
 
 def rows() -> list[Row]:
     """Runs the benchmark (some 25 s) and returns its rows."""
-    with tempfile.TemporaryDirectory() as directory, _log(Path(directory)) as address:
-        port, bare_port = _free_port(), _free_port()
+    with tempfile.TemporaryDirectory() as directory, log(Path(directory)) as address:
+        port, bare_port = free_port(), free_port()
         variables = {
             "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": address,
             "AUDIOTEXT_GATEWAY__PORT": str(port),
@@ -57,11 +44,11 @@ def rows() -> list[Row]:
         }
         run = "from audiotext.settings import load; from gateway.app import run; run(load())"
         with (
-            _running([sys.executable, "-c", run], variables) as gateway,
-            _running([sys.executable, "-m", "bench.gateway", "bare", str(bare_port)], {}) as bare,
+            running([sys.executable, "-c", run], variables) as gateway,
+            running([sys.executable, "-m", "bench.gateway", "bare", str(bare_port)], {}) as bare,
         ):
-            _until_ready(port, "/readyz")
-            _until_ready(bare_port, "/healthz")
+            until_ready(port, "/readyz")
+            until_ready(bare_port, "/healthz")
             ours, theirs = [], []
             for _ in range(ROUNDS):
                 ours.append(_cpu_per_frame(gateway, port))
@@ -76,9 +63,9 @@ def rows() -> list[Row]:
 
 def _cpu_per_frame(pid: int, port: int) -> float:
     """Microseconds of the process's CPU per frame of one round of load."""
-    before = _cpu_s(pid)
+    before = cpu_s(pid)
     sent = uvloop.run(_load(port))
-    return (_cpu_s(pid) - before) * 1e6 / sent
+    return (cpu_s(pid) - before) * 1e6 / sent
 
 
 async def _load(port: int) -> int:
@@ -87,7 +74,7 @@ async def _load(port: int) -> int:
     Frames are built before and written raw, so that the generator costs less than what it measures.
     """
     frames_per_socket = FRAMES // SOCKETS
-    media = [_masked(_media(number)) for number in range(frames_per_socket)]
+    messages = [masked(media(number)) for number in range(frames_per_socket)]
     sockets = [await _dial(port, number) for number in range(SOCKETS)]
     started = time.monotonic()
     for number in range(0, frames_per_socket, 2):
@@ -95,10 +82,10 @@ async def _load(port: int) -> int:
         if delay > 0:
             await asyncio.sleep(delay)
         for _, writer in sockets:
-            writer.write(media[number])
-            writer.write(media[number + 1])
+            writer.write(messages[number])
+            writer.write(messages[number + 1])
     for _, writer in sockets:
-        writer.write(_masked({"event": "stop", "sequenceNumber": "0", "streamSid": "MZ1"}))
+        writer.write(masked({"event": "stop", "sequenceNumber": "0", "streamSid": "MZ1"}))
         writer.write(b"\x88\x80" + bytes(4))
     for reader, writer in sockets:
         await reader.read()  # its close frame, then the end: everything has been read there
@@ -121,12 +108,13 @@ async def _dial(port: int, number: int) -> tuple[asyncio.StreamReader, asyncio.S
         "tracks": ["inbound", "outbound"],
         "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
     }
-    writer.write(_masked({"event": "connected"}))
-    writer.write(_masked({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": body}))
+    writer.write(masked({"event": "connected"}))
+    writer.write(masked({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": body}))
     return reader, writer
 
 
-def _media(number: int) -> dict[str, object]:
+def media(number: int) -> dict[str, object]:
+    """The number-th message of a stream of two tracks, from 0, as Twilio would say it."""
     frame = number // 2
     body = {
         "track": ("inbound", "outbound")[number % 2],
@@ -135,13 +123,6 @@ def _media(number: int) -> dict[str, object]:
         "payload": base64.b64encode(frame.to_bytes(4, "big") * 40).decode(),
     }
     return {"event": "media", "sequenceNumber": str(number + 2), "streamSid": "MZ1", "media": body}
-
-
-def _masked(message: Mapping[str, object]) -> bytes:
-    """A client's text frame; the mask is all zeros, which leaves the receiver as much to do as any other."""
-    text = json.dumps(message).encode()
-    length = bytes([0x80 | len(text)]) if len(text) < 126 else b"\xfe" + struct.pack(">H", len(text))
-    return b"\x81" + length + bytes(4) + text
 
 
 def _bare(port: int) -> None:
@@ -164,57 +145,6 @@ def _bare(port: int) -> None:
     app.add_routes([web.get(PATH, media), web.get("/healthz", healthz)])
     uvloop.install()
     web.run_app(app, host=LOOPBACK, port=port, access_log=None, print=None)
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time of a process so far, all its threads, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@contextmanager
-def _log(directory: Path) -> Iterator[str]:
-    """The embedded log, with its topics; yields its address."""
-    with ExitStack() as stack:
-        addresses: dict[str, str] = {}
-        for server in embedded_log.servers(State(directory)):
-            output = stack.enter_context((directory / f"{server.name}.log").open("wb"))
-            running = process.spawn(server.command, env=os.environ | dict(server.env), output=output, cwd=server.cwd)
-            stack.callback(process.end, running, 10)
-            wait_until_it_answers(server, 30)
-            addresses |= server.addresses
-        address = addresses["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"]
-        topics.apply(KafkaSettings(bootstrap_servers=address), embedded=True)
-        yield address
-
-
-@contextmanager
-def _running(command: list[str], variables: Mapping[str, str]) -> Iterator[int]:
-    running = subprocess.Popen(command, env=os.environ | dict(variables))
-    try:
-        yield running.pid
-    finally:
-        running.terminate()
-        running.wait(10)
-
-
-def _until_ready(port: int, path: str) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            urllib.request.urlopen(f"http://{LOOPBACK}:{port}{path}", timeout=2).close()
-            return
-        except (URLError, OSError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

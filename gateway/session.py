@@ -36,11 +36,11 @@ from schemas.media import EosReason, MediaRecord, RecordType
 
 log = logging.getLogger(__name__)
 
-PARKED_FRAMES = 500
-"""Frames kept while `start` has not come: 5 s of both tracks. A socket that sends more is no media stream."""
+EARLY_MESSAGES = 500
+"""Messages before `start`, whatever they are: 5 s of both tracks. A socket that sends more is no media stream."""
 
 PARKED_BYTES = 256 * 1024
-"""Likewise in audio bytes, whatever the frames' size."""
+"""Audio bytes kept meanwhile, whatever the frames' size."""
 
 _COMPLAINTS = 3  # malformed messages of one socket that are logged; the metric counts the others
 
@@ -121,7 +121,7 @@ class Session:
 
     def on_text(self, data: bytes) -> None:
         """A text message. Raises SessionClosedError when the socket must be closed."""
-        self.messages += 1
+        self._count()
         try:
             messages = self._decoder.text(data)
         except CarrierError as error:
@@ -132,7 +132,7 @@ class Session:
 
     def on_binary(self, data: bytes) -> None:
         """A binary message. Raises SessionClosedError when the socket must be closed."""
-        self.messages += 1
+        self._count()
         try:
             messages = self._decoder.binary(data)
         except CarrierError as error:
@@ -172,6 +172,11 @@ class Session:
                 **self._event("stream.ended"), stream_id=self._start.stream_id, reason=reason, frames=self._frames
             )
         )
+
+    def _count(self) -> None:
+        self.messages += 1
+        if self.messages > EARLY_MESSAGES and self._start is None:
+            raise SessionClosedError(1002, f"no start among the first {EARLY_MESSAGES} messages", "no-start")
 
     def _take(self, message: Message) -> None:
         if self._ended:
@@ -252,8 +257,8 @@ class Session:
     def _park(self, message: Frame | Dtmf | Mark) -> None:
         self._parked.append(message)
         self._parked_bytes += len(message.payload) if isinstance(message, Frame) else 0
-        if len(self._parked) > PARKED_FRAMES or self._parked_bytes > PARKED_BYTES:
-            raise SessionClosedError(1002, f"no start among the first {PARKED_FRAMES} messages", "no-start")
+        if self._parked_bytes > PARKED_BYTES:
+            raise SessionClosedError(1002, f"no start within {PARKED_BYTES} bytes of audio", "no-start")
 
     def _merge(self, frame: Frame) -> None:
         if self._normalise is not None:

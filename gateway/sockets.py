@@ -162,4 +162,6 @@ class MediaSockets:
 
     def _refused(self, status: int, label: str, error: str) -> web.Response:
         self._metrics.refused.labels(label).inc()
-        return web.json_response({"error": error}, status=status)
+        answer = web.json_response({"error": error}, status=status)
+        answer.force_close()  # nobody whom we refuse keeps a connection
+        return answer

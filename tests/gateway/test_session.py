@@ -7,7 +7,7 @@ import pytest
 
 from gateway.carriers.twilio import TwilioDecoder
 from gateway.metrics import Metrics
-from gateway.session import PARKED_FRAMES, Session, SessionClosedError, StreamKey
+from gateway.session import EARLY_MESSAGES, Session, SessionClosedError, StreamKey
 from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
 from tests.gateway.wire import Remembering, dtmf, media, media_of, start, stop
@@ -115,13 +115,22 @@ def test_what_is_parked_is_bounded() -> None:
     """Sends frames without a start until it is too many: the session gives up, and leaves nothing on the log."""
     sink = Remembering()
     session = new_session(sink)
-    for number in range(PARKED_FRAMES):
+    for number in range(EARLY_MESSAGES):
         session.on_text(media(number))
     with pytest.raises(SessionClosedError) as closed:
-        session.on_text(media(PARKED_FRAMES))
+        session.on_text(media(EARLY_MESSAGES))
     assert (closed.value.code, closed.value.label) == (1002, "no-start")
     session.end(EosReason.PROTOCOL_ERROR)
     assert sink.items == []
+
+
+def test_large_frames_are_parked_no_longer_than_small_ones() -> None:
+    """Sends frames of 40 kB without a start: the session gives up long before the 500th, which would be 20 MB."""
+    session = new_session(Remembering())
+    large = media(0).replace(b'"payload": "', b'"payload": "' + b"AAAA" * 10_000)
+    with pytest.raises(SessionClosedError, match="bytes of audio"):
+        for _ in range(20):
+            session.on_text(large)
 
 
 def test_frames_are_counted() -> None:

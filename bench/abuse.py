@@ -1,0 +1,299 @@
+"""What an attack costs the gateway, beside what it costs who makes it: CPU, memory, sockets, and how long others wait.
+
+The attacker here is Python on raw sockets; one in C would spend less CPU, but as many octets and sockets. Times within
+which something has to be said are 3 s instead of the defaults' 10 s, so that a run is short. Meanwhile somebody asks
+/healthz again and again, as a carrier that calls would have to wait.
+
+    python -m bench.abuse
+"""
+
+import asyncio
+import base64
+import http.client
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from audiotext.embedded.server import LOOPBACK
+from bench.gateway import media
+from bench.running import cpu_s, free_port, log, masked, running, until_ready
+from gateway.signatures import HEADER, sign
+
+TOKEN = "bench"
+SIGNED_PATH, UNPROVEN_PATH = "/v1/media/twilio", "/v1/media/vonage"
+TIMEOUT_S = 3
+AT_ONCE = 100  # connections opened at the same time
+
+Row = tuple[str, str, str]
+"""What was measured, the figure, and what it is beside."""
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass
+class Effort:
+    """What the attacker did."""
+
+    sockets: int = 0
+    octets: int = 0
+    messages: int = 0
+
+
+@dataclass
+class Toll:
+    """What it did to the gateway. Memory and descriptors are what they were at most above before."""
+
+    memory_mib: float = 0.0
+    descriptors: int = 0
+    waits_ms: list[float] = field(default_factory=list)
+
+
+Attack = Callable[[int], Awaitable[Effort]]
+
+
+def rows() -> list[Row]:
+    """Runs every attack, one after the other (some 45 s), and returns its row."""
+    with tempfile.TemporaryDirectory() as directory, log(Path(directory)) as address:
+        port = free_port()
+        variables = {
+            "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": address,
+            "AUDIOTEXT_GATEWAY__PORT": str(port),
+            "AUDIOTEXT_GATEWAY__HANDSHAKE_TIMEOUT_S": str(TIMEOUT_S),
+            "AUDIOTEXT_GATEWAY__START_TIMEOUT_S": str(TIMEOUT_S),
+            "AUDIOTEXT_GATEWAY__STREAM_TOKEN_SECRET": "a-secret-of-some-length",
+            "AUDIOTEXT_TWILIO__AUTH_TOKEN": TOKEN,
+        }
+        run = "from audiotext.settings import load; from gateway.app import run; run(load())"
+        with running([sys.executable, "-c", run], variables, subprocess.DEVNULL) as gateway:
+            until_ready(port, "/readyz")
+            uvloop.run(_forged_sockets(port))  # once for nothing: what is allocated once is no attack's
+            found = []
+            for name, attack in ATTACKS:
+                found.append(_measured(name, gateway, port, attack))
+                time.sleep(1)  # for what is still being closed
+            return found
+
+
+def _measured(name: str, pid: int, port: int, attack: Attack) -> Row:
+    ours, theirs = cpu_s(pid), time.process_time()
+    with _watched(pid, port) as toll:
+        effort = uvloop.run(_timed(attack, port))
+    ours, theirs = cpu_s(pid) - ours, time.process_time() - theirs
+    waits = sorted(toll.waits_ms)
+    each = f", {ours * 1e6 / effort.messages:.0f} µs a message" if effort.messages else ""
+    return (
+        f"abuse: {name}",
+        f"gateway {ours:.2f} s CPU{each}, +{toll.memory_mib:.0f} MiB, {toll.descriptors} sockets held; "
+        f"others wait {waits[len(waits) // 2]:.0f} ms, at most {waits[-1]:.0f} ms",
+        f"attacker {theirs:.2f} s CPU, {effort.octets / 1e6:.1f} MB sent, {effort.sockets} sockets opened",
+    )
+
+
+async def _timed(attack: Attack, port: int) -> Effort:
+    async with asyncio.timeout(60):
+        return await attack(port)
+
+
+@contextmanager
+def _watched(pid: int, port: int) -> Iterator[Toll]:
+    """Looks at the gateway while the attack goes on, from a thread of its own."""
+    toll, over = Toll(), threading.Event()
+    memory, descriptors = _memory_mib(pid), _descriptors(pid)
+
+    def watch() -> None:
+        client = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
+        while not toll.waits_ms or not over.wait(0.02):
+            began = time.perf_counter()
+            client.request("GET", "/healthz")
+            client.getresponse().read()
+            toll.waits_ms.append((time.perf_counter() - began) * 1000)
+            toll.memory_mib = max(toll.memory_mib, _memory_mib(pid) - memory)
+            toll.descriptors = max(toll.descriptors, _descriptors(pid) - descriptors - 1)
+        client.close()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield toll
+    finally:
+        over.set()
+        thread.join()
+
+
+async def _silent(port: int) -> Effort:
+    """3000 connections that say nothing, until the gateway has closed them all."""
+    return await _each(port, 3000, b"", _until_closed)
+
+
+async def _slow_loris(port: int) -> Effort:
+    """1000 connections that send a request one octet a second."""
+
+    async def trickle(stream: Stream) -> int:
+        sent = 0
+        with suppress(ConnectionError):
+            while not stream[0].at_eof():
+                stream[1].write(b"x")
+                sent += 1
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stream[0].read(1), timeout=1)
+        return sent
+
+    return await _each(port, 1000, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", trickle)
+
+
+async def _never_start(port: int) -> Effort:
+    """2000 media sockets that prove nothing and never start."""
+    return await _each(port, 2000, _upgrade(port, UNPROVEN_PATH), _until_closed)
+
+
+async def _nonsense(port: int) -> Effort:
+    """One such socket that sends nonsense as fast as it can."""
+    return await _flood(port, UNPROVEN_PATH, b"", masked({"event": "x", "y": "z" * 150}))
+
+
+async def _frames(port: int) -> Effort:
+    """One signed media socket that sends audio as fast as it can."""
+    body = {
+        "callSid": f"CA{time.time_ns()}",
+        "tracks": ["inbound"],
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+    }
+    start = masked({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": body})
+    return await _flood(port, SIGNED_PATH, start, masked(media(0)))
+
+
+async def _oversized(port: int) -> Effort:
+    """300 signed media sockets that each send a message of 10 MB."""
+    head = b"\x81\xff" + (10_000_000).to_bytes(8, "big") + bytes(4)
+
+    async def send(stream: Stream) -> int:
+        sent = len(head)
+        await stream[0].readuntil(b"\r\n\r\n")
+        stream[1].write(head)
+        with suppress(ConnectionError):
+            while sent < 10_000_000 and not stream[0].at_eof():
+                stream[1].write(bytes(16384))
+                await stream[1].drain()
+                sent += 16384
+                await asyncio.sleep(0)
+        return sent
+
+    return await _each(port, 300, _upgrade(port, SIGNED_PATH), send)
+
+
+async def _forged_sockets(port: int) -> Effort:
+    """3000 upgrades with wrong signatures, each on a connection of its own."""
+    request = _upgrade(port, SIGNED_PATH, "bm90IHRoaXM=")
+
+    effort = await _each(port, 3000, request, _answered)
+    effort.messages = 3000
+    return effort
+
+
+async def _forged_webhooks(port: int) -> Effort:
+    """1000 webhooks of 60 kB with wrong signatures; a refusal closes the connection."""
+    body = b"a=" + b"x" * 60_000
+    head = (
+        f"POST /v1/status/twilio HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        f"{HEADER}: bm90IHRoaXM=\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+
+    effort = await _each(port, 1000, head + body, _answered)
+    effort.messages = 1000
+    return effort
+
+
+ATTACKS: list[tuple[str, Attack]] = [
+    ("3000 silent connections", _silent),
+    ("1000 requests, an octet a second", _slow_loris),
+    ("2000 sockets that never start", _never_start),
+    ("a socket full of nonsense", _nonsense),
+    ("a stream far too fast", _frames),
+    ("300 messages of 10 MB", _oversized),
+    ("3000 forged upgrades", _forged_sockets),
+    ("1000 forged webhooks of 60 kB", _forged_webhooks),
+]
+
+
+async def _each(port: int, count: int, opening: bytes, then: Callable[[Stream], Awaitable[int]]) -> Effort:
+    """So many connections that say this first; `then` returns how many octets more it has sent."""
+    effort = Effort(sockets=count)
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one() -> None:
+        async with turn:
+            stream = await asyncio.open_connection(LOOPBACK, port)
+            stream[1].write(opening)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            more = await then(stream)
+            effort.octets += len(opening) + more
+        stream[1].close()
+
+    await asyncio.gather(*(one() for _ in range(count)))
+    return effort
+
+
+async def _answered(stream: Stream) -> int:
+    answer = await stream[0].readuntil(b"\r\n\r\n")
+    assert b" 403 " in answer.partition(b"\r\n")[0], answer
+    return 0
+
+
+async def _until_closed(stream: Stream) -> int:
+    while await stream[0].read(4096):
+        pass
+    return 0
+
+
+async def _flood(port: int, path: str, start: bytes, message: bytes) -> Effort:
+    """The message again and again until the gateway has had enough."""
+    effort = Effort(sockets=1)
+    batch = message * 100
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    writer.write(_upgrade(port, path))
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(start)
+    closed = asyncio.ensure_future(reader.read(1))  # its close frame, which is all it ever says
+    with suppress(ConnectionError):
+        while not closed.done():
+            writer.write(batch)
+            await writer.drain()
+            await asyncio.sleep(0)
+            effort.octets += len(batch)
+            effort.messages += 100
+    writer.close()
+    with suppress(ConnectionError):
+        await closed
+    return effort
+
+
+def _upgrade(port: int, path: str, signature: str = "") -> bytes:
+    signature = signature or sign(TOKEN, f"ws://{LOOPBACK}:{port}{path}")
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n"
+        f"{HEADER}: {signature}\r\n\r\n"
+    ).encode()
+
+
+def _memory_mib(pid: int) -> float:
+    """What a process holds of the machine's memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+if __name__ == "__main__":
+    for what, figure, beside in rows():
+        print(f"| {what} | {figure} | {beside} |")
