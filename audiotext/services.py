@@ -25,6 +25,9 @@ SERVICES = {
 # transcription may delay audio.
 LIVE = frozenset({"gateway", "api", "recorder"})
 
+# The others serve /metrics beside what they are there for. Ports of `audiotext up` are given in this order.
+WITH_METRICS_PORT = tuple(name for name in SERVICES if name not in ("gateway", "api"))
+
 Run = Callable[["Settings"], None]
 
 

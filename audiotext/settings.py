@@ -250,6 +250,13 @@ class RetrySettings(_Section):
     outage_pause_s: float = Field(5.0, gt=0)  # how long a stage waits when its provider is away altogether
 
 
+class MetricsSettings(_Section):
+    """Prometheus' figures of the services that have no port of their own."""
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(None, ge=1, le=65535)  # None = not served
+
+
 class PricingSettings(_Section):
     """Money. Decimal strings; per hour of audio where not said otherwise."""
 
@@ -296,6 +303,7 @@ class Settings(BaseSettings):
     gemini: GeminiSettings = GeminiSettings()
     retry: RetrySettings = RetrySettings()
     pricing: PricingSettings = PricingSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @property
     def base_url(self) -> str:

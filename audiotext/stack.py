@@ -18,7 +18,7 @@ from audiotext.embedded.server import LOOPBACK, Server, ServerError, port_is_fre
 from audiotext.embedded.state import State
 from audiotext.environment import child_environment, variables
 from audiotext.errors import UserError
-from audiotext.services import LIVE, SERVICES
+from audiotext.services import LIVE, SERVICES, WITH_METRICS_PORT
 from audiotext.settings import Settings, SettingsError
 from audiotext.supervisor import Program, RestartPolicy, Status, Supervisor
 from redpanda import topics
@@ -160,7 +160,13 @@ class Stack:
         data.publish(RunningStack(variables(self.settings), self.embedded))
         env = child_environment(os.environ, self.settings)
         supervisor.start(
-            Program(name, command, env, nice=0 if name in LIVE else _NICE, orphaned=_when_orphaned(name))
+            Program(
+                name,
+                command,
+                env | _metrics_port(self.settings, name),
+                nice=0 if name in LIVE else _NICE,
+                orphaned=_when_orphaned(name),
+            )
             for name, command in self._services.items()
         )
         threading.Thread(target=self._watch_disk, args=(data,), name="disk", daemon=True).start()
@@ -212,6 +218,13 @@ def _when_orphaned(name: str) -> signal.Signals:
     """What a child gets when the supervisor was killed. All but these survive a kill by design, while asked to end
     some would wait for others that are ending too (the recorder for the log, for ever), and hold the data directory."""
     return signal.SIGTERM if name in _LAST_WORDS else signal.SIGKILL
+
+
+def _metrics_port(settings: Settings, service: str) -> dict[str, str]:
+    """The variable with the service's own port for its metrics: consecutive from the configured one."""
+    if settings.metrics.port is None or service not in WITH_METRICS_PORT:
+        return {}
+    return {"AUDIOTEXT_METRICS__PORT": str(settings.metrics.port + WITH_METRICS_PORT.index(service))}
 
 
 def _all_services() -> dict[str, Sequence[str]]:

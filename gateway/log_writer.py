@@ -67,6 +67,7 @@ class LogWriter:
         self._complained_at = float("-inf")
         self._produced = {topic: metrics.produced.labels(topic) for topic in Topic}
         metrics.buffered.set_function(lambda: self.held_bytes)
+        metrics.buffer_limit.set(limit_bytes)
 
     @property
     def held_bytes(self) -> int:

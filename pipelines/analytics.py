@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from audiotext.settings import Settings
+from redpanda import quix
 from redpanda.client import EventProducer
-from redpanda.quix import application
+from redpanda.consuming import Consuming
 from schemas.artifacts import Transcript
 from schemas.events import AnyEvent, TranscriptReady
 from schemas.ids import sha256_hex
@@ -79,16 +80,18 @@ def run(settings: Settings) -> None:
     """
     database = Database(settings.clickhouse, timeout_s=INSERT_TIMEOUT_S)
     producer = EventProducer(settings.kafka)
+    consuming = Consuming(GROUP)
     sink = ClickHouseSink(
         GROUP,
         database,
         rows=rows,
         later_rows=Segments(ObjectStore(settings.s3)).rows,
         dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),
+        consuming=consuming,
     )
-    app = application(settings, GROUP, commit_interval_s=_COMMIT_INTERVAL_S, commit_every=_COMMIT_EVERY)
+    app = quix.application(settings, GROUP, commit_interval_s=_COMMIT_INTERVAL_S, commit_every=_COMMIT_EVERY)
     for name in TOPICS:
         topic = app.topic(name.value, key_deserializer="bytes", value_deserializer="bytes")
         app.dataframe(topic).sink(sink)
-    app.run()
+    quix.run(app, settings, consuming, TOPICS)
     producer.close()

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from audiotext.settings import Settings
+from redpanda import quix
 from redpanda.client import EventProducer
-from redpanda.quix import application
+from redpanda.consuming import Consuming
 from schemas.events import AnyEvent, UsageRecorded
 from schemas.topics import Topic
 from sinks.clickhouse.client import INSERT_TIMEOUT_S, Database
@@ -27,14 +28,16 @@ def run(settings: Settings) -> None:
     """Books lines until SIGTERM or SIGINT. Raises LogUnavailableError, StoreUnavailableError if none is configured."""
     database = Database(settings.clickhouse, timeout_s=INSERT_TIMEOUT_S)
     producer = EventProducer(settings.kafka)
+    consuming = Consuming(GROUP)
     sink = ClickHouseSink(
         GROUP,
         database,
         rows=rows,
         dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),
+        consuming=consuming,
     )
-    app = application(settings, GROUP, commit_interval_s=_COMMIT_INTERVAL_S)
+    app = quix.application(settings, GROUP, commit_interval_s=_COMMIT_INTERVAL_S)
     topic = app.topic(Topic.USAGE_RECORDED.value, key_deserializer="bytes", value_deserializer="bytes")
     app.dataframe(topic).sink(sink)
-    app.run()
+    quix.run(app, settings, consuming, [Topic.USAGE_RECORDED])
     producer.close()

@@ -2,13 +2,16 @@
 
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
+from confluent_kafka import Message
 from quixstreams import Application
 from quixstreams.kafka.configuration import ConnectionConfig
 
 from audiotext.settings import KafkaSettings, Settings
 from redpanda.client import Config, connection_config, consumer_config, producer_config
+from redpanda.consuming import Consuming
 
 # What Quix sets itself, from its own arguments.
 _OWNED_BY_QUIX = frozenset(
@@ -59,6 +62,28 @@ def application(
         producer_extra_config=producer_extras(settings.kafka),
         loglevel=None,  # logging is configured by the command line
     )
+
+
+def run(app: Application, settings: Settings, consuming: Consuming, topics: Collection[str]) -> None:
+    """Runs the application until SIGTERM or SIGINT, its figures served and its loop watched.
+
+    topics: which it reads, without those it made itself. Raises ExporterError, and whatever its work raises.
+    """
+    # Every round of Quix' loop polls, also while it restores its state; it has no hook of its own for that.
+    consumer = app._consumer
+    poll = consumer.poll
+
+    def polled(timeout: float | None = None) -> Message | None:
+        message: Message | None = poll(timeout)
+        consuming.polled(message)
+        return message
+
+    consumer.poll = polled  # type: ignore[method-assign]
+    consuming.serve(settings.metrics, consumer, topics)
+    try:
+        app.run()
+    finally:
+        consuming.stop()
 
 
 def broker_address(kafka: KafkaSettings) -> ConnectionConfig:

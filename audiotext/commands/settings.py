@@ -152,6 +152,8 @@ MEANINGS = {
     "AUDIOTEXT_PRICING__WHISPER_PER_HOUR": "what an hour of audio costs you with whisper",
     "AUDIOTEXT_PRICING__SONIOX_PER_HOUR": "what an hour of audio costs you with soniox",
     "AUDIOTEXT_PRICING__OPENAI_PER_HOUR": "what an hour of audio costs you with openai",
+    "AUDIOTEXT_METRICS__HOST": "address /metrics and /healthz of recorder, stages and sinks listen on",
+    "AUDIOTEXT_METRICS__PORT": "their port, under `audiotext up` the first of six; without, there are none",
 }
 
 

@@ -4,7 +4,9 @@ import time
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from audiotext import metrics
 
 
 class ApiMetrics:
@@ -12,19 +14,9 @@ class ApiMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "audiotext_api_requests",
-            "Requests answered.",
-            ["method", "route", "status"],
-            registry=self.registry,
-        )
-        self.seconds = Histogram(
-            "audiotext_api_request_seconds",
-            "From a request to the end of its answer, in seconds.",
-            ["method", "route"],
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-            registry=self.registry,
-        )
+        ProcessCollector(registry=self.registry)
+        self.requests = metrics.API_REQUESTS.on(self.registry)
+        self.seconds = metrics.API_SECONDS.on(self.registry)
 
     def middleware(self) -> Middleware:
         """Counts and times every request."""

@@ -21,10 +21,12 @@ from pipelines.recorder.decisions import from_json, step, to_json
 from pipelines.recorder.effects import Decided, Effects
 from pipelines.recorder.finishing import Finisher
 from pipelines.recorder.media_log import Continuity, DecisionWriter, parse, read_calls
+from pipelines.recorder.metrics import RecorderMetrics
 from pipelines.recorder.ownership import Ownership
 from pipelines.recorder.partitions import Owner, PartitionedApplication
 from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_disk, take
 from pipelines.recorder.states import read_changelog
+from redpanda import quix
 from redpanda.client import EventProducer, LogUnavailableError, connection_config
 from redpanda.quix import broker_address, consumer_extras
 from schemas.media import MediaError, MediaRecord
@@ -50,6 +52,7 @@ def run(settings: Settings) -> None:
     directory = settings.data_dir / "recorder"
     lock = take(directory)
     spool = Spool(directory / "spool")
+    metrics = RecorderMetrics(GROUP)
     decisions = DecisionWriter(settings.kafka)
     events = EventProducer(settings.kafka)
     closer = Closer(
@@ -57,7 +60,9 @@ def run(settings: Settings) -> None:
         idle_timeout_ms=settings.recorder.idle_timeout_ms,
         propose=decisions.put,
     )
-    finisher = Finisher(store=store, events=events, tell=decisions.put, workers=settings.recorder.uploads)
+    finisher = Finisher(
+        store=store, events=events, tell=decisions.put, workers=settings.recorder.uploads, metrics=metrics
+    )
     ownership = Ownership(
         spool=spool,
         closer=closer,
@@ -65,11 +70,18 @@ def run(settings: Settings) -> None:
         read_log=partial(read_calls, settings.kafka),
         lookup=partial(read_changelog, settings.kafka, CHANGELOG),
     )
-    app = application(settings, Effects(spool=spool, closer=closer, finisher=finisher), ownership)
+    metrics.watch(
+        open_calls=lambda: closer.watching,
+        unfinished=lambda: finisher.unfinished,
+        rebuilding=lambda: ownership.rebuilding,
+        directory=directory,
+    )
+    effects = Effects(spool=spool, closer=closer, finisher=finisher, metrics=metrics)
+    app = application(settings, effects, ownership)
     closer.start()
     finisher.start()
     try:
-        app.run()
+        quix.run(app, settings, metrics, [Topic.CALL_MEDIA])
     except Exception as error:
         if isinstance(error, SpoolError) or not is_full_disk(error):
             raise

@@ -58,6 +58,11 @@ class Closer:
             self._changed.notify()
         self._thread.join(2)
 
+    @property
+    def watching(self) -> int:
+        """How many parts are open."""
+        return len(self._watched)
+
     def saw(self, watched: Watched) -> None:
         """A record of the part was processed just now."""
         due = time.monotonic() + (self._grace_s if watched.ended else self._idle_s)

@@ -11,6 +11,7 @@ from pipelines.recorder.closer import Closer, Watched
 from pipelines.recorder.decisions import Action, Decision
 from pipelines.recorder.finishing import Finisher
 from pipelines.recorder.journal import PartId
+from pipelines.recorder.metrics import RecorderMetrics
 from pipelines.recorder.spool import Spool
 from schemas.media import MediaRecord
 
@@ -34,11 +35,14 @@ class Effects(BaseSink):
     """Quix calls `add` for every record and `flush` before offsets are committed, which makes "committed" mean "on
     disk"."""
 
-    def __init__(self, *, spool: Spool, closer: Closer, finisher: Finisher) -> None:
+    def __init__(
+        self, *, spool: Spool, closer: Closer, finisher: Finisher, metrics: RecorderMetrics | None = None
+    ) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self._spool = spool
         self._closer = closer
         self._finisher = finisher
+        self._metrics = metrics or RecorderMetrics("recorder")
         # When a partition is taken away Quix flushes in a thread of its own, for which it does not wait for ever.
         self._lock = threading.Lock()
 
@@ -59,6 +63,7 @@ class Effects(BaseSink):
                     self._append(identity, record, decision, offset)
                     self._closer.forget(identity)
                     self._finisher.submit(identity, self._spool.write(identity))
+                    self._metrics.closed(record.detail)
                     log.info("call %s part %d closed (%s)", record.call_id, decision.part, record.detail)
                 case Action.WATCH:
                     self._closer.saw(Watched(identity, record.carrier, decision.expected_offset, decision.ended))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.recorder.journal import PartId
+from pipelines.recorder.metrics import RecorderMetrics
 from pipelines.recorder.recording import Recording, make
 from pipelines.recorder.spool import JOURNAL
 from redpanda.client import EventProducer, LogUnavailableError
@@ -45,11 +46,18 @@ class Finisher:
     """
 
     def __init__(
-        self, *, store: ObjectStore, events: EventProducer, tell: Callable[[MediaRecord, int], None], workers: int
+        self,
+        *,
+        store: ObjectStore,
+        events: EventProducer,
+        tell: Callable[[MediaRecord, int], None],
+        workers: int,
+        metrics: RecorderMetrics | None = None,
     ) -> None:
         self._store = store
         self._events = events
         self._tell = tell
+        self._metrics = metrics or RecorderMetrics("recorder")
         self._changed = threading.Condition()
         self._due: list[tuple[float, int, _Job]] = []  # a heap by time.monotonic()
         self._pushed = 0
@@ -78,6 +86,11 @@ class Finisher:
         """The partition's calls are somebody else's now. What is just being uploaded goes on: it is the same."""
         with self._changed:
             self._wanted = {identity for identity in self._wanted if identity.partition != partition}
+
+    @property
+    def unfinished(self) -> int:
+        """How many parts are to be finished."""
+        return len(self._wanted)
 
     def busy(self, identity: PartId) -> bool:
         """Whether the part's files are in use, or will be."""
@@ -143,6 +156,7 @@ class Finisher:
             )  # fmt: skip
         else:
             return True
+        self._metrics.finish_failures.inc()
         _make_room(directory)
         return False
 
@@ -162,6 +176,7 @@ class Finisher:
             ),
             identity.partition,
         )
+        self._metrics.recorded(event)
         log.info(
             "call %s part %d recorded: %.1f s, %s",
             identity.call_id,

@@ -88,6 +88,11 @@ class Ownership:
         self._janitor_s = janitor_s
         self._janitor = _Janitor(time.monotonic() + janitor_s)
 
+    @property
+    def rebuilding(self) -> int:
+        """How many partitions are not read yet."""
+        return len(self._waiting | self._rebuilds.keys())
+
     def assigned(self, partition: int) -> None:
         """The partition is ours. It must be paused until `tick` resumes it."""
         self._owned.add(partition)

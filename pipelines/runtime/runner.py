@@ -30,6 +30,7 @@ from audiotext.settings import RetrySettings, Settings
 from pipelines.runtime.clock import Clock, SystemClock
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, StageError
 from pipelines.runtime.jobs import Job, job_of
+from pipelines.runtime.metrics import StageMetrics
 from pipelines.runtime.offsets import OffsetTracker
 from pipelines.runtime.outage import OutageGate
 from pipelines.runtime.rate import RateLimit
@@ -95,6 +96,8 @@ class Runner(Generic[E]):
     def __init__(
         self, settings: Settings, stage: Stage[E], *, clock: Clock | None = None, stall_s: float = _STALL_S
     ) -> None:
+        self._metrics = StageMetrics(stage.name)
+        self._serve = settings.metrics
         self._stage = stage
         self._retry: RetrySettings = settings.retry
         self._clock = clock or SystemClock()
@@ -113,6 +116,7 @@ class Runner(Generic[E]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
         self._paused: frozenset[str] = frozenset()
+        self._metrics.watch(held=lambda: len(self._tasks), provider_away=lambda: self._gate.closed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set; what is in flight then is left to the next run."""
@@ -127,6 +131,7 @@ class Runner(Generic[E]):
                 on_revoke=self._on_revoke,
                 on_lost=self._on_lost,
             )
+            self._metrics.serve(self._serve, self._consumer, [self._stage.source, self._stage.retry])
             log.info("%s: waiting for work on %s", self._stage.name, self._stage.source)
             try:
                 while not stop.is_set() and not self._failed.done():
@@ -148,6 +153,7 @@ class Runner(Generic[E]):
         self._pause_what_is_full()
         self._watch()
         message = self._consumer.poll(_POLL_S)
+        self._metrics.polled(message)
         if message is None:
             return None
         error = message.error()
@@ -252,6 +258,7 @@ class Runner(Generic[E]):
 
     def _close(self) -> None:
         self._commit()
+        self._metrics.stop()
         self._consumer.close()
         self._producer.close()
 
@@ -285,22 +292,25 @@ class Runner(Generic[E]):
             value=_text(message.value()),
         )
         try:
-            outcome = await self._attempt(job, place, key=_text(message.key()))
+            outcome, done = await self._attempt(job, place, key=_text(message.key()))
         except _LostError:
             return
         await self._send(outcome)
+        if done is not None:
+            self._metrics.latency.observe(max(0, self._clock.now_ms() - done.occurred_at_ms) / 1000)
         with self._lock:
             self._offsets.done(place.topic, place.partition, place.offset, place.generation)
 
-    async def _attempt(self, job: Job, place: _Place, key: str) -> Sequence[Output]:
-        """Tries the job once (an outage of the provider is no attempt) and gives what goes on the log for it. Raises
-        _LostError if it was not begun."""
+    async def _attempt(self, job: Job, place: _Place, key: str) -> tuple[Sequence[Output], E | None]:
+        """Tries the job once (an outage of the provider is no attempt) and gives what goes on the log for it, and its
+        event if it is done. Raises _LostError if it was not begun."""
         try:
             event = self._stage.event_type.model_validate_json(job.payload)
         except ValidationError as error:
             log.error("%s: a record that is no %s: %s", self._stage.name, self._stage.event_type.__name__, key)
             letter = job.failed(PermanentError(describe(error)), attempts=1, now_ms=self._clock.now_ms(), call_id=key)
-            return [Output(Topic.DEAD_LETTERS, letter)]
+            self._metrics.gave_up("permanent")
+            return [Output(Topic.DEAD_LETTERS, letter)], None
         await self._clock.sleep(max(0, job.due_at_ms - self._clock.now_ms()) / 1000)
         lock = self._calls.setdefault(event.call_id, asyncio.Lock())
         while True:
@@ -309,13 +319,18 @@ class Runner(Generic[E]):
                 async with lock, self._slots, self._gate.passing(event.call_id):
                     await self._rate.take()
                     self._check_ours(place)
-                    return await asyncio.wait_for(self._stage.handler(event), self._stage.timeout_s)
+                    with self._metrics.attempt():
+                        outputs = await asyncio.wait_for(self._stage.handler(event), self._stage.timeout_s)
+                self._metrics.attempted()
+                return outputs, event
             except ProviderOutageError as error:
+                self._metrics.attempted(error)
                 log.warning("%s: provider away, %s waits: %s", self._stage.name, event.call_id, describe(error))
             except _LostError:
                 raise
             except Exception as error:
-                return [self._after_failure(job, event, error)]
+                self._metrics.attempted(error)
+                return [self._after_failure(job, event, error)], None
 
     def _check_ours(self, place: _Place) -> None:
         """Raises _LostError if the record's new owner does its job: what waited here meanwhile is not begun."""
@@ -328,6 +343,7 @@ class Runner(Generic[E]):
         attempts = decision.attempts
         now = self._clock.now_ms()
         if isinstance(decision, GiveUp):
+            self._metrics.gave_up(decision.error_class)
             log.error(
                 "%s: gave up on call %s after %d attempts: %s",
                 self._stage.name,
@@ -348,6 +364,7 @@ class Runner(Generic[E]):
             describe(error),
             exc_info=not isinstance(error, (StageError, TimeoutError)),
         )
+        self._metrics.put_aside(error)
         again = job.scheduled(event, error, attempts=attempts, now_ms=now, delay_s=decision.delay_s)
         return Output(self._stage.retry, again)
 

@@ -5,15 +5,17 @@ the log for dead letters) makes the whole checkpoint wait and come again; every 
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import Counter
 from pydantic import ValidationError
 from quixstreams.sinks import BaseSink, SinkBackpressureError
 
+from audiotext import metrics
 from redpanda.client import LogUnavailableError
+from redpanda.consuming import Consuming
 from schemas.events import AnyEvent, StageFailed, parse_event
 from schemas.ids import uuid_of
 from schemas.topics import Topic
@@ -24,11 +26,6 @@ from sinks.objects import ObjectStoreError
 _log = logging.getLogger(__name__)
 _RETRY_AFTER_S = 1.0
 _LOGGED_BYTES = 200
-
-RECORDS = Counter(
-    "audiotext_sink_records", "Records of the log by what became of them", ["service", "result"]
-)  # result: inserted, malformed
-AWAY = Counter("audiotext_sink_backpressure", "Checkpoints put off because a store was away", ["service"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class ClickHouseSink(BaseSink):
     service: its name, in dead letters and metrics. rows: an event's rows; raises ValueError for an event that can
     never be one. Rows of the second function, which may need other stores, are inserted after those of the first, so
     that a store that is away holds up its own rows only. dead_letter: puts a dead letter on the log and returns once
-    it is there.
+    it is there. consuming: the figures of the process; without, nobody sees them.
     """
 
     def __init__(
@@ -63,8 +60,12 @@ class ClickHouseSink(BaseSink):
         rows: Callable[[AnyEvent], Sequence[Row]],
         dead_letter: Callable[[StageFailed], None],
         later_rows: Callable[[AnyEvent], Sequence[Row]] = lambda _event: (),
+        consuming: Consuming | None = None,
     ) -> None:
         super().__init__()
+        self._consuming = consuming or Consuming(service)
+        self._counted = metrics.SINK_RECORDS.on(self._consuming.registry)
+        self._away = metrics.SINK_AWAY.on(self._consuming.registry).labels(service)
         self._service = service
         self._database = database
         self._rows = rows
@@ -100,7 +101,7 @@ class ClickHouseSink(BaseSink):
             self._write(records)
         except (StoreUnavailableError, ObjectStoreError, LogUnavailableError) as error:
             _log.warning("%s waits %g s and tries again: %s", self._service, _RETRY_AFTER_S, error)
-            AWAY.labels(self._service).inc()
+            self._away.inc()
             raise SinkBackpressureError(retry_after=_RETRY_AFTER_S) from error
 
     def on_paused(self) -> None:
@@ -123,14 +124,18 @@ class ClickHouseSink(BaseSink):
         self._database.insert([row for event in events for row in self._later_rows(event)])
         for record, reason in malformed:
             self._refuse(record, reason)
-        RECORDS.labels(self._service, "inserted").inc(len(events))
-        RECORDS.labels(self._service, "malformed").inc(len(malformed))
+        now = time.time()
+        for event in events:
+            self._consuming.latency.observe(max(0.0, now - event.occurred_at_ms / 1000))
+        self._counted.labels(self._service, "inserted").inc(len(events))
+        self._counted.labels(self._service, "malformed").inc(len(malformed))
 
     def _refuse(self, record: Record, reason: str) -> None:
         _log.error("%s passes over %s: %s: %r", self._service, record, reason, record.value[:_LOGGED_BYTES])
         # A dead letter that cannot be read would make another one, and so on for ever.
         if record.topic != Topic.DEAD_LETTERS:
             self._dead_letter(dead_letter(self._service, record, reason))
+            self._consuming.gave_up("permanent")
 
 
 def dead_letter(service: str, record: Record, reason: str) -> StageFailed:

@@ -1,0 +1,55 @@
+"""What is counted of the recorder."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from audiotext import metrics
+from redpanda.consuming import Consuming
+from schemas.events import RecordingReady
+
+
+class RecorderMetrics(Consuming):
+    """See audiotext.metrics."""
+
+    def __init__(self, stage: str, registry: CollectorRegistry | None = None) -> None:
+        super().__init__(stage, registry)
+        self.finish_failures = metrics.FINISH_FAILURES.on(self.registry)
+        self._open_calls = metrics.OPEN_CALLS.on(self.registry)
+        self._closed = metrics.CLOSED_CALLS.on(self.registry)
+        self._unfinished = metrics.UNFINISHED.on(self.registry)
+        self._recorded = metrics.RECORDED.on(self.registry)
+        self._recorded_ms = metrics.RECORDED_MS.on(self.registry)
+        self._gap_ms = metrics.GAP_MS.on(self.registry)
+        self._disk_free = metrics.SPOOL_FREE.on(self.registry)
+        self._rebuilding = metrics.REBUILDING.on(self.registry)
+
+    def watch(
+        self,
+        *,
+        open_calls: Callable[[], int],
+        unfinished: Callable[[], int],
+        rebuilding: Callable[[], int],
+        directory: Path,
+    ) -> None:
+        """Asks these whenever somebody looks. directory: whose disk it is that fills."""
+        self._open_calls.set_function(open_calls)
+        self._unfinished.set_function(unfinished)
+        self._rebuilding.set_function(rebuilding)
+        self._disk_free.set_function(lambda: float(shutil.disk_usage(directory).free))
+
+    def closed(self, reason: str) -> None:
+        """A call's part was closed."""
+        self._closed.labels(reason).inc()
+
+    def recorded(self, event: RecordingReady) -> None:
+        """A recording was made, and the log knows."""
+        self._recorded.inc()
+        self.latency.observe(max(0.0, time.time() - event.occurred_at_ms / 1000))
+        for track in event.tracks:
+            self._recorded_ms.inc(track.audio_ms)
+            for gap in track.gaps:
+                self._gap_ms.labels(gap.reason).inc(gap.end_ms - gap.start_ms)

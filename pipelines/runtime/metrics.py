@@ -1,0 +1,50 @@
+"""What is counted of a slow stage."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry
+
+from audiotext import metrics
+from pipelines.runtime.errors import NotYetError, ProviderOutageError
+from pipelines.runtime.retry import classify
+from redpanda.consuming import Consuming
+
+
+class StageMetrics(Consuming):
+    """See audiotext.metrics."""
+
+    def __init__(self, stage: str, registry: CollectorRegistry | None = None) -> None:
+        super().__init__(stage, registry)
+        self._attempts = metrics.ATTEMPTS.on(self.registry)
+        self._retries = metrics.RETRIES.on(self.registry)
+        self._attempt_seconds = metrics.ATTEMPT_SECONDS.on(self.registry).labels(stage)
+        self._running = metrics.RUNNING.on(self.registry).labels(stage)
+        self._held = metrics.HELD.on(self.registry).labels(stage)
+        self._provider_away = metrics.PROVIDER_AWAY.on(self.registry).labels(stage)
+
+    def watch(self, *, held: Callable[[], int], provider_away: Callable[[], bool]) -> None:
+        """Asks these whenever somebody looks."""
+        self._held.set_function(held)
+        self._provider_away.set_function(lambda: float(provider_away()))
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Around an attempt at a job."""
+        with self._running.track_inprogress(), self._attempt_seconds.time():
+            yield
+
+    def attempted(self, error: BaseException | None = None) -> None:
+        """What came of an attempt: it is done, or this error."""
+        if error is None:
+            result = "done"
+        elif isinstance(error, ProviderOutageError):
+            result = "outage"
+        else:
+            result = "not-yet" if isinstance(error, NotYetError) else "failed"
+        self._attempts.labels(self.stage, result).inc()
+
+    def put_aside(self, error: BaseException) -> None:
+        """A failed attempt goes on the retry schedule."""
+        if not isinstance(error, NotYetError):
+            self._retries.labels(self.stage, classify(error)).inc()
