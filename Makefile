@@ -31,10 +31,11 @@ demo: $(READY)
 up: $(READY)
 	@$(BIN)/audiotext up $(ARGS)
 
-# Two at a time, since most tests wait for real servers; what is held to times, or to breaking things, runs alone.
-ALONE := tests/e2e/test_call.py tests/e2e/test_restart.py tests/chaos/test_chaos.py
+# More at a time than there are processors, since most tests wait for real servers; in the order of tests/conftest.py.
+# What is held to short times, or to breaking things, runs alone.
+ALONE := tests/e2e/test_call.py tests/chaos/test_chaos.py
 test: $(READY)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore %) $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore %) $(ARGS)
 	@$(BIN)/python -m pytest $(ALONE) $(ARGS)
 
 chaos: $(READY)

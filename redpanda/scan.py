@@ -11,7 +11,9 @@ from audiotext.settings import KafkaSettings
 from redpanda.client import LogUnavailableError, connection_config
 
 _BATCH = 500
-_WAIT_S = 0.5  # how soon a cancelled scan notices
+_WAIT_S = (
+    0.1  # how soon a cancelled scan notices, and how long it waits for more before it looks whether it is at the end
+)
 _TIMEOUT_S = 30.0
 
 

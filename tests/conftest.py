@@ -36,10 +36,33 @@ MAKERS: dict[str, Callable[[State], list[Server]]] = {
 
 StartServer = Callable[[str], RunningServer]
 
+# By the time they take. `make test` gives whole files to its workers, and one that is begun last must not be long.
+LONGEST_FIRST = (
+    "pipelines/recorder/test_app.py",
+    "chaos/test_broker.py",
+    "pipelines/recorder/test_group.py",
+    "pipelines/runtime/test_runner.py",
+    "pipelines/recorder/test_takeover.py",
+    "e2e/test_restart.py",
+    "e2e/test_carriers.py",
+    "chaos/test_recorder.py",
+    "pipelines/providers/test_whisper.py",
+    "audiotext/embedded/test_kafka.py",
+    "pipelines/test_transcriber.py",
+    "gateway/test_log_writer.py",
+)
+_TESTS = Path(__file__).parent
+
 
 # Before anything reads settings: tests see defaults, whatever the shell that runs them has set.
 for variable in [name for name in os.environ if name.upper().startswith("AUDIOTEXT_")]:
     del os.environ[variable]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first; the rest stays in its order."""
+    places = {_TESTS / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,9 @@ _POLL_S = 0.1
 # A checkpoint's transaction lasts milliseconds. One that was left open by a killed process holds up whoever takes its
 # partitions over for so long.
 _TRANSACTION_TIMEOUT_MS = 10_000
+# How long the log may keep the consumer waiting for records. A broker answers a connection's questions in order, and
+# Quix asks for several partitions' ends before a call goes on after a restart: each would take half a second.
+_FETCH_WAIT_MS = 100
 
 
 def run(settings: Settings) -> None:
@@ -110,7 +113,7 @@ def application(settings: Settings, effects: Effects, owner: Owner) -> Applicati
         auto_create_topics=True,  # of its changelog; that call.media exists is checked before
         commit_interval=settings.recorder.commit_interval_s,
         consumer_poll_timeout=_POLL_S,
-        consumer_extra_config=consumer_extras(kafka, GROUP),
+        consumer_extra_config=consumer_extras(kafka, GROUP) | {"fetch.wait.max.ms": _FETCH_WAIT_MS},
         # States and offsets are committed in one transaction, for one reason: a recorder that was replaced without
         # knowing it (it was suspended, or cut off) must not write its old states over those of its successor.
         processing_guarantee="exactly-once",

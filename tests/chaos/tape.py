@@ -62,6 +62,8 @@ class TapeReader:
                 "group.id": "chaos-tape",  # demanded, never joined
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
+                # Each question for a partition's end waits for the fetch that is under way.
+                "fetch.wait.max.ms": 10,
             }
         )
         self._places = self._all_places()

@@ -13,12 +13,13 @@ from typing import TypeVar
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from redpanda import topics
-from redpanda.client import connection_config, producer_config
+from redpanda.client import connection_config
 from schemas.events import RecordingReady, parse_event
 from schemas.media import MediaRecord, RecordType, from_headers, to_headers
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
 from tests.conftest import kafka_settings, s3_settings
+from tests.kafka_lane import plain_producer_config
 from tests.running import RunningServer
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ run(load())
 """
 
 
-def eventually(look: Callable[[], T | None], what: str, timeout_s: float = 20) -> T:
+def eventually(look: Callable[[], T | None], what: str, timeout_s: float = 60) -> T:
     """The first thing but None that `look` finds."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -60,7 +61,7 @@ class Bench:
         topics.apply(self.kafka, embedded=True)
         self.store = ObjectStore(self.s3)
         self.store.ensure_bucket()
-        self.producer = Producer(producer_config(self.kafka))
+        self.producer = Producer(plain_producer_config(self.kafka))
 
     @property
     def output(self) -> Path:
@@ -110,7 +111,7 @@ class Bench:
         """SIGTERM; returns the exit code."""
         assert self.running is not None
         self.running.terminate()
-        return self.running.wait(10)
+        return self.running.wait(30)
 
     def send(self, records: Iterable[MediaRecord], partition: int = 0) -> None:
         """Puts records on call.media and returns when the log has them."""
@@ -157,7 +158,7 @@ class Bench:
         ]
         return [record for record in records if record.type is kind]
 
-    def recorded(self, call_id: str, parts: int = 1, timeout_s: float = 20) -> list[RecordingReady]:
+    def recorded(self, call_id: str, parts: int = 1, timeout_s: float = 60) -> list[RecordingReady]:
         """Waits for that many parts of the call; their events, one each, by part."""
 
         def look() -> list[RecordingReady] | None:
@@ -178,15 +179,20 @@ class Bench:
         reader = Consumer(connection_config(self.kafka) | {"group.id": "look", "enable.auto.commit": False})
         found = []
         try:
-            partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
-            for partition in partitions:
-                low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-                reader.assign([TopicPartition(topic, partition, low)])
-                while low < high:
+            places = [
+                TopicPartition(topic, one) for one in reader.list_topics(topic, timeout=10).topics[topic].partitions
+            ]
+            # All ends first: later each question would wait for the fetch that is under way.
+            bounds = [reader.get_watermark_offsets(place, timeout=10) for place in places]
+            for place, (low, high) in zip(places, bounds, strict=True):
+                at = low
+                if at < high:
+                    reader.assign([TopicPartition(topic, place.partition, low)])
+                while at < high:
                     message = reader.poll(10)
                     assert message is not None
                     assert message.error() is None
-                    low = message.offset() + 1
+                    at = message.offset() + 1
                     key = (message.key() or b"").decode(errors="replace")
                     found.append((key, message.headers() or [], message.value() or b""))
         finally:

@@ -18,9 +18,10 @@ from pipelines.runtime.errors import PermanentError, ProviderOutageError, Retrya
 from pipelines.runtime.runner import Runner
 from pipelines.runtime.stage import Output, Stage
 from pipelines.runtime.stall import ConsumerStalledError
-from redpanda.client import Config, connection_config, consumer_config, producer_config
+from redpanda.client import Config, connection_config, consumer_config
 from schemas.events import Event, RetryScheduled, StageFailed, StreamEnded, parse_event
 from schemas.topics import Topic
+from tests.kafka_lane import BOTH, plain_producer_config
 from tests.pipelines.recorder.running import eventually
 from tests.pipelines.runtime.clocks import FastClock
 
@@ -39,7 +40,7 @@ class Lab:
             [NewTopic(name, partitions, 1) for name in (self.source, self.retry, self.results)]
         ).values():
             created.result(10)
-        self._producer = Producer(producer_config(kafka))
+        self._producer = Producer(plain_producer_config(kafka))
         self.handled: list[str] = []
         self.happened = asyncio.Event()
         self.behave: Callable[[str, int], float | BaseException | None] = lambda call_id, attempt: None
@@ -104,9 +105,12 @@ class Lab:
         """What is on a topic now under such keys."""
         consumer = Consumer(consumer_config(self.kafka, f"reader-{uuid.uuid4().hex}"))
         found = []
-        for number in consumer.list_topics(topic, 5).topics[topic].partitions:
-            place = TopicPartition(topic, number, 0)
-            _, end = consumer.get_watermark_offsets(place, 5)
+        places = [
+            TopicPartition(topic, number, 0) for number in consumer.list_topics(topic, 5).topics[topic].partitions
+        ]
+        # All ends first: later each question would wait for the fetch that is under way.
+        ends = [consumer.get_watermark_offsets(place, 5)[1] for place in places]
+        for place, end in zip(places, ends, strict=True):
             consumer.assign([place])
             at = 0
             while at < end:
@@ -145,14 +149,19 @@ class Lab:
 
 
 @pytest.fixture
-def lab(any_log: KafkaSettings) -> Lab:
-    """A stage with one partition, so that order is known."""
-    return Lab(any_log, partitions=1)
+def lab(request: pytest.FixtureRequest) -> Lab:
+    """A stage with one partition, so that order is known; on the embedded log, or as the test is marked."""
+    on_kafka = getattr(request, "param", "embedded") == "kafka"
+    return Lab(request.getfixturevalue("real_kafka" if on_kafka else "kafka"), partitions=1)
 
+
+# For what a broker has a part in: offsets, members, its silence. The rest happens in the process alone.
+ON_ANY_LOG = pytest.mark.parametrize("lab", BOTH, indirect=True)
 
 FAST = RetrySettings(delays_s=(0.05, 0.05), outage_pause_s=0.2)
 
 
+@ON_ANY_LOG
 async def test_each_record_is_worked_on_once_and_then_committed(lab: Lab) -> None:
     """Five calls go through the stage; five results are on the log, and the group has committed all five.
 
@@ -177,6 +186,7 @@ async def test_a_call_that_hangs_holds_up_no_other(lab: Lab) -> None:
     assert lab.committed() == 0
 
 
+@ON_ANY_LOG
 async def test_what_was_in_flight_at_the_end_is_done_by_the_next_run(lab: Lab) -> None:
     """A stage is stopped in the middle of a call. The next run gets the call again and finishes it."""
     lab.behave = lambda call, attempt: 3600 if attempt == 1 else None
@@ -199,6 +209,7 @@ async def test_a_failure_is_retried_on_schedule_and_then_succeeds(lab: Lab) -> N
     assert lab.committed() == 1
 
 
+@ON_ANY_LOG
 async def test_the_retry_schedule_survives_a_restart(lab: Lab) -> None:
     """An attempt fails and the next one is due in a second; the stage is restarted in between. The second attempt
     must come, and must be counted as the second: with one delay in the schedule its failure is final.
@@ -318,6 +329,7 @@ class Refusing(Consumer):  # type: ignore[misc]  # confluent_kafka publishes no 
         return super().commit(*args, **kwargs)
 
 
+@ON_ANY_LOG
 async def test_a_commit_that_failed_is_made_good(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker goes away just after a call's result was stored, and the commit fails. It is tried again although
     nothing more happens on the partition: otherwise the next start would do the call once more."""
@@ -328,12 +340,13 @@ async def test_a_commit_that_failed_is_made_good(lab: Lab, monkeypatch: pytest.M
         await asyncio.to_thread(eventually, lambda: lab.committed() == 1 or None, "the offset is committed")
 
 
+@ON_ANY_LOG
 async def test_a_provider_away_for_half_an_hour_costs_no_call(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half an hour (at 200 times the speed) in which no attempt gets an answer, then all get 500, for longer than the
+    """Half an hour (at 240 times the speed) in which no attempt gets an answer, then all get 500, for longer than the
     schedule is, then no connection. When the provider is back every call is done; none is in the dead letters; and the
     process has polled all the time: the outage is longer than its poll interval, so it would have lost its partitions
     and got everything twice."""
-    clock = FastClock(200)
+    clock = FastClock(240)
     lost: list[str] = []
     monkeypatch.setattr(Runner, "_on_lost", lambda *_: lost.append("lost"))
     monkeypatch.setattr(Runner, "_on_revoke", lambda *_: lost.append("revoked"))
@@ -380,6 +393,7 @@ async def test_a_call_without_an_answer_delays_no_other(lab: Lab) -> None:
     assert max(took) < 1
 
 
+@ON_ANY_LOG
 async def test_what_waits_when_its_partition_is_lost_is_not_begun(lab: Lab) -> None:
     """One call runs and another one waits for its turn when the partition goes to another process, which gets both
     again. The one that waits must not be begun here as well: that is work, perhaps money, for nothing."""
@@ -403,6 +417,7 @@ async def test_a_wish_to_come_later_is_on_the_retry_topic(lab: Lab) -> None:
     assert again.due_at_ms - again.occurred_at_ms == 30_000
 
 
+@ON_ANY_LOG
 async def test_a_consumer_that_silently_stopped_ends_the_process(lab: Lab) -> None:
     """The consumer fetches no more, as upstream defects make it, while records come in. The stage must fail, so that
     the process is started again; without the look at its lag it would wait for ever and look well."""
