@@ -178,10 +178,14 @@ class GatewaySettings(_Section):
 
 
 class ApiSettings(_Section):
-    """The HTTP API."""
+    """The HTTP API and the web page."""
 
     host: str = "127.0.0.1"
     port: int = Field(8081, ge=1, le=65535)
+    # Signs sessions and links; a new one ends all there are. None = made up and kept by `audiotext up`, else made up at
+    # each start: several API processes need the same one.
+    session_secret: SecretStr | None = Field(None, min_length=16)
+    session_ttl_s: int = Field(43_200, ge=60)  # after which a browser has to sign in again
 
 
 class RecorderSettings(_Section):

@@ -179,6 +179,8 @@ class Stack:
             api = api.model_copy(update={"port": state.port("api", api.port)})
         elif not port_is_free(api.port, api.host):
             raise StackError(f"port {api.port} of the API is taken by another program: set AUDIOTEXT_API__PORT")
+        session_secret = self.settings.api.session_secret or SecretStr(state.secret("sessions"))
+        api = api.model_copy(update={"session_secret": session_secret})
         # Made up once and kept, so that a token given out before a restart is good after it.
         secret = self.settings.gateway.stream_token_secret or SecretStr(state.secret("stream-tokens"))
         api_url = f"http://{_reachable(api.host)}:{api.port}"

@@ -118,6 +118,8 @@ MEANINGS = {
     "AUDIOTEXT_GATEWAY__API_URL": "where what is not a carrier's path is passed on to",
     "AUDIOTEXT_API__HOST": "address the API listens on",
     "AUDIOTEXT_API__PORT": "port the API listens on; under `audiotext up` any other if it is taken",
+    "AUDIOTEXT_API__SESSION_SECRET": "signs sessions and links; a new one ends them all; made up by `audiotext up`",
+    "AUDIOTEXT_API__SESSION_TTL_S": "seconds after which a browser has to sign in again",
     "AUDIOTEXT_RECORDER__GRACE_MS": "after its last stream ended, a call waits so long for another (ms)",
     "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS": "a call silent for so long is closed (ms)",
     "AUDIOTEXT_RECORDER__COMMIT_INTERVAL_S": "how often audio is fsynced and offsets committed (s)",

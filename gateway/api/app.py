@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import logging
+import secrets
 import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,15 +15,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from audiotext.settings import Settings, SettingsError
-from gateway.api import openapi
+from gateway.api import openapi, pages
 from gateway.api.auth import Authenticator, Principal
 from gateway.api.backends import Backend
 from gateway.api.embedding import QueryEmbedder
 from gateway.api.endpoint import Asked, Endpoint, Services
-from gateway.api.errors import error_middleware
+from gateway.api.errors import ApiError, error_middleware
 from gateway.api.metrics import ApiMetrics
 from gateway.api.params import NoQuery, parse_query
 from gateway.api.routes import ENDPOINTS
+from gateway.api.seals import Seal
+from gateway.api.signin import SHARE_PARAMETER, Door, by_key, by_link, by_session
 from pipelines.providers import Embedder, registry
 from sinks.clickhouse.client import StoreUnavailableError
 from sinks.clickhouse.queries import ApiKey, CallStore
@@ -32,13 +35,14 @@ from sinks.vectors import VectorStore, VectorStoreError
 log = logging.getLogger(__name__)
 
 _SHUTDOWN_S = 1.5  # what answers under way may still take when the service is told to end
-_PUBLIC = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.public)
+_PUBLIC = frozenset((endpoint.method, endpoint.path) for endpoint in ENDPOINTS if endpoint.public)
 _PRINCIPAL = web.RequestKey("principal", Principal)
 
 
 def make_services(settings: Settings) -> Services:
     """Everything the handlers need. Connects to nothing yet. Raises SettingsError or StoreUnavailableError naming
     a setting that is missing."""
+    secret = settings.api.session_secret
     return Services(
         calls=CallStore(settings.clickhouse),
         clickhouse=Backend("ClickHouse", StoreUnavailableError),
@@ -49,24 +53,34 @@ def make_services(settings: Settings) -> Services:
         embedder=QueryEmbedder(partial(_make_embedder, settings), settings.embedding.timeout_s),
         metrics=ApiMetrics(),
         openapi=json.dumps(openapi.document(ENDPOINTS, settings.base_url)),
+        settings=settings,
+        seal=Seal(secret.get_secret_value() if secret else secrets.token_hex(32)),
     )
 
 
-def create_app(services: Services, admin_key: str | None) -> web.Application:
-    """The server's routes. admin_key: opens every tenant's calls; None = no such key."""
+def create_app(services: Services) -> web.Application:
+    """The server's routes: the API and the web page."""
+    settings, seal = services.settings, services.seal
 
     async def find_key(key_hash: str) -> ApiKey | None:
         return await services.clickhouse(services.calls.find_by_hash, key_hash)
 
+    admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
+    authenticator = Authenticator(find_key, admin_key, seal)
+    door = Door([by_key(authenticator), by_link(authenticator, seal), by_session(authenticator, seal)])
     app = web.Application(
         middlewares=[
             services.metrics.middleware(),
             error_middleware,
-            _key_middleware(Authenticator(find_key, admin_key)),
+            _key_middleware(door),
         ]
     )
     for endpoint in ENDPOINTS:
-        app.router.add_get(endpoint.path, _handler(endpoint, services))
+        if endpoint.method == "GET":
+            app.router.add_get(endpoint.path, _handler(endpoint, services, authenticator))
+        else:
+            app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, services, authenticator))
+    pages.add_routes(app)
     return app
 
 
@@ -85,8 +99,7 @@ async def _serve(settings: Settings, services: Services) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
-    server = web.AppRunner(create_app(services, admin_key), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    server = web.AppRunner(create_app(services), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await server.setup()
     host, port = settings.api.host, settings.api.port
     try:
@@ -114,21 +127,39 @@ def _cannot_listen(error: OSError, host: str, port: int) -> str:
     return f"the API cannot listen on {host}:{port}: {error.strerror or error}"
 
 
-def _key_middleware(authenticator: Authenticator) -> Middleware:
+def _key_middleware(door: Door) -> Middleware:
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Before anything else, so that who has no key learns nothing, not even which paths there are."""
-        if request.path not in _PUBLIC:
-            request[_PRINCIPAL] = await authenticator.authenticate(request.headers.get("Authorization"))
+        resource = request.match_info.route.resource
+        path = resource.canonical if resource else None
+        method = "GET" if request.method == "HEAD" else request.method
+        if (method, path) in _PUBLIC or pages.is_page(path):
+            request[_PRINCIPAL] = Principal(tenant=None)
+        else:
+            request[_PRINCIPAL] = await door.principal(request)
         return await handler(request)
 
     return authenticate
 
 
-def _handler(endpoint: Endpoint[Any], services: Services) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _handler(
+    endpoint: Endpoint[Any], services: Services, authenticator: Authenticator
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        query = parse_query(endpoint.query, request.query) if endpoint.query else NoQuery()
-        tenant = None if endpoint.public else request[_PRINCIPAL].tenant
-        return await endpoint.handler(Asked(request, services, tenant), query)
+        principal = request[_PRINCIPAL]
+        _require_allowed(endpoint, request, principal)
+        given = {name: value for name, value in request.query.items() if name != SHARE_PARAMETER}
+        query = parse_query(endpoint.query, given) if endpoint.query else NoQuery()
+        return await endpoint.handler(Asked(request, services, principal, authenticator), query)
 
     return handle
+
+
+def _require_allowed(endpoint: Endpoint[Any], request: web.Request, principal: Principal) -> None:
+    """Raises ApiError 403 for what the asker may not, whoever's it is."""
+    if principal.only_call is not None:
+        if not endpoint.shared or request.match_info.get("id", principal.only_call) != principal.only_call:
+            raise ApiError(403, "forbidden", "this link shows one call and nothing else")
+    elif endpoint.operator and principal.tenant is not None:
+        raise ApiError(403, "forbidden", "only a key that sees every tenant may do this, e.g. AUDIOTEXT_ADMIN_KEY")

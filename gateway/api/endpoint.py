@@ -2,27 +2,32 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from audiotext.settings import Settings
+from gateway.api.auth import Authenticator, Principal
 from gateway.api.backends import Backend
 from gateway.api.embedding import QueryEmbedder
-from gateway.api.errors import ApiError, call_not_found, not_ready
+from gateway.api.errors import ApiError, bad_parameter, call_not_found, not_ready
 from gateway.api.metrics import ApiMetrics
 from gateway.api.params import Query
+from gateway.api.seals import Seal
 from sinks.clickhouse.calls import CallDoc, PartDoc
 from sinks.clickhouse.queries import CallStore
 from sinks.objects import ObjectStore
 from sinks.vectors import VectorStore
 
+B = TypeVar("B", bound=BaseModel)
 Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What handlers work with: each store's client and what runs it; openapi: the API's description, as JSON."""
+    """What handlers work with: each store's client and what runs it; openapi: the API's description, as JSON;
+    seal: signs what proves later who asked."""
 
     calls: CallStore
     clickhouse: Backend
@@ -33,20 +38,38 @@ class Services:
     embedder: QueryEmbedder
     metrics: ApiMetrics
     openapi: str
+    settings: Settings
+    seal: Seal
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that may be answered. tenant: whose calls the asker sees; None = everybody's."""
+    """A request that may be answered, and who asks."""
 
     request: web.Request
     services: Services
-    tenant: str | None
+    principal: Principal
+    authenticator: Authenticator
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose calls the asker sees; None = everybody's."""
+        return self.principal.tenant
 
     @property
     def call_id(self) -> str:
         """The call id in the path, decoded."""
         return self.request.match_info["id"]
+
+    async def sent(self, model: type[B]) -> B:
+        """What was sent, as JSON of that form. Raises ApiError 400 that names the first bad field."""
+        try:
+            return model.model_validate_json(await self.request.read() or b"{}")
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            name = ".".join(str(part) for part in problem["loc"])
+            message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            raise bad_parameter(name or "body", message) from None
 
     async def call(self) -> CallDoc:
         """The call in the path. Raises ApiError 404 if there is none that the asker may see."""
@@ -80,11 +103,13 @@ def not_there(what: str, part: PartDoc) -> ApiError:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Q_contra]):
-    """One path that is read with GET.
+    """One path and method.
 
     name: its operation id. query: its parameters; None = they are not looked at. body: of its JSON answer; None = it
     has no JSON answer. media: content types of other answers. ranges: parts of it can be asked for.
-    public: needs no key. own_statuses: bodies of answers that are neither 200 nor an error of the common shape.
+    public: needs no key. own_statuses: bodies of answers that are neither `status` nor an error of the common shape.
+    request: what has to be sent, as JSON. status: of the usual answer. subject: what the path's id names.
+    shared: who has a link to a call may read this of it. operator: only for keys that see every tenant.
     """
 
     path: str
@@ -97,3 +122,9 @@ class Endpoint(Generic[Q_contra]):
     ranges: bool = False
     public: bool = False
     own_statuses: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+    method: Literal["GET", "POST", "DELETE"] = "GET"
+    request: type[BaseModel] | None = None
+    status: int = 200
+    subject: str = "The carrier's call id, percent-encoded."
+    shared: bool = False
+    operator: bool = False

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.artifacts import Transcript
+from schemas.artifacts import Peaks, Transcript
 from schemas.events import TrackReport
 from sinks.clickhouse.calls import Status, SummaryDoc, UsageLine
 from sinks.clickhouse.queries import UsageRow
@@ -21,6 +21,7 @@ class Artefacts(Body):
     """Paths of what there is already; null for what is not there yet."""
 
     recording: str | None
+    waveform: str | None
     transcript: str | None
     summary: str | None
 
@@ -45,7 +46,8 @@ class Part(Body):
 
 
 class CallListItem(Body):
-    """A call, in a list. Times in ms since the epoch; `duration_ms` is the audio of all its parts."""
+    """A call, in a list. Times in ms since the epoch; `duration_ms` is the audio of all its parts, `gap_ms` how much of
+    it is missing in one track or the other."""
 
     id: str
     tenant: str
@@ -56,6 +58,7 @@ class CallListItem(Body):
     started_at_ms: int
     ended_at_ms: int | None
     duration_ms: int
+    gap_ms: int
     from_number: str
     to_number: str
 
@@ -104,6 +107,13 @@ class CallSummary(Body):
     parts: list[PartSummary]
 
 
+class Waveform(Peaks):
+    """A part's waveform: per channel (inbound, outbound) pairs of least and greatest sample, each -128 to 127, one
+    pair per `samples_per_peak` samples."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
 class SearchHit(Body):
     """Where something like it was said. Times in ms from the start of that part's recording; score up to 1."""
 
@@ -129,6 +139,38 @@ class Usage(Body):
     group_by: str
     groups: list[UsageRow]
     total: list[UsageRow]
+
+
+class SignIn(Body):
+    """What to sign in with."""
+
+    key: str = Field(min_length=1, max_length=500, description="An API key.")
+
+
+class Session(Body):
+    """Who asks. `tenant` is null for who sees every tenant; `via` is `key`, `session` (the cookie) or `link`.
+    `expires_at_ms` (ms since the epoch) and `csrf_token`, to be sent as X-CSRF-Token with what changes something, are
+    null where there are none."""
+
+    tenant: str | None
+    via: str
+    expires_at_ms: int | None
+    csrf_token: str | None
+
+
+class LinkRequest(Body):
+    """A link to one call."""
+
+    expires_in_s: int = Field(86_400, ge=60, le=2_592_000, description="How long it opens the call: up to 30 days.")
+
+
+class Link(Body):
+    """Opens one call, to look at, without a key: `url` for people; for programs `token`, as the parameter `share`.
+    It ends at `expires_at_ms` (ms since the epoch), or with the key it was made with."""
+
+    url: str
+    token: str
+    expires_at_ms: int
 
 
 class Health(Body):

@@ -20,7 +20,6 @@ _ID = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "The carrier's call id, percent-encoded.",
     "schema": {"type": "string"},
 }
 
@@ -32,10 +31,10 @@ def document(endpoints: Iterable[Endpoint[Any]], base_url: str) -> Json:
     paths: Json = {}
     for endpoint in listed:
         operation = _operation(endpoint, schemas)
-        item: Json = {"get": operation}
+        item: Json = paths.setdefault(path_template(endpoint.path), {})
+        item[endpoint.method.lower()] = operation
         if endpoint.ranges:
             item["head"] = operation | {"operationId": f"{endpoint.name}Head", "responses": _head(operation)}
-        paths[path_template(endpoint.path)] = item
     return {
         "openapi": "3.1.0",
         "info": {
@@ -65,10 +64,15 @@ def _schemas(endpoints: Iterable[Endpoint[Any]]) -> tuple[dict[type[BaseModel], 
         bodies.update(endpoint.own_statuses.values())
         if endpoint.body:
             bodies.add(endpoint.body)
+    sent = {endpoint.request for endpoint in endpoints if endpoint.request}
     mode: JsonSchemaMode = "serialization"
     ordered = sorted(bodies, key=lambda body: body.__name__)
-    references, definitions = models_json_schema([(body, mode) for body in ordered], ref_template=_REF)
-    return {body: references[body, mode] for body in ordered}, definitions["$defs"]
+    asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        *((body, mode) for body in ordered),
+        *((body, "validation") for body in sorted(sent, key=lambda body: body.__name__)),
+    ]
+    references, definitions = models_json_schema(asked, ref_template=_REF)
+    return {body: references[body, which] for body, which in asked}, definitions["$defs"]
 
 
 def _operation(endpoint: Endpoint[Any], schemas: dict[type[BaseModel], Json]) -> Json:
@@ -76,7 +80,8 @@ def _operation(endpoint: Endpoint[Any], schemas: dict[type[BaseModel], Json]) ->
     content: Json = {kind: {"schema": _media_schema(kind)} for kind in endpoint.media}
     if endpoint.body:
         content["application/json"] = {"schema": schemas[endpoint.body]}
-    responses: Json = {"200": {"description": _description(endpoint.body) or endpoint.summary, "content": content}}
+    usual = str(endpoint.status)
+    responses: Json = {usual: {"description": _description(endpoint.body) or endpoint.summary, "content": content}}
     if endpoint.ranges:
         responses["206"] = {"description": "The range that was asked for", "content": content}
         responses["304"] = {"description": "What If-None-Match names is still right"}
@@ -90,11 +95,14 @@ def _operation(endpoint: Endpoint[Any], schemas: dict[type[BaseModel], Json]) ->
         "parameters": _parameters(endpoint),
         "responses": responses,
     }
+    if endpoint.request:
+        sent = {"application/json": {"schema": schemas[endpoint.request]}}
+        operation["requestBody"] = {"required": True, "content": sent}
     return operation | {"security": []} if endpoint.public else operation
 
 
 def _errors(endpoint: Endpoint[Any]) -> Iterable[tuple[str, str]]:
-    if endpoint.query:
+    if endpoint.query or endpoint.request:
         yield "400", "A parameter cannot be used; the error names it"
     if not endpoint.public:
         yield "401", "No API key, or none that is known"
@@ -108,7 +116,7 @@ def _errors(endpoint: Endpoint[Any]) -> Iterable[tuple[str, str]]:
 
 
 def _parameters(endpoint: Endpoint[Any]) -> list[Json]:
-    found: list[Json] = [_ID] if _PATH_PARAMETER.search(endpoint.path) else []
+    found: list[Json] = [_ID | {"description": endpoint.subject}] if _PATH_PARAMETER.search(endpoint.path) else []
     if endpoint.query:
         schema = endpoint.query.model_json_schema(by_alias=True)
         required = schema.get("required", [])

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gateway.api.endpoint import Endpoint
-from gateway.api.handlers import calls, recording, service, usage, words
+from gateway.api.handlers import calls, recording, service, sessions, usage, words
 from gateway.api.models import (
     Call,
     CallList,
@@ -11,9 +11,14 @@ from gateway.api.models import (
     EventList,
     Health,
     JoinedTranscript,
+    Link,
+    LinkRequest,
     Readiness,
     SearchResults,
+    Session,
+    SignIn,
     Usage,
+    Waveform,
 )
 from gateway.api.params import (
     CallsQuery,
@@ -29,7 +34,6 @@ from gateway.api.params import (
 CALL = "/v1/calls/{id:[^/]+}"
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
-    Endpoint("/", service.landing, "landing", "Where to look", media=("text/plain",), public=True),
     Endpoint("/healthz", service.healthz, "healthz", "Liveness", body=Health, public=True),
     Endpoint(
         "/readyz",
@@ -50,7 +54,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         public=True,
     ),
     Endpoint("/v1/calls", calls.list_calls, "listCalls", "Calls, newest first", query=CallsQuery, body=CallList),
-    Endpoint(CALL, calls.get_call, "getCall", "One call", query=NoQuery, body=Call),
+    Endpoint(CALL, calls.get_call, "getCall", "One call", query=NoQuery, body=Call, shared=True),
     Endpoint(
         f"{CALL}/recording",
         recording.get_recording,
@@ -59,6 +63,16 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         query=RecordingQuery,
         media=("audio/wav",),
         ranges=True,
+        shared=True,
+    ),
+    Endpoint(
+        f"{CALL}/waveform",
+        calls.get_waveform,
+        "getWaveform",
+        "A part's waveform, to draw it without the audio",
+        query=RecordingQuery,
+        body=Waveform,
+        shared=True,
     ),
     Endpoint(
         f"{CALL}/transcript",
@@ -68,11 +82,43 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         query=TranscriptQuery,
         body=JoinedTranscript,
         media=("text/plain", "application/x-subrip", "text/vtt"),
+        shared=True,
     ),
-    Endpoint(f"{CALL}/summary", words.get_summary, "getSummary", "The summary", query=PartQuery, body=CallSummary),
+    Endpoint(
+        f"{CALL}/summary",
+        words.get_summary,
+        "getSummary",
+        "The summary",
+        query=PartQuery,
+        body=CallSummary,
+        shared=True,
+    ),
     Endpoint(f"{CALL}/events", calls.get_events, "getEvents", "What happened, in order", query=NoQuery, body=EventList),
+    Endpoint(
+        f"{CALL}/links",
+        sessions.share_call,
+        "shareCall",
+        "A link that shows this call to somebody without a key, for a while",
+        body=Link,
+        method="POST",
+        request=LinkRequest,
+        status=201,
+    ),
     Endpoint(
         "/v1/search", words.search, "search", "Search by meaning, best first", query=SearchQuery, body=SearchResults
     ),
     Endpoint("/v1/usage", usage.get_usage, "getUsage", "The bill", query=UsageQuery, body=Usage),
+    Endpoint(
+        "/v1/session",
+        sessions.sign_in,
+        "signIn",
+        "Sign a browser in with a key: sets a cookie that stands for it",
+        body=Session,
+        method="POST",
+        request=SignIn,
+        status=201,
+        public=True,
+    ),
+    Endpoint("/v1/session", sessions.get_session, "getSession", "Who asks", query=NoQuery, body=Session, shared=True),
+    Endpoint("/v1/session", sessions.sign_out, "signOut", "Sign out", method="DELETE", status=204),
 )

@@ -2,13 +2,14 @@
 
 from aiohttp import web
 
-from gateway.api.endpoint import Asked
-from gateway.api.errors import bad_parameter
-from gateway.api.models import Artefacts, Call, CallList, CallListItem, EventList, Part, call_path
-from gateway.api.params import CallsQuery, NoQuery
+from gateway.api.endpoint import Asked, not_there
+from gateway.api.errors import ApiError, bad_parameter
+from gateway.api.models import Artefacts, Call, CallList, CallListItem, EventList, Part, Waveform, call_path
+from gateway.api.params import CallsQuery, NoQuery, RecordingQuery
 from gateway.api.responses import json_response
 from sinks.clickhouse.calls import CallDoc, PartDoc
 from sinks.clickhouse.queries import InvalidCursorError
+from sinks.objects import ObjectMissingError
 
 
 async def list_calls(asked: Asked, query: CallsQuery) -> web.StreamResponse:
@@ -43,6 +44,19 @@ async def get_events(asked: Asked, query: NoQuery) -> web.StreamResponse:
     return json_response(EventList(call_id=call.id, events=events))
 
 
+async def get_waveform(asked: Asked, query: RecordingQuery) -> web.StreamResponse:
+    """A part's waveform."""
+    part = await asked.part(query.part)
+    if part.peaks is None:
+        raise not_there("waveform", part)
+    services = asked.services
+    try:
+        content = await services.s3(services.objects.get_verified, part.peaks)
+    except ObjectMissingError:
+        raise ApiError(404, "gone", "the waveform is not in the object store any more") from None
+    return json_response(Waveform.model_validate_json(content))
+
+
 def call_body(call: CallDoc) -> Call:
     """A call as the API shows it: paths to ask for instead of keys in a bucket."""
     return Call(
@@ -57,7 +71,10 @@ def call_body(call: CallDoc) -> Call:
 
 
 def _item(call: CallDoc) -> CallListItem:
-    return CallListItem(**{name: getattr(call, name) for name in CallListItem.model_fields})
+    return CallListItem(
+        **{name: getattr(call, name) for name in CallListItem.model_fields if name != "gap_ms"},
+        gap_ms=sum(gap.end_ms - gap.start_ms for part in call.parts for track in part.tracks for gap in track.gaps),
+    )
 
 
 def _part(call_id: str, part: PartDoc) -> Part:
@@ -74,6 +91,7 @@ def _artefacts(call_id: str, parts: list[PartDoc], suffix: str) -> Artefacts:
     base = call_path(call_id)
     return Artefacts(
         recording=f"{base}/recording{suffix}" if parts and parts[0].recording else None,
+        waveform=f"{base}/waveform{suffix}" if parts and parts[0].peaks else None,
         transcript=f"{base}/transcript{suffix}" if any(part.transcript for part in parts) else None,
         summary=f"{base}/summary{suffix}" if any(part.summary for part in parts) else None,
     )

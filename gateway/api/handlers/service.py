@@ -12,23 +12,12 @@ from gateway.api.endpoint import Asked, Services
 from gateway.api.errors import ApiError
 from gateway.api.models import Health, Readiness
 from gateway.api.params import NoQuery
-from gateway.api.responses import json_response, text_response
+from gateway.api.responses import json_response
 from sinks.objects import ObjectMissingError
 
 _PROBE_TIMEOUT_S = 3.0  # whoever asks for readiness waits about as long
 _NO_HASH = "0" * 64  # no token's hash
 _NO_NAME = "readyz"  # prefix of no object, name of no collection
-
-_LANDING = """AudioText
-
-The API is described at /openapi.json and begins at /v1/calls.
-Send an API key as `Authorization: Bearer KEY`.
-"""
-
-
-async def landing(asked: Asked, query: NoQuery) -> web.StreamResponse:
-    """A word of welcome."""
-    return text_response(_LANDING, "text/plain")
 
 
 async def healthz(asked: Asked, query: NoQuery) -> web.StreamResponse:

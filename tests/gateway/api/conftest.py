@@ -18,7 +18,7 @@ from gateway.api.app import create_app, make_services
 from gateway.api.embedding import QueryEmbedder
 from gateway.api.endpoint import Services
 from gateway.api.keys import create_key
-from schemas.artifacts import Segment, Transcript, Word, recording_prefix, transcript_key
+from schemas.artifacts import Peaks, Segment, Transcript, Word, recording_prefix, transcript_key
 from schemas.events import (
     AnyEvent,
     EmbeddingReady,
@@ -43,6 +43,7 @@ from sinks.vectors import Point, Turn, VectorStore, collection_of
 ADMIN_KEY = "an-admin-key-for-tests-only"
 NOON = 1_795_348_800_000  # 2026-11-22T12:00:00Z, when calls start
 PART_MS = 30_000
+PEAKS = Peaks(rate_hz=8000, samples_per_peak=80_000, channels=[[-9, 10, -2, 2, 0, 0], [0, 0, -4, 4, -8, 8]])
 
 Client = TestClient[web.Request, web.Application]
 
@@ -97,7 +98,7 @@ def words() -> WordEmbedder:
 
 def client_of(services: Services) -> Client:
     """A client of the API over these services, to be used with `async with`."""
-    return TestClient(TestServer(create_app(services, ADMIN_KEY)))
+    return TestClient(TestServer(create_app(services)))
 
 
 @pytest.fixture
@@ -200,9 +201,12 @@ class Put:
             self.events(stream_started(tenant, call_id, started))
         elif stage == "recorded":
             ref = self.object(f"{recording_prefix(tenant, call_id, part)}/audio.wav", audio, "audio/wav")
+            peaks = self.object(
+                f"{recording_prefix(tenant, call_id, part)}/peaks.json", PEAKS.model_dump_json().encode()
+            )
             self.events(
                 stream_ended(tenant, call_id, started + PART_MS),
-                recording_ready(tenant, call_id, ref, part, started),
+                recording_ready(tenant, call_id, ref, part, started, peaks=peaks),
             )
         elif stage == "transcribed":
             text = transcript(call_id, part).model_dump_json().encode()
@@ -252,14 +256,16 @@ def stream_ended(tenant: str, call_id: str, at_ms: int) -> StreamEnded:
     )
 
 
-def recording_ready(tenant: str, call_id: str, audio: ObjectRef, part: int, started: int) -> RecordingReady:
+def recording_ready(
+    tenant: str, call_id: str, audio: ObjectRef, part: int, started: int, *, peaks: ObjectRef | None = None
+) -> RecordingReady:
     other = ObjectRef(key="other", sha256="0" * 64, size=1)
     return RecordingReady.model_validate(
         _base(tenant, call_id, "recorded", started + PART_MS + 500, part)
         | {
             "carrier": "twilio",
             "audio": audio,
-            "peaks": other,
+            "peaks": peaks or other,
             "manifest": other,
             "duration_ms": PART_MS,
             "rate_hz": 8000,

@@ -13,10 +13,13 @@ from gateway.api.errors import ApiError
 from gateway.api.keys import create_key, list_keys, revoke_key
 from gateway.api.openapi import path_template
 from gateway.api.routes import ENDPOINTS
+from gateway.api.seals import Seal
 from sinks.clickhouse.queries import ApiKey
 from tests.gateway.api.conftest import ADMIN_KEY, Client, Put, Tenant, bearer
 
-_PUBLIC = {"/", "/healthz", "/readyz", "/metrics", "/openapi.json"}
+_PUBLIC = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
+_PAGES = {"/", "/sign-in", "/search", "/usage", "/operations", "/calls/x"}
+_SEAL = Seal("a secret of no worth")
 
 
 async def test_nothing_answers_without_a_key(api: Client) -> None:
@@ -28,8 +31,11 @@ async def test_nothing_answers_without_a_key(api: Client) -> None:
     for route in app.router.routes():
         assert route.resource is not None
         path = path_template(route.resource.canonical).replace("{id}", "x")
-        walked.add(path)
-        if path in _PUBLIC:
+        if path in _PUBLIC | _PAGES or path.startswith("/ui/"):
+            continue
+        walked.add((route.method, path))
+        if (route.method, path) == ("POST", "/v1/session"):
+            assert (await api.post(path, json={"key": "at_unknown"})).status == 401
             continue
         for headers in (
             {},
@@ -44,10 +50,10 @@ async def test_nothing_answers_without_a_key(api: Client) -> None:
             assert response.headers["WWW-Authenticate"].startswith("Bearer")
             if route.method != "HEAD":
                 assert (await response.json())["error"]["code"] == "unauthorized"
-    assert len(walked) == len(ENDPOINTS)
+    assert len([method for method, _ in walked if method != "HEAD"]) == len(ENDPOINTS) - len(_PUBLIC)
     for path in ("/v1/nothing", "/v1/calls/x/nothing", "/healthz/", "/healthz/x", "/%2Fhealthz"):
         assert (await api.get(path)).status == 401
-    for path in _PUBLIC:
+    for path in _PUBLIC | _PAGES:
         assert (await api.get(path)).status == 200, path
 
 
@@ -57,15 +63,15 @@ async def test_a_key_sees_its_tenant_alone(api: Client, put: Put, new_tenant: Ca
     mine, other = new_tenant(), new_tenant()
     call_id = f"CA{uuid.uuid4().hex}"
     put.call(other.name, call_id)
-    paths = [path_template(endpoint.path) for endpoint in ENDPOINTS if "{id" in endpoint.path]
-    assert len(paths) == 5
-    for path in paths:
+    paths = [(one.method, path_template(one.path), one.status) for one in ENDPOINTS if "/calls/{id" in one.path]
+    assert len(paths) == 7
+    for method, path, status in paths:
         filled = path.replace("{id}", call_id)
-        assert (await api.get(filled, headers=other.auth)).status == 200
-        assert (await api.get(filled, headers=bearer(ADMIN_KEY))).status == 200
-        response = await api.get(filled, headers=mine.auth)
+        assert (await api.request(method, filled, headers=other.auth)).status == status, path
+        assert (await api.request(method, filled, headers=bearer(ADMIN_KEY))).status == status
+        response = await api.request(method, filled, headers=mine.auth)
         assert response.status == 404
-        unknown = await api.get(path.replace("{id}", "no-such-call"), headers=mine.auth)
+        unknown = await api.request(method, path.replace("{id}", "no-such-call"), headers=mine.auth)
         assert (await response.text()).replace(call_id, "") == (await unknown.text()).replace("no-such-call", "")
     for key, seen in ((mine.key, []), (other.key, [call_id])):
         calls = (await (await api.get("/v1/calls", headers=bearer(key))).json())["calls"]
@@ -113,7 +119,7 @@ def test_keys_are_unlike_and_need_a_tenant(settings: Settings) -> None:
 async def test_no_admin_key_means_none() -> None:
     """Serves without an admin key, and with an empty one. If it failed, an empty token would open everything."""
     for admin in (None, "", "  "):
-        authenticator = Authenticator(lambda _: _nothing(), admin)
+        authenticator = Authenticator(lambda _: _nothing(), admin, _SEAL)
         for header in (None, "", "Bearer", "Bearer ", "Bearer   ", f"Bearer {admin}", "Bearer None"):
             with pytest.raises(ApiError):
                 await authenticator.authenticate(header)
@@ -127,13 +133,13 @@ async def test_short_admin_keys_work_with_a_warning(caplog: pytest.LogCaptureFix
     """Any admin key opens every tenant; a short one is warned of, without being told. If it failed, a trial would not
     start, or a guessable key would go unnoticed."""
     with caplog.at_level(logging.WARNING):
-        authenticator = Authenticator(lambda _: _nothing(), "abcde")
+        authenticator = Authenticator(lambda _: _nothing(), "abcde", _SEAL)
     assert "AUDIOTEXT_ADMIN_KEY" in caplog.text
     assert "abcde" not in caplog.text
     assert (await authenticator.authenticate("bearer abcde")).tenant is None
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        Authenticator(lambda _: _nothing(), ADMIN_KEY)
+        Authenticator(lambda _: _nothing(), ADMIN_KEY, _SEAL)
     assert not caplog.text
 
 
@@ -148,7 +154,7 @@ async def test_keys_are_looked_up_rarely_and_guesses_never() -> None:
         return answer[0] if key_hash == stored.hash else None
 
     answer: list[ApiKey | None] = [stored]
-    authenticator = Authenticator(find, None, clock=lambda: now[0])
+    authenticator = Authenticator(find, None, _SEAL, clock=lambda: now[0])
     for _ in range(5):
         assert (await authenticator.authenticate("Bearer at_good")).tenant == "t"
     assert len(asked) == 1

@@ -29,6 +29,7 @@ async def test_a_call_at_every_stage(api: Client, put: Put, tenant: Tenant, stat
     assert call["duration_ms"] == (PART_MS if stage >= 1 else 0)
     assert call["artefacts"] == {
         "recording": f"/v1/calls/{call_id}/recording" if stage >= 1 else None,
+        "waveform": f"/v1/calls/{call_id}/waveform" if stage >= 1 else None,
         "transcript": f"/v1/calls/{call_id}/transcript" if stage >= 2 else None,
         "summary": f"/v1/calls/{call_id}/summary" if stage >= 3 else None,
     }
@@ -40,6 +41,7 @@ async def test_a_call_at_every_stage(api: Client, put: Put, tenant: Tenant, stat
     if stage >= 1:
         inbound = call["tracks"][0]
         assert inbound["gaps"] == [{"start_ms": 400, "end_ms": 800, "reason": "lost"}]
+        assert call["gap_ms"] == 400
     if stage >= 2:
         (line,) = call["usage"]
         assert (line["kind"], line["units"], line["price"], line["provider_cost"]) == (

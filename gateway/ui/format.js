@@ -1,0 +1,72 @@
+// Numbers and times as people read them. Pure.
+
+const two = (number) => String(number).padStart(2, "0");
+
+/** A length: 4:05, or 1:02:03. */
+export function duration(ms) {
+  const total = Math.max(0, Math.floor(ms / 1000));
+  const hours = Math.floor(total / 3600);
+  const minutes = Math.floor(total / 60) % 60;
+  return hours ? `${hours}:${two(minutes)}:${two(total % 60)}` : `${minutes}:${two(total % 60)}`;
+}
+
+/** A short span: 380 ms, 4.2 s, 3 min. */
+export function span(ms) {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 3_600_000) return `${Math.round(ms / 60_000)} min`;
+  return `${(ms / 3_600_000).toFixed(1)} h`;
+}
+
+const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const seconds = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
+});
+const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const year = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+
+/** A point in time: the time of day if it is today's, else with its date. */
+export function moment(ms) {
+  const then = new Date(ms);
+  const now = new Date();
+  if (then.toDateString() === now.toDateString()) return time.format(then);
+  const date = then.getFullYear() === now.getFullYear() ? day.format(then) : year.format(then);
+  return `${date}, ${time.format(then)}`;
+}
+
+/** A point in time, whole. */
+export const fullMoment = (ms) => `${year.format(new Date(ms))}, ${seconds.format(new Date(ms))}`;
+
+/** A time of day to the second. */
+export const clock = (ms) => seconds.format(new Date(ms));
+
+/** A number with separators. */
+export const count = (number) => new Intl.NumberFormat().format(number);
+
+/** Money from an exact decimal string: two decimals, or as many as it takes to see something. */
+export function money(amount, currency) {
+  const value = Number(amount);
+  const small = value !== 0 && Math.abs(value) < 1;
+  const digits = small ? { maximumSignificantDigits: 3 } : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
+  try {
+    return new Intl.NumberFormat(undefined, { style: "currency", currency, ...digits }).format(value);
+  } catch {
+    return `${value.toFixed(2)} ${currency}`;
+  }
+}
+
+/** Whom a call connects, or its id where the carrier told no numbers. */
+export function parties(call) {
+  return call.from_number || call.to_number
+    ? [call.from_number || "unknown", call.to_number || "unknown"]
+    : [call.id, ""];
+}
+
+export const STAGES = ["recorded", "transcribed", "summarized", "complete"];
+const WORK = { recorder: 0, transcribe: 1, summarize: 2, embed: 3 };
+
+/** How many stages a call has behind it; of one that failed, those before the failure. */
+export function stagesDone(call) {
+  if (call.status === "failed") return WORK[call.failed_stage] ?? 0;
+  return STAGES.indexOf(call.status) + 1;
+}

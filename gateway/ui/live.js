@@ -1,0 +1,95 @@
+// Calls as they go on: the server's events, and the levels of their tracks.
+
+import { address } from "./api.js";
+
+/**
+ * Listens until the returned function is called. on.call(call): a call is new or has changed; on.levels(list): who is
+ * how loud; on.state(open): whether the server can be heard.
+ */
+export function watch(on) {
+  const source = new EventSource(address("/v1/live"));
+  source.addEventListener("open", () => on.state?.(true));
+  source.addEventListener("error", () => on.state?.(false));
+  source.addEventListener("call", (event) => on.call?.(JSON.parse(event.data)));
+  source.addEventListener("levels", (event) => on.levels?.(JSON.parse(event.data).levels));
+  return () => source.close();
+}
+
+const BARS = 60;
+const FLOOR_DB = -60;
+const TRACKS = ["inbound", "outbound"];
+
+/** A little picture of how loud each track has been for the last seconds: caller above the line, callee below. */
+export class Meter {
+  constructor() {
+    this.canvas = document.createElement("canvas");
+    this.canvas.className = "meter";
+    this.canvas.setAttribute("aria-hidden", "true");
+    this.bars = { inbound: new Array(BARS).fill(0), outbound: new Array(BARS).fill(0) };
+    this.queue = { inbound: [], outbound: [] };
+    this.lastAt = 0;
+  }
+
+  /** Levels in dB below full scale, one for each tenth of a second, to be shown one after the other. */
+  push(track, levels) {
+    const queue = this.queue[track];
+    if (!queue) return;
+    queue.push(...levels.map((db) => Math.max(0, 1 - db / FLOOR_DB)));
+    if (queue.length > 30) queue.splice(0, queue.length - 10); // fallen behind: a hidden tab
+  }
+
+  /** Moves on by as many tenths of a second as have passed. */
+  tick(now) {
+    if (now - this.lastAt < 100) return;
+    const steps = this.lastAt ? Math.min(BARS, Math.floor((now - this.lastAt) / 100)) : 1;
+    this.lastAt = this.lastAt ? this.lastAt + steps * 100 : now;
+    for (const track of TRACKS) {
+      for (let step = 0; step < steps; step++) {
+        this.bars[track].push(this.queue[track].shift() ?? 0);
+        this.bars[track].shift();
+      }
+    }
+    this.draw();
+  }
+
+  /** The loudest of the last second. */
+  level(track) {
+    return Math.max(...this.bars[track].slice(-10));
+  }
+
+  draw() {
+    const { canvas } = this;
+    const scale = devicePixelRatio || 1;
+    const width = canvas.clientWidth * scale;
+    const height = canvas.clientHeight * scale;
+    if (!width) return;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const context = canvas.getContext("2d");
+    const style = getComputedStyle(canvas);
+    const step = width / BARS;
+    const middle = height / 2;
+    context.clearRect(0, 0, width, height);
+    TRACKS.forEach((track, lane) => {
+      context.fillStyle = style.getPropertyValue(`--${track}`);
+      this.bars[track].forEach((value, index) => {
+        const size = Math.max(scale * 0.75, value * (middle - scale));
+        context.fillRect(index * step, lane ? middle + scale / 2 : middle - size - scale / 2, Math.max(1, step * 0.65), size);
+      });
+    });
+  }
+}
+
+/** Moves all meters as long as it runs. Returns what stops it. */
+export function animate(meters) {
+  let frame = 0;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  let calmAt = 0;
+  const turn = (now) => {
+    frame = requestAnimationFrame(turn);
+    if (calm.matches && now - calmAt < 1000) return;
+    calmAt = now;
+    for (const meter of meters()) meter.tick(now);
+  };
+  frame = requestAnimationFrame(turn);
+  return () => cancelAnimationFrame(frame);
+}

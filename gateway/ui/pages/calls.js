@@ -1,0 +1,167 @@
+// All calls: those that go on above, finished ones below, as many as one cares to scroll to.
+
+import { get } from "../api.js";
+import { fill, h, icon, problem } from "../dom.js";
+import { count } from "../format.js";
+import { animate, watch } from "../live.js";
+import { LiveRow, finishedRow, keyOf } from "./rows.js";
+
+const STATUSES = [["", "All"], ["recorded", "In transcription"], ["transcribed", "In summary"], ["summarized", "Nearly done"], ["complete", "Complete"], ["failed", "Failed"]];
+const PAGE = 50;
+const LIVE_SHOWN = 100;
+
+export function render(root, { who, go, params }) {
+  const tenants = who.tenant === null;
+  const filter = { q: params.get("q") ?? "", status: params.get("status") ?? "", since: params.get("since") ?? "", until: params.get("until") ?? "" };
+  const live = new Map();
+  const known = new Map(); // rows of finished calls
+  let asking = null;
+  let cursor = null;
+  let ended = false;
+
+  const search = h("input", { id: "filter-q", type: "search", placeholder: "Number or call id", value: filter.q, autocomplete: "off", spellcheck: "false" });
+  const status = h("select", { id: "filter-status" }, STATUSES.map(([value, text]) => h("option", { value, selected: value === filter.status }, text)));
+  const since = h("input", { id: "filter-since", type: "date", value: filter.since });
+  const until = h("input", { id: "filter-until", type: "date", value: filter.until });
+  const liveCount = h("span", { class: "count" }, "0");
+  const connection = h("span", { class: "connection", role: "status" });
+  const liveList = h("ul", { class: "rows live-rows", "aria-label": "Live calls" });
+  const quiet = h("p", { class: "muted quiet" }, "Nobody is on the line.");
+  const list = h("ul", { class: "rows", "aria-label": "Finished calls" });
+  const more = h("div", { class: "more" });
+
+  root.append(
+    h("h1", { class: "sr" }, "Calls"),
+    h("section", { class: "card", "aria-labelledby": "live-title" },
+      h("div", { class: "section-head" }, h("h2", { id: "live-title" }, "Live", " ", liveCount), connection), quiet, liveList),
+    h("section", { class: "card", "aria-labelledby": "finished-title" },
+      h("div", { class: "section-head" },
+        h("h2", { id: "finished-title" }, "Finished"),
+        h("form", { class: "filters", role: "search", "aria-label": "Filter calls", onsubmit: (event) => (event.preventDefault(), apply()) },
+          h("span", { class: "field search-field" }, icon("search"), h("label", { class: "sr", for: "filter-q" }, "Number or call id"), search, h("kbd", { "aria-hidden": "true" }, "/")),
+          h("span", { class: "field" }, h("label", { for: "filter-status" }, "Status"), status),
+          h("span", { class: "field" }, h("label", { for: "filter-since" }, "From"), since),
+          h("span", { class: "field" }, h("label", { for: "filter-until" }, "To"), until))),
+      h("div", { class: "row row-head", "aria-hidden": "true" },
+        h("span", { class: "cell-when" }, "Started"), h("span", { class: "who-calls" }, "Caller and callee"), h("span", { class: "cell-carrier" }, "Carrier"),
+        tenants && h("span", { class: "cell-tenant" }, "Tenant"), h("span", { class: "steps" }, "Stage"), h("span", { class: "cell-gap" }), h("span", { class: "cell-duration" }, "Length")),
+      list, more),
+    h("p", { class: "hints muted small" }, h("kbd", {}, "/"), " search, ", h("kbd", {}, "j"), " ", h("kbd", {}, "k"), " move, ", h("kbd", {}, "Enter"), " opens"),
+  );
+  root.classList.toggle("with-tenants", tenants);
+
+  let typing = 0;
+  search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(apply, 250); });
+  for (const field of [status, since, until]) field.addEventListener("change", apply);
+
+  function apply() {
+    clearTimeout(typing);
+    Object.assign(filter, { q: search.value.trim(), status: status.value, since: since.value, until: until.value });
+    const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
+    history.replaceState(null, "", query.size ? `/?${query}` : "/");
+    load(true);
+  }
+
+  async function load(anew) {
+    if (!anew && (asking || ended)) return;
+    asking?.abort();
+    const own = (asking = new AbortController());
+    fill(more, h("span", { class: "muted", role: "status" }, "Loading…"));
+    try {
+      const page = await get("/v1/calls", { ...filter, limit: PAGE, cursor: anew ? null : cursor }, own.signal);
+      if (own !== asking) return;
+      if (anew) { list.replaceChildren(); known.clear(); }
+      for (const call of page.calls) if (call.status !== "live") place(call, "end");
+      cursor = page.next_cursor;
+      ended = cursor === null;
+      const empty = !known.size && (filter.q || filter.status || filter.since || filter.until ? "No call fits this filter." : "No finished calls yet. When one ends, it appears here.");
+      fill(more, ended ? h("span", { class: "muted", role: "status" }, empty || `${count(known.size)} ${known.size === 1 ? "call" : "calls"}`) : h("button", { class: "button", onclick: () => load(false) }, "More"));
+      asking = null;
+      if (!ended && near()) load(false);
+    } catch (error) {
+      if (error.name === "AbortError" || own !== asking) return;
+      asking = null;
+      fill(more, problem(error, () => load(anew)));
+    }
+  }
+
+  const near = () => more.getBoundingClientRect().top < innerHeight + 600;
+  const seen = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && load(false), { rootMargin: "600px" });
+  seen.observe(more);
+
+  /** Shows a finished call: where it is already, or at this end. */
+  function place(call, end) {
+    const row = finishedRow(call, { tenants });
+    const old = known.get(keyOf(call));
+    known.set(keyOf(call), row);
+    if (old) {
+      const focused = old.contains(document.activeElement);
+      old.replaceWith(row);
+      if (focused) row.querySelector("a").focus();
+    } else if (end === "start") list.prepend(row);
+    else list.append(row);
+  }
+
+  function fits(call) {
+    if (filter.status && call.status !== filter.status) return false;
+    const text = `${call.id}\n${call.from_number}\n${call.to_number}`.toLowerCase();
+    return !filter.since && !filter.until && text.includes(filter.q.toLowerCase());
+  }
+
+  /** A call is new, or something about it has changed. */
+  function changed(call) {
+    const key = keyOf(call);
+    const row = live.get(key);
+    if (call.status === "live") {
+      if (!row && live.size < LIVE_SHOWN) {
+        const created = new LiveRow(call, { tenants });
+        live.set(key, created);
+        liveList.prepend(created.element);
+      } else if (row) row.call = call;
+    } else {
+      if (row) { row.element.remove(); live.delete(key); }
+      if (known.has(key) && !filter.status) place(call, "start");
+      else if (known.has(key) && !fits(call)) { known.get(key).remove(); known.delete(key); }
+      else if (fits(call)) place(call, "start");
+    }
+    liveCount.textContent = count(live.size);
+    quiet.hidden = live.size > 0;
+  }
+
+  const stopWatching = watch({
+    call: changed,
+    levels(levels) {
+      for (const one of levels) live.get(`${one.tenant}\u0000${one.call_id}`)?.meter.push(one.track, one.levels_db);
+    },
+    state(open) { connection.textContent = open ? "" : "Connecting…"; },
+  });
+  const stopAnimating = animate(() => [...live.values()].map((row) => row.meter));
+  const ticking = setInterval(() => live.forEach((row) => row.run(Date.now())), 500);
+
+  function onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const editing = event.target.closest?.("input, select, textarea");
+    if (event.key === "Escape" && editing) editing.blur();
+    if (editing) return;
+    if (event.key === "/") { event.preventDefault(); search.focus(); search.select(); }
+    if (event.key === "j" || event.key === "k") move(event.key === "j" ? 1 : -1);
+  }
+  function move(step) {
+    const rows = [...root.querySelectorAll(".row-item > a")];
+    const at = rows.indexOf(document.activeElement);
+    const next = rows[at === -1 ? 0 : Math.min(rows.length - 1, Math.max(0, at + step))];
+    next?.focus();
+    next?.scrollIntoView({ block: "nearest" });
+  }
+  document.addEventListener("keydown", onKey);
+  load(true);
+
+  return () => {
+    asking?.abort();
+    stopWatching();
+    stopAnimating();
+    clearInterval(ticking);
+    seen.disconnect();
+    document.removeEventListener("keydown", onKey);
+  };
+}

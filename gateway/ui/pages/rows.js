@@ -1,0 +1,71 @@
+// Rows of the list of calls.
+
+import { h, icon } from "../dom.js";
+import { STAGES, duration, fullMoment, moment, parties, span, stagesDone } from "../format.js";
+import { Meter } from "../live.js";
+
+const SAID = {
+  live: "Live", recorded: "Recorded", transcribed: "Transcribed", summarized: "Summarized", complete: "Complete", failed: "Failed",
+};
+const STAGE_OF = { recorder: "recording", transcribe: "transcription", summarize: "summary", embed: "search index" };
+
+/** What names a call among all tenants'. */
+export const keyOf = (call) => `${call.tenant}\u0000${call.id}`;
+
+/** The status in a word, and why where something went wrong. */
+export function statusText(call) {
+  return call.status === "failed" ? `Failed: ${STAGE_OF[call.failed_stage] ?? call.failed_stage}` : SAID[call.status];
+}
+
+/** Four steps, as many filled as are behind the call. */
+export function steps(call) {
+  const done = stagesDone(call);
+  const failed = call.status === "failed";
+  const state = (index) => (index < done ? "done" : index > done ? "" : failed ? "failed" : call.status === "live" ? "" : "doing");
+  return h("span", { class: `steps ${call.status}`, title: failed ? call.failed_reason : null },
+    h("span", { class: "pips", "aria-hidden": "true" }, STAGES.map((_, index) => h("i", { class: state(index) }))),
+    h("span", { class: "steps-text" }, statusText(call)));
+}
+
+function who(call) {
+  const [from, to] = parties(call);
+  return h("span", { class: "who-calls" },
+    h("span", { class: "numbers" }, from, to && h("span", { class: "to" }, icon("arrow"), h("span", { class: "sr" }, " to "), to)),
+    to && h("span", { class: "call-id" }, call.id));
+}
+
+/** A finished call. */
+export function finishedRow(call, { tenants }) {
+  return h("li", { class: "row-item", "data-key": keyOf(call), "data-status": call.status },
+    h("a", { class: "row", href: `/calls/${encodeURIComponent(call.id)}` },
+      h("time", { class: "cell-when", datetime: new Date(call.started_at_ms).toISOString(), title: fullMoment(call.started_at_ms) }, moment(call.started_at_ms)),
+      who(call),
+      h("span", { class: "cell-carrier" }, call.carrier),
+      tenants && h("span", { class: "cell-tenant" }, call.tenant),
+      steps(call),
+      h("span", { class: "cell-gap" }, call.gap_ms > 0 && h("span", { class: "badge warn", title: "Audio that never came; silence in the recording" }, icon("warn"), `${span(call.gap_ms)} missing`)),
+      h("span", { class: "cell-duration" }, call.duration_ms ? duration(call.duration_ms) : "–")));
+}
+
+/** A call that goes on: its levels move, its time runs. */
+export class LiveRow {
+  constructor(call, { tenants }) {
+    this.meter = new Meter();
+    this.elapsed = h("span", { class: "cell-duration", "aria-label": "Elapsed" });
+    this.element = h("li", { class: "row-item live", "data-key": keyOf(call), "data-status": "live" },
+      h("a", { class: "row", href: `/calls/${encodeURIComponent(call.id)}` },
+        h("span", { class: "cell-when live-mark" }, h("i", { class: "dot", "aria-hidden": "true" }), "Live"),
+        who(call),
+        h("span", { class: "cell-carrier" }, call.carrier),
+        tenants && h("span", { class: "cell-tenant" }, call.tenant),
+        this.meter.canvas,
+        this.elapsed));
+    this.call = call;
+    this.run(Date.now());
+  }
+
+  /** Shows how long it has been going on. */
+  run(now) {
+    this.elapsed.textContent = duration(now - this.call.started_at_ms);
+  }
+}

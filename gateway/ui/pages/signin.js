@@ -1,0 +1,46 @@
+// Signing in with an API key. A link may bring it behind the #, which is never sent to any server.
+
+import { signIn } from "../api.js";
+import { h } from "../dom.js";
+
+export function render(root, { signedIn }) {
+  root.classList.add("narrow");
+  const key = h("input", {
+    id: "key", name: "key", type: "password", autocomplete: "current-password", required: true, spellcheck: "false",
+    "aria-describedby": "key-help key-error",
+  });
+  const error = h("p", { id: "key-error", class: "form-error", role: "alert" });
+  const button = h("button", { class: "button primary wide", type: "submit" }, "Sign in");
+  const form = h("form", { class: "card sign-in", onsubmit: submit },
+    h("h1", {}, "Sign in"),
+    h("label", { for: "key" }, "API key"),
+    key,
+    error,
+    button,
+    h("p", { id: "key-help", class: "muted small" },
+      "The key is kept as a cookie that scripts cannot read, for twelve hours by default. Make one with ",
+      h("code", {}, "audiotext keys create"), ", or use ", h("code", {}, "AUDIOTEXT_ADMIN_KEY"), "."),
+  );
+  root.append(form);
+  const brought = location.hash.slice(1);
+  if (brought) {
+    history.replaceState(null, "", location.pathname); // out of the address, and of what is bookmarked
+    key.value = decodeURIComponent(brought);
+    submit();
+  } else {
+    key.focus();
+  }
+
+  async function submit(event) {
+    event?.preventDefault();
+    error.textContent = "";
+    button.disabled = true;
+    try {
+      signedIn(await signIn(key.value));
+    } catch (problem) {
+      error.textContent = problem.status === 401 ? "No such key, or it has been revoked." : problem.message;
+      button.disabled = false;
+      key.focus();
+    }
+  }
+}
