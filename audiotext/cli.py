@@ -15,6 +15,8 @@ from audiotext.errors import exit_code
 from audiotext.services import SERVICES
 from schemas.media import Codec
 
+_STAGES = ("media", "recording", "transcript", "summary", "embedding")
+
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -100,8 +102,37 @@ def parser() -> argparse.ArgumentParser:
     for command in (which, one, again):
         _running_stack_option(command)
 
+    _replay_commands(_group(commands, "replay", "process calls again from any stage on"))
+
     _command(commands, "settings", "show every setting, its value and what it means", "audiotext.commands.settings:run")
     return top
+
+
+def _replay_commands(replays: "_Commands") -> None:
+    start = _command(replays, "start", "process calls again, from the stage on", "audiotext.commands.replay:start")
+    start.add_argument("--stage", required=True, choices=_STAGES, help="what to start from: " + ", ".join(_STAGES))
+    start.add_argument("--calls", nargs="+", default=[], metavar="ID", help="these calls, or those that pass:")
+    start.add_argument("--tenant", metavar="T", help="only this tenant's calls")
+    start.add_argument("--from", dest="since", type=_since_ms, metavar="T", help="started since 12h, 30d or a UTC time")
+    start.add_argument("--to", dest="until", type=_since_ms, metavar="T", help="started before")
+    start.add_argument("--failed", action="store_true", help="only calls that failed")
+    start.add_argument("--query", metavar="TEXT", help="only calls whose id or numbers contain this")
+    start.add_argument("--all", action="store_true", help="every call there is")
+    start.add_argument("--provider", help="another provider for the first engine that is asked again")
+    start.add_argument("--model", help="another model of it")
+    start.add_argument("--language", help="the language spoken (ISO 639-1), for transcribing")
+    start.add_argument("--prompt", help="another prompt for the summary")
+    start.add_argument("--dry-run", action="store_true", help="only say how many calls, minutes and how much money")
+    start.add_argument("--wait", action="store_true", help="show its progress until it is through")
+    which = _command(replays, "list", "show replays, newest first", "audiotext.commands.replay:show_all")
+    status = _command(replays, "status", "show how far a replay is", "audiotext.commands.replay:status")
+    status.add_argument("--wait", action="store_true", help="… until it is through")
+    stop = _command(replays, "stop", "stop a replay; what is under way is finished", "audiotext.commands.replay:stop")
+    go_on = _command(replays, "resume", "go on with what is not done yet", "audiotext.commands.replay:resume")
+    for command in (status, stop, go_on):
+        command.add_argument("replay", metavar="ID", help="as `audiotext replay list` shows it")
+    for command in (start, which, status, stop, go_on):
+        _running_stack_option(command)
 
 
 def _command(commands: "_Commands", name: str, text: str, run: str) -> argparse.ArgumentParser:

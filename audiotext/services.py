@@ -19,6 +19,7 @@ SERVICES = {
     "embedder": "pipelines.embedder:run",
     "usage": "pipelines.usage:run",
     "analytics": "pipelines.analytics:run",
+    "replayer": "pipelines.replay.app:run",
 }
 
 # What a call or a user waits for. The others can catch up, so they step back where processors are scarce: no

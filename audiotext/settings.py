@@ -247,6 +247,14 @@ class GeminiSettings(_Section):
     base_url: str | None = None
 
 
+class ReplaySettings(_Section):
+    """Replays: calls processed again, beside the live ones."""
+
+    concurrency: int = Field(1, ge=1)  # jobs at the same time, per process
+    per_minute: int | None = Field(None, ge=1)  # jobs begun per minute and process; None = as fast as it goes
+    timeout_s: float = Field(900.0, gt=0)  # of one attempt
+
+
 class RetrySettings(_Section):
     """What a slow stage does about a failed attempt."""
 
@@ -271,6 +279,9 @@ class PricingSettings(_Section):
     whisper_per_hour: Decimal = Decimal("0.003")
     soniox_per_hour: Decimal = Decimal("0.10")
     openai_per_hour: Decimal = Decimal("0.36")
+    # Whether who had a call transcribed before pays for it again when it is replayed with other settings, by tenant;
+    # "*" is everybody else. What the provider costs is on the bill in any case.
+    charge_replays: dict[str, bool] = {}
 
 
 class Settings(BaseSettings):
@@ -306,6 +317,7 @@ class Settings(BaseSettings):
     soniox: SonioxSettings = SonioxSettings()
     gemini: GeminiSettings = GeminiSettings()
     retry: RetrySettings = RetrySettings()
+    replay: ReplaySettings = ReplaySettings()
     pricing: PricingSettings = PricingSettings()
     metrics: MetricsSettings = MetricsSettings()
 

@@ -9,12 +9,21 @@ from audiotext.settings import Settings
 from redpanda import quix
 from redpanda.client import EventProducer
 from redpanda.consuming import Consuming
+from schemas import replays
 from schemas.artifacts import Transcript
-from schemas.events import AnyEvent, TranscriptReady
+from schemas.events import (
+    AnyEvent,
+    CallErased,
+    ErasureRequested,
+    ReplayCommand,
+    ReplayedPart,
+    StageFailed,
+    TranscriptReady,
+)
 from schemas.ids import sha256_hex
 from schemas.topics import Topic
 from sinks.clickhouse.client import INSERT_TIMEOUT_S, Database
-from sinks.clickhouse.rows import EventRow, SegmentRow, event_row, segment_rows
+from sinks.clickhouse.rows import Row, SegmentRow, erased_row, event_row, replay_row, segment_rows
 from sinks.clickhouse.sink import ClickHouseSink, explain
 from sinks.objects import ObjectMissingError, ObjectStore
 
@@ -26,6 +35,9 @@ TOPICS = (
     Topic.SUMMARY_READY,
     Topic.EMBEDDING_READY,
     Topic.DEAD_LETTERS,
+    Topic.REPLAY_COMMANDS,
+    Topic.REPLAY_PROGRESS,
+    Topic.ERASURE_REQUESTS,
 )
 
 _log = logging.getLogger(__name__)
@@ -68,8 +80,15 @@ class Segments:
         return ()
 
 
-def rows(event: AnyEvent) -> Sequence[EventRow]:
+def rows(event: AnyEvent) -> Sequence[Row]:
     """The event as it is kept. Raises ValueError for an event that cannot be."""
+    match event:
+        case ReplayCommand() | ReplayedPart():
+            return (replay_row(event),)
+        case ErasureRequested() | CallErased():
+            return (erased_row(event),)
+        case StageFailed(stage=replays.STAGE):
+            return (event_row(event), *(replay_row(part) for part in replays.given_up(event)))
     return (event_row(event),)
 
 

@@ -36,19 +36,22 @@ class EmbedHandler:
         """The event that says the call is searchable. Raises pipelines.runtime.errors."""
         transcript = await claims.fetch(self._objects, event.transcript, Transcript)
         pieces = pieces_of(transcript)
-        started = time.monotonic()
-        vectors = await self._provider.embed([piece.text for piece in pieces])
-        engine_ms = round((time.monotonic() - started) * 1000)
-        points = [
-            Point(
-                id=uuid_of(event.tenant, event.call_id, event.part, event.transcript_id, index),
-                vector=vector.tolist(),
-                turn=_turn(event, piece),
-            )
-            for index, (piece, vector) in enumerate(zip(pieces, vectors, strict=True))
+        ids = [
+            uuid_of(event.tenant, event.call_id, event.part, event.transcript_id, index) for index in range(len(pieces))
         ]
         with _classified():
-            await asyncio.to_thread(self._write, points)
+            held = await asyncio.to_thread(self._vectors.holds, self._collection, ids, self._config_hash)
+        engine_ms = 0  # of this attempt: what is found cost nothing now
+        if not held:
+            started = time.monotonic()
+            vectors = await self._provider.embed([piece.text for piece in pieces])
+            engine_ms = round((time.monotonic() - started) * 1000)
+            points = [
+                Point(id=point_id, vector=vector.tolist(), turn=_turn(event, piece, self._config_hash))
+                for point_id, piece, vector in zip(ids, pieces, vectors, strict=True)
+            ]
+            with _classified():
+                await asyncio.to_thread(self._write, points)
         ready = EmbeddingReady(
             event_id=uuid_of(
                 "embedding.ready", event.tenant, event.call_id, event.part, event.transcript_id, self._config_hash
@@ -63,7 +66,7 @@ class EmbedHandler:
             model=self._provider.model,
             collection=self._collection,
             dimension=self._provider.dimension,
-            points=len(points),
+            points=len(ids),
             engine_ms=engine_ms,
             call_started_at_ms=event.call_started_at_ms,
         )
@@ -75,7 +78,7 @@ class EmbedHandler:
         self._vectors.upsert(self._collection, points)
 
 
-def _turn(event: TranscriptReady, piece: Piece) -> Turn:
+def _turn(event: TranscriptReady, piece: Piece, config_hash: str) -> Turn:
     return Turn(
         tenant=event.tenant,
         call_id=event.call_id,
@@ -86,6 +89,7 @@ def _turn(event: TranscriptReady, piece: Piece) -> Turn:
         channel=piece.channel,
         speaker=piece.speaker,
         text=piece.text,
+        config_hash=config_hash,
     )
 
 

@@ -56,3 +56,11 @@ def transcription_charge(duration_ms: int, provider: str, pricing: PricingSettin
         provider_ms=bill.audio_ms if bill else None,
         cost_source="rate" if named is None else "provider",
     )
+
+
+def replay_charge(charge: Charge, tenant: str, pricing: PricingSettings) -> Charge:
+    """The charge for processing again, with other settings, what was charged before: the provider's cost stands, the
+    customer pays only if the tenant's policy says so."""
+    if pricing.charge_replays.get(tenant, pricing.charge_replays.get("*", False)):
+        return charge
+    return charge.model_copy(update={"units": 0, "price": Decimal(0)})

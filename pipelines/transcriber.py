@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 NAME = "transcribe"
 SPEAKERS = ("inbound", "outbound")  # by channel, as the recorder writes them
 
+Charges = Callable[[RecordingReady, str, Charge], Awaitable[Charge]]
+"""recording, the line's key, the usual charge → the charge"""
+
 
 class TranscribeHandler:
     """The work on one recording. The result's key follows from audio and configuration: what is there is not made
@@ -37,13 +40,17 @@ class TranscribeHandler:
         pricing: PricingSettings,
         timing: Timing | None = None,
         notices: NoticeBoard | None = None,
+        *,
+        charges: Charges | None = None,
     ) -> None:
-        """timing: of orders at a provider that works remotely; notices: where is told that one is done."""
+        """timing: of orders at a provider that works remotely; notices: where is told that one is done. charges: what
+        the customer pays, if not the usual."""
         self._engine = (
             RemoteEngine(provider, objects, timing, notices=notices) if isinstance(provider, RemoteJobs) else provider
         )
         self._objects = objects
         self._pricing = pricing
+        self._charges = charges
         self._config_hash = config_hash(provider.config())
 
     async def __call__(self, event: RecordingReady) -> Sequence[Output]:
@@ -79,11 +86,11 @@ class TranscribeHandler:
     ) -> Charge:
         """What the job costs. Prices may change before this is told again: the first ones stand, so that the line
         stays the same."""
-        return await claims.first(
-            self._objects,
-            charge_key(recording.tenant, recording.call_id, transcript_id),
-            transcription_charge(recording.duration_ms, transcript.provider, self._pricing, bill),
-        )
+        charge = transcription_charge(recording.duration_ms, transcript.provider, self._pricing, bill)
+        if self._charges is not None:
+            charge = await self._charges(recording, f"transcription_{transcript_id}", charge)
+        key = charge_key(recording.tenant, recording.call_id, transcript_id)
+        return await claims.first(self._objects, key, charge)
 
     async def _transcribe(self, recording: RecordingReady, transcript_id: str, place: Place) -> tuple[Transcript, int]:
         """The engine's transcript, and how many ms it took."""

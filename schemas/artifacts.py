@@ -78,6 +78,20 @@ class Manifest(Frozen):
     close_offset: int
 
 
+class PlannedPart(Frozen):
+    """A part of a call that a replay is about."""
+
+    tenant: str
+    call_id: str
+    part: int
+
+
+class ReplayPlan(Frozen):
+    """The parts a replay is about. Decided once, when it is asked for, so that stopping and resuming change nothing."""
+
+    parts: list[PlannedPart]
+
+
 def recording_prefix(tenant: str, call_id: str, part: int) -> str:
     """Prefix of a part's recording objects; they are audio.wav, peaks.json and manifest.json below it."""
     return f"{_safe(tenant)}/{_safe(call_id)}/recording/{part}"
@@ -111,6 +125,16 @@ def charge_key(tenant: str, call_id: str, transcript_id: str) -> str:
 def summary_key(tenant: str, call_id: str, summary_id: str) -> str:
     """Key of a summary's JSON."""
     return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.json"
+
+
+def call_prefix(tenant: str, call_id: str) -> str:
+    """Prefix of everything that is kept of a call."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/"
+
+
+def plan_key(replay_id: str) -> str:
+    """Key of a replay's plan. No tenant's objects begin so: `_safe` writes a tilde otherwise."""
+    return f"~replays/{replay_id}.json"
 
 
 def _safe(name: str) -> str:

@@ -26,6 +26,7 @@ class Event(Frozen):
     call_id: the carrier's call id. tenant: whose call it is. part: 1, or more if a stream came after the call closed.
     occurred_at_ms: when the fact came true, ms since the epoch.
     config_hash: of the configuration that made it; "" where none did.
+    replay_id: the replay that told it; "" for what is told of a call as it comes in.
     """
 
     event_id: str
@@ -35,6 +36,7 @@ class Event(Frozen):
     occurred_at_ms: int
     config_hash: str = ""
     version: int = 1
+    replay_id: str = ""
 
 
 class StreamStarted(Event):
@@ -259,6 +261,85 @@ class OrderNotice(Event):
     status: str
 
 
+ReplayStage = Literal["media", "recording", "transcript", "summary", "embedding"]
+
+
+class ReplayOverrides(Frozen):
+    """What a replay does otherwise than the settings say; None = as they say.
+
+    provider, model, language: of the first engine that is asked again; prompt: of the summary.
+    """
+
+    provider: str | None = None
+    model: str | None = None
+    language: str | None = None
+    prompt: str | None = None
+
+
+class ReplayCommand(Event):
+    """Calls are to be processed again; or a replay is to stop, or to go on. Each command says all there is to know.
+
+    call_id: the replay's id, which keeps its commands in order. tenant: who asked; "" = somebody who sees every tenant.
+    run: the run that is stopped, or the one that begins; the first is 1. stage: what to start from. plan: which parts
+    (schemas.artifacts.ReplayPlan); parts, duration_ms: how many, and how much audio.
+    """
+
+    type: Literal["replay.command"] = "replay.command"
+    action: Literal["start", "stop", "resume"]
+    run: int = 1
+    stage: ReplayStage
+    overrides: ReplayOverrides = ReplayOverrides()
+    plan: ObjectRef
+    parts: int
+    duration_ms: int
+
+
+class ReplayInput(Frozen):
+    """A part to be processed again, as it was when its replay reached it. note: what was found out about it so far."""
+
+    recording: RecordingReady | None = None
+    transcript: TranscriptReady | None = None
+    note: str = ""
+
+
+class ReplayJob(Event):
+    """Some parts of a replay's plan, for whoever is free. run: void once that run is stopped."""
+
+    type: Literal["replay.job"] = "replay.job"
+    stage: ReplayStage
+    overrides: ReplayOverrides = ReplayOverrides()
+    run: int
+    inputs: list[ReplayInput]
+
+
+class ReplayedPart(Event):
+    """What became of a part in a replay. note: why, or what was not as was asked."""
+
+    type: Literal["replay.part"] = "replay.part"
+    outcome: Literal["done", "failed", "skipped"]
+    note: str = ""
+
+
+class VersionChosen(Event):
+    """From now on this version of the part's transcript or summary is the one that counts."""
+
+    type: Literal["version.chosen"] = "version.chosen"
+    of: Literal["transcript", "summary"]
+    version_id: str
+
+
+class ErasureRequested(Event):
+    """Everything about the call is to be deleted, as soon as nothing of it is under way."""
+
+    type: Literal["erasure.requested"] = "erasure.requested"
+
+
+class CallErased(Event):
+    """Everything about the call has been deleted but its lines of the bill. Nothing told of it later counts."""
+
+    type: Literal["call.erased"] = "call.erased"
+
+
 AnyEvent = Annotated[
     StreamStarted
     | StreamEnded
@@ -271,7 +352,13 @@ AnyEvent = Annotated[
     | UsageRecorded
     | StageFailed
     | LetterReplayed
-    | RetryScheduled,
+    | RetryScheduled
+    | ReplayCommand
+    | ReplayJob
+    | ReplayedPart
+    | VersionChosen
+    | ErasureRequested
+    | CallErased,
     Field(discriminator="type"),
 ]
 

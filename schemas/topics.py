@@ -18,3 +18,10 @@ class Topic(StrEnum):
     SUMMARIZE_RETRY = "summarize.retry"
     EMBED_RETRY = "embed.retry"
     PROVIDER_NOTICES = "provider.notices"  # that an order is done; keyed by nothing, nobody depends on them
+    REPLAY_COMMANDS = "replay.commands"  # replays asked for, stopped and resumed; keyed by replay
+    REPLAY_JOBS = "replay.jobs"
+    REPLAY_PROGRESS = "replay.progress"  # what became of each part
+    REPLAY_RETRY = "replay.retry"
+    REPLAY_COMMANDS_RETRY = "replay.commands.retry"
+    ERASURE_REQUESTS = "erasure.requests"
+    ERASURE_RETRY = "erasure.retry"

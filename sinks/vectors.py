@@ -56,6 +56,7 @@ class Turn:
     channel: int
     speaker: str
     text: str
+    config_hash: str = ""  # of the configuration that made the vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,20 @@ class VectorStore:
                     for point in points[start : start + _BATCH]
                 ]
                 self._client.upsert(collection, points=batch, wait=True)
+
+    def holds(self, collection: str, ids: Sequence[str], config_hash: str) -> bool:
+        """Whether all these points are there and were made with that configuration."""
+        try:
+            with _translated(collection):
+                for start in range(0, len(ids), _BATCH):
+                    batch = list(ids[start : start + _BATCH])
+                    found = self._client.retrieve(collection, batch, with_payload=["config_hash"])
+                    made = {str(point.id) for point in found if (point.payload or {}).get("config_hash") == config_hash}
+                    if made != set(batch):
+                        return False
+        except _CollectionMissingError:
+            return False
+        return True
 
     def search(self, collection: str, vector: Sequence[float], *, tenant: str | None, limit: int) -> list[Hit]:
         """The turns nearest to the vector, best first. tenant: whose calls; None = everybody's.

@@ -23,18 +23,23 @@ from gateway.api.endpoint import Asked, Endpoint, Services
 from gateway.api.errors import ApiError, error_middleware
 from gateway.api.metrics import ApiMetrics
 from gateway.api.params import NoQuery, parse_query
+from gateway.api.producing import LateProducer
 from gateway.api.routes import ENDPOINTS
 from gateway.api.seals import Seal
 from gateway.api.signin import SHARE_PARAMETER, Door, by_key, by_link, by_session
 from pipelines.providers import Embedder, registry
+from pipelines.replay.requests import Desk
+from redpanda.client import LogUnavailableError
 from sinks.clickhouse.client import StoreUnavailableError
 from sinks.clickhouse.queries import ApiKey, CallStore
+from sinks.clickhouse.replay_store import ReplayStore
 from sinks.objects import ObjectMissingError, ObjectStore, ObjectStoreError
 from sinks.vectors import VectorStore, VectorStoreError
 
 log = logging.getLogger(__name__)
 
 _SHUTDOWN_S = 1.5  # what answers under way may still take when the service is told to end
+_CHOOSING_S = 110.0  # calls of a replay; the gateway waits for two minutes
 _PUBLIC = frozenset((endpoint.method, endpoint.path) for endpoint in ENDPOINTS if endpoint.public)
 _PRINCIPAL = web.RequestKey("principal", Principal)
 
@@ -43,16 +48,22 @@ def make_services(settings: Settings) -> Services:
     """Everything the handlers need. Connects to nothing yet. Raises SettingsError or StoreUnavailableError naming
     a setting that is missing."""
     secret = settings.api.session_secret
+    replays, objects = ReplayStore(settings.clickhouse), ObjectStore(settings.s3)
+    producer = LateProducer(settings.kafka)
     return Services(
         calls=CallStore(settings.clickhouse),
         clickhouse=Backend("ClickHouse", StoreUnavailableError),
-        objects=ObjectStore(settings.s3),
+        objects=objects,
         s3=Backend("S3", ObjectStoreError, passes=(ObjectMissingError,)),
         vectors=VectorStore(settings.qdrant),
         qdrant=Backend("Qdrant", VectorStoreError),
         embedder=QueryEmbedder(partial(_make_embedder, settings), settings.embedding.timeout_s),
         metrics=ApiMetrics(),
         openapi=json.dumps(openapi.document(ENDPOINTS, settings.base_url)),
+        replays=replays,
+        desk=Desk(producer.send, objects, replays),
+        log=Backend("the log or a store", (LogUnavailableError, StoreUnavailableError, ObjectStoreError)),
+        choosing=Backend("ClickHouse", StoreUnavailableError, threads=2, timeout_s=_CHOOSING_S),
         settings=settings,
         seal=Seal(secret.get_secret_value() if secret else secrets.token_hex(32)),
     )

@@ -23,7 +23,7 @@ class Backend:
     def __init__(
         self,
         name: str,
-        away: type[Exception],
+        away: type[Exception] | tuple[type[Exception], ...],
         *,
         passes: tuple[type[Exception], ...] = (),
         threads: int = 8,

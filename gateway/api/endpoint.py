@@ -15,8 +15,10 @@ from gateway.api.errors import ApiError, bad_parameter, call_not_found, not_read
 from gateway.api.metrics import ApiMetrics
 from gateway.api.params import Query
 from gateway.api.seals import Seal
+from pipelines.replay.requests import Desk
 from sinks.clickhouse.calls import CallDoc, PartDoc
 from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.replay_store import ReplayStore
 from sinks.objects import ObjectStore
 from sinks.vectors import VectorStore
 
@@ -26,8 +28,9 @@ Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What handlers work with: each store's client and what runs it; openapi: the API's description, as JSON;
-    seal: signs what proves later who asked."""
+    """What handlers work with: each store's client and what runs it; openapi: the API's description, as JSON; desk:
+    where replays are asked for; log: runs what needs the log; choosing: looks at many calls; seal: signs what proves
+    later who asked."""
 
     calls: CallStore
     clickhouse: Backend
@@ -38,6 +41,10 @@ class Services:
     embedder: QueryEmbedder
     metrics: ApiMetrics
     openapi: str
+    replays: ReplayStore
+    desk: Desk
+    log: Backend
+    choosing: Backend
     settings: Settings
     seal: Seal
 

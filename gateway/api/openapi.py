@@ -104,6 +104,8 @@ def _operation(endpoint: Endpoint[Any], schemas: dict[type[BaseModel], Json]) ->
 def _errors(endpoint: Endpoint[Any]) -> Iterable[tuple[str, str]]:
     if endpoint.query or endpoint.request:
         yield "400", "A parameter cannot be used; the error names it"
+    if endpoint.method != "GET":
+        yield "409", "Not possible as things are; the message says why"
     if not endpoint.public:
         yield "401", "No API key, or none that is known"
     if _PATH_PARAMETER.search(endpoint.path):

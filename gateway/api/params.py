@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from gateway.api.errors import bad_parameter
 from sinks.clickhouse.calls import Status
 from sinks.clickhouse.queries import GroupBy
+from sinks.clickhouse.replays import State
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MS = re.compile(r"[0-9]{1,15}")
@@ -49,7 +50,7 @@ _TIME_SCHEMA = WithJsonSchema({"type": "string", "examples": ["2026-11-22", "202
 FromMs = Annotated[int, BeforeValidator(_from_ms), _TIME_SCHEMA]
 ToMs = Annotated[int, BeforeValidator(_to_ms), _TIME_SCHEMA]
 
-_WHEN = "Ms since the epoch, an ISO date-time (UTC unless it says otherwise) or a date."
+WHEN = "Ms since the epoch, an ISO date-time (UTC unless it says otherwise) or a date."
 
 
 class Query(BaseModel):
@@ -68,9 +69,9 @@ class CallsQuery(Query):
     limit: int = Field(50, ge=1, le=200, description="Calls per page.")
     cursor: str | None = Field(None, description="`next_cursor` of the page before.")
     status: Status | None = Field(None, description="Only calls in this status.")
-    since: FromMs | None = Field(None, description=f"Only calls that started then or later. {_WHEN}")
+    since: FromMs | None = Field(None, description=f"Only calls that started then or later. {WHEN}")
     until: ToMs | None = Field(
-        None, description=f"Only calls that started before; a date includes its whole day. {_WHEN}"
+        None, description=f"Only calls that started before; a date includes its whole day. {WHEN}"
     )
     q: str | None = Field(None, max_length=500, description="Only calls whose id or numbers contain this text.")
 
@@ -95,6 +96,12 @@ class TranscriptQuery(PartQuery):
     format: Literal["json", "txt", "srt", "vtt"] = Field("json", description="How the transcript is written.")
 
 
+class ReplaysQuery(Query):
+    """Which replays."""
+
+    state: State | None = Field(None, description="Only replays in this state.")
+
+
 class SearchQuery(Query):
     """What to look for."""
 
@@ -105,8 +112,8 @@ class SearchQuery(Query):
 class UsageQuery(Query):
     """Which lines of the bill, and how to sum them."""
 
-    from_: FromMs | None = Field(None, alias="from", description=f"Calls that started then or later. {_WHEN}")
-    to: ToMs | None = Field(None, description=f"Calls that started before; a date includes its whole day. {_WHEN}")
+    from_: FromMs | None = Field(None, alias="from", description=f"Calls that started then or later. {WHEN}")
+    to: ToMs | None = Field(None, description=f"Calls that started before; a date includes its whole day. {WHEN}")
     group_by: GroupBy = Field("day", description="What a line sums up. Days are UTC, by the call's start.")
 
 

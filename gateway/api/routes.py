@@ -3,7 +3,7 @@
 from typing import Any
 
 from gateway.api.endpoint import Endpoint
-from gateway.api.handlers import calls, recording, service, sessions, usage, words
+from gateway.api.handlers import calls, recording, replays, service, sessions, usage, words
 from gateway.api.models import (
     Call,
     CallList,
@@ -14,6 +14,10 @@ from gateway.api.models import (
     Link,
     LinkRequest,
     Readiness,
+    Replay,
+    ReplayAnswer,
+    ReplayList,
+    ReplayRequest,
     SearchResults,
     Session,
     SignIn,
@@ -25,6 +29,7 @@ from gateway.api.params import (
     NoQuery,
     PartQuery,
     RecordingQuery,
+    ReplaysQuery,
     SearchQuery,
     TranscriptQuery,
     UsageQuery,
@@ -32,6 +37,8 @@ from gateway.api.params import (
 
 # Call ids are the carrier's and may hold braces, which aiohttp's own pattern for a path segment leaves out.
 CALL = "/v1/calls/{id:[^/]+}"
+REPLAY = "/v1/replays/{id:[^/]+}"
+REPLAY_ID = "The replay's id."
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint("/healthz", service.healthz, "healthz", "Liveness", body=Health, public=True),
@@ -121,4 +128,38 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     ),
     Endpoint("/v1/session", sessions.get_session, "getSession", "Who asks", query=NoQuery, body=Session, shared=True),
     Endpoint("/v1/session", sessions.sign_out, "signOut", "Sign out", method="DELETE", status=204),
+    Endpoint(
+        "/v1/replays", replays.list_replays, "listReplays", "Replays, newest first", query=ReplaysQuery, body=ReplayList
+    ),
+    Endpoint(
+        "/v1/replays",
+        replays.start_replay,
+        "startReplay",
+        "Process calls again from a stage on, or say what that would cost",
+        body=ReplayAnswer,
+        method="POST",
+        request=ReplayRequest,
+        status=202,
+    ),
+    Endpoint(REPLAY, replays.get_replay, "getReplay", "One replay and its progress", body=Replay, subject=REPLAY_ID),
+    Endpoint(
+        f"{REPLAY}/stop",
+        replays.stop_replay,
+        "stopReplay",
+        "Stop a replay; what is under way is finished",
+        body=Replay,
+        method="POST",
+        status=202,
+        subject=REPLAY_ID,
+    ),
+    Endpoint(
+        f"{REPLAY}/resume",
+        replays.resume_replay,
+        "resumeReplay",
+        "Go on with a replay: with what is not done, what failed included",
+        body=Replay,
+        method="POST",
+        status=202,
+        subject=REPLAY_ID,
+    ),
 )

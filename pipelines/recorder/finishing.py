@@ -162,7 +162,7 @@ class Finisher:
 
     def _finish(self, identity: PartId, directory: Path) -> None:
         recording = make(identity, directory)
-        event = self._upload(recording)
+        event = upload(self._store, recording)
         self._events.send(Topic.RECORDING_READY, [event])
         self._tell(
             MediaRecord(
@@ -186,14 +186,16 @@ class Finisher:
             or "no audio",
         )
 
-    def _upload(self, recording: Recording) -> RecordingReady:
-        manifest = recording.manifest
-        prefix = recording_prefix(manifest.tenant, manifest.call_id, manifest.part)
-        return recording.event(
-            audio=self._store.put_file(f"{prefix}/audio.wav", recording.audio, "audio/wav", manifest.audio_sha256),
-            peaks=self._store.put(f"{prefix}/peaks.json", recording.peaks.model_dump_json().encode(), _JSON),
-            manifest=self._store.put(f"{prefix}/manifest.json", manifest.model_dump_json().encode(), _JSON),
-        )
+
+def upload(store: ObjectStore, recording: Recording) -> RecordingReady:
+    """Stores a recording's files, verified, and returns the event that tells of them. Raises ObjectStoreError."""
+    manifest = recording.manifest
+    prefix = recording_prefix(manifest.tenant, manifest.call_id, manifest.part)
+    return recording.event(
+        audio=store.put_file(f"{prefix}/audio.wav", recording.audio, "audio/wav", manifest.audio_sha256),
+        peaks=store.put(f"{prefix}/peaks.json", recording.peaks.model_dump_json().encode(), _JSON),
+        manifest=store.put(f"{prefix}/manifest.json", manifest.model_dump_json().encode(), _JSON),
+    )
 
 
 def _make_room(directory: Path) -> None:

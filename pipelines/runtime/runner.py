@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic
+from typing import Any, Generic
 from weakref import WeakValueDictionary
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -52,20 +52,26 @@ _STALL_S = 120.0  # a consumer that gets nothing for so long, while the log grow
 _WATCH_TIMEOUT_S = 2.0  # of one question to the log about that; polling waits for it
 
 
-def run_stage(settings: Settings, stage: Stage[E]) -> None:
-    """Runs the stage until SIGTERM or SIGINT. Raises LogUnavailableError if no log is configured.
+def run_stage(settings: Settings, *stages: Stage[Any]) -> None:
+    """Runs the stages until SIGTERM or SIGINT; the first one's figures are served. Raises LogUnavailableError if no log
+    is configured.
     Ends the process, with exit code 1 if the consumer has stopped and only a new process helps."""
-    asyncio.run(_run_until_signal(settings, stage))
+    asyncio.run(_run_until_signal(settings, stages))
 
 
-async def _run_until_signal(settings: Settings, stage: Stage[E]) -> None:
+async def _run_until_signal(settings: Settings, stages: Sequence[Stage[Any]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     code = 0
     try:
-        await Runner(settings, stage).run(stop)
+        silent = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"port": None})})
+        runners = [Runner(silent if number else settings, stage) for number, stage in enumerate(stages)]
+        runs = [asyncio.create_task(runner.run(stop)) for runner in runners]
+        ended, _ = await asyncio.wait(runs, return_when=asyncio.FIRST_EXCEPTION)
+        for run in ended:
+            run.result()
     except ConsumerStalledError as error:
         log.critical("%s; this process ends, so that another one starts", error)
         code = 1
@@ -311,12 +317,16 @@ class Runner(Generic[E]):
             letter = job.failed(PermanentError(describe(error)), attempts=1, now_ms=self._clock.now_ms(), call_id=key)
             self._metrics.gave_up("permanent")
             return [Output(Topic.DEAD_LETTERS, letter)], None
+        if event.replay_id and not self._stage.replays:
+            return (), None
         await self._clock.sleep(max(0, job.due_at_ms - self._clock.now_ms()) / 1000)
         lock = self._calls.setdefault(event.call_id, asyncio.Lock())
         while True:
             try:
                 # One job of a call at a time: told twice, the second finds the result of the first.
                 async with lock, self._slots, self._gate.passing(event.call_id):
+                    if self._stage.turn is not None:
+                        await self._stage.turn()
                     await self._rate.take()
                     self._check_ours(place)
                     with self._metrics.attempt():

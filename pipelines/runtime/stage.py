@@ -1,6 +1,6 @@
 """What a slow stage is: a name, where its work comes from, and one coroutine."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -34,7 +34,8 @@ class Stage(Generic[E]):
     name: consumer group, and the stage's name in dead letters ("transcribe").
     source, retry: topics the work comes from and is put aside on. event_type: what is on `source`.
     concurrency: calls in flight per process. timeout_s: deadline of one attempt. per_minute: attempts begun per minute
-    and process at the most; None does not limit.
+    and process at the most; None does not limit. replays: whether it is the replays' own: what a replay tells is not
+    followed up by the others, since the replay does so itself. turn: returns when an attempt may begin.
     """
 
     name: str
@@ -45,3 +46,5 @@ class Stage(Generic[E]):
     concurrency: int
     timeout_s: float
     per_minute: int | None = None
+    replays: bool = False
+    turn: Callable[[], Awaitable[None]] | None = None

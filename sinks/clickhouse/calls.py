@@ -25,7 +25,9 @@ from schemas.events import (
     SummaryReady,
     TrackReport,
     TranscriptReady,
+    VersionChosen,
 )
+from sinks.clickhouse.versions import VersionDoc, current_summary, current_transcript, versions
 
 Status = Literal["live", "recorded", "transcribed", "summarized", "complete", "failed"]
 
@@ -41,7 +43,7 @@ _SUCCESS: Final[dict[str, type[Event]]] = {
 }
 
 # Events that do not prove that there was a call here.
-HEARSAY: Final = (StageFailed, LetterReplayed, CallStatusReported)
+HEARSAY: Final = (StageFailed, LetterReplayed, CallStatusReported, VersionChosen)
 
 E = TypeVar("E", bound=Event)
 
@@ -72,7 +74,7 @@ class PartDoc(Frozen):
 
     started_at_ms, ended_at_ms: wall clock of the recording, ms since the epoch. duration_ms: of its audio.
     times: when each stage's result came true, ms since the epoch, by status reached ("recorded", "transcribed",
-    "summarized", "embedded"); stages that have not are left out.
+    "summarized", "embedded"); stages that have not are left out. versions: of transcript and summary, all there are.
     """
 
     part: int
@@ -91,6 +93,7 @@ class PartDoc(Frozen):
     transcript: TranscriptDoc | None = None
     summary: SummaryDoc | None = None
     times: dict[str, int] = Field(default_factory=dict)
+    versions: list[VersionDoc] = Field(default_factory=list)
 
 
 class UsageLine(Frozen):
@@ -234,8 +237,8 @@ def _ended_at_ms(
 
 def _build_part(part: int, events: list[AnyEvent], billed: Set[str]) -> PartDoc:
     recording = _last(events, RecordingReady)
-    transcript = _last(events, TranscriptReady)
-    summary = _last(events, SummaryReady)
+    transcript = current_transcript(events)
+    summary = current_summary(events, transcript)
     embedding = _last(events, EmbeddingReady)
     failure = _failure(events)
     times = {"recorded": recording, "transcribed": transcript, "summarized": summary, "embedded": embedding}
@@ -256,6 +259,7 @@ def _build_part(part: int, events: list[AnyEvent], billed: Set[str]) -> PartDoc:
         transcript=_transcript(transcript) if transcript else None,
         summary=_summary(summary) if summary else None,
         times={name: event.occurred_at_ms for name, event in times.items() if event},
+        versions=versions(events),
     )
 
 

@@ -72,6 +72,14 @@ class Database:
         except ClickHouseError as error:
             raise self._unavailable(error) from error
 
+    def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
+        """Runs a statement that has no rows. Parameters as in `query`. Raises StoreUnavailableError."""
+        client = self._connected()
+        try:
+            client.command(sql, parameters=dict(parameters or {}))
+        except ClickHouseError as error:
+            raise self._unavailable(error) from error
+
     def insert(self, rows: Sequence[Row]) -> None:
         """Inserts the rows, one insert per table, and returns once ClickHouse has them.
 

@@ -36,6 +36,8 @@ _COUNTS: Final = """,
     maxIf(started_at, type = 'stream.started') AS last_stream,
     maxIf(started_at, type = 'recording.ready') AS last_recording"""
 
+NOT_ERASED: Final = "(tenant, call_id) NOT IN (SELECT tenant, call_id FROM erased_calls)"
+
 
 class InvalidCursorError(ValueError):
     """A cursor that no list gave out."""
@@ -109,7 +111,7 @@ def positions_query(wanted: Filter, after: Position | None, size: int) -> tuple[
         having = f"{having} AND {_CAN_BE[wanted.status]}" if having else f"HAVING {_CAN_BE[wanted.status]}"
     sql = f"""
         SELECT tenant, call_id, toUnixTimestamp64Milli(min(started_at)) AS started_ms{counts}
-        FROM events {where} GROUP BY tenant, call_id {having}
+        FROM events {where or "WHERE true"} AND {NOT_ERASED} GROUP BY tenant, call_id {having}
         ORDER BY started_ms DESC, tenant, call_id LIMIT {{size:UInt32}}
     """
     return sql, parameters | more | {"size": size}

@@ -11,6 +11,7 @@ from schemas.events import AnyEvent, Frozen, parse_event
 from sinks.clickhouse.calls import HEARSAY, CallDoc, Status, UsageLine, build_call, unique
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.listing import (
+    NOT_ERASED,
     Filter,
     InvalidCursorError,
     Position,
@@ -89,6 +90,14 @@ class CallStore:
         calls = self._build(events)
         return max(calls, key=lambda call: (call.started_at_ms, call.tenant), default=None)
 
+    def find_calls(self, call_ids: Sequence[str], tenant: str | None) -> list[CallDoc]:
+        """Those of these calls that there are, in no order; several of one id if they are several tenants'."""
+        found: list[CallDoc] = []
+        for start in range(0, len(call_ids), _CALLS_PER_QUERY):
+            names = list(call_ids[start : start + _CALLS_PER_QUERY])
+            found += self._build(self._events(f"call_id IN {_literal(names)}", {}, tenant))
+        return found
+
     def list_calls(
         self,
         *,
@@ -128,6 +137,16 @@ class CallStore:
         """The call's events as JSON objects, each once, in the order in which they came true."""
         events = self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant)
         return [event.model_dump(mode="json") for event in unique(events)]
+
+    def told(self, calls: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[AnyEvent]]:
+        """The events of these calls (tenant, call id), each once, in the order in which they came true. Calls of which
+        nothing is told are left out."""
+        found: dict[tuple[str, str], list[AnyEvent]] = {}
+        for start in range(0, len(calls), _CALLS_PER_QUERY):
+            names = list(calls[start : start + _CALLS_PER_QUERY])
+            for event in unique(self._events(f"(tenant, call_id) IN {_literal(names)}", {}, None)):
+                found.setdefault((event.tenant, event.call_id), []).append(event)
+        return found
 
     def usage(
         self,
@@ -216,7 +235,7 @@ class CallStore:
 
     def _events(self, condition: str, parameters: dict[str, object], tenant: str | None) -> list[AnyEvent]:
         where, more = conditions(("tenant = {tenant:String}", "tenant", tenant))
-        where = f"{where} AND {condition}" if where else f"WHERE {condition}"
+        where = f"{where or 'WHERE true'} AND {condition} AND {NOT_ERASED}"
         rows = self._database.query(f"SELECT DISTINCT event FROM events {where}", parameters | more)
         return [parse_event(str(row["event"])) for row in rows]
 
@@ -249,8 +268,9 @@ class CallStore:
         return lines
 
 
-def _literal(names: list[tuple[str, str]]) -> str:
-    """The pairs as a SQL literal. They travel in the statement, since parameters travel in the URL, which is short."""
+def _literal(names: list[tuple[str, str]] | list[str]) -> str:
+    """The pairs, or names, as a SQL literal. They travel in the statement, since parameters travel in the URL, which
+    is short."""
     return str(format_query_value(names))
 
 

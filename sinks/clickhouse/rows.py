@@ -10,7 +10,16 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import ClassVar
 
 from schemas.artifacts import Transcript
-from schemas.events import AnyEvent, StreamStarted, TranscriptReady, UsageRecorded
+from schemas.events import (
+    AnyEvent,
+    CallErased,
+    ErasureRequested,
+    ReplayCommand,
+    ReplayedPart,
+    StreamStarted,
+    TranscriptReady,
+    UsageRecorded,
+)
 from sinks.clickhouse.calls import started_at_ms
 
 _EPOCH = date(1970, 1, 1)
@@ -85,7 +94,36 @@ class LedgerRow:
     precedence: int
 
 
-Row = EventRow | SegmentRow | LedgerRow
+@dataclass(frozen=True, slots=True)
+class ReplayRow:
+    """A row of `replays`."""
+
+    table: ClassVar[str] = "replays"
+
+    replay_id: str
+    tenant: str
+    call_id: str
+    part: int
+    type: str
+    event_id: str
+    outcome: str
+    occurred_at: int
+    event: str
+    precedence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedRow:
+    """A row of `erased_calls`."""
+
+    table: ClassVar[str] = "erased_calls"
+
+    tenant: str
+    call_id: str
+    erased_at: int
+
+
+Row = EventRow | SegmentRow | LedgerRow | ReplayRow | ErasedRow
 
 
 def columns(row_type: type[Row]) -> list[str]:
@@ -112,8 +150,31 @@ def event_row(event: AnyEvent) -> EventRow:
         from_number=stream.from_number if stream else "",
         to_number=stream.to_number if stream else "",
         event=event.model_dump_json(),
-        precedence=_precedence(event.occurred_at_ms),
+        # What a replay tells again is as if it had been told a moment later.
+        precedence=_precedence(event.occurred_at_ms) - bool(event.replay_id),
     )
+
+
+def replay_row(event: ReplayCommand | ReplayedPart) -> ReplayRow:
+    """What is told of a replay. A part that failed may be done later, and then is. Raises ValueError."""
+    outcome = event.outcome if isinstance(event, ReplayedPart) else ""
+    return ReplayRow(
+        replay_id=event.replay_id,
+        tenant=event.tenant,
+        call_id=event.call_id if isinstance(event, ReplayedPart) else "",
+        part=_unsigned(event.part, 32, "part"),
+        type=event.type,
+        event_id=event.event_id,
+        outcome=outcome,
+        occurred_at=_time(event.occurred_at_ms),
+        event=event.model_dump_json(),
+        precedence=0 if outcome == "failed" else _precedence(event.occurred_at_ms),
+    )
+
+
+def erased_row(event: ErasureRequested | CallErased) -> ErasedRow:
+    """A call that is not to be seen any more. Raises ValueError."""
+    return ErasedRow(event.tenant, event.call_id, _time(event.occurred_at_ms))
 
 
 def segment_rows(event: TranscriptReady, transcript: Transcript) -> list[SegmentRow]:

@@ -27,7 +27,7 @@ async def test_nothing_answers_without_a_key(api: Client) -> None:
     anybody."""
     app = api.app
     assert app is not None
-    walked = set()
+    walked: set[tuple[str, str]] = set()
     for route in app.router.routes():
         assert route.resource is not None
         path = path_template(route.resource.canonical).replace("{id}", "x")

@@ -1,0 +1,110 @@
+"""The replayer as a service: plans replays and does their jobs, at the lowest priority the system has."""
+
+import logging
+import os
+from functools import partial
+from threading import Lock
+
+from audiotext.settings import Settings
+from pipelines import embedder, summarizer, transcriber
+from pipelines.embedder import EmbedHandler
+from pipelines.providers import registry
+from pipelines.recorder.media_log import read_calls
+from pipelines.replay import planner
+from pipelines.replay.charging import ReplayCharges
+from pipelines.replay.live_first import LiveFirst
+from pipelines.replay.overrides import overridden
+from pipelines.replay.rebuilding import Rebuilder
+from pipelines.replay.worker import ReplayHandler, Work
+from pipelines.runtime.runner import run_stage
+from pipelines.runtime.stage import Stage
+from pipelines.summarizer import SummarizeHandler
+from pipelines.transcriber import TranscribeHandler
+from redpanda.client import EventProducer
+from schemas.events import ReplayCommand, ReplayJob, ReplayOverrides, ReplayStage
+from schemas.replays import STAGE
+from schemas.topics import Topic
+from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.replay_store import ReplayStore
+from sinks.objects import ObjectStore
+from sinks.vectors import VectorStore
+
+log = logging.getLogger(__name__)
+
+_NICEST = 19
+_KEPT = 4  # replays' engines kept in memory
+
+
+class Engines:
+    """The stages' work for each replay's settings, made when first needed. Thread-safe."""
+
+    def __init__(self, settings: Settings, objects: ObjectStore, store: ReplayStore) -> None:
+        self._settings = settings
+        self._objects = objects
+        self._vectors = VectorStore(settings.qdrant)
+        self._charges = ReplayCharges(store, settings.pricing)
+        self._lock = Lock()
+        self._made: dict[tuple[str, ReplayOverrides], Work] = {}
+
+    def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> Work:
+        """The work of replays from that stage with these overrides. Raises OverrideError, SettingsError."""
+        key = ("recording" if stage == "media" else stage, overrides)
+        with self._lock:
+            if key not in self._made:
+                while len(self._made) >= _KEPT:
+                    del self._made[next(iter(self._made))]
+                self._made[key] = self._make(overridden(self._settings, stage, overrides))
+            return self._made[key]
+
+    def _make(self, settings: Settings) -> Work:
+        return Work(
+            transcribe=TranscribeHandler(
+                registry.speech_to_text(settings), self._objects, settings.pricing, charges=self._charges
+            ),
+            summarize=SummarizeHandler(registry.summarizer(settings), self._objects),
+            embed=EmbedHandler(registry.embedder(settings), self._objects, self._vectors),
+        )
+
+
+def run(settings: Settings) -> None:
+    """The service: blocks until it is told to end. Raises SettingsError, StoreUnavailableError if a store is not
+    configured, LogUnavailableError."""
+    os.nice(max(0, _NICEST - os.nice(0)))
+    objects, store = ObjectStore(settings.s3), ReplayStore(settings.clickhouse)
+    directory = settings.data_dir / "replayer"
+    read_log = partial(read_calls, settings.kafka)
+    live = {
+        transcriber.NAME: Topic.RECORDING_READY,
+        summarizer.NAME: Topic.TRANSCRIPT_READY,
+        embedder.NAME: Topic.TRANSCRIPT_READY,
+    }
+    run_stage(
+        settings,
+        Stage(
+            name=STAGE,
+            source=Topic.REPLAY_JOBS,
+            retry=Topic.REPLAY_RETRY,
+            event_type=ReplayJob,
+            handler=ReplayHandler(
+                Engines(settings, objects, store),
+                Rebuilder(settings.kafka, objects, directory, read_log),
+                objects,
+                store,
+            ),
+            concurrency=settings.replay.concurrency,
+            timeout_s=settings.replay.timeout_s,
+            per_minute=settings.replay.per_minute,
+            replays=True,
+            turn=LiveFirst(settings.kafka, live),
+        ),
+        Stage(
+            name=planner.NAME,
+            source=Topic.REPLAY_COMMANDS,
+            retry=Topic.REPLAY_COMMANDS_RETRY,
+            event_type=ReplayCommand,
+            handler=planner.PlanHandler(CallStore(settings.clickhouse), store, objects, EventProducer(settings.kafka)),
+            concurrency=1,
+            timeout_s=settings.replay.timeout_s,
+            replays=True,
+        ),
+    )

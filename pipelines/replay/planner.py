@@ -1,0 +1,138 @@
+"""From a replay's plan to its jobs: replay.commands → replay.jobs."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from pipelines import claims
+from pipelines.replay.selection import TRANSCRIBING
+from pipelines.runtime.errors import PermanentError
+from pipelines.runtime.stage import Output
+from redpanda.client import EventProducer
+from schemas.artifacts import Manifest, PlannedPart, ReplayPlan
+from schemas.events import AnyEvent, Event, RecordingReady, ReplayCommand, ReplayedPart, ReplayInput, ReplayJob
+from schemas.ids import uuid_of
+from schemas.replays import outcome, subject
+from schemas.topics import Topic
+from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.replay_store import ReplayStore
+from sinks.clickhouse.versions import current_transcript
+from sinks.objects import ObjectStore
+
+log = logging.getLogger(__name__)
+
+NAME = "replay-plan"
+_PAGE = 200  # parts whose events are asked for at once
+# Audio that lies side by side on the log is read in one pass. Bounded by what has to lie on the disk meanwhile.
+_TOGETHER = 32
+_TOGETHER_MS = 2 * 3_600_000
+
+
+class PlanHandler:
+    """The work on one command: jobs for every part that is not through. Told twice, a part has two jobs, of which the
+    second finds everything done."""
+
+    def __init__(self, calls: CallStore, replays: ReplayStore, objects: ObjectStore, producer: EventProducer) -> None:
+        self._calls = calls
+        self._replays = replays
+        self._objects = objects
+        self._producer = producer
+
+    async def __call__(self, event: ReplayCommand) -> Sequence[Output]:
+        """Puts the jobs on the log by itself, page by page: there may be many. Raises pipelines.runtime.errors."""
+        if event.action == "stop":
+            return ()
+        plan = await claims.fetch(self._objects, event.plan, ReplayPlan)
+        through = await asyncio.to_thread(self._through, event) if event.action == "resume" else frozenset()
+        parts = [part for part in plan.parts if part not in through]
+        for start in range(0, len(parts), _PAGE):
+            page = parts[start : start + _PAGE]
+            told = await asyncio.to_thread(self._calls.told, list({(part.tenant, part.call_id) for part in page}))
+            inputs, gone = _inputs(event, page, told)
+            if event.stage == "media":
+                jobs = [_job(event, group) for group in await self._beside(inputs)]
+            else:
+                jobs = [_job(event, [one]) for one in inputs]
+            await self._producer.send_async(Topic.REPLAY_JOBS, jobs)
+            await self._producer.send_async(Topic.REPLAY_PROGRESS, gone)
+        log.info("replay %s, run %d: %d parts from %s", event.replay_id, event.run, len(parts), event.stage)
+        return ()
+
+    def _through(self, event: ReplayCommand) -> frozenset[PlannedPart]:
+        return frozenset(
+            PlannedPart(tenant=part.tenant, call_id=part.call_id, part=part.part)
+            for part in self._replays.finished(event.replay_id)
+            if part.outcome != "failed"
+        )
+
+    async def _beside(self, inputs: Iterable[ReplayInput]) -> list[list[ReplayInput]]:
+        """The parts in groups whose audio lies close together on the log."""
+        placed: list[tuple[int, int, ReplayInput]] = []
+        for one in inputs:
+            assert one.recording is not None  # or it would be no input of this stage
+            try:
+                manifest = await claims.fetch(self._objects, one.recording.manifest, Manifest)
+            except PermanentError:  # the job will say so
+                placed.append((-1, -1, one))
+            else:
+                placed.append((manifest.partition, manifest.first_offset, one))
+        return list(_groups(sorted(placed, key=lambda place: place[:2])))
+
+
+def _inputs(
+    command: ReplayCommand, parts: Iterable[PlannedPart], told: dict[tuple[str, str], list[AnyEvent]]
+) -> tuple[list[ReplayInput], list[ReplayedPart]]:
+    """What the parts' jobs start from, and the parts that are gone since the replay was asked for."""
+    inputs: list[ReplayInput] = []
+    gone: list[ReplayedPart] = []
+    for part in parts:
+        events = [event for event in told.get((part.tenant, part.call_id), ()) if event.part == part.part]
+        recordings = [event for event in events if isinstance(event, RecordingReady)]
+        one = ReplayInput(
+            recording=recordings[-1] if recordings and command.stage in TRANSCRIBING else None,
+            transcript=None if command.stage in TRANSCRIBING else current_transcript(events),
+        )
+        if one.recording or one.transcript:
+            inputs.append(one)
+        else:
+            now = time.time_ns() // 1_000_000
+            note = "the call is gone"
+            gone.append(
+                outcome(command.replay_id, part.tenant, part.call_id, part.part, now, outcome="skipped", note=note)
+            )
+    return inputs, gone
+
+
+def _groups(placed: Iterable[tuple[int, int, ReplayInput]]) -> Iterator[list[ReplayInput]]:
+    group: list[ReplayInput] = []
+    duration_ms, of_partition = 0, -1
+    for partition, _, one in placed:
+        length_ms = one.recording.duration_ms if one.recording else 0
+        full = len(group) >= _TOGETHER or duration_ms + length_ms > _TOGETHER_MS
+        if group and (full or partition != of_partition):
+            yield group
+            group, duration_ms = [], 0
+        group.append(one)
+        duration_ms, of_partition = duration_ms + length_ms, partition
+    if group:
+        yield group
+
+
+def _job(command: ReplayCommand, inputs: Sequence[ReplayInput]) -> Event:
+    """Its key on the log is the first part's call."""
+    first = subject(inputs[0])
+    return ReplayJob(
+        event_id=uuid_of(
+            "replay.job", command.replay_id, command.run, command.stage, first.tenant, first.call_id, first.part
+        ),
+        call_id=first.call_id,
+        tenant=first.tenant,
+        part=first.part,
+        occurred_at_ms=command.occurred_at_ms,
+        replay_id=command.replay_id,
+        stage=command.stage,
+        overrides=command.overrides,
+        run=command.run,
+        inputs=list(inputs),
+    )

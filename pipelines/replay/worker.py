@@ -1,0 +1,173 @@
+"""A replay's jobs: a part goes through the same work as a live call's, from the stage asked for on.
+
+What is told goes on the same topics under the same ids, marked with the replay, so that the live stages pass it over:
+they never wait for a replay.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ParamSpec, Protocol, TypeVar
+
+from pipelines import claims
+from pipelines.replay.rebuilding import Rebuilder, Rebuilt, by_partition
+from pipelines.runtime.errors import PermanentError, RetryableError
+from pipelines.runtime.stage import Handler, Output
+from redpanda.client import LogUnavailableError
+from schemas.artifacts import Manifest
+from schemas.events import Event, RecordingReady, ReplayInput, ReplayJob, ReplayOverrides, ReplayStage, TranscriptReady
+from schemas.ids import uuid_of
+from schemas.replays import outcome, subject
+from schemas.topics import Topic
+from sinks.clickhouse.client import StoreUnavailableError
+from sinks.clickhouse.replay_store import ReplayStore
+from sinks.objects import ObjectStore, ObjectStoreError
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_RUN_KNOWN_S = 1.0  # for how long it is believed that a replay was not stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the stages do, as one replay's settings have them."""
+
+    transcribe: Handler[RecordingReady]
+    summarize: Handler[TranscriptReady]
+    embed: Handler[TranscriptReady]
+
+
+class MakeWork(Protocol):
+    """Gives the work of a replay with these overrides. Raises UserError, SettingsError. Blocks."""
+
+    def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> Work: ...
+
+
+class ReplayHandler:
+    """The work on one job. Everything in it finds what was done before, so that doing it again costs nothing."""
+
+    def __init__(self, make_work: MakeWork, rebuilder: Rebuilder, objects: ObjectStore, store: ReplayStore) -> None:
+        self._make_work = make_work
+        self._rebuilder = rebuilder
+        self._objects = objects
+        self._store = store
+        self._rebuilding = asyncio.Lock()  # the disk holds one group's audio at a time
+        self._runs: dict[str, tuple[float, int, bool]] = {}  # by replay: looked at (monotonic s), run, stopped
+
+    async def __call__(self, event: ReplayJob) -> Sequence[Output]:
+        """What the stages tell of the parts, and what became of each. Raises pipelines.runtime.errors."""
+        if await self._is_void(event):
+            return ()
+        if event.stage == "media":
+            return await self._from_media(event)
+        outputs: list[Output] = []
+        for part in event.inputs:
+            outputs += await self._part(event, part)
+        return outputs
+
+    async def _part(self, job: ReplayJob, part: ReplayInput) -> list[Output]:
+        about = subject(part)
+        if await _asked(self._store.is_erased, about.tenant, about.call_id):
+            return [_outcome(job, about, "skipped", "the call was erased")]
+        work = await asyncio.to_thread(self._make_work, job.stage, job.overrides)
+        try:
+            told = await _chain(work, job.stage, part)
+        except PermanentError as error:
+            return [_outcome(job, about, "failed", str(error))]
+        return [*(_marked(output, job.replay_id) for output in told), _outcome(job, about, "done", part.note)]
+
+    async def _from_media(self, job: ReplayJob) -> Sequence[Output]:
+        """Makes the recordings again; what comes after them is a job for each part."""
+        outputs: list[Output] = []
+        known: list[tuple[RecordingReady, Manifest]] = []
+        for part in job.inputs:
+            assert part.recording is not None
+            try:
+                known.append((part.recording, await claims.fetch(self._objects, part.recording.manifest, Manifest)))
+            except PermanentError as error:
+                outputs.append(_outcome(job, part.recording, "failed", str(error)))
+        made = await self._rebuilt(known)
+        for recording, _ in known:
+            rebuilt = made[recording.event_id]
+            if rebuilt.same is False:
+                outputs.append(_outcome(job, recording, "failed", rebuilt.note))
+                continue
+            if rebuilt.same:
+                outputs.append(_marked(Output(Topic.RECORDING_READY, recording), job.replay_id))
+            following = ReplayInput(recording=recording, note=rebuilt.note)
+            outputs.append(Output(Topic.REPLAY_JOBS, _following(job, following, recording)))
+        return outputs
+
+    async def _rebuilt(self, parts: Sequence[tuple[RecordingReady, Manifest]]) -> Mapping[str, Rebuilt]:
+        cancelled = threading.Event()
+        made: dict[str, Rebuilt] = {}
+        try:
+            async with self._rebuilding:
+                for group in by_partition(parts).values():
+                    made |= await asyncio.to_thread(self._rebuilder.rebuild, group, cancelled)
+        except (ObjectStoreError, LogUnavailableError) as error:
+            raise RetryableError(str(error)) from error
+        finally:
+            cancelled.set()  # the thread ends soon after whoever waited for it
+        return made
+
+    async def _is_void(self, job: ReplayJob) -> bool:
+        """Whether the job's run has been stopped. A stop that is not known here yet comes a moment later."""
+        now = time.monotonic()
+        looked, run, stopped = self._runs.get(job.replay_id, (0.0, 0, False))
+        if now - looked > _RUN_KNOWN_S or run == 0:
+            run, stopped = await _asked(self._store.run_of, job.replay_id)
+            self._runs[job.replay_id] = (now, run, stopped)
+        return job.run < run or (job.run == run and stopped)
+
+
+async def _chain(work: Work, stage: ReplayStage, part: ReplayInput) -> list[Output]:
+    """The stages' outputs for a part, from the one asked for on."""
+    told: list[Output] = []
+    transcript = part.transcript
+    if part.recording is not None:
+        told += await work.transcribe(part.recording)
+        transcript = next(output.event for output in told if isinstance(output.event, TranscriptReady))
+    assert transcript is not None  # a part has either
+    if stage != "embedding":
+        told += await work.summarize(transcript)
+    if stage != "summary":
+        told += await work.embed(transcript)
+    return told
+
+
+def _marked(output: Output, replay_id: str) -> Output:
+    return Output(output.topic, output.event.model_copy(update={"replay_id": replay_id}))
+
+
+def _outcome(job: ReplayJob, about: Event, what: str, note: str) -> Output:
+    now_ms = time.time_ns() // 1_000_000
+    part = outcome(job.replay_id, about.tenant, about.call_id, about.part, now_ms, outcome=what, note=note)
+    return Output(Topic.REPLAY_PROGRESS, part)
+
+
+def _following(job: ReplayJob, part: ReplayInput, recording: RecordingReady) -> ReplayJob:
+    return job.model_copy(
+        update={
+            "event_id": uuid_of(job.event_id, recording.event_id),
+            "call_id": recording.call_id,
+            "tenant": recording.tenant,
+            "part": recording.part,
+            "stage": "recording",
+            "inputs": [part],
+        }
+    )
+
+
+async def _asked(ask: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """The store's answer. Raises RetryableError if it is away."""
+    try:
+        return await asyncio.to_thread(ask, *args, **kwargs)
+    except StoreUnavailableError as error:
+        raise RetryableError(str(error)) from error

@@ -1,0 +1,137 @@
+"""The run: calls are made, everything is noted down, they are replayed, and everything must be as it was."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka import Consumer, TopicPartition
+
+from pipelines.replay.requests import Desk
+from pipelines.replay.selection import Selection, choose
+from redpanda.client import EventProducer, consumer_config
+from schemas.events import ReplayOverrides, ReplayStage
+from schemas.topics import Topic
+from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.replay_store import ReplayStore
+from sinks.clickhouse.replays import ReplayDoc
+from sinks.objects import ObjectStore
+from tests.replay import calls, facts
+from tests.replay.stack import Workers, running
+
+_KILLED = ("replayer", "analytics", "usage", "summarizer", "embedder", "replayer", "transcriber", "recorder")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A replay: what it was, what is different after it (nothing), and how it went."""
+
+    stage: str
+    replay: ReplayDoc
+    differences: list[str]
+    kills: int
+    seconds: float
+
+
+def run(
+    folder: Path,
+    *,
+    number: int,
+    stages: list[ReplayStage],
+    on_kafka: bool,
+    kill_every_s: float,
+    say: Callable[[str], None],
+) -> list[Result]:
+    """Makes calls, and replays all of them from each stage, with kills. kill_every_s: 0 spares everybody."""
+    with running(folder, on_kafka=on_kafka) as workers:
+        settings = workers.settings
+        began = time.monotonic()
+        calls.produce(settings.kafka, [calls.records(one) for one in range(number)])
+        back = [one for one in range(number) if calls.comes_back(one)]
+        _until(lambda: facts.count(settings, "recording.ready") == number, "all calls are recorded", workers)
+        calls.produce(settings.kafka, [calls.records(one, "MZ2", 60_000) for one in back])
+        parts = number + len(back)
+        _until(lambda: facts.count(settings, "recording.ready") == parts, "late streams are recorded", workers)
+        store = CallStore(settings.clickhouse)
+        for kind in ("transcript.ready", "summary.ready", "embedding.ready"):
+            _until(lambda kind=kind: facts.count(settings, kind) == parts, f"{kind} of all", workers)  # type: ignore[misc]
+        _until(lambda: _settled(workers), "nothing is under way", workers)
+        before = facts.gather(settings)
+        say(f"{number} calls, {parts} recordings, made in {time.monotonic() - began:.0f} s; {before.wavs} WAVs")
+        results = []
+        for stage in stages:
+            results.append(_replayed(workers, store, before, stage, kill_every_s))
+            say(_told(results[-1]))
+        return results
+
+
+def _replayed(
+    workers: Workers, store: CallStore, before: facts.Facts, stage: ReplayStage, kill_every_s: float
+) -> Result:
+    settings = workers.settings
+    replays = ReplayStore(settings.clickhouse)
+    desk = Desk(EventProducer(settings.kafka).send, ObjectStore(settings.s3), replays)
+    began = time.monotonic()
+    replay_id = desk.start(choose(store, Selection(), stage), stage, ReplayOverrides(), tenant=None)
+    kills, next_kill = 0, began + kill_every_s
+
+    def look() -> ReplayDoc:
+        found = replays.get_replay(replay_id, None)
+        assert found is not None
+        return found
+
+    def through() -> bool:
+        nonlocal kills, next_kill
+        if kill_every_s and time.monotonic() > next_kill:
+            workers.kill(_KILLED[kills % len(_KILLED)])
+            kills, next_kill = kills + 1, time.monotonic() + kill_every_s
+        return look().state == "done"
+
+    _until(through, f"the replay from {stage} is through", workers, 1_800)
+    seconds = time.monotonic() - began
+    _until(lambda: _settled(workers), "nothing is under way", workers)
+    return Result(stage, look(), before.differences(facts.gather(settings)), kills, seconds)
+
+
+def _settled(workers: Workers) -> bool:
+    """Whether every consumer group has read everything."""
+    kafka = workers.settings.kafka.model_copy(update={"instance_id": None})
+    groups = {
+        "recorder": [Topic.CALL_MEDIA],
+        "transcribe": [Topic.RECORDING_READY],
+        "summarize": [Topic.TRANSCRIPT_READY],
+        "embed": [Topic.TRANSCRIPT_READY],
+        "usage": [Topic.USAGE_RECORDED],
+        "analytics": [Topic.RECORDING_READY, Topic.TRANSCRIPT_READY, Topic.SUMMARY_READY, Topic.EMBEDDING_READY],
+    }
+    for group, names in groups.items():
+        consumer = Consumer(consumer_config(kafka, group))
+        try:
+            for topic in names:
+                numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+                for place in consumer.committed([TopicPartition(topic, n) for n in numbers], timeout=10):
+                    _, high = consumer.get_watermark_offsets(TopicPartition(topic, place.partition), timeout=10)
+                    # Commits of a transaction leave a marker, which nobody reads.
+                    if high - max(0, place.offset) > (1 if group == "recorder" else 0):
+                        return False
+        finally:
+            consumer.close()
+    return True
+
+
+def _until(condition: Callable[[], bool], what: str, workers: Workers, timeout_s: float = 600) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        assert not workers.dead(), f"ended by themselves: {workers.dead()}"
+        time.sleep(0.2 + random.random() / 10)
+
+
+def _told(result: Result) -> str:
+    replay = result.replay
+    line = (
+        f"from {result.stage}: {replay.done} of {replay.parts} done, {replay.failed} failed, {replay.skipped} skipped "
+        f"in {result.seconds:.0f} s with {result.kills} kills; {len(result.differences)} differences"
+    )
+    return "\n  ".join([line, *result.differences])
