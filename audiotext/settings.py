@@ -23,6 +23,9 @@ from audiotext.store_settings import ClickHouseSettings, KafkaSettings, QdrantSe
 __all__ = ["ClickHouseSettings", "KafkaSettings", "QdrantSettings", "S3Settings"]
 
 
+OPENAI_URL = "https://api.openai.com/v1"
+
+
 class SettingsError(Exception):
     """Settings that cannot be used; the message names each wrong setting and what it may be."""
 
@@ -240,6 +243,16 @@ class SonioxSettings(_Section):
     webhook_secret: SecretStr | None = Field(None, min_length=16)
 
 
+class OpenAiSettings(_Section):
+    """Speech to text by OpenAI, or by any server that speaks its /v1/audio/transcriptions (speaches, vLLM)."""
+
+    api_key: SecretStr | None = None  # servers of your own may want none
+    base_url: str = OPENAI_URL
+    model: str = "whisper-1"
+    prompt: str | None = Field(None, max_length=1_000)  # names and words to spell right, as a text
+    timestamps: Literal["word", "segment"] = "word"  # "segment" for servers that refuse the other; times are coarser
+
+
 class GeminiSettings(_Section):
     """Gemini. Not spoken yet; the names are reserved."""
 
@@ -315,6 +328,7 @@ class Settings(BaseSettings):
     summary: SummarySettings = SummarySettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     soniox: SonioxSettings = SonioxSettings()
+    openai: OpenAiSettings = OpenAiSettings()
     gemini: GeminiSettings = GeminiSettings()
     retry: RetrySettings = RetrySettings()
     replay: ReplaySettings = ReplaySettings()

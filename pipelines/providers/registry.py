@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
 
-from audiotext.settings import Settings, SettingsError
+from audiotext.settings import OPENAI_URL, Settings, SettingsError
 from pipelines.providers import Embedder, RemoteJobs, SpeechToText, Summarizer
 from schemas.notices import WEBHOOK_PATH
 from sinks.objects import ObjectStore
@@ -33,8 +33,8 @@ def speech_to_text(settings: Settings) -> SpeechToText | RemoteJobs:
     stt = settings.stt
     if stt.provider == "soniox":
         return _soniox(settings)
-    if stt.provider != "whisper":
-        _not_built("STT", stt.provider, "whisper")
+    if stt.provider == "openai":
+        return _openai(settings)
     try:
         from pipelines.providers.whisper import Whisper  # noqa: PLC0415
     except ImportError as error:
@@ -55,6 +55,17 @@ def _soniox(settings: Settings) -> RemoteJobs:
         objects=ObjectStore(settings.s3) if soniox.send == "url" else None,
         webhook_url=webhook_url(settings),
     )
+
+
+def _openai(settings: Settings) -> SpeechToText:
+    from pipelines.providers.openai import OpenAi  # noqa: PLC0415
+
+    if settings.openai.api_key is None and settings.openai.base_url.rstrip("/") == OPENAI_URL:
+        raise SettingsError(
+            "AUDIOTEXT_STT__PROVIDER=openai needs AUDIOTEXT_OPENAI__API_KEY, or AUDIOTEXT_OPENAI__BASE_URL of a server "
+            "of your own"
+        )
+    return OpenAi(settings.openai, language=settings.stt.language, timeout_s=settings.stt.timeout_s)
 
 
 def webhook_url(settings: Settings) -> str | None:

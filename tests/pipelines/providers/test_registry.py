@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from audiotext.settings import (
     EmbeddingSettings,
+    OpenAiSettings,
     Settings,
     SettingsError,
     SonioxSettings,
@@ -33,9 +34,6 @@ def test_the_defaults_run_on_this_machine(settings: Settings) -> None:
 def test_an_engine_that_is_not_spoken_yet_is_named_with_what_can_be_used(settings: Settings) -> None:
     """A reserved name is set: the service must not start with another engine than was asked for, and the message must
     name the setting and a value that works."""
-    stt = SttSettings(provider="openai")
-    with pytest.raises(SettingsError, match=r"AUDIOTEXT_STT__PROVIDER.*openai.*'whisper'"):
-        registry.speech_to_text(settings.model_copy(update={"stt": stt}))
     with pytest.raises(SettingsError, match=r"AUDIOTEXT_SUMMARY__PROVIDER.*'extractive'"):
         registry.summarizer(settings.model_copy(update={"summary": SummarySettings(provider="gemini")}))
     with pytest.raises(SettingsError, match=r"AUDIOTEXT_EMBEDDING__PROVIDER.*'local'"):
@@ -53,6 +51,31 @@ def test_a_paid_engine_needs_its_key(settings: Settings) -> None:
     engine = registry.speech_to_text(keyed)
     assert isinstance(engine, RemoteJobs)
     assert (engine.name, engine.model) == ("soniox", "stt-async-v5")
+
+
+def test_a_server_of_ones_own_needs_no_key(settings: Settings) -> None:
+    """OpenAI itself needs a key, and the message names both ways out; another server may have none."""
+    asked = settings.model_copy(update={"stt": SttSettings(provider="openai")})
+    with pytest.raises(SettingsError, match=r"AUDIOTEXT_OPENAI__API_KEY.*AUDIOTEXT_OPENAI__BASE_URL"):
+        registry.speech_to_text(asked)
+
+    own = OpenAiSettings(base_url="http://localhost:8000/v1", model="Systran/faster-whisper-small")
+    engine = registry.speech_to_text(asked.model_copy(update={"openai": own}))
+    assert (engine.name, engine.model) == ("openai", "Systran/faster-whisper-small")
+
+
+def test_providers_tell_where_they_want_to_be_told(settings: Settings) -> None:
+    """A webhook needs a secret, a public URL and a provider that calls it."""
+    full = settings.model_copy(
+        update={
+            "stt": SttSettings(provider="soniox"),
+            "soniox": SonioxSettings(webhook_secret=SecretStr("0123456789abcdef")),
+            "public_url": "https://calls.example",
+        }
+    )
+    assert registry.webhook_url(full) == "https://calls.example/v1/notices/soniox"
+    for without in ({"stt": SttSettings()}, {"soniox": SonioxSettings()}, {"public_url": None}):
+        assert registry.webhook_url(full.model_copy(update=without)) is None
 
 
 def test_a_local_model_is_loaded_while_the_service_starts() -> None:

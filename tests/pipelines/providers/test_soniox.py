@@ -11,9 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 from pydantic import SecretStr
 
 from audiotext.settings import S3Settings, SonioxSettings
@@ -27,9 +25,9 @@ from sinks.objects import ObjectStore
 from tests.fakes import soniox as fake
 from tests.fakes.hearing import hear
 from tests.fakes.soniox import FakeSoniox, Refusal
+from tests.pipelines.providers.sounds import RATE, job_of
 
 CONTRACT: dict[str, Any] = json.loads((files("tests.fakes") / "soniox_contract.json").read_text("utf-8"))
-RATE = 8000
 
 
 @pytest.fixture
@@ -44,23 +42,6 @@ async def server() -> AsyncIterator[FakeSoniox]:
 def client(server: FakeSoniox, *, key: str = fake.KEY, **settings: Any) -> Soniox:
     """A client of that server."""
     return Soniox(SonioxSettings(base_url=server.url, **settings), key)
-
-
-def tone(seconds: float) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """A tone as loud as a voice."""
-    times = np.arange(round(seconds * RATE)) / RATE
-    return (8000 * np.sin(2 * np.pi * 440 * times)).astype(np.int16)
-
-
-def job_of(path: Path, *channels: list[tuple[float, float]], seconds: float = 20) -> TranscriptionJob:
-    """A recording in which each channel sounds from second to second."""
-    samples = np.zeros((round(seconds * RATE), len(channels)), np.int16)
-    for number, sounds in enumerate(channels):
-        for start, end in sounds:
-            samples[round(start * RATE) : round(end * RATE), number] = tone(end - start)
-    soundfile.write(path, samples, RATE, format="WAV", subtype="PCM_16")
-    speakers = ("inbound", "outbound")[: len(channels)]
-    return TranscriptionJob(uuid.uuid4().hex, "CA1", path, round(seconds * 1000), speakers)
 
 
 async def transcribed(jobs: Soniox, job: TranscriptionJob) -> tuple[str, Transcript]:
