@@ -197,8 +197,9 @@ def _cut(recording: Recording, stretch: Stretch, most: int) -> Iterator[Stretch]
     while stretch.end - start > most:
         searched = min(round(_SEARCH_S * recording.rate_hz), most // 2)
         window = recording.samples[start + most - searched : start + most, stretch.channel]
-        quietest = int(np.argmin(_loudness(window, block)[: max(1, searched // block)]))
-        cut = start + most - searched + quietest * block + block // 2
+        peaks = _loudness(window, block)[: max(1, searched // block)]
+        quiet = int(np.flatnonzero(peaks <= 2 * peaks.min() + 1)[-1])  # the last such: fewer pieces
+        cut = start + most - searched + quiet * block + block // 2
         yield Stretch(stretch.channel, start, cut - start)
         start = cut
     yield Stretch(stretch.channel, start, stretch.end - start)
