@@ -1,6 +1,9 @@
 """Whatever comes on a socket, a dialect answers with messages or a CarrierError, and holds no more than it must."""
 
+import base64
+import contextlib
 import gc
+import json
 import logging
 import tracemalloc
 from collections.abc import Iterator
@@ -9,12 +12,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.carriers import CarrierError
+from audiotext.settings import Settings
+from gateway.carriers import CarrierError, Proof, UnauthorizedError, load_carriers
 from gateway.metrics import Metrics
 from gateway.session import SessionClosedError
 from tests.gateway.carriers.fuzzing import SEED, Say, fuzz, messages
 from tests.gateway.carriers.talk import CARRIERS, hear, new_decoder, session_for
 from tests.gateway.wire import Remembering
+
+LOADED = load_carriers()
+CONFIGURED = Settings.model_validate(
+    {
+        "public_url": "https://calls.example.com",
+        "twilio": {"auth_token": "secret", "signing_keys": {"k": "secret"}},
+        "signalwire": {"signing_key": "secret", "stream_token": "secret"},
+        "telnyx": {"public_key": base64.b64encode(bytes(32)).decode(), "stream_token": "secret"},
+        "plivo": {"auth_token": "secret"},
+        "exotel": {"password": "secret"},
+        "vonage": {"signature_secret": "secret", "password": "secret"},
+        "jambonz": {"password": "secret", "allowed_peers": ["10.0.0.0/8"]},
+    }
+)
 
 MESSAGES = 20_000
 """Per dialect and run, always the same. Millions of others: `python -m tests.gateway.carriers.fuzzing 2000000`."""
@@ -42,6 +60,49 @@ def test_random_messages_raise_nothing_but_carrier_errors(name: str, said: list[
                 decoder.binary(message)
         except CarrierError:
             continue
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(
+        [
+            "Authorization",
+            "X-Twilio-Signature",
+            "X-Twilio-Webhooks-Signature-Settings",
+            "X-SignalWire-Signature",
+            "X-SignalWire-SHA256-Signature",
+            "X-Plivo-Signature-V3",
+            "X-Plivo-Signature-V3-Nonce",
+            "telnyx-signature-ed25519",
+            "telnyx-timestamp",
+        ]
+    ),
+    st.text() | st.binary().map(lambda octets: octets.decode(errors="surrogateescape")) | st.just("Bearer a.b.c"),
+)
+PROOFS = st.builds(
+    Proof,
+    target=st.text().map("/v1/status/x?".__add__) | st.just("/v1/status/x?CallSid=\udcff&uuid=%ff"),
+    headers=HEADERS,
+    form=st.lists(st.tuples(st.text(), st.text()), max_size=3),
+    body=st.binary()
+    | st.recursive(st.none() | st.text(), st.lists, max_leaves=5).map(lambda b: json.dumps(b).encode()),
+    peer=st.text(),
+    at_s=st.just(1.0),
+)
+
+
+@pytest.mark.parametrize("name", CARRIERS)
+@given(PROOFS)
+def test_random_requests_are_refused_and_no_error(name: str, proof: Proof) -> None:
+    """Brings random requests to both doors, and reads them as if they had been let in: UnauthorizedError, CarrierError
+    or sense, and nothing else. Any other exception would be a server error that outsiders can fill the logs with."""
+    carrier = LOADED[name]
+    for authorize in (carrier.authorize_socket, carrier.authorize_webhook):
+        with pytest.raises(UnauthorizedError):
+            authorize(proof, CONFIGURED)
+    with contextlib.suppress(CarrierError):
+        carrier.asked_for(proof)
+    with contextlib.suppress(CarrierError):
+        carrier.report(proof)
 
 
 class _Forgetting(Remembering):
