@@ -79,6 +79,12 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (("apply", "create what is missing"), ("check", "say where the log differs")):
         _running_stack_option(_command(topics, name, text, f"audiotext.commands.topics:{name}"))
 
+    migrate = _command(
+        commands, "migrate", "bring ClickHouse, Qdrant and the bucket up to date", "audiotext.commands.migrate:run"
+    )
+    migrate.add_argument("--check", action="store_true", help="only say what would be done; exit code 1 if anything")
+    _running_stack_option(migrate)
+
     keys = _group(commands, "keys", "keys to the API")
     create = _command(keys, "create", "make a key and print it, this once", "audiotext.commands.keys:create")
     create.add_argument("--tenant", default="default", help="whose calls it opens (default)")

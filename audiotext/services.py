@@ -31,6 +31,14 @@ WITH_METRICS_PORT = tuple(name for name in SERVICES if name not in ("gateway", "
 
 Run = Callable[["Settings"], None]
 
+# What tells whether a store has been migrated by a newer version, of the stores a service uses.
+_STORES = {
+    "api": ("sinks.clickhouse.client:refuse_newer", "sinks.vectors:refuse_newer"),
+    "embedder": ("sinks.vectors:refuse_newer",),
+    "usage": ("sinks.clickhouse.client:refuse_newer",),
+    "analytics": ("sinks.clickhouse.client:refuse_newer",),
+}
+
 
 class UnknownServiceError(UserError):
     """There is no service of that name; the message lists those there are."""
@@ -40,6 +48,19 @@ def entry_point(name: str) -> Run:
     """The service's `run(settings)`, which blocks until SIGTERM or SIGINT. Raises UnknownServiceError."""
     if name not in SERVICES:
         raise UnknownServiceError(f"no service is called {name!r}; there are {', '.join(SERVICES)}")
-    module, _, function = SERVICES[name].partition(":")
-    run: Run = getattr(importlib.import_module(module), function)
-    return run
+    return _named(SERVICES[name])
+
+
+def refuse_newer_stores(service: str, settings: "Settings") -> None:
+    """Raises SchemaTooNewError if a store the service uses has been migrated by a newer version.
+
+    A store that is away does not keep a service from starting: the service waits for it, and asks again then.
+    """
+    for check in _STORES.get(service, ()):
+        _named(check)(settings)
+
+
+def _named(name: str) -> Run:
+    module, _, function = name.partition(":")
+    named: Run = getattr(importlib.import_module(module), function)
+    return named

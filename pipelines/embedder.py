@@ -1,6 +1,8 @@
 """transcript.ready → vectors of the speaker turns in Qdrant, and embedding.ready: the call can be found by meaning."""
 
 import asyncio
+import logging
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,8 @@ from schemas.ids import config_hash, uuid_of
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
 from sinks.vectors import Point, Turn, VectorStore, VectorStoreError, VectorStoreRefusedError, collection_of
+
+_log = logging.getLogger(__name__)
 
 NAME = "embed"
 
@@ -104,10 +108,21 @@ def _classified() -> Iterator[None]:
         raise RetryableError(f"vector store: {error}") from error
 
 
+def _bring_over(vectors: VectorStore) -> None:
+    """What older versions embedded, beside the work: nothing waits for it, and a search finds it afterwards."""
+    try:
+        for line in vectors.migrate():
+            _log.info("%s", line)
+    except VectorStoreError as error:
+        _log.warning("vectors of an older version are not brought over yet, `audiotext migrate` does it: %s", error)
+
+
 def run(settings: Settings) -> None:
     """The service: blocks until it is told to end. Raises SettingsError."""
     provider = registry.embedder(settings)
-    handler = EmbedHandler(provider, ObjectStore(settings.s3), VectorStore(settings.qdrant))
+    vectors = VectorStore(settings.qdrant)
+    handler = EmbedHandler(provider, ObjectStore(settings.s3), vectors)
+    threading.Thread(target=_bring_over, args=(vectors,), name="migrate", daemon=True).start()
     registry.load_in_background(provider)
     run_stage(
         settings,

@@ -79,6 +79,11 @@ class ObjectStore:
         elif settings.addressing == "path":
             self._client.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
 
+    def bucket_exists(self) -> bool:
+        """Whether the bucket is there."""
+        with _translated(self.bucket):
+            return bool(self._client.bucket_exists(self.bucket))
+
     def ensure_bucket(self) -> None:
         """Creates the bucket unless it is there."""
         with _translated(self.bucket):

@@ -6,7 +6,7 @@ Point ids are deterministic, so writing twice is writing once.
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
@@ -15,24 +15,36 @@ from urllib.parse import urlsplit
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 from qdrant_client.models import (
-    Distance,
     FieldCondition,
     Filter,
     FilterSelector,
+    Fusion,
+    FusionQuery,
     MatchValue,
-    PayloadSchemaType,
-    PointStruct,
-    VectorParams,
+    Prefetch,
+    SparseVector,
 )
 
-from audiotext.settings import QdrantSettings, SettingsError
+from audiotext.settings import QdrantSettings, Settings, SettingsError
 from audiotext.tls import client_context
+from sinks import terms, vector_schema
+from sinks.vector_schema import DENSE, TERMS, Collection, collection_of
+
+__all__ = [
+    "Hit",
+    "Inspection",
+    "Point",
+    "Turn",
+    "VectorStore",
+    "VectorStoreError",
+    "VectorStoreRefusedError",
+    "collection_of",
+]
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_PREFIX = "turns_"
 _TIMEOUT_S = 10
 _BATCH = 256  # points a request: 256 of 384 floats are about 2 MB of JSON, well below the server's 32 MB
-_INDEXED = ("tenant", "call_id")  # what searches and deletions filter by
+_CANDIDATES = 4  # times the hits wanted are taken of each ranking before they are made one
 
 
 class VectorStoreError(Exception):
@@ -70,7 +82,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A search result. score: cosine similarity, 1 is the same."""
+    """A search result. score: up to 1; the cosine similarity, or that of the fusion of two rankings."""
 
     call_id: str
     tenant: str
@@ -82,9 +94,12 @@ class Hit:
     score: float
 
 
-def collection_of(model: str, dimension: int) -> str:
-    """The collection of a model's vectors: vectors of different models cannot be compared."""
-    return f"{_PREFIX}{model}_{dimension}"
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a vector store is. version: of the server; collections: those of turns."""
+
+    version: str
+    collections: Sequence[Collection]
 
 
 class VectorStore:
@@ -112,25 +127,14 @@ class VectorStore:
     def ensure(self, collection: str, dimension: int) -> None:
         """Creates the collection and its payload indexes unless they are there; two may try at the same time."""
         with _translated(collection):
-            if not self._client.collection_exists(collection):
-                try:
-                    self._client.create_collection(
-                        collection, vectors_config=VectorParams(size=dimension, distance=Distance.COSINE)
-                    )
-                except UnexpectedResponse:
-                    # Another process was quicker: what counts is that it is there.
-                    if not self._client.collection_exists(collection):
-                        raise
-            # Also when the collection was there: whoever created it may have died before this.
-            for field in _INDEXED:
-                self._client.create_payload_index(collection, field, field_schema=PayloadSchemaType.KEYWORD)
+            vector_schema.create(self._client, collection, dimension)
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Writes the points; returns when the store has them."""
         with _translated(collection):
             for start in range(0, len(points), _BATCH):
                 batch = [
-                    PointStruct(id=point.id, vector=list(point.vector), payload=asdict(point.turn))
+                    vector_schema.point(point.id, point.vector, asdict(point.turn))
                     for point in points[start : start + _BATCH]
                 ]
                 self._client.upsert(collection, points=batch, wait=True)
@@ -149,20 +153,36 @@ class VectorStore:
             return False
         return True
 
-    def search(self, collection: str, vector: Sequence[float], *, tenant: str | None, limit: int) -> list[Hit]:
+    def search(
+        self, collection: str, vector: Sequence[float], *, tenant: str | None, limit: int, text: str = ""
+    ) -> list[Hit]:
         """The turns nearest to the vector, best first. tenant: whose calls; None = everybody's.
 
+        text: what was asked; with it, turns that say its words are looked for as well, rare words above all, and the
+        two rankings are made one (reciprocal rank fusion; a hit's score is then that of the fusion, 1 for the first
+        of both).
         A collection that is not there yet holds nothing: no hits.
         """
+        where = _where(tenant=tenant) if tenant is not None else None
+        asked = terms.of_query(text)
         try:
             with _translated(collection):
-                response = self._client.query_points(
-                    collection,
-                    query=list(vector),
-                    query_filter=_where(tenant=tenant) if tenant is not None else None,
-                    limit=limit,
-                    with_payload=True,
-                )
+                if asked.indices:
+                    lexical = SparseVector(indices=asked.indices, values=asked.values)
+                    response = self._client.query_points(
+                        collection,
+                        prefetch=[
+                            Prefetch(query=list(vector), using=DENSE, filter=where, limit=limit * _CANDIDATES),
+                            Prefetch(query=lexical, using=TERMS, filter=where, limit=limit * _CANDIDATES),
+                        ],
+                        query=FusionQuery(fusion=Fusion.RRF),
+                        limit=limit,
+                        with_payload=True,
+                    )
+                else:
+                    response = self._client.query_points(
+                        collection, query=list(vector), using=DENSE, query_filter=where, limit=limit, with_payload=True
+                    )
         except _CollectionMissingError:
             return []
         hits = []
@@ -173,17 +193,47 @@ class VectorStore:
         return hits
 
     def delete_call(self, tenant: str, call_id: str) -> None:
-        """Removes all turns of a call from every collection."""
+        """Removes all turns of a call from every collection, of older versions first (see vector_schema.upgrade)."""
         with _translated(call_id):
-            names = [item.name for item in self._client.get_collections().collections]
-            for name in names:
-                if name.startswith(_PREFIX):
-                    where = FilterSelector(filter=_where(tenant=tenant, call_id=call_id))
-                    self._client.delete(name, points_selector=where, wait=True)
+            for collection in vector_schema.collections(self._client):
+                where = FilterSelector(filter=_where(tenant=tenant, call_id=call_id))
+                with suppress(_CollectionMissingError), _translated(collection.name):  # migrated just now
+                    self._client.delete(collection.name, points_selector=where, wait=True)
+
+    def inspect(self) -> Inspection:
+        """The server and its collections of turns. Changes nothing."""
+        with _translated("collections"):
+            return Inspection(self._client.info().version, vector_schema.collections(self._client))
+
+    def migrate(self) -> list[str]:
+        """Brings every collection of turns to our version. Returns what was done, a line each.
+
+        Raises SchemaTooNewError if one is newer.
+        """
+        done = []
+        with _translated("migration"):
+            found = vector_schema.collections(self._client)
+            vector_schema.refuse_newer(found)
+            for old in found:
+                if old.version < vector_schema.VERSION:
+                    points = vector_schema.upgrade(self._client, old)
+                    done.append(f"{old.name}: {points} turns are now in {old.current}")
+        return done
 
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
+
+
+def refuse_newer(settings: Settings) -> None:
+    """Raises SchemaTooNewError if a newer version has migrated the collections. A store that is away is let pass."""
+    store = VectorStore(settings.qdrant)
+    try:
+        vector_schema.refuse_newer(store.inspect().collections)
+    except VectorStoreError:
+        return
+    finally:
+        store.close()
 
 
 class _CollectionMissingError(VectorStoreError):

@@ -3,7 +3,7 @@
 import argparse
 
 from audiotext import logs
-from audiotext.services import entry_point
+from audiotext.services import entry_point, refuse_newer_stores
 from audiotext.settings import load
 
 
@@ -11,5 +11,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the service until SIGTERM or Ctrl-C."""
     settings = load()
     logs.configure(args.service, settings.log_level)
-    entry_point(args.service)(settings)
+    service = entry_point(args.service)
+    refuse_newer_stores(args.service, settings)
+    service(settings)
     return 0

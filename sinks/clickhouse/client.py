@@ -1,11 +1,8 @@
-"""A connection to ClickHouse and the migrations of its schema. Synchronous: call it from a thread where a loop must
-not wait."""
+"""A connection to ClickHouse. Synchronous: call it from a thread where a loop must not wait."""
 
-import logging
-import re
 import threading
 from collections.abc import Mapping, Sequence
-from importlib import resources
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,10 +11,9 @@ from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
-from audiotext.settings import ClickHouseSettings
+from audiotext.settings import ClickHouseSettings, Settings
+from sinks.clickhouse import schema
 from sinks.clickhouse.rows import Row, columns, values
-
-_log = logging.getLogger(__name__)
 
 _DEFAULT_DATABASE = "audiotext"
 _CONNECT_TIMEOUT_S = 3  # short: whoever calls has a retry schedule of its own
@@ -26,12 +22,7 @@ _REQUEST_TIMEOUT_S = 30
 # still come through; it is told again, which changes nothing. Well above what the largest checkpoint takes, or it
 # would never get through.
 INSERT_TIMEOUT_S = 10
-
-# The list of what has been applied. Two services that start at once may both apply a migration and both say so.
-_MIGRATIONS_TABLE = """
-CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, applied_at DateTime DEFAULT now('UTC'))
-ENGINE = ReplacingMergeTree ORDER BY version
-"""
+_LOOK_TIMEOUT_S = 5
 
 
 class StoreUnavailableError(Exception):
@@ -61,8 +52,20 @@ class Database:
 
     def migrate(self) -> None:
         """Creates the database and brings its schema up to date. Every use does this first; calling it tells early
-        whether ClickHouse answers. Raises StoreUnavailableError."""
+        whether ClickHouse answers. Raises StoreUnavailableError, SchemaTooNewError."""
         self._connected()
+
+    def inspect(self) -> schema.State:
+        """The server's version and what has been applied to our database. Changes nothing. Raises
+        StoreUnavailableError."""
+        try:
+            client = self._open("default")
+            try:
+                return schema.state(client, self._name)
+            finally:
+                client.close()
+        except ClickHouseError as error:
+            raise self._unavailable(error) from error
 
     def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[dict[str, object]]:
         """Rows of a query by column name. Parameters stand in it as `{name:Type}`. Raises StoreUnavailableError."""
@@ -116,13 +119,13 @@ class Database:
         # Connecting to a database that is not there fails: the first connection, to one that always is, makes it.
         first = self._open("default")
         try:
-            first.command(f"CREATE DATABASE IF NOT EXISTS `{_escaped(self._name)}`")
+            first.command(f"CREATE DATABASE IF NOT EXISTS {schema.quoted(self._name)}")
         finally:
             first.close()
         client = self._open(self._name)
         try:
-            migrate(client)
-        except ClickHouseError:
+            schema.migrate(client)
+        except BaseException:
             client.close()
             raise
         return client
@@ -145,6 +148,13 @@ class Database:
         return StoreUnavailableError(f"ClickHouse at {url.hostname}:{url.port or 8123}: {reason}")
 
 
+def refuse_newer(settings: Settings) -> None:
+    """Raises SchemaTooNewError if a newer version has migrated the database. One that is away, or of which nothing is
+    said, is let pass."""
+    with suppress(StoreUnavailableError):
+        Database(settings.clickhouse, timeout_s=_LOOK_TIMEOUT_S).inspect().refuse_newer()
+
+
 def tls_options(settings: ClickHouseSettings) -> dict[str, Any]:
     """The client's arguments for TLS: on for clickhouses:// and https://, the ports 8443 and 443, and where a CA file
     is given. A client certificate signs in on its own unless the DSN has a password."""
@@ -158,36 +168,3 @@ def tls_options(settings: ClickHouseSettings) -> dict[str, Any]:
         options |= {"client_cert": str(settings.cert_file), "client_cert_key": str(settings.key_file)}
         options["tls_mode"] = "strict" if url.password else "mutual"
     return options
-
-
-def migrate(client: Client) -> None:
-    """Applies the migrations that the database has not had, in order of their numbers.
-
-    Safe when several services start at once: every statement can be applied twice (IF NOT EXISTS and the like), and a
-    migration is recorded only after all its statements, so that one cut short is applied again.
-    """
-    client.command(_MIGRATIONS_TABLE)
-    applied = {row[0] for row in client.query("SELECT version FROM schema_migrations").result_rows}
-    for version, name, sql in migrations():
-        if version in applied:
-            continue
-        for statement in statements(sql):
-            client.command(statement)
-        client.insert("schema_migrations", [[version, name]], column_names=["version", "name"])
-        _log.info("ClickHouse schema: applied %s", name)
-
-
-def migrations() -> list[tuple[int, str, str]]:
-    """Number, file name and SQL of every migration, in order. The number is the file name's beginning."""
-    files = (file for file in (resources.files(__package__) / "migrations").iterdir() if file.name.endswith(".sql"))
-    return sorted((int(file.name.split("_")[0]), file.name, file.read_text("utf-8")) for file in files)
-
-
-def statements(sql: str) -> list[str]:
-    """The statements of a migration: each ends with a semicolon at the end of a line."""
-    parts = re.split(r";[ \t]*$", sql, flags=re.MULTILINE)
-    return [part.strip() for part in parts if re.sub(r"--.*", "", part).strip()]
-
-
-def _escaped(name: str) -> str:
-    return name.replace("\\", "\\\\").replace("`", "\\`")

@@ -102,7 +102,7 @@ async def test_told_twice_each_turn_is_found_once(
     second = await embedded(minilm, objects, vectors, event)
 
     assert first.event_id == second.event_id
-    assert (first.points, first.dimension, first.collection) == (2, 384, "turns_minilm-l6-v2_384")
+    assert (first.points, first.dimension, first.collection) == (2, 384, "turns_minilm-l6-v2_384_v2")
     assert len(await found(minilm, vectors, tenant, "router", limit=50)) == 2
 
 

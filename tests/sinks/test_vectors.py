@@ -4,11 +4,18 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from qdrant_client import QdrantClient
+from qdrant_client.models import Distance, PointStruct, VectorParams
 
-from audiotext.settings import QdrantSettings, SettingsError
+from audiotext.services import refuse_newer_stores
+from audiotext.settings import QdrantSettings, Settings, SettingsError
+from sinks import vector_schema
+from sinks.schema_version import SchemaTooNewError
 from sinks.vectors import (
     Point,
     Turn,
@@ -28,6 +35,16 @@ def store(qdrant: QdrantSettings) -> Iterator[VectorStore]:
     store = VectorStore(qdrant)
     yield store
     store.close()
+
+
+@pytest.fixture
+def raw(qdrant: QdrantSettings) -> Iterator[QdrantClient]:
+    """The vendor's client of the shared store."""
+    assert qdrant.api_key is not None
+    with warnings.catch_warnings(action="ignore"):
+        client = QdrantClient(url=qdrant.url, api_key=qdrant.api_key.get_secret_value())
+    yield client
+    client.close()
 
 
 @pytest.fixture
@@ -171,6 +188,90 @@ def test_a_dead_store_is_worth_another_try(start_server: StartServer) -> None:
 
     server.start()
     assert [hit.text for hit in store.search("turns_x_3", EAST, tenant=None, limit=5)] == ["kept"]
+
+
+def test_a_name_is_found_by_its_letters(store: VectorStore, collection: str) -> None:
+    """What does this test do? Searches for an order number whose vector says nothing (all turns have the same).
+
+    How? Without the text every turn is as good; with it the one that says the number is first, and what says nothing
+    of the sort is not above it. If it failed, a search by name or number would find anything.
+    """
+    said = ["the order is nice", "order A-4711 is late", "order A-4712 is late", "goodbye then"]
+    store.upsert(collection, [point(text, EAST) for text in said])
+
+    hits = store.search(collection, EAST, tenant="acme", limit=3, text="Where is order a-4711?")
+
+    assert hits[0].text == "order A-4711 is late"
+    assert hits[0].score <= 1
+    assert sorted((hit.score for hit in hits), reverse=True) == [hit.score for hit in hits]
+    assert store.search(collection, EAST, tenant="other", limit=3, text="order A-4711") == []
+    assert len(store.search(collection, EAST, tenant="acme", limit=9, text="???")) == 4  # no word: by meaning alone
+
+
+def test_an_old_collection_is_brought_over_whole(
+    store: VectorStore, raw: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does this test do? Makes a collection as version 1 had it, with more points than a request takes, migrates,
+    and compares: every point under its id, found by meaning and by its words; the old one is gone.
+
+    Done twice, as by two services that start at once, and cut off in the middle: nothing changes. If it failed, an
+    update would lose what calls were found by.
+    """
+    old = f"turns_test-{uuid.uuid4().hex}_3"
+    raw.create_collection(old, vectors_config=VectorParams(size=3, distance=Distance.COSINE))
+    points = [point(f"turn number {number}", NORTH if number else EAST) for number in range(30)]
+    monkeypatch.setattr(vector_schema, "_BATCH", 8)
+    raw.upsert(old, [PointStruct(id=p.id, vector=list(p.vector), payload=asdict(p.turn)) for p in points])
+    new = f"{old}_v2"
+    store.ensure(new, 3)
+    store.upsert(new, points[:10])  # where it was cut off
+
+    assert any(line.startswith(f"{old}: 30 turns") for line in store.migrate())
+    assert not [line for line in store.migrate() if old in line]
+
+    assert not raw.collection_exists(old)
+    assert {str(record.id) for record in raw.scroll(new, limit=99)[0]} == {p.id for p in points}
+    assert store.search(new, EAST, tenant="acme", limit=1)[0].text == "turn number 0"
+    assert "turn number 17" in [hit.text for hit in store.search(new, EAST, tenant="acme", limit=2, text="17")]
+
+
+def test_a_call_erased_while_it_is_brought_over_stays_erased(
+    store: VectorStore, raw: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call is erased between being read from the old collection and being written to the new one. It must not come
+    back: that would be personal data that was asked to be erased."""
+    old = f"turns_test-{uuid.uuid4().hex}_3"
+    raw.create_collection(old, vectors_config=VectorParams(size=3, distance=Distance.COSINE))
+    points = [point("gone", EAST, call_id="CA-gone"), point("stays", EAST)]
+    raw.upsert(old, [PointStruct(id=p.id, vector=list(p.vector), payload=asdict(p.turn)) for p in points])
+    parsed = vector_schema.parse(old)
+    assert parsed is not None
+    scroll = raw.scroll
+
+    def erased_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        read = scroll(*args, **kwargs)
+        store.delete_call("acme", "CA-gone")
+        return read
+
+    monkeypatch.setattr(raw, "scroll", erased_meanwhile)
+    vector_schema.upgrade(raw, parsed)
+
+    assert [hit.text for hit in store.search(parsed.current, EAST, tenant=None, limit=9)] == ["stays"]
+
+
+def test_newer_collections_are_left_alone(qdrant: QdrantSettings, raw: QdrantClient) -> None:
+    """A newer version has been here: neither a migration nor a service may touch what it made."""
+    name = f"turns_test-{uuid.uuid4().hex}_3_v99"
+    raw.create_collection(name, vectors_config=VectorParams(size=3, distance=Distance.COSINE))
+    try:
+        with pytest.raises(SchemaTooNewError, match=r"Qdrant is at schema 99.*a newer one"):
+            VectorStore(qdrant).migrate()
+        with pytest.raises(SchemaTooNewError):
+            refuse_newer_stores("embedder", Settings(qdrant=qdrant))
+    finally:
+        raw.delete_collection(name)
+    refuse_newer_stores("embedder", Settings(qdrant=qdrant))
+    refuse_newer_stores("embedder", Settings(qdrant=QdrantSettings(url="http://127.0.0.1:9")))  # away: it may start
 
 
 def test_a_store_without_address_names_the_setting() -> None:

@@ -36,7 +36,7 @@ async def get_summary(asked: Asked, query: PartQuery) -> web.StreamResponse:
 
 
 async def search(asked: Asked, query: SearchQuery) -> web.StreamResponse:
-    """Turns of the asker's calls that mean something like the query."""
+    """Turns of the asker's calls that mean something like the query, or say its words."""
     services = asked.services
     embedder, vector = await services.embedder.vector(query.q)
     hits = await services.qdrant(
@@ -45,6 +45,7 @@ async def search(asked: Asked, query: SearchQuery) -> web.StreamResponse:
         vector,
         tenant=asked.tenant,
         limit=query.limit,
+        text=query.q,
     )
     return json_response(
         SearchResults(

@@ -7,8 +7,10 @@ import pytest
 from pydantic import SecretStr
 
 from audiotext.settings import ClickHouseSettings
-from sinks.clickhouse.client import Database, StoreUnavailableError, migrations, statements
+from sinks.clickhouse.client import Database, StoreUnavailableError
 from sinks.clickhouse.rows import ledger_row
+from sinks.clickhouse.schema import migrations, statements
+from sinks.schema_version import SchemaTooNewError
 from tests.conftest import StartServer, clickhouse_settings
 from tests.sinks.clickhouse.telling import Call
 
@@ -32,6 +34,20 @@ def test_services_that_start_at_once_migrate_the_same_new_database(clickhouse: C
     applied = database.query("SELECT name FROM schema_migrations FINAL ORDER BY version")
     assert [row["name"] for row in applied] == [name for _, name, _ in migrations()]
     assert database.query("SELECT count() AS calls FROM calls") == [{"calls": 0}]
+
+
+def test_a_newer_schema_is_left_alone(clickhouse: ClickHouseSettings) -> None:
+    """A newer version has migrated the database. Connecting must refuse and say what to do: an old service's rows
+    could harm what the new one relies on. To look at it changes nothing, not even where there is no database."""
+    settings = named(clickhouse, "from-the-future")
+    assert Database(settings).inspect().pending == [name for _, name, _ in migrations()]
+    assert Database(settings).inspect().applied == {}
+    Database(settings).migrate()
+    assert Database(settings).inspect().pending == []
+    Database(settings).insert_values("schema_migrations", ["version", "name"], [[9999, "9999_flying_cars.sql"]])
+
+    with pytest.raises(SchemaTooNewError, match=r"9999_flying_cars.*a newer one"):
+        Database(settings).migrate()
 
 
 def test_one_connection_serves_many_threads(clickhouse: ClickHouseSettings) -> None:
