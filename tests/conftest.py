@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from pydantic import SecretStr
 
@@ -53,6 +54,17 @@ LONGEST_FIRST = (
 )
 _TESTS = Path(__file__).parent
 
+
+# Cases are new in every run, also where Hypothesis would take CI for a reason to have the same ones; a failure prints
+# the line that has it again. How long a case takes says more about the machine than about the code.
+hypothesis.settings.register_profile(
+    "audiotext",
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("audiotext")
 
 # Before anything reads settings: tests see defaults, whatever the shell that runs them has set.
 for variable in [name for name in os.environ if name.upper().startswith("AUDIOTEXT_")]:

@@ -124,7 +124,7 @@ def kafka_node(kafka_lane: None, tmp_path_factory: pytest.TempPathFactory) -> It
     yield from _running(KafkaNodes(tmp_path_factory.mktemp("kafka-node")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka_cluster(kafka_lane: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNodes]:
     """Three nodes, with every topic three times, to be killed and paused one at a time; leave all running."""
     yield from _running(KafkaNodes(tmp_path_factory.mktemp("kafka-cluster"), nodes=3))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from audiotext.settings import KafkaSettings
 from gateway.log_writer import LogWriter
@@ -84,6 +84,18 @@ async def test_the_only_broker_is_killed_twice(make_writer: MakeWriter, kafka_no
     assert b"producer_restarts_total 0.0" in writer._metrics.render()
 
 
+def test_a_cluster_acknowledges_what_two_nodes_have(kafka_cluster: KafkaNodes) -> None:
+    """Three copies, two of which must be in sync before a record is acknowledged: else the death of one node could
+    take what was acknowledged with it. The groups' offsets are kept as well."""
+    admin = AdminClient(connection_config(kafka_cluster.settings))
+    topics = admin.list_topics(timeout=10).topics
+    for name in (Topic.CALL_MEDIA.value, "__consumer_offsets"):
+        assert {len(partition.replicas) for partition in topics[name].partitions.values()} == {3}
+        resource = ConfigResource(ResourceType.TOPIC, name)
+        (future,) = admin.describe_configs([resource]).values()
+        assert future.result(10)["min.insync.replicas"].value == "2"
+
+
 async def test_one_broker_of_three_is_killed(make_writer: MakeWriter, kafka_cluster: KafkaNodes) -> None:
     """Ten calls talk while the broker that leads one of their partitions is killed. The two others go on within
     seconds, without it; it comes back; nothing is missing, doubled or out of order."""
@@ -146,10 +158,10 @@ async def test_a_stage_works_on_while_its_broker_is_killed(kafka_node: KafkaNode
     assert sorted(event.call_id for event in results) == sorted(calls)
 
 
-async def test_a_killed_worker_is_replaced(real_kafka: KafkaSettings) -> None:
+async def test_a_killed_worker_is_replaced(kafka_node: KafkaNodes) -> None:
     """A worker that holds both partitions is killed with SIGKILL, in the middle of its calls and without a word. A
     second one gets its partitions when the session has timed out, and does all calls."""
-    kafka = real_kafka.model_copy(update={"session_timeout_ms": 6_000})
+    kafka = kafka_node.settings.model_copy(update={"session_timeout_ms": 6_000})
     lab = Lab(kafka, partitions=2)
     calls = [f"{lab.name}-{number}" for number in range(6)]
     lab.send(*calls)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import hypothesis
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
@@ -11,10 +10,6 @@ from pydantic import SecretStr
 from audiotext.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
 from gateway.app import Gateway
 from tests.gateway.wire import PUBLIC_URL, TOKEN
-
-# How long an example takes says more about the machine than about the code.
-hypothesis.settings.register_profile("no-deadline", deadline=None)
-hypothesis.settings.load_profile("no-deadline")
 
 Client = TestClient[Any, Any]
 Serve = Callable[..., Awaitable[tuple[Gateway, Client]]]

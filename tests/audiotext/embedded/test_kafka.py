@@ -1,13 +1,11 @@
-"""Apache Kafka on this machine: what it promises, that nobody else can reach it, and what a cluster is told."""
+"""Apache Kafka on this machine: what it promises, and that nobody else can reach it. A cluster: tests/chaos."""
 
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from audiotext.settings import KafkaSettings
-from redpanda.client import connection_config, consumer_config, producer_config
+from redpanda.client import consumer_config, producer_config
 from schemas.topics import Topic
 from tests.kafka_lane import KafkaNodes
 
@@ -45,32 +43,20 @@ def test_what_was_acknowledged_survives_a_kill(kafka_node: KafkaNodes) -> None:
     assert values == [str(number).encode() for number in range(1000)]
 
 
-def test_nobody_else_can_reach_it(real_kafka_server: KafkaNodes) -> None:
+def test_nobody_else_can_reach_it(kafka_node: KafkaNodes) -> None:
     """The broker has no credentials, so it may listen on the loopback interface only."""
-    (pid,) = real_kafka_server.pids()
+    (pid,) = kafka_node.pids()
     loopback = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and the same as an IPv6 address
     found = listening_addresses(pid)
     assert found
     assert found <= loopback
 
 
-def test_a_typo_makes_no_topic(real_kafka: KafkaSettings) -> None:
+def test_a_typo_makes_no_topic(kafka_node: KafkaNodes) -> None:
     """A producer names a topic that is not there: it is told so, and the topic is still not there."""
     refused: list[bool] = []
-    producer = Producer(producer_config(real_kafka) | {"message.timeout.ms": 2000})
+    producer = Producer(producer_config(kafka_node.settings) | {"message.timeout.ms": 2000})
     producer.produce("call.medai", b"?", on_delivery=lambda error, _: refused.append(error is not None))
     producer.flush(10)
     assert refused == [True]
     assert "call.medai" not in producer.list_topics(timeout=10).topics
-
-
-def test_a_cluster_acknowledges_what_two_nodes_have(kafka_cluster: KafkaNodes) -> None:
-    """Three copies, two of which must be in sync before a record is acknowledged: else the death of one node could
-    take what was acknowledged with it. The groups' offsets are kept as well."""
-    admin = AdminClient(connection_config(kafka_cluster.settings))
-    topics = admin.list_topics(timeout=10).topics
-    for name in (Topic.CALL_MEDIA.value, "__consumer_offsets"):
-        assert {len(partition.replicas) for partition in topics[name].partitions.values()} == {3}
-        resource = ConfigResource(ResourceType.TOPIC, name)
-        (future,) = admin.describe_configs([resource]).values()
-        assert future.result(10)["min.insync.replicas"].value == "2"
