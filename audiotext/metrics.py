@@ -139,7 +139,7 @@ CONSUMED = CounterMetric(
 LAG = GaugeMetric(
     "audiotext_consumer_lag_records",
     "Records on the log that are not done yet, of the partitions this process has: sum them over a stage's processes. "
-    "Asked every 10 s; keeps its last value while the log is away.",
+    "Asked every 5 s; keeps its last value while the log is away.",
     _STAGE | {"topic": "the topic", "partition": "its number"},
 )
 POLL_AGE = GaugeMetric(

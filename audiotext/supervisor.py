@@ -1,5 +1,7 @@
 """Keeps child processes running: restarts what dies, with back-off, and ends them in good order.
 
+A child that has told that it lives (audiotext.heartbeat) and then falls silent is killed, and so started again.
+
 Each child writes to a log file of its own, which is followed for warnings; nothing hangs on a pipe to the
 supervisor, so a child that outlives it for a moment can still say what it does.
 """
@@ -14,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from audiotext import logs, process
+from audiotext.heartbeat import HANGS_S, Listener
 
 _TICK_S = 0.05
+_MISSED_S = 5.0  # between two looks: more than a busy machine explains
 _LOG_LIMIT = 10 * 1024 * 1024  # bytes: a log file larger than this at its child's start makes room for a new one
 # What the dynamic linker prints for noida-db's binary on Debian 12: harmless, so not worth a reader's time.
 _NOISE = "weak version `GLIBC"
@@ -40,6 +44,7 @@ class RestartPolicy:
 
     The delay doubles from `first_delay_s` to `max_delay_s` and starts over after a life of `healthy_s`. A child that
     died `hopeless_after` times in a row, each time within `early_s`, probably needs somebody to look at it.
+    hangs_s: after so long without a heartbeat a child that had one is killed.
     """
 
     first_delay_s: float = 0.2
@@ -47,6 +52,7 @@ class RestartPolicy:
     healthy_s: float = 30.0
     early_s: float = 10.0
     hopeless_after: int = 3
+    hangs_s: float = HANGS_S
 
     def delay_s(self, failures: int) -> float:
         """The delay after that many deaths in a row (from 1)."""
@@ -87,6 +93,8 @@ class _Child:
     failures: Failures = field(default_factory=Failures)
     restarts: int = 0
     stopping: bool = False
+    heart: Listener = field(default_factory=Listener)
+    beat_at: float | None = None  # None: it has not told anything yet, so nothing is expected
 
 
 class LogFile:
@@ -195,11 +203,18 @@ class Supervisor:
         self.stop(list(self._children), lambda: 0.0)
         self._closed.set()
         self._thread.join()
+        for child in self._children.values():
+            child.heart.close()
 
     def _run(self) -> None:
+        looked = time.monotonic()
         while not self._closed.wait(_TICK_S):
             with self._lock:
+                now = time.monotonic()
+                missed, looked = now - looked, now
                 for child in self._children.values():
+                    if child.beat_at is not None and missed > _MISSED_S:
+                        child.beat_at += missed  # we were suspended, and so may have been all of us
                     self._look_after(child)
 
     def _look_after(self, child: _Child) -> None:
@@ -215,15 +230,23 @@ class Supervisor:
                 self._spawn(child, now)
         elif (code := child.process.poll()) is not None:
             self._died(child, now, _how(code))
+        elif child.heart.heard():
+            child.beat_at = now
+        elif child.beat_at is not None and now - child.beat_at > self._policy.hangs_s:
+            self._say(f"{child.program.name}: hangs, no sign of life for {now - child.beat_at:.0f} s; it is killed")
+            child.beat_at = None
+            process.kill(child.process)
 
     def _spawn(self, child: _Child, now: float) -> None:
         program = child.program
         child.started_at = now
+        child.heart.heard()  # what its predecessor told
+        child.beat_at = None
         try:
             with child.log.path.open("ab") as output:
                 child.process = process.spawn(
                     program.command,
-                    env=program.env,
+                    env=dict(program.env) | child.heart.environment,
                     output=output,
                     cwd=program.cwd,
                     keep_open=self._keep_open,

@@ -9,15 +9,13 @@ from confluent_kafka import KafkaException, Message, TopicPartition
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from audiotext import exporter, metrics
-from audiotext.heartbeat import Heartbeat
+from audiotext.heartbeat import HANGS_S, Heartbeat
 from audiotext.settings import MetricsSettings
 
 log = logging.getLogger(__name__)
 
-_LAG_EVERY_S = 10.0
+_LAG_EVERY_S = 5.0
 _TIMEOUT_S = 5.0  # of one question to the log
-HANGS_S = 120.0
-"""A loop that has not come round for so long hangs. It waits for the log 30 s at a time."""
 
 
 class LagSource(Protocol):
@@ -36,7 +34,7 @@ class Consuming:
     def __init__(self, stage: str, registry: CollectorRegistry | None = None) -> None:
         self.stage = stage
         self.registry = CollectorRegistry() if registry is None else registry
-        self.heartbeat = Heartbeat()
+        self.heartbeat = Heartbeat.from_environment()
         ProcessCollector(registry=self.registry)
         self.latency = metrics.LATENCY.on(self.registry).labels(stage)
         self._consumed = metrics.CONSUMED.on(self.registry)

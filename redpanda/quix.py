@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -23,6 +24,9 @@ _OWNED_BY_QUIX = frozenset(
         "partition.assignment.strategy",
     }
 )
+
+_FLUSH_S = 300.0  # how long Quix waits for its records to be delivered where it says nothing of its own
+_FLUSH_SLICE_S = 5.0
 
 
 def application(
@@ -69,16 +73,26 @@ def run(app: Application, settings: Settings, consuming: Consuming, topics: Coll
 
     topics: which it reads, without those it made itself. Raises ExporterError, and whatever its work raises.
     """
-    # Every round of Quix' loop polls, also while it restores its state; it has no hook of its own for that.
-    consumer = app._consumer
-    poll = consumer.poll
+    consumer, producer = app._consumer, app._producer
+    poll, flush = consumer.poll, producer.flush
 
+    # Every round of Quix' loop polls, also while it restores its state; it has no hook of its own for that.
     def polled(timeout: float | None = None) -> Message | None:
         message: Message | None = poll(timeout)
         consuming.polled(message)
         return message
 
+    # And this is where it waits for a log that is away, for minutes: that is no reason to be taken for dead.
+    def flushed(timeout: float | None = None, **more: bool) -> int:
+        deadline = time.monotonic() + (_FLUSH_S if timeout is None or timeout < 0 else timeout)
+        while True:
+            left = flush(min(_FLUSH_SLICE_S, max(0.0, deadline - time.monotonic())), **more)
+            consuming.heartbeat.beat()
+            if not left or time.monotonic() >= deadline:
+                return left
+
     consumer.poll = polled  # type: ignore[method-assign]
+    producer.flush = flushed  # type: ignore[method-assign]
     consuming.serve(settings.metrics, consumer, topics)
     try:
         app.run()

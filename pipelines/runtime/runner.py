@@ -158,6 +158,7 @@ class Runner(Generic[E]):
         self._commit()
         self._pause_what_is_full()
         self._watch()
+        self._metrics.heartbeat.beat()  # each of these may have waited for a log that is away
         message = self._consumer.poll(_POLL_S)
         self._metrics.polled(message)
         if message is None:

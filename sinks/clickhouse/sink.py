@@ -121,7 +121,11 @@ class ClickHouseSink(BaseSink):
             else:
                 events.append(event)
         self._database.insert(rows)
-        self._database.insert([row for event in events for row in self._later_rows(event)])
+        later: list[Row] = []
+        for event in events:  # thousands of objects, after a while behind
+            later += self._later_rows(event)
+            self._consuming.heartbeat.beat()
+        self._database.insert(later)
         for record, reason in malformed:
             self._refuse(record, reason)
         now = time.time()

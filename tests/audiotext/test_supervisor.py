@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from audiotext import supervisor as supervisor_module
 from audiotext.supervisor import Failures, LogFile, Program, RestartPolicy, Supervisor
 
+_ROOT = Path(__file__).parents[2]
 QUICK = RestartPolicy(first_delay_s=0.05, max_delay_s=0.2, healthy_s=30, early_s=5, hopeless_after=3)
 
 WAITS = "import time\nprint('up', flush=True)\ntime.sleep(600)"
@@ -34,7 +35,7 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
 
 
 def program(name: str, source: str) -> Program:
-    return Program(name, (sys.executable, "-c", source), dict(os.environ))
+    return Program(name, (sys.executable, "-c", source), os.environ | {"PYTHONPATH": str(_ROOT)})
 
 
 def alive(pid: int) -> bool:
@@ -247,3 +248,38 @@ time.sleep(600)
         pid = int(parent.stdout.readline())
         parent.kill()
     wait_for(lambda: not alive(pid))
+
+
+BEATS = """
+import os, signal, sys, threading, time
+from audiotext.heartbeat import Heartbeat
+heart = Heartbeat.from_environment()
+heart.beat()
+print('up', flush=True)
+"""
+PAUSES = BEATS + "time.sleep(1.1)\nheart.beat()\nos.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(600)"
+DEADLOCKS = BEATS + "lock = threading.Lock()\nlock.acquire()\nlock.acquire()"
+WORKS = BEATS + "while True:\n    time.sleep(0.1)\n    heart.beat()"
+
+
+def test_a_child_that_hangs_is_killed_and_started_again(tmp_path: Path, told: Told) -> None:
+    """What does this test do? One child stops itself (SIGSTOP), one deadlocks after its loop has come round, one works,
+    and one never tells anything, as servers that are not ours do.
+
+    The first two would sit there for ever, their calls with them, since a process that hangs does not end; the others
+    must be left alone.
+    """
+    policy = RestartPolicy(first_delay_s=0.05, max_delay_s=0.1, hangs_s=3)
+    supervisor = Supervisor(tmp_path / "logs", told, policy=policy)
+    try:
+        supervisor.start(
+            program(name, source)
+            for name, source in (("pauses", PAUSES), ("deadlocks", DEADLOCKS), ("works", WORKS), ("silent", WAITS))
+        )
+        for name in ("pauses", "deadlocks"):
+            wait_for(lambda name=name: supervisor.status()[name].restarts, 30)  # type: ignore[misc]  # its default
+            assert told.has(f"{name}: hangs")
+            assert told.has(f"{name}: killed by signal 9")
+        assert {supervisor.status()[name].restarts for name in ("works", "silent")} == {0}
+    finally:
+        supervisor.close()
