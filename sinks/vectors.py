@@ -91,6 +91,7 @@ class Hit:
     end_ms: int
     speaker: str
     text: str
+    transcript_id: str
     score: float
 
 

@@ -61,6 +61,7 @@ def make_services(settings: Settings) -> Services:
         metrics=ApiMetrics(),
         openapi=json.dumps(openapi.document(ENDPOINTS, settings.base_url)),
         replays=replays,
+        tell=producer.send,
         desk=Desk(producer.send, objects, replays),
         log=Backend("the log or a store", (LogUnavailableError, StoreUnavailableError, ObjectStoreError)),
         choosing=Backend("ClickHouse", StoreUnavailableError, threads=2, timeout_s=_CHOOSING_S),

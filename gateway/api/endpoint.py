@@ -15,7 +15,7 @@ from gateway.api.errors import ApiError, bad_parameter, call_not_found, not_read
 from gateway.api.metrics import ApiMetrics
 from gateway.api.params import Query
 from gateway.api.seals import Seal
-from pipelines.replay.requests import Desk
+from pipelines.replay.requests import Desk, Tell
 from sinks.clickhouse.calls import CallDoc, PartDoc
 from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_store import ReplayStore
@@ -29,8 +29,8 @@ Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
 @dataclass(frozen=True, slots=True)
 class Services:
     """What handlers work with: each store's client and what runs it; openapi: the API's description, as JSON; desk:
-    where replays are asked for; log: runs what needs the log; choosing: looks at many calls; seal: signs what proves
-    later who asked."""
+    where replays are asked for; tell: puts events on the log; log: runs what needs the log; choosing: looks at many
+    calls; seal: signs what proves later who asked."""
 
     calls: CallStore
     clickhouse: Backend
@@ -43,6 +43,7 @@ class Services:
     openapi: str
     replays: ReplayStore
     desk: Desk
+    tell: Tell
     log: Backend
     choosing: Backend
     settings: Settings

@@ -6,12 +6,14 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.params import WHEN, FromMs, ToMs
+from pipelines.replay.comparing import Change
 from pipelines.replay.selection import Estimate
 from schemas.artifacts import Peaks, Transcript
 from schemas.events import ReplayOverrides, ReplayStage, TrackReport
 from sinks.clickhouse.calls import Status, SummaryDoc, UsageLine
 from sinks.clickhouse.queries import UsageRow
 from sinks.clickhouse.replays import State
+from sinks.clickhouse.versions import Result
 
 
 class Body(BaseModel):
@@ -133,6 +135,46 @@ class SearchResults(Body):
     """Hits, best first."""
 
     results: list[SearchHit]
+
+
+class VersionItem(Body):
+    """What was made of a part with certain settings. `of` is `transcript` or `summary`; `current`: it is the one that
+    counts. `replay_id`: the replay that made it, "" for what was made as the call came in."""
+
+    of: Result
+    part: int
+    version_id: str
+    transcript_id: str
+    current: bool
+    provider: str
+    model: str
+    language: str | None
+    config_hash: str
+    made_at_ms: int
+    replay_id: str
+
+
+class VersionList(Body):
+    """A call's versions, by part, transcripts first, oldest first."""
+
+    call_id: str
+    versions: list[VersionItem]
+
+
+class VersionComparison(Body):
+    """How the transcript `after` differs from `before`, as if that were the truth. Times in ms from the recording's
+    start; upper and lower case and punctuation do not count."""
+
+    call_id: str
+    before: VersionItem
+    after: VersionItem
+    words_before: int
+    words_after: int
+    replaced: int
+    deleted: int
+    inserted: int
+    word_error_rate: float
+    changes: list[Change]
 
 
 class ReplayRequest(Body):

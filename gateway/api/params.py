@@ -90,7 +90,27 @@ class PartQuery(Query):
     )
 
 
-class TranscriptQuery(PartQuery):
+class SummaryQuery(PartQuery):
+    """Which part, or which version of one."""
+
+    version: str | None = Field(None, description="This version, instead of the one that counts.")
+
+
+class UseQuery(Query):
+    """Which version is to count."""
+
+    version: str = Field(min_length=1, description="A `version_id` of the call's versions.")
+
+
+class CompareQuery(Query):
+    """Which versions of a part's transcript."""
+
+    part: int = Field(1, ge=1, description="Part of the call.")
+    before: str | None = Field(None, description="A `version_id`; without, the oldest.")
+    after: str | None = Field(None, description="A `version_id`; without, the one that counts.")
+
+
+class TranscriptQuery(SummaryQuery):
     """Which part, in which form."""
 
     format: Literal["json", "txt", "srt", "vtt"] = Field("json", description="How the transcript is written.")

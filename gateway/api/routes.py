@@ -3,7 +3,7 @@
 from typing import Any
 
 from gateway.api.endpoint import Endpoint
-from gateway.api.handlers import calls, recording, replays, service, sessions, usage, words
+from gateway.api.handlers import calls, recording, replays, service, sessions, usage, versions, words
 from gateway.api.models import (
     Call,
     CallList,
@@ -22,17 +22,21 @@ from gateway.api.models import (
     Session,
     SignIn,
     Usage,
+    VersionComparison,
+    VersionList,
     Waveform,
 )
 from gateway.api.params import (
     CallsQuery,
+    CompareQuery,
     NoQuery,
-    PartQuery,
     RecordingQuery,
     ReplaysQuery,
     SearchQuery,
+    SummaryQuery,
     TranscriptQuery,
     UsageQuery,
+    UseQuery,
 )
 
 # Call ids are the carrier's and may hold braces, which aiohttp's own pattern for a path segment leaves out.
@@ -96,7 +100,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         words.get_summary,
         "getSummary",
         "The summary",
-        query=PartQuery,
+        query=SummaryQuery,
         body=CallSummary,
         shared=True,
     ),
@@ -110,6 +114,32 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         method="POST",
         request=LinkRequest,
         status=201,
+    ),
+    Endpoint(
+        f"{CALL}/versions",
+        versions.list_versions,
+        "listVersions",
+        "Versions of transcript and summary, made with different settings",
+        query=NoQuery,
+        body=VersionList,
+    ),
+    Endpoint(
+        f"{CALL}/versions/current",
+        versions.use_version,
+        "useVersion",
+        "Make a version the one that counts",
+        query=UseQuery,
+        body=VersionList,
+        method="POST",
+        status=202,
+    ),
+    Endpoint(
+        f"{CALL}/versions/compare",
+        versions.compare_versions,
+        "compareVersions",
+        "How two versions of a part's transcript differ, word by word",
+        query=CompareQuery,
+        body=VersionComparison,
     ),
     Endpoint(
         "/v1/search", words.search, "search", "Search by meaning, best first", query=SearchQuery, body=SearchResults

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, Protocol, TypeVar
 
+from audiotext.settings import SettingsError
 from pipelines import claims
+from pipelines.replay.overrides import OverrideError
 from pipelines.replay.rebuilding import Rebuilder, Rebuilt, by_partition
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.stage import Handler, Output
@@ -75,10 +77,10 @@ class ReplayHandler:
         about = subject(part)
         if await _asked(self._store.is_erased, about.tenant, about.call_id):
             return [_outcome(job, about, "skipped", "the call was erased")]
-        work = await asyncio.to_thread(self._make_work, job.stage, job.overrides)
         try:
+            work = await asyncio.to_thread(self._make_work, job.stage, job.overrides)
             told = await _chain(work, job.stage, part)
-        except PermanentError as error:
+        except (PermanentError, SettingsError, OverrideError) as error:
             return [_outcome(job, about, "failed", str(error))]
         return [*(_marked(output, job.replay_id) for output in told), _outcome(job, about, "done", part.note)]
 

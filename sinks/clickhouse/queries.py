@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, Protocol, TypeVar
 
 from clickhouse_connect.driver.binding import format_query_value
 
@@ -21,8 +21,26 @@ from sinks.clickhouse.listing import (
     position,
     positions_query,
 )
+from sinks.clickhouse.rows import event_row
+from sinks.clickhouse.versions import current_transcript
 
 __all__ = ["ApiKey", "CallStore", "GroupBy", "InvalidCursorError", "UsageRow"]
+
+
+class Found(Protocol):
+    """What a search found: a stretch of a part's transcript."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def call_id(self) -> str: ...
+    @property
+    def part(self) -> int: ...
+    @property
+    def transcript_id(self) -> str: ...
+
+
+F = TypeVar("F", bound=Found)
 
 GroupBy = Literal["day", "tenant", "provider", "kind", "call"]
 
@@ -147,6 +165,33 @@ class CallStore:
             for event in unique(self._events(f"(tenant, call_id) IN {_literal(names)}", {}, None)):
                 found.setdefault((event.tenant, event.call_id), []).append(event)
         return found
+
+    def that_count(self, hits: Sequence[F]) -> list[F]:
+        """Those of a search's hits that are of a transcript that counts, in their order. What is not known here (yet)
+        counts; what was erased does not."""
+        calls = list({(hit.tenant, hit.call_id) for hit in hits})
+        if not calls:
+            return []
+        rows = self._database.query(
+            f"SELECT tenant, call_id FROM erased_calls WHERE (tenant, call_id) IN {_literal(calls)}"
+        )
+        erased = {(str(row["tenant"]), str(row["call_id"])) for row in rows}
+        current: dict[tuple[str, str, int], str] = {}
+        for (tenant, call_id), told in self.told(calls).items():
+            for part in {event.part for event in told}:
+                transcript = current_transcript([event for event in told if event.part == part])
+                if transcript:
+                    current[tenant, call_id, part] = transcript.transcript_id
+        return [
+            hit
+            for hit in hits
+            if (hit.tenant, hit.call_id) not in erased
+            and current.get((hit.tenant, hit.call_id, hit.part), hit.transcript_id) == hit.transcript_id
+        ]
+
+    def put_event(self, event: AnyEvent) -> None:
+        """Stores an event that is on the log already, so that whoever told it finds it at once."""
+        self._database.insert([event_row(event)])
 
     def usage(
         self,

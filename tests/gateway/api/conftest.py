@@ -166,8 +166,11 @@ class Put:
         """Bytes into S3."""
         return self.objects.put(key, content, content_type)
 
-    def vectors(self, embedder: WordEmbedder, tenant: str, call_id: str, texts: Sequence[str]) -> None:
-        """Turns into Qdrant, one every ten seconds."""
+    def vectors(
+        self, embedder: WordEmbedder, tenant: str, call_id: str, texts: Sequence[str], version: str | None = None
+    ) -> None:
+        """Turns into Qdrant, one every ten seconds. version: the transcript's; by default the one that `call` makes."""
+        version = version or transcript_id(tenant, call_id, 1)
         collection = collection_of(embedder.model, embedder.dimension)
         self.vector_store.ensure(collection, embedder.dimension)
         points = []
@@ -176,14 +179,14 @@ class Put:
                 tenant=tenant,
                 call_id=call_id,
                 part=1,
-                transcript_id="t",
+                transcript_id=version,
                 start_ms=index * 10_000,
                 end_ms=index * 10_000 + 5_000,
                 channel=index % 2,
                 speaker=("inbound", "outbound")[index % 2],
                 text=text,
             )
-            points.append(Point(uuid_of(tenant, call_id, index), embedder.vector(text), turn))
+            points.append(Point(uuid_of(tenant, call_id, version, index), embedder.vector(text), turn))
         self.vector_store.upsert(collection, points)
 
     def call(self, tenant: str, call_id: str, upto: str = "complete", audio: bytes = b"RIFF" + bytes(2_000)) -> None:

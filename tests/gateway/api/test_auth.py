@@ -17,6 +17,7 @@ from gateway.api.seals import Seal
 from sinks.clickhouse.queries import ApiKey
 from tests.gateway.api.conftest import ADMIN_KEY, Client, Put, Tenant, bearer
 
+_NEED_A_LOG = ("useVersion",)  # these are asked in tests of their own
 _PUBLIC = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
 _PAGES = {"/", "/sign-in", "/search", "/usage", "/operations", "/calls/x"}
 _SEAL = Seal("a secret of no worth")
@@ -63,8 +64,9 @@ async def test_a_key_sees_its_tenant_alone(api: Client, put: Put, new_tenant: Ca
     mine, other = new_tenant(), new_tenant()
     call_id = f"CA{uuid.uuid4().hex}"
     put.call(other.name, call_id)
-    paths = [(one.method, path_template(one.path), one.status) for one in ENDPOINTS if "/calls/{id" in one.path]
-    assert len(paths) == 7
+    about_calls = [one for one in ENDPOINTS if "/calls/{id" in one.path and one.name not in _NEED_A_LOG]
+    paths = [(one.method, path_template(one.path), one.status) for one in about_calls]
+    assert len(paths) == 9
     for method, path, status in paths:
         filled = path.replace("{id}", call_id)
         assert (await api.request(method, filled, headers=other.auth)).status == status, path
