@@ -33,15 +33,13 @@ def twiml(offer: Offer, plan: Plan, *, query_token: bool = False, stream_attribu
 
 
 def plivo_xml(offer: Offer, plan: Plan) -> Answer:
-    """Plivo's. Without a way to go on, the stream itself keeps the call."""
-    on = _next(plan, "User", number_tag="Number")
+    """Plivo's. It would send linear PCM by default, of which no page says the byte order."""
     stream = (
-        f'<Stream audioTrack="both" keepCallAlive="{"false" if on else "true"}" '
+        '<Stream audioTrack="both" contentType="audio/x-mulaw;rate=8000" keepCallAlive="false" '
         f"statusCallbackUrl={quoteattr(offer.status_url)}>{escape(with_token(offer))}</Stream>"
     )
-    said = _said("Speak", plan)
-    # A stream that keeps the call alive lets nothing after it happen before it ends.
-    return response(stream, said, on) if on else response(said, stream)
+    on = _next(plan, "User", number_tag="Number")
+    return response(stream, _said("Speak", plan), on or f'<Wait length="{_HOLD_S}"/>')
 
 
 def response(*elements: str) -> Answer:

@@ -189,10 +189,11 @@ class Plivo:
 
     def report(self, proof: Proof) -> CallReport | None:
         """A hang-up or ring URL's form, or a stream's status callback."""
+        told = fields(proof)
         return call_report(
-            fields(proof),
+            told,
             call=("CallUUID",),
-            status=("CallStatus", "Event"),
+            status=("Event", "CallStatus") if told.get("StreamID") else ("CallStatus", "Event"),
             stream=("StreamID",),
             key=("Timestamp",),
             reason=("HangupCauseName", "HangupCause"),

@@ -1,6 +1,7 @@
 """Telnyx Media Streaming: JSON text messages, RTP payloads in base64. Order is not guaranteed: `chunk` orders.
 
-Source: https://developers.telnyx.com/docs/voice/programmable-voice/media-streaming
+Sources: https://developers.telnyx.com/docs/voice/programmable-voice/media-streaming and, for TeXML's ids,
+https://developers.telnyx.com/api-reference/callbacks/texml-stream
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ from gateway.carriers import (
     checked_id,
     twilio,
 )
-from gateway.form_fields import fields
+from gateway.form_fields import fields, first
 from gateway.json_messages import (
     REFUSALS,
     Counter,
@@ -198,9 +199,9 @@ class Telnyx:
         """A decoder for one socket."""
         return TelnyxDecoder(settings.telnyx.l16_byte_order)
 
-    def asked_for(self, _proof: Proof) -> str:
-        """Unknown: no page says that TeXML's CallSid is the stream's call_control_id."""
-        return ""
+    def asked_for(self, proof: Proof) -> str:
+        """TeXML's CallSid, which is the call_control_id."""
+        return first(fields(proof), "CallSid")
 
     def answer(self, offer: Offer, settings: Settings) -> Answer | None:
         """TeXML says this as TwiML does, but has nowhere to put a bearer token: it is in the address."""
