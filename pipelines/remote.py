@@ -74,7 +74,7 @@ class RemoteEngine:
             remote_id = await self._ordered(job, place, intents)
         except QuotaError as error:
             if freed := await self._leftovers.delete():
-                raise NotYetError(f"{error}; deleted {freed} leftovers there", retry_after_s=0) from error
+                raise NotYetError(f"{error}; room was made there ({freed} deleted)", retry_after_s=0) from error
             raise
         try:
             return await self._collected(remote_id, job)

@@ -138,11 +138,12 @@ class Soniox:
         if self._objects is not None:
             with storage_classified():
                 return await asyncio.to_thread(_offer, self._objects, job, audio)
+        name = f"{_PREFIX}{job.key}.flac"
+        async for file in self._files():
+            if file.filename == name:
+                return file.id  # of an attempt that was killed before it could order
         answer = await self._ask(
-            "POST",
-            "files",
-            files={"file": (f"{_PREFIX}{job.key}.flac", audio, "audio/flac")},
-            data={"client_reference_id": job.key},
+            "POST", "files", files={"file": (name, audio, "audio/flac")}, data={"client_reference_id": job.key}
         )
         return _parsed(_File, answer).id
 

@@ -10,6 +10,7 @@ import json
 import re
 import uuid
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -72,8 +73,8 @@ JOB_ERRORS = (
 
 @dataclass
 class Refusal:
-    """An answer instead of the server's own, to requests whose "METHOD /path" matches. taken: the request has its
-    effect all the same."""
+    """An answer instead of the server's own, to requests whose "METHOD /path" matches; status 0: none, the connection
+    is cut. taken: the request has its effect all the same."""
 
     request: str
     status: int
@@ -95,7 +96,8 @@ class _File:
 
 @dataclass
 class FakeSoniox:
-    """The server. Limits are the documented ones unless changed. takes_s: how long an order is processed; fail_jobs:
+    """The server. Limits are the documented ones unless changed. takes_s: how long an order is
+    processed, 0 is done before the order is answered; fail_jobs:
     error types with which the next orders fail; forgets_webhooks: says nothing; logs_late: usage logs stay empty."""
 
     max_files: int = 1_000
@@ -115,6 +117,7 @@ class FakeSoniox:
     ordered: Counter[str] = field(default_factory=Counter)
     requests: list[str] = field(default_factory=list)
     audio: dict[str, bytes] = field(default_factory=dict)
+    on_done: Callable[[str], None] = lambda _id: None
     url: str = ""
     _times: deque[float] = field(default_factory=deque)
     _tokens: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -171,6 +174,8 @@ class FakeSoniox:
                 refusal.times -= 1
                 if refusal.taken:
                     await handler(request)
+                if not refusal.status and request.transport:
+                    request.transport.abort()
                 return _error(refusal.status, refusal.error_type, refusal.message, refusal.headers)
         answer: web.StreamResponse = await handler(request)
         return answer
@@ -228,6 +233,8 @@ class FakeSoniox:
         task = asyncio.create_task(self._process(order))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if not self.takes_s:
+            await task
         return web.json_response(_masked(order), status=201)
 
     async def _process(self, order: dict[str, Any]) -> None:
@@ -252,6 +259,7 @@ class FakeSoniox:
                 self._tokens[order["id"]] = _tokens(heard.sounds, order)
                 order["status"] = "completed"
                 self._log.append(_logged(order, heard.duration_ms))
+        self.on_done(order["id"])
         if order.get("webhook_url") and not self.forgets_webhooks:
             await self._tell(order)
 
@@ -388,7 +396,7 @@ def _error(status: int, error_type: str, message: str, headers: dict[str, str] |
         "status_code": status, "error_type": error_type, "message": message, "validation_errors": [],
         "request_id": _uuid(),
     }  # fmt: skip
-    return web.json_response(body, status=status, headers=headers)
+    return web.json_response(body, status=status or 500, headers=headers)
 
 
 def _invalid(location: str, message: str) -> web.Response:

@@ -14,17 +14,23 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from audiotext.settings import PricingSettings, S3Settings
+from audiotext.settings import PricingSettings, S3Settings, SonioxSettings
+from pipelines.providers.soniox import Soniox
 from pipelines.remote import Timing
 from pipelines.runtime.errors import RetryableError
 from pipelines.transcriber import TranscribeHandler
 from schemas.events import RecordingReady
 from sinks.objects import ObjectStore
-from tests.pipelines.remote_provider import Client
+from tests.fakes.soniox import KEY
 
 TIMING = Timing(order_s=0.6, settle_s=0.3, poll_s=0.02)
 
-_CALLS = ("find", "get_tagged", "swap", "put", "get", "prepare", "submit", "result", "release")
+_CALLS = ("find", "get_tagged", "swap", "put", "get", "prepare", "submit", "result", "bill", "release")
+
+
+def client(url: str) -> Soniox:
+    """A client of the fake Soniox at that address."""
+    return Soniox(SonioxSettings(base_url=url), KEY)
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,11 @@ def start(
 
 
 def _work(url: str, s3: S3Settings, event: RecordingReady, fault: Fault | None) -> None:
-    client, objects = Client(url), ObjectStore(s3)
+    jobs, objects = client(url), ObjectStore(s3)
     steps = Steps(fault)
-    steps.watch(client)
+    steps.watch(jobs)
     steps.watch(objects)
-    asyncio.run(_until_done(TranscribeHandler(client, objects, PricingSettings(), TIMING), event))
+    asyncio.run(_until_done(TranscribeHandler(jobs, objects, PricingSettings(), TIMING), event))
 
 
 async def _until_done(handler: TranscribeHandler, event: RecordingReady) -> None:

@@ -141,6 +141,16 @@ async def test_what_is_known_of_a_call_is_told(server: FakeSoniox, tmp_path: Pat
     assert order["client_reference_id"] == job.key
 
 
+async def test_an_upload_that_a_crash_left_is_used(server: FakeSoniox, tmp_path: Path) -> None:
+    """The audio is uploaded, the process killed before it ordered: the next attempt finds the upload and makes no
+    other, or a copy of the call would lie there until somebody tidies up."""
+    job = job_of(tmp_path / "a.wav", [(1, 2)], seconds=3)
+    first = await client(server).prepare(job)
+
+    assert await client(server).prepare(job) == first
+    assert len(server.files) == 1
+
+
 async def test_an_order_is_found_by_its_key_among_others(server: FakeSoniox, tmp_path: Path) -> None:
     """The list is paged and cannot be filtered: an order on the third page must be found, or it is paid twice. A failed
     one is none."""
@@ -205,12 +215,13 @@ async def test_tidying_deletes_only_what_is_ours_old_and_unused(server: FakeSoni
     job = job_of(tmp_path / "a.wav", [(1, 2)], seconds=3)
     waiting, _ = await transcribed(jobs, job)
     server.fail_jobs.append("internal_error")
-    await failed(server, await jobs.submit(job, await jobs.prepare(job)))
-    orphan = await jobs.prepare(job)
-    foreign = await jobs.prepare(job)
+    fails = replace(job, key="zero")
+    await failed(server, await jobs.submit(fails, await jobs.prepare(fails)))
+    orphan = await jobs.prepare(replace(job, key="one"))
+    foreign = await jobs.prepare(replace(job, key="two"))
     server.files[foreign].filename = "holiday.mp3"
     server.age(timedelta(hours=2))
-    fresh = await jobs.prepare(job)
+    fresh = await jobs.prepare(replace(job, key="three"))
 
     assert await jobs.tidy() == 2
     assert set(server.orders) == {waiting}
