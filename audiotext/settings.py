@@ -7,7 +7,7 @@ somebody in (keys, tokens) has no default: not configured is denied.
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -211,12 +211,29 @@ class SttSettings(_Section):
     per_minute: int | None = Field(None, ge=1)  # attempts begun per minute and process; None = as many as there are
 
 
+class SummaryField(_Section):
+    """Something a tenant wants to know of every call. description: for the model; values: all it can be, if not any
+    text."""
+
+    description: str = Field(min_length=1, max_length=500)
+    values: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
+
+
+FieldName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
+
+
 class SummarySettings(_Section):
     """Summaries."""
 
     provider: Literal["extractive", "gemini"] = "extractive"
     timeout_s: float = Field(60.0, gt=0)
     concurrency: int = Field(2, ge=1)
+    per_minute: int | None = Field(None, ge=1)
+    fields: dict[str, dict[FieldName, SummaryField]] = {}  # by tenant and name; a language model fills them in
+    # A longer call is summarized in stretches, which are then merged. By our own estimate, three bytes a token: about
+    # five hours of talk.
+    max_prompt_tokens: int = Field(60_000, ge=500)
+    max_output_tokens: int = Field(8_192, ge=256)  # of one answer, thoughts included
 
 
 class EmbeddingSettings(_Section):
@@ -254,10 +271,14 @@ class OpenAiSettings(_Section):
 
 
 class GeminiSettings(_Section):
-    """Gemini. Not spoken yet; the names are reserved."""
+    """Gemini, for summaries and embeddings. What its models cost: pricing.gemini_rates."""
 
     api_key: SecretStr | None = None
-    base_url: str | None = None
+    base_url: str = "https://generativelanguage.googleapis.com"
+    summary_model: str = "gemini-3.5-flash-lite"
+    summary_prompt: str | None = Field(None, max_length=20_000)  # what else to heed; the answer's shape stays
+    embedding_model: str = "gemini-embedding-2"
+    embedding_dimension: int = Field(768, ge=128, le=3072)
 
 
 class ReplaySettings(_Section):
@@ -282,6 +303,14 @@ class MetricsSettings(_Section):
     port: int | None = Field(None, ge=1, le=65535)  # None = not served
 
 
+class TokenRates(_Section):
+    """What a million tokens cost. cached: of a prompt that is in the model's cache; None = like any other."""
+
+    input: Decimal = Field(ge=0)
+    output: Decimal = Field(Decimal(0), ge=0)
+    cached: Decimal | None = Field(None, ge=0)
+
+
 class PricingSettings(_Section):
     """Money. Decimal strings; per hour of audio where not said otherwise."""
 
@@ -295,6 +324,10 @@ class PricingSettings(_Section):
     # Whether who had a call transcribed before pays for it again when it is replayed with other settings, by tenant;
     # "*" is everybody else. What the provider costs is on the bill in any case.
     charge_replays: dict[str, bool] = {}
+    # What a customer pays for a call's summary and for its being searchable: nothing, since its minutes are paid.
+    price_per_summary: Decimal = Field(Decimal(0), ge=0)
+    price_per_embedding: Decimal = Field(Decimal(0), ge=0)
+    gemini_rates: dict[str, TokenRates] = {}  # by model; goes before what pipelines/pricing.py knows
 
 
 class Settings(BaseSettings):

@@ -1,23 +1,35 @@
 """What a piece of work costs and what is charged for it. Pure, in integers and Decimals: money is never a float."""
 
+from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Literal
 
-from audiotext.settings import PricingSettings
+from audiotext.settings import PricingSettings, TokenRates
 from pipelines.providers import Bill
-from schemas.events import Frozen, Money
+from schemas.events import Frozen, Money, Tokens
 
 UNITS_PER_MINUTE = 50
 _MS_PER_MINUTE = 60_000
 _MS_PER_HOUR = 3_600_000
+_MILLION = Decimal(1_000_000)
 _COST_STEP = Decimal("0.000001")  # a millionth: a second of audio costs about that much
 # Wide enough that nothing is rounded before the one place where it is meant to be.
 _EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 
+# What Google bills for a million tokens of text (https://ai.google.dev/gemini-api/docs/pricing, read 2026-10-07), in
+# USD. Thoughts are billed as output. Models whose price depends on the prompt's length or on the date are not here.
+GEMINI_RATES: Mapping[str, TokenRates] = {
+    "gemini-3.5-flash-lite": TokenRates(input=Decimal("0.30"), output=Decimal("2.50")),
+    "gemini-3.5-flash": TokenRates(input=Decimal("1.50"), output=Decimal("9.00")),
+    "gemini-embedding-2": TokenRates(input=Decimal("0.20")),
+    "gemini-embedding-001": TokenRates(input=Decimal("0.15")),
+}
+
 
 class Charge(Frozen):
     """units: whole, 50 a minute. provider_cost: what the provider bills us; price: what the customer pays.
-    provider_ms: the audio the provider counted. cost_source: whether it named the cost or our rate did."""
+    provider_ms: the audio the provider counted. cost_source: whether it named the cost or our rate did. tokens: what a
+    language model counted."""
 
     units: int
     provider_cost: Money
@@ -25,6 +37,7 @@ class Charge(Frozen):
     currency: str
     provider_ms: int | None = None
     cost_source: Literal["rate", "provider"] = "rate"
+    tokens: Tokens | None = None
 
 
 def units_of(duration_ms: int) -> int:
@@ -64,3 +77,32 @@ def replay_charge(charge: Charge, tenant: str, pricing: PricingSettings) -> Char
     if pricing.charge_replays.get(tenant, pricing.charge_replays.get("*", False)):
         return charge
     return charge.model_copy(update={"units": 0, "price": Decimal(0)})
+
+
+def token_rates(model: str, pricing: PricingSettings) -> TokenRates:
+    """What a model's tokens cost. Raises KeyError for one whose price nobody knows."""
+    rates = pricing.gemini_rates.get(model)
+    return GEMINI_RATES[model] if rates is None else rates
+
+
+def token_charge(tokens: Tokens, model: str, price: Decimal, pricing: PricingSettings) -> Charge | None:
+    """The charge for work that a language model did with so many tokens, or nobody outside did with none. None if it
+    neither cost nor costs anything. Raises KeyError for a model whose price nobody knows."""
+    cost = Decimal(0)
+    if tokens != Tokens():
+        rates = token_rates(model, pricing)
+        for count, rate in (
+            (tokens.prompt - tokens.cached, rates.input),
+            (tokens.cached, rates.input if rates.cached is None else rates.cached),
+            (tokens.candidates + tokens.thoughts, rates.output),
+        ):
+            cost = _EXACT.add(cost, _EXACT.multiply(rate, Decimal(count)))
+    elif not price:
+        return None
+    return Charge(
+        units=0,  # units are minutes, and those are on the transcription's line
+        provider_cost=_EXACT.divide(cost, _MILLION).quantize(_COST_STEP, context=_EXACT),
+        price=price,
+        currency=pricing.currency,
+        tokens=tokens if tokens != Tokens() else None,
+    )

@@ -1,32 +1,47 @@
-"""transcript.ready → summary.ready: the call in short."""
+"""transcript.ready → summary.ready and, where it cost something, usage.recorded: the call in short."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from audiotext.settings import Settings
+from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
-from pipelines.providers import Summarizer, registry
+from pipelines.answers import AnswerStore
+from pipelines.pricing import Charge, token_charge
+from pipelines.providers import Summarizer, SummaryJob, registry
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
-from schemas.artifacts import Summary, Transcript, summary_key
-from schemas.events import SummaryReady, TranscriptReady
+from schemas.artifacts import Summary, Transcript, answers_key, summary_charge_key, summary_key
+from schemas.events import ObjectRef, SummaryReady, TranscriptReady, UsageRecorded
 from schemas.ids import config_hash, job_key, uuid_of
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
 
 NAME = "summarize"
 
+Charges = Callable[[Charge, str], Charge]
+"""the usual charge, tenant → the charge"""
+
 
 class SummarizeHandler:
     """The work on one transcript. A summary that is there is not made again."""
 
-    def __init__(self, provider: Summarizer, objects: ObjectStore) -> None:
+    def __init__(
+        self,
+        provider: Summarizer,
+        objects: ObjectStore,
+        pricing: PricingSettings,
+        *,
+        charges: Charges | None = None,
+    ) -> None:
+        """charges: what the customer pays, if not the usual."""
         self._provider = provider
         self._objects = objects
+        self._pricing = pricing
+        self._charges = charges
         self._config_hash = config_hash(provider.config())
 
     async def __call__(self, event: TranscriptReady) -> Sequence[Output]:
-        """The summary's event. Raises pipelines.runtime.errors."""
+        """The summary's event, and its ledger line if it costs anything. Raises pipelines.runtime.errors."""
         summary_id = job_key(
             tenant=event.tenant,
             call_id=event.call_id,
@@ -35,6 +50,7 @@ class SummarizeHandler:
             config_hash=self._config_hash,
         )
         key = summary_key(event.tenant, event.call_id, summary_id)
+        answers = AnswerStore(self._objects, answers_key(event.tenant, event.call_id, summary_id))
         engine_ms = 0  # of this attempt: a result that is found cost nothing now
         ref = await claims.find(self._objects, key)
         if ref is not None:
@@ -42,10 +58,31 @@ class SummarizeHandler:
         else:
             transcript = await claims.fetch(self._objects, event.transcript, Transcript)
             started = time.monotonic()
-            summary = await self._provider.summarize(transcript)
+            summary = await self._provider.summarize(SummaryJob(event.tenant, transcript, answers))
             engine_ms = round((time.monotonic() - started) * 1000)
             ref = await claims.leave(self._objects, key, summary)
-        ready = SummaryReady(
+        outputs = [Output(Topic.SUMMARY_READY, self._ready(event, summary_id, summary, ref, engine_ms))]
+        charge = await self._charge(event, summary_id, summary, answers)
+        if charge is not None:
+            outputs.append(Output(Topic.USAGE_RECORDED, self._usage(event, summary_id, summary, charge)))
+        return outputs
+
+    async def _charge(
+        self, event: TranscriptReady, summary_id: str, summary: Summary, answers: AnswerStore
+    ) -> Charge | None:
+        """What it costs. Prices may change before this is told again: the first ones stand."""
+        tokens = (await answers.read()).spent()
+        charge = token_charge(tokens, summary.model, self._pricing.price_per_summary, self._pricing)
+        if charge is None:
+            return None
+        if self._charges is not None:
+            charge = self._charges(charge, event.tenant)
+        return await claims.first(self._objects, summary_charge_key(event.tenant, event.call_id, summary_id), charge)
+
+    def _ready(
+        self, event: TranscriptReady, summary_id: str, summary: Summary, ref: ObjectRef, engine_ms: int
+    ) -> SummaryReady:
+        return SummaryReady(
             event_id=uuid_of("summary.ready", event.tenant, event.call_id, event.part, summary_id),
             call_id=event.call_id,
             tenant=event.tenant,
@@ -61,13 +98,41 @@ class SummarizeHandler:
             action_items=summary.action_items,
             engine_ms=engine_ms,
             call_started_at_ms=event.call_started_at_ms,
+            topics=summary.topics,
+            actions=summary.actions,
+            sentiment=summary.sentiment,
+            outcome=summary.outcome,
+            fields=summary.fields,
         )
-        return [Output(Topic.SUMMARY_READY, ready)]
+
+    def _usage(self, event: TranscriptReady, summary_id: str, summary: Summary, charge: Charge) -> UsageRecorded:
+        """The ledger line: all of it follows from the transcript and the charge, so that telling it again tells the
+        same."""
+        key = f"summary_{summary_id}"
+        return UsageRecorded(
+            event_id=uuid_of("usage.recorded", key),
+            call_id=event.call_id,
+            tenant=event.tenant,
+            part=event.part,
+            occurred_at_ms=event.occurred_at_ms,
+            config_hash=self._config_hash,
+            key=key,
+            kind="summary",
+            units=charge.units,
+            duration_ms=event.duration_ms,
+            provider=summary.provider,
+            model=summary.model,
+            provider_cost=charge.provider_cost,
+            price=charge.price,
+            currency=charge.currency,
+            call_started_at_ms=event.call_started_at_ms,
+            tokens=charge.tokens,
+        )
 
 
 def run(settings: Settings) -> None:
     """The service: blocks until it is told to end. Raises SettingsError."""
-    handler = SummarizeHandler(registry.summarizer(settings), ObjectStore(settings.s3))
+    handler = SummarizeHandler(registry.summarizer(settings), ObjectStore(settings.s3), settings.pricing)
     run_stage(
         settings,
         Stage(
@@ -78,5 +143,6 @@ def run(settings: Settings) -> None:
             handler=handler,
             concurrency=settings.summary.concurrency,
             timeout_s=settings.summary.timeout_s,
+            per_minute=settings.summary.per_minute,
         ),
     )

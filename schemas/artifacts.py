@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from schemas.events import Frozen, TrackReport
+from schemas.events import ActionItem, Frozen, SpeakerSentiment, TrackReport
 
 LEFTOVERS = "~leftovers/"  # no tenant's prefix: a tilde in a tenant's name is encoded
 
@@ -39,7 +39,11 @@ class Transcript(Frozen):
 
 
 class Summary(Frozen):
-    """A call's summary."""
+    """A call's summary. What follows `action_items` only a language model tells.
+
+    actions: action_items once more, with their owners. outcome: how the call ended ("resolved", "follow_up", …), "" if
+    it was not asked. fields: the tenant's own, by name; those the call said nothing about are left out.
+    """
 
     call_id: str
     provider: str
@@ -47,6 +51,11 @@ class Summary(Frozen):
     abstract: str
     key_points: list[str]
     action_items: list[str]
+    topics: list[str] = Field(default_factory=list)
+    actions: list[ActionItem] = Field(default_factory=list)
+    sentiment: list[SpeakerSentiment] = Field(default_factory=list)
+    outcome: str = ""
+    fields: dict[str, str] = Field(default_factory=dict)
 
 
 class Peaks(Frozen):
@@ -135,6 +144,21 @@ def call_prefix(tenant: str, call_id: str) -> str:
 def plan_key(replay_id: str) -> str:
     """Key of a replay's plan. No tenant's objects begin so: `_safe` writes a tilde otherwise."""
     return f"~replays/{replay_id}.json"
+
+
+def answers_key(tenant: str, call_id: str, summary_id: str) -> str:
+    """Key of what a language model answered on the way to a summary."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.answers.json"
+
+
+def summary_charge_key(tenant: str, call_id: str, summary_id: str) -> str:
+    """Key of what a summary costs."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.charge.json"
+
+
+def embedding_charge_key(tenant: str, call_id: str, embedding_id: str) -> str:
+    """Key of what a transcript's vectors cost."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/embedding/{embedding_id}.charge.json"
 
 
 def _safe(name: str) -> str:

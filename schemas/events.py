@@ -151,8 +151,43 @@ class TranscriptReady(Event):
     call_started_at_ms: int
 
 
+class Tokens(Frozen):
+    """What a language model counted. prompt: all it was sent, `cached` of it from its cache; candidates: its answer;
+    thoughts: what it thought before, which is billed like an answer."""
+
+    prompt: int = 0
+    candidates: int = 0
+    thoughts: int = 0
+    cached: int = 0
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        return Tokens(
+            prompt=self.prompt + other.prompt,
+            candidates=self.candidates + other.candidates,
+            thoughts=self.thoughts + other.thoughts,
+            cached=self.cached + other.cached,
+        )
+
+
+class ActionItem(Frozen):
+    """Something to be done after the call. owner: who does it, a speaker or a name; "" if nobody was named."""
+
+    text: str
+    owner: str = ""
+
+
+class SpeakerSentiment(Frozen):
+    """How a speaker sounded by what they said: "positive", "neutral", "negative" or "mixed"."""
+
+    speaker: str
+    sentiment: str
+
+
 class SummaryReady(Event):
-    """What was said, in short. Small enough to travel itself; a copy is in S3."""
+    """What was said, in short. Small enough to travel itself; a copy is in S3.
+
+    actions: action_items once more, with their owners. outcome, fields: see schemas.artifacts.Summary.
+    """
 
     type: Literal["summary.ready"] = "summary.ready"
     transcript_id: str
@@ -164,6 +199,11 @@ class SummaryReady(Event):
     action_items: list[str]
     engine_ms: int
     call_started_at_ms: int
+    topics: list[str] = Field(default_factory=list)
+    actions: list[ActionItem] = Field(default_factory=list)
+    sentiment: list[SpeakerSentiment] = Field(default_factory=list)
+    outcome: str = ""
+    fields: dict[str, str] = Field(default_factory=dict)
 
 
 class EmbeddingReady(Event):
@@ -186,6 +226,7 @@ class UsageRecorded(Event):
     units: 50 a minute, whole. provider_cost: what the provider bills us; price: what the customer pays.
     provider_ms: the audio the provider counted, where it says so (channels are sent one after the other, without long
     silences). cost_source: whether the provider named its cost or the rate in our settings did.
+    tokens: what a language model counted, where the work was one's.
     call_started_at_ms decides the day the line is booked on, so that a late redelivery cannot move it.
     """
 
@@ -202,6 +243,7 @@ class UsageRecorded(Event):
     call_started_at_ms: int
     provider_ms: int | None = None
     cost_source: Literal["rate", "provider"] = "rate"
+    tokens: Tokens | None = None
 
 
 class StageFailed(Event):

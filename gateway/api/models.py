@@ -9,7 +9,7 @@ from gateway.api.params import WHEN, FromMs, ToMs
 from pipelines.replay.comparing import Change
 from pipelines.replay.selection import Estimate
 from schemas.artifacts import Peaks, Transcript
-from schemas.events import ReplayOverrides, ReplayStage, TrackReport
+from schemas.events import ActionItem, ReplayOverrides, ReplayStage, SpeakerSentiment, TrackReport
 from sinks.clickhouse.calls import Status, SummaryDoc, UsageLine
 from sinks.clickhouse.queries import UsageRow
 from sinks.clickhouse.replays import State
@@ -94,21 +94,32 @@ class EventList(Body):
 
 
 class PartSummary(Body):
-    """What was said in one part."""
+    """What was said in one part. `topics` and what follows only a language model tells; see `SummaryDoc`."""
 
     part: int
     abstract: str
     key_points: list[str]
     action_items: list[str]
+    topics: list[str]
+    actions: list[ActionItem]
+    sentiment: list[SpeakerSentiment]
+    outcome: str
+    fields: dict[str, str]
 
 
 class CallSummary(Body):
-    """What was said. The lists and `abstract` are those of all parts together, `parts` keeps them apart."""
+    """What was said. The lists and `abstract` are those of all parts together, `parts` keeps them apart. What cannot
+    be put together (sentiment, outcome, fields) is the last part's that has any."""
 
     call_id: str
     abstract: str
     key_points: list[str]
     action_items: list[str]
+    topics: list[str]
+    actions: list[ActionItem]
+    sentiment: list[SpeakerSentiment]
+    outcome: str
+    fields: dict[str, str]
     parts: list[PartSummary]
 
 

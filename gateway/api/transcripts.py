@@ -34,12 +34,7 @@ def joined(transcripts: Sequence[tuple[PartDoc, Transcript | None]]) -> JoinedTr
 def joined_summary(call_id: str, parts: Sequence[PartDoc]) -> CallSummary:
     """One summary of those parts that have one."""
     found = [
-        PartSummary(
-            part=part.part,
-            abstract=part.summary.abstract,
-            key_points=part.summary.key_points,
-            action_items=part.summary.action_items,
-        )
+        PartSummary(part=part.part, **{name: getattr(part.summary, name) for name in type(part.summary).model_fields})
         for part in parts
         if part.summary is not None
     ]
@@ -48,6 +43,11 @@ def joined_summary(call_id: str, parts: Sequence[PartDoc]) -> CallSummary:
         abstract="\n\n".join(summary.abstract for summary in found),
         key_points=[point for summary in found for point in summary.key_points],
         action_items=[item for summary in found for item in summary.action_items],
+        topics=list(dict.fromkeys(topic for summary in found for topic in summary.topics)),
+        actions=[action for summary in found for action in summary.actions],
+        sentiment=next((summary.sentiment for summary in reversed(found) if summary.sentiment), []),
+        outcome=next((summary.outcome for summary in reversed(found) if summary.outcome), ""),
+        fields={name: value for summary in found for name, value in summary.fields.items()},
         parts=found,
     )
 

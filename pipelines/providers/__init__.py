@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.answers import AnswerStore
 from pipelines.runtime.errors import RetryableError
 from schemas.artifacts import Summary, Transcript
 
@@ -104,15 +105,32 @@ class Billing(Protocol):
         """What transcribing the job of that key cost; told once."""
 
 
+NOTHING_SAID = "Nothing was said."
+"""The abstract of a call in which nobody spoke, whoever summarizes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryJob:
+    """What a summarizer needs. answers: where what is paid for is kept, and counted."""
+
+    tenant: str
+    transcript: Transcript
+    answers: AnswerStore
+
+
 class Summarizer(Protocol):
-    """Summary of a transcript. Raises pipelines.runtime.errors."""
+    """Summary of a transcript. Raises pipelines.runtime.errors.
+
+    Who pays for answers keeps each in `job.answers` at once, or counts it there as wasted, and asks for none that is
+    kept.
+    """
 
     name: str
     model: str
 
     def config(self) -> Mapping[str, object]: ...
 
-    async def summarize(self, transcript: Transcript) -> Summary: ...
+    async def summarize(self, job: SummaryJob) -> Summary: ...
 
 
 class Embedder(Protocol):

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from pipelines.providers import NOTHING_SAID, SummaryJob
+from pipelines.providers.checking import Check
 from pipelines.providers.commitments import is_commitment
 from pipelines.providers.salience import most_salient
 from pipelines.sentences import split_sentences
 from schemas.artifacts import Summary, Transcript
-
-NOTHING_SAID = "Nothing was said."
 
 _ABSTRACT = 4  # sentences: on the demo calls these have five facts of six
 _FEWEST_POINTS, _MOST_POINTS = 3, 10
@@ -43,11 +43,16 @@ class Extractive:
         """The method and its revision."""
         return {"provider": self.name, "model": self.model, "revision": _REVISION}
 
-    async def summarize(self, transcript: Transcript) -> Summary:
+    async def summarize(self, job: SummaryJob) -> Summary:
         """The call's summary; in a thread, since a long call takes a second."""
-        return await asyncio.to_thread(self._summarize, transcript)
+        return await asyncio.to_thread(self.summary_of, job.transcript)
 
-    def _summarize(self, transcript: Transcript) -> Summary:
+    async def check(self) -> Check:
+        """It needs nothing but itself."""
+        return Check("Extractive summaries", True, "made here, nothing to reach")
+
+    def summary_of(self, transcript: Transcript) -> Summary:
+        """The transcript's summary. Takes up to a second."""
         said = [
             _Said(segment.speaker, sentence)
             for segment in transcript.segments

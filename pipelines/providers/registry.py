@@ -3,12 +3,15 @@
 Engines are imported when they are chosen, since their libraries are large and not in the base installation.
 """
 
+import importlib.util
+import json
 import logging
 import threading
 from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
 
 from audiotext.settings import OPENAI_URL, Settings, SettingsError
+from pipelines.pricing import token_rates
 from pipelines.providers import Embedder, RemoteJobs, SpeechToText, Summarizer
 from schemas.notices import WEBHOOK_PATH
 from sinks.objects import ObjectStore
@@ -76,12 +79,34 @@ def webhook_url(settings: Settings) -> str | None:
 
 
 def summarizer(settings: Settings) -> Summarizer:
-    """The engine of `summary.provider`. Raises SettingsError, which names what can be used."""
-    if settings.summary.provider != "extractive":
-        _not_built("SUMMARY", settings.summary.provider, "extractive")
+    """The engine of `summary.provider`. Raises SettingsError, which names what is missing."""
+    if settings.summary.provider == "gemini":
+        key = _gemini_key(settings, "SUMMARY", settings.gemini.summary_model)
+        from pipelines.providers.gemini.summarizer import GeminiSummarizer  # noqa: PLC0415
+
+        return GeminiSummarizer(settings.gemini, settings.summary, key)
     from pipelines.providers.extractive import Extractive  # noqa: PLC0415
 
     return Extractive()
+
+
+def _gemini_key(settings: Settings, section: str, model: str) -> str:
+    """The API key, once everything else is there that Gemini needs. Raises SettingsError."""
+    setting = f"AUDIOTEXT_{section}__PROVIDER=gemini"
+    key = settings.gemini.api_key.get_secret_value().strip() if settings.gemini.api_key else ""
+    if not key:
+        raise SettingsError(f"{setting} needs AUDIOTEXT_GEMINI__API_KEY (aistudio.google.com/apikey)")
+    if importlib.util.find_spec("google.genai") is None:
+        raise SettingsError(f"{setting} needs Google's client: pip install 'audiotext[gemini]'")
+    try:
+        token_rates(model, settings.pricing)
+    except KeyError:
+        example = json.dumps({model: {"input": "0.30", "output": "2.50"}})
+        raise SettingsError(
+            f"{setting}: nobody knows what {model} costs; say so, per million tokens, like "
+            f"AUDIOTEXT_PRICING__GEMINI_RATES='{example}'"
+        ) from None
+    return key
 
 
 def embedder(settings: Settings) -> Embedder:

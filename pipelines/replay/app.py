@@ -8,6 +8,7 @@ from threading import Lock
 from audiotext.settings import Settings
 from pipelines import embedder, summarizer, transcriber
 from pipelines.embedder import EmbedHandler
+from pipelines.pricing import replay_charge
 from pipelines.providers import registry
 from pipelines.recorder.media_log import read_calls
 from pipelines.replay import planner
@@ -61,7 +62,12 @@ class Engines:
             transcribe=TranscribeHandler(
                 registry.speech_to_text(settings), self._objects, settings.pricing, charges=self._charges
             ),
-            summarize=SummarizeHandler(registry.summarizer(settings), self._objects),
+            summarize=SummarizeHandler(
+                registry.summarizer(settings),
+                self._objects,
+                settings.pricing,
+                charges=partial(replay_charge, pricing=settings.pricing),
+            ),
             embed=EmbedHandler(registry.embedder(settings), self._objects, self._vectors),
         )
 

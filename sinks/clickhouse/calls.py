@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeVar
 from pydantic import Field
 
 from schemas.events import (
+    ActionItem,
     AnyEvent,
     CallStatusReported,
     EmbeddingReady,
@@ -19,6 +20,7 @@ from schemas.events import (
     LetterReplayed,
     ObjectRef,
     RecordingReady,
+    SpeakerSentiment,
     StageFailed,
     StreamEnded,
     StreamStarted,
@@ -62,11 +64,17 @@ class TranscriptDoc(Frozen):
 
 
 class SummaryDoc(Frozen):
-    """What was said, in short."""
+    """What was said, in short. What follows `action_items` only a language model tells; `actions` are the same with
+    their owners, `fields` the tenant's own."""
 
     abstract: str
     key_points: list[str]
     action_items: list[str]
+    topics: list[str] = Field(default_factory=list)
+    actions: list[ActionItem] = Field(default_factory=list)
+    sentiment: list[SpeakerSentiment] = Field(default_factory=list)
+    outcome: str = ""
+    fields: dict[str, str] = Field(default_factory=dict)
 
 
 class PartDoc(Frozen):
@@ -315,4 +323,13 @@ def _transcript(event: TranscriptReady) -> TranscriptDoc:
 
 
 def _summary(event: SummaryReady) -> SummaryDoc:
-    return SummaryDoc(abstract=event.abstract, key_points=event.key_points, action_items=event.action_items)
+    return SummaryDoc(
+        abstract=event.abstract,
+        key_points=event.key_points,
+        action_items=event.action_items,
+        topics=event.topics,
+        actions=event.actions,
+        sentiment=event.sentiment,
+        outcome=event.outcome,
+        fields=event.fields,
+    )

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from audiotext.settings import S3Settings
-from pipelines.providers.extractive import NOTHING_SAID, Extractive
+from audiotext.settings import PricingSettings, S3Settings
+from pipelines.providers import NOTHING_SAID
+from pipelines.providers.extractive import Extractive
 from pipelines.runtime.errors import PermanentError
 from pipelines.summarizer import SummarizeHandler
 from redpanda import topics
@@ -28,7 +29,7 @@ def objects(s3: S3Settings) -> ObjectStore:
 
 async def summarized(objects: ObjectStore, event: TranscriptReady) -> SummaryReady:
     """The handler's one output."""
-    [output] = await SummarizeHandler(Extractive(), objects)(event)
+    [output] = await SummarizeHandler(Extractive(), objects, PricingSettings())(event)
     assert output.topic == Topic.SUMMARY_READY
     assert isinstance(output.event, SummaryReady)
     return output.event

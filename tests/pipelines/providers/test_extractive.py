@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipelines.providers.extractive import NOTHING_SAID, Extractive
+from pipelines.providers import NOTHING_SAID
+from pipelines.providers.extractive import Extractive
 from schemas.artifacts import Segment, Transcript
 from tests.speech import demo_call
 
@@ -53,7 +54,7 @@ async def test_the_demo_calls_in_short(transcripts: Mapping[str, Transcript]) ->
     """Of six facts in each call the four sentences of the abstract must have at least four, the key points as well.
     Five were measured: fewer than four means that it chooses small talk."""
     for name, facts in FACTS.items():
-        summary = await Extractive().summarize(transcripts[name])
+        summary = Extractive().summary_of(transcripts[name])
 
         for text in (summary.abstract, " ".join(summary.key_points)):
             found = [fact for fact in facts if any(wording in text for wording in fact)]
@@ -64,7 +65,7 @@ async def test_only_what_was_said_by_whom_it_was_said(transcripts: Mapping[str, 
     """Every line is "speaker: sentence", and the sentence stands so in a segment of that speaker. A summary that says
     what nobody said, or gives it to the other, is worse than none."""
     for call in transcripts.values():
-        summary = await Extractive().summarize(call)
+        summary = Extractive().summary_of(call)
         for line in [*summary.key_points, *summary.action_items]:
             speaker, _, sentence = line.partition(": ")
             assert any(segment.speaker == speaker and sentence in segment.text for segment in call.segments)
@@ -73,8 +74,8 @@ async def test_only_what_was_said_by_whom_it_was_said(transcripts: Mapping[str, 
 async def test_promises_and_requests_are_action_items(transcripts: Mapping[str, Transcript]) -> None:
     """The agents promise a credit and a reminder and ask for early arrival; "please bear with me" and "can you confirm
     your date of birth" are done with before the call ends and are none."""
-    broadband = "\n".join((await Extractive().summarize(transcripts["broadband_outage"])).action_items)
-    clinic = "\n".join((await Extractive().summarize(transcripts["clinic_reschedule"])).action_items)
+    broadband = "\n".join(Extractive().summary_of(transcripts["broadband_outage"]).action_items)
+    clinic = "\n".join(Extractive().summary_of(transcripts["clinic_reschedule"]).action_items)
 
     assert "credit" in broadband
     assert "reminder" in clinic
@@ -85,14 +86,14 @@ async def test_promises_and_requests_are_action_items(transcripts: Mapping[str, 
 
 async def test_nothing_said() -> None:
     """An empty transcript: one honest sentence, no points, no actions."""
-    summary = await Extractive().summarize(transcript())
+    summary = Extractive().summary_of(transcript())
 
     assert (summary.abstract, summary.key_points, summary.action_items) == (NOTHING_SAID, [], [])
 
 
 async def test_one_word() -> None:
     """A call of one word is its own summary."""
-    summary = await Extractive().summarize(transcript("Hello?"))
+    summary = Extractive().summary_of(transcript("Hello?"))
 
     assert summary.abstract == "inbound: Hello?"
     assert summary.key_points == ["inbound: Hello?"]
@@ -103,19 +104,19 @@ async def test_the_same_call_has_the_same_summary() -> None:
     people have read."""
     call = transcript(*(f"The {name} is out of stock." for name in ("lamp", "chair", "table", "sofa", "shelf", "desk")))
 
-    assert await Extractive().summarize(call) == await Extractive().summarize(call)
+    assert Extractive().summary_of(call) == Extractive().summary_of(call)
 
 
 async def test_other_languages_and_scripts() -> None:
     """German, Japanese without spaces, and punctuation only: key sentences are found, no cue is guessed at, and
     nothing fails."""
-    german = await Extractive().summarize(
+    german = Extractive().summary_of(
         transcript("Mein Internet geht seit gestern nicht.", "Ich schicke Ihnen am Donnerstag einen Techniker.")
     )
-    japanese = await Extractive().summarize(
+    japanese = Extractive().summary_of(
         transcript("予約を変更したいです。金曜日は空いていますか。", "はい。", language="ja")
     )
-    dots = await Extractive().summarize(transcript("...", "?!"))
+    dots = Extractive().summary_of(transcript("...", "?!"))
 
     assert "Techniker" in german.abstract
     assert german.action_items == []
@@ -126,7 +127,7 @@ async def test_other_languages_and_scripts() -> None:
 async def test_a_long_call_takes_no_minutes() -> None:
     """Three hours of talk, 4,000 sentences: the points stay few, and it is done within the test's time."""
     turns = [turn.text for name in FACTS for turn in demo_call(name).turns]
-    summary = await Extractive().summarize(transcript(*(f"{turns[i % len(turns)]} {i}." for i in range(1500))))
+    summary = Extractive().summary_of(transcript(*(f"{turns[i % len(turns)]} {i}." for i in range(1500))))
 
     assert len(summary.key_points) == 10
     assert len(summary.action_items) <= 10

@@ -1,6 +1,7 @@
 """From settings to engines."""
 
 import threading
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,15 @@ from pydantic import SecretStr
 
 from audiotext.settings import (
     EmbeddingSettings,
+    GeminiSettings,
     OpenAiSettings,
+    PricingSettings,
     Settings,
     SettingsError,
     SonioxSettings,
     SttSettings,
     SummarySettings,
+    TokenRates,
 )
 from pipelines.providers import RemoteJobs, registry
 
@@ -34,8 +38,6 @@ def test_the_defaults_run_on_this_machine(settings: Settings) -> None:
 def test_an_engine_that_is_not_spoken_yet_is_named_with_what_can_be_used(settings: Settings) -> None:
     """A reserved name is set: the service must not start with another engine than was asked for, and the message must
     name the setting and a value that works."""
-    with pytest.raises(SettingsError, match=r"AUDIOTEXT_SUMMARY__PROVIDER.*'extractive'"):
-        registry.summarizer(settings.model_copy(update={"summary": SummarySettings(provider="gemini")}))
     with pytest.raises(SettingsError, match=r"AUDIOTEXT_EMBEDDING__PROVIDER.*'local'"):
         registry.embedder(settings.model_copy(update={"embedding": EmbeddingSettings(provider="gemini")}))
 
@@ -76,6 +78,24 @@ def test_providers_tell_where_they_want_to_be_told(settings: Settings) -> None:
     assert registry.webhook_url(full) == "https://calls.example/v1/notices/soniox"
     for without in ({"stt": SttSettings()}, {"soniox": SonioxSettings()}, {"public_url": None}):
         assert registry.webhook_url(full.model_copy(update=without)) is None
+
+
+def test_gemini_needs_a_key_and_a_price(settings: Settings) -> None:
+    """Without a key the service does not start; nor with a model whose price nobody knows, whose lines would say it
+    costs nothing."""
+    asked = settings.model_copy(update={"summary": SummarySettings(provider="gemini")})
+    keyed = asked.model_copy(update={"gemini": GeminiSettings(api_key=SecretStr("key"))})
+    other = keyed.model_copy(update={"gemini": GeminiSettings(api_key=SecretStr("key"), summary_model="gemini-9")})
+    priced = other.model_copy(
+        update={"pricing": PricingSettings(gemini_rates={"gemini-9": TokenRates(input=Decimal(1))})}
+    )
+
+    with pytest.raises(SettingsError, match="AUDIOTEXT_GEMINI__API_KEY"):
+        registry.summarizer(asked)
+    with pytest.raises(SettingsError, match=r"gemini-9 .*AUDIOTEXT_PRICING__GEMINI_RATES"):
+        registry.summarizer(other)
+    assert registry.summarizer(keyed).model == "gemini-3.5-flash-lite"
+    assert registry.summarizer(priced).model == "gemini-9"
 
 
 def test_a_local_model_is_loaded_while_the_service_starts() -> None:

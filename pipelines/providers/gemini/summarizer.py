@@ -1,0 +1,196 @@
+"""Summaries by Gemini: one question about a call, or one about each stretch of a long one and then about all."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from google.genai import types
+from pydantic import ValidationError
+
+from audiotext.settings import GeminiSettings, SummarySettings
+from pipelines.answers import AnswerStore
+from pipelines.providers import NOTHING_SAID, SummaryJob
+from pipelines.providers.checking import Check
+from pipelines.providers.gemini.client import check_model, classified, connect
+from pipelines.providers.gemini.draft import (
+    REVISION,
+    Draft,
+    draft_type,
+    instruction,
+    prompt_of_drafts,
+    prompt_of_turns,
+    schema_of,
+    summary_of,
+    turns_of,
+)
+from pipelines.providers.gemini.errors import finish_of, refusal_of
+from pipelines.providers.gemini.stretches import packed, stretches, tokens_of
+from pipelines.runtime.errors import RetryableError, StageError
+from schemas.artifacts import Summary
+from schemas.events import Tokens
+
+logger = logging.getLogger(__name__)
+
+# Calls in which somebody is rude or threatens are summarized like others; what cannot be turned off stays on.
+_SAFETY = [
+    types.SafetySetting(category=category, threshold=types.HarmBlockThreshold.OFF)
+    for category in (
+        types.HarmCategory.HARM_CATEGORY_HARASSMENT,
+        types.HarmCategory.HARM_CATEGORY_HATE_SPEECH,
+        types.HarmCategory.HARM_CATEGORY_SEXUALLY_EXPLICIT,
+        types.HarmCategory.HARM_CATEGORY_DANGEROUS_CONTENT,
+    )
+]
+
+
+class GeminiSummarizer:
+    """Summaries as structured output."""
+
+    name = "gemini"
+
+    def __init__(self, gemini: GeminiSettings, summary: SummarySettings, key: str) -> None:
+        """key: the API key."""
+        self.model = gemini.summary_model
+        self._prompt = gemini.summary_prompt
+        self._settings = summary
+        self._client = connect(gemini, key, summary.timeout_s)
+
+    def config(self) -> Mapping[str, object]:
+        """Model, question, the tenants' fields and the limits."""
+        return {
+            "provider": self.name,
+            "model": self.model,
+            "prompt": self._prompt,
+            "fields": {
+                tenant: {name: asked.model_dump(mode="json") for name, asked in fields.items()}
+                for tenant, fields in self._settings.fields.items()
+            },
+            "max_prompt_tokens": self._settings.max_prompt_tokens,
+            "max_output_tokens": self._settings.max_output_tokens,
+            "revision": REVISION,
+        }
+
+    async def summarize(self, job: SummaryJob) -> Summary:
+        """The call's summary. Answers that are there are not asked for again."""
+        transcript = job.transcript
+        turns = turns_of(transcript)
+        if not turns:  # nothing to ask, nothing to pay
+            return Summary(
+                call_id=transcript.call_id,
+                provider=self.name,
+                model=self.model,
+                abstract=NOTHING_SAID,
+                key_points=[],
+                action_items=[],
+            )
+        asking = _Asking(self, job.answers, draft_type(self._settings.fields.get(job.tenant, {})))
+        parts = stretches(turns, self._settings.max_prompt_tokens)
+        drafts = [
+            await asking.draft(
+                f"stretch {number} of {len(parts)}", prompt_of_turns(transcript.language, part, number, len(parts))
+            )
+            for number, part in enumerate(parts, 1)
+        ]
+        draft = await self._merged(asking, transcript.language, drafts)
+        return summary_of(draft, transcript, self.name, self.model)
+
+    async def check(self) -> Check:
+        """Whether it answers, takes the key and has the model."""
+        return await check_model(
+            self._client,
+            self.model,
+            name="Gemini summaries",
+            action="generateContent",
+            setting="AUDIOTEXT_GEMINI__SUMMARY_MODEL",
+        )
+
+    async def generate(self, prompt: str, schema: Mapping[str, object]) -> types.GenerateContentResponse:
+        """One request, never repeated in here."""
+        with classified():
+            return await self._client.aio.models.generate_content(
+                model=self.model,
+                contents=types.Content(role="user", parts=[types.Part(text=prompt)]),
+                config=types.GenerateContentConfig(
+                    system_instruction=instruction(self._prompt),
+                    response_mime_type="application/json",
+                    response_json_schema=schema,
+                    candidate_count=1,
+                    max_output_tokens=self._settings.max_output_tokens,
+                    safety_settings=_SAFETY,
+                    automatic_continuation=False,
+                ),
+            )
+
+    async def _merged(self, asking: "_Asking", language: str, drafts: Sequence[Draft]) -> Draft:
+        """One draft of many, by as few questions as the budget allows."""
+        level = 0
+        while len(drafts) > 1:
+            level += 1
+            texts = [draft.model_dump_json() for draft in drafts]
+            groups = packed(texts, self._settings.max_prompt_tokens, tokens_of, at_least=2)
+            drafts = [
+                await asking.merged(f"merging {number} of {len(groups)}, level {level}", language, group)
+                for number, group in enumerate(groups, 1)
+            ]
+        return drafts[0]
+
+
+class _Asking:
+    """Drafts of one job, each asked for once."""
+
+    def __init__(self, gemini: GeminiSummarizer, answers: AnswerStore, draft: type[Draft]) -> None:
+        self._gemini = gemini
+        self._answers = answers
+        self._draft = draft
+        self._schema = schema_of(draft)
+
+    async def draft(self, step: str, prompt: str) -> Draft:
+        """The answer to a step's question, stored before it is used."""
+        kept = (await self._answers.read()).kept.get(step)
+        if kept is not None:
+            return self._draft.model_validate_json(kept.text)
+        response = await self._gemini.generate(prompt, self._schema)
+        tokens = tokens_counted(response)
+        try:
+            draft = self._read(response)
+        except StageError:
+            await self._answers.waste(tokens)
+            raise
+        await self._answers.keep(step, draft.model_dump_json(), tokens)
+        return draft
+
+    async def merged(self, step: str, language: str, drafts: Sequence[str]) -> Draft:
+        """One draft of several, or the only one, which costs nothing."""
+        if len(drafts) == 1:
+            return self._draft.model_validate_json(drafts[0])
+        return await self.draft(step, prompt_of_drafts(language, drafts))
+
+    def _read(self, response: types.GenerateContentResponse) -> Draft:
+        feedback = response.prompt_feedback
+        if feedback is not None and feedback.block_reason is not None:
+            raise refusal_of(f"{feedback.block_reason.value}: {feedback.block_reason_message or 'no reason given'}")
+        if not response.candidates:
+            raise RetryableError("Gemini answered without an answer")
+        candidate = response.candidates[0]
+        if stopped := finish_of(candidate.finish_reason, candidate.finish_message):
+            raise stopped
+        parts = (candidate.content.parts if candidate.content else None) or []
+        text = "".join(part.text for part in parts if part.text and not part.thought)
+        try:
+            return self._draft.model_validate_json(text)
+        except ValidationError as error:
+            places = "; ".join(f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors()[:3])
+            # Not what it said, which is the callers' words: this goes to the logs.
+            raise RetryableError(f"Gemini's answer is not what was asked for: {places}") from None
+
+
+def tokens_counted(response: types.GenerateContentResponse) -> Tokens:
+    """What Gemini counted for an answer."""
+    usage = response.usage_metadata
+    if usage is None:
+        return Tokens()
+    return Tokens(
+        prompt=(usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0),
+        candidates=usage.candidates_token_count or 0,
+        thoughts=usage.thoughts_token_count or 0,
+        cached=usage.cached_content_token_count or 0,
+    )
