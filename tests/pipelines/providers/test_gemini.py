@@ -108,6 +108,18 @@ async def test_what_is_asked_is_the_same_whatever_is_said(server: FakeGemini, ob
     assert server.headers[0]["x-goog-api-key"] == fake.KEY
 
 
+async def test_a_prompt_of_ones_own(server: FakeGemini, objects: ObjectStore) -> None:
+    """The company's wishes follow the instruction and do not replace it; they make another summary of another key."""
+    gemini = GeminiSettings(base_url=server.url, summary_prompt="List the boats.")
+    own = GeminiSummarizer(gemini, SummarySettings(), fake.KEY)
+    await own.summarize(job(objects, said(new_call(), *CALL)))
+
+    [part] = server.asked[0][1]["systemInstruction"]["parts"]
+    assert part["text"].startswith(INSTRUCTION)
+    assert part["text"].endswith("List the boats.")
+    assert own.config() != client(server).config()
+
+
 @pytest.mark.parametrize(
     "change",
     [
