@@ -79,12 +79,6 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (("apply", "create what is missing"), ("check", "say where the log differs")):
         _running_stack_option(_command(topics, name, text, f"audiotext.commands.topics:{name}"))
 
-    migrate = _command(
-        commands, "migrate", "bring ClickHouse, Qdrant and the bucket up to date", "audiotext.commands.migrate:run"
-    )
-    migrate.add_argument("--check", action="store_true", help="only say what would be done; exit code 1 if anything")
-    _running_stack_option(migrate)
-
     keys = _group(commands, "keys", "keys to the API")
     create = _command(keys, "create", "make a key and print it, this once", "audiotext.commands.keys:create")
     create.add_argument("--tenant", default="default", help="whose calls it opens (default)")
@@ -110,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
 
     _replay_commands(_group(commands, "replay", "process calls again from any stage on"))
 
+    _upkeep(commands)
     _command(commands, "settings", "show every setting, its value and what it means", "audiotext.commands.settings:run")
     return top
 
@@ -139,6 +134,18 @@ def _replay_commands(replays: "_Commands") -> None:
         command.add_argument("replay", metavar="ID", help="as `audiotext replay list` shows it")
     for command in (start, which, status, stop, go_on):
         _running_stack_option(command)
+
+
+def _upkeep(commands: "_Commands") -> None:
+    migrate = _command(
+        commands, "migrate", "bring ClickHouse, Qdrant and the bucket up to date", "audiotext.commands.migrate:run"
+    )
+    migrate.add_argument("--check", action="store_true", help="only say what would be done; exit code 1 if anything")
+    _running_stack_option(migrate)
+    doctor = _command(
+        commands, "doctor", "look at every configured system and say what to do", "audiotext.commands.doctor:run"
+    )
+    _running_stack_option(doctor)
 
 
 def _command(commands: "_Commands", name: str, text: str, run: str) -> argparse.ArgumentParser:

@@ -1,21 +1,10 @@
-"""Whether a system that is configured can be used: what `audiotext doctor` asks of every provider and store."""
+"""Whether a provider can be used: what `audiotext doctor` asks of each."""
 
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from audiotext.checks import Check
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of `audiotext doctor`.
-
-    name: what was looked at, as a user knows it ("Soniox"). detail: what was found, version or model included; never a
-    secret. cure: what to do, naming the setting; empty when ok.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    cure: str = ""
+__all__ = ["Check", "Checkable"]
 
 
 @runtime_checkable
