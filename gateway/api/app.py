@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,10 @@ from gateway.api.backends import Backend
 from gateway.api.embedding import QueryEmbedder
 from gateway.api.endpoint import Asked, Endpoint, Services
 from gateway.api.errors import ApiError, error_middleware
+from gateway.api.handlers.calls import list_item
+from gateway.api.live.hub import LiveHub
 from gateway.api.metrics import ApiMetrics
+from gateway.api.models import CallListItem
 from gateway.api.params import NoQuery, parse_query
 from gateway.api.producing import LateProducer
 from gateway.api.routes import ENDPOINTS
@@ -50,9 +53,14 @@ def make_services(settings: Settings) -> Services:
     secret = settings.api.session_secret
     replays, objects = ReplayStore(settings.clickhouse), ObjectStore(settings.s3)
     producer = LateProducer(settings.kafka)
+    calls, clickhouse = CallStore(settings.clickhouse), Backend("ClickHouse", StoreUnavailableError)
+
+    async def look_up(names: Sequence[tuple[str, str]]) -> list[CallListItem]:
+        return [list_item(call) for call in await clickhouse(calls.get_calls, names)]
+
     return Services(
-        calls=CallStore(settings.clickhouse),
-        clickhouse=Backend("ClickHouse", StoreUnavailableError),
+        calls=calls,
+        clickhouse=clickhouse,
         objects=objects,
         s3=Backend("S3", ObjectStoreError, passes=(ObjectMissingError,)),
         vectors=VectorStore(settings.qdrant),
@@ -66,6 +74,7 @@ def make_services(settings: Settings) -> Services:
         log=Backend("the log or a store", (LogUnavailableError, StoreUnavailableError, ObjectStoreError)),
         choosing=Backend("ClickHouse", StoreUnavailableError, threads=2, timeout_s=_CHOOSING_S),
         settings=settings,
+        live=LiveHub(settings.kafka, look_up),
         seal=Seal(secret.get_secret_value() if secret else secrets.token_hex(32)),
     )
 
@@ -93,6 +102,11 @@ def create_app(services: Services) -> web.Application:
         else:
             app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, services, authenticator))
     pages.add_routes(app)
+
+    async def send_watchers_away(_: web.Application) -> None:
+        services.live.close()
+
+    app.on_shutdown.append(send_watchers_away)
     return app
 
 

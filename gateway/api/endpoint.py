@@ -12,6 +12,7 @@ from gateway.api.auth import Authenticator, Principal
 from gateway.api.backends import Backend
 from gateway.api.embedding import QueryEmbedder
 from gateway.api.errors import ApiError, bad_parameter, call_not_found, not_ready
+from gateway.api.live.hub import LiveHub
 from gateway.api.metrics import ApiMetrics
 from gateway.api.params import Query
 from gateway.api.seals import Seal
@@ -47,6 +48,7 @@ class Services:
     log: Backend
     choosing: Backend
     settings: Settings
+    live: LiveHub
     seal: Seal
 
 

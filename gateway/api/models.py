@@ -86,6 +86,22 @@ class CallList(Body):
     next_cursor: str | None
 
 
+class TrackLevels(Body):
+    """How loud a track of a live call has just been: root mean square in dB of full scale, -90 to 0, a tenth of a
+    second each."""
+
+    tenant: str
+    call_id: str
+    track: str
+    levels_db: list[int]
+
+
+class LevelList(Body):
+    """Data of a `levels` event of /v1/live."""
+
+    levels: list[TrackLevels]
+
+
 class EventList(Body):
     """What happened to a call, in the order in which it came true: the events as they travelled on the log."""
 

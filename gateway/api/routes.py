@@ -3,7 +3,7 @@
 from typing import Any
 
 from gateway.api.endpoint import Endpoint
-from gateway.api.handlers import calls, recording, replays, service, sessions, usage, versions, words
+from gateway.api.handlers import calls, live, recording, replays, service, sessions, usage, versions, words
 from gateway.api.models import (
     Call,
     CallList,
@@ -65,6 +65,14 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         public=True,
     ),
     Endpoint("/v1/calls", calls.list_calls, "listCalls", "Calls, newest first", query=CallsQuery, body=CallList),
+    Endpoint(
+        "/v1/live",
+        live.watch,
+        "watchCalls",
+        "Server-sent events: `call` (as in the list) for each that goes on, then for each that changes; `levels`",
+        query=NoQuery,
+        media=("text/event-stream",),
+    ),
     Endpoint(CALL, calls.get_call, "getCall", "One call", query=NoQuery, body=Call, shared=True),
     Endpoint(
         f"{CALL}/recording",

@@ -16,7 +16,7 @@ export function watch(on) {
 }
 
 const BARS = 60;
-const FLOOR_DB = -60;
+const FLOOR_DB = -52;
 const TRACKS = ["inbound", "outbound"];
 
 /** A little picture of how loud each track has been for the last seconds: caller above the line, callee below. */

@@ -28,7 +28,7 @@ async def list_calls(asked: Asked, query: CallsQuery) -> web.StreamResponse:
         )
     except InvalidCursorError:
         raise bad_parameter("cursor", "is none that a list gave out") from None
-    return json_response(CallList(calls=[_item(call) for call in calls], next_cursor=next_cursor))
+    return json_response(CallList(calls=[list_item(call) for call in calls], next_cursor=next_cursor))
 
 
 async def get_call(asked: Asked, query: NoQuery) -> web.StreamResponse:
@@ -60,7 +60,7 @@ async def get_waveform(asked: Asked, query: RecordingQuery) -> web.StreamRespons
 def call_body(call: CallDoc) -> Call:
     """A call as the API shows it: paths to ask for instead of keys in a bucket."""
     return Call(
-        **_item(call).model_dump(),
+        **list_item(call).model_dump(),
         tracks=call.tracks,
         summary=call.summary,
         times=call.times,
@@ -70,7 +70,8 @@ def call_body(call: CallDoc) -> Call:
     )
 
 
-def _item(call: CallDoc) -> CallListItem:
+def list_item(call: CallDoc) -> CallListItem:
+    """A call as a list shows it."""
     return CallListItem(
         **{name: getattr(call, name) for name in CallListItem.model_fields if name != "gap_ms"},
         gap_ms=sum(gap.end_ms - gap.start_ms for part in call.parts for track in part.tracks for gap in track.gaps),

@@ -189,6 +189,30 @@ class Put:
             points.append(Point(uuid_of(tenant, call_id, version, index), embedder.vector(text), turn))
         self.vector_store.upsert(collection, points)
 
+    def turns(self, embedder: WordEmbedder, tenant: str, call_id: str, transcript: Transcript) -> None:
+        """A transcript's turns into Qdrant."""
+        collection = collection_of(embedder.model, embedder.dimension)
+        self.vector_store.ensure(collection, embedder.dimension)
+        points = [
+            Point(
+                uuid_of(tenant, call_id, index),
+                embedder.vector(said.text),
+                Turn(
+                    tenant=tenant,
+                    call_id=call_id,
+                    part=1,
+                    transcript_id="t",
+                    start_ms=said.start_ms,
+                    end_ms=said.end_ms,
+                    channel=said.channel,
+                    speaker=said.speaker,
+                    text=said.text,
+                ),
+            )
+            for index, said in enumerate(transcript.segments)
+        ]
+        self.vector_store.upsert(collection, points)
+
     def call(self, tenant: str, call_id: str, upto: str = "complete", audio: bytes = b"RIFF" + bytes(2_000)) -> None:
         """A call of one part that got as far as that status."""
         stages = ("live", "recorded", "transcribed", "summarized", "complete")

@@ -1,0 +1,43 @@
+"""How loud a track is. Pure."""
+
+import numpy as np
+
+from pipelines.recorder.codecs import Decoder, decoder
+from schemas.media import MediaRecord, RecordType
+
+STEP_MS = 100
+SILENCE_DB = -90
+_TRACKS = 500  # measured at the same time; of more, only the first are: nobody looks at more
+_FULL_SCALE = 32_768.0
+
+Track = tuple[str, str, str]  # tenant, call id, name
+
+
+class Levels:
+    """Measures records, in the order of the log: some codecs go on where they were."""
+
+    def __init__(self, limit: int = _TRACKS) -> None:
+        self._limit = limit
+        self._decoders: dict[tuple[str, str, str], Decoder] = {}
+
+    def of(self, record: MediaRecord) -> list[int]:
+        """The levels (root mean square, dB of full scale, -90 to 0) of each STEP_MS of a record, none if it has no
+        audio or too many others are measured."""
+        key = (record.call_id, record.stream_id, record.track)
+        if record.type is RecordType.EOS or record.type is RecordType.CLOSE:
+            self._forget(record)
+        if record.type is not RecordType.MEDIA:
+            return []
+        found = self._decoders.get(key)
+        if found is None:
+            if len(self._decoders) >= self._limit:
+                return []
+            found = self._decoders[key] = decoder(record.codec, record.rate_hz)
+        samples = found.decode(record.payload).astype(np.float32) / _FULL_SCALE
+        length = max(1, found.rate_hz * STEP_MS // 1000)
+        power = [float(np.mean(samples[at : at + length] ** 2)) for at in range(0, len(samples), length)]
+        return [max(SILENCE_DB, round(10 * np.log10(value))) if value > 0 else SILENCE_DB for value in power]
+
+    def _forget(self, record: MediaRecord) -> None:
+        for key in [one for one in self._decoders if one[0] == record.call_id and record.stream_id in ("", one[1])]:
+            del self._decoders[key]

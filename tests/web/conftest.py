@@ -1,0 +1,187 @@
+"""One browser, one server and one day's calls for all web tests."""
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from pydantic import SecretStr
+
+from audiotext.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings
+from gateway.api.app import create_app, make_services
+from gateway.api.embedding import QueryEmbedder
+from gateway.api.keys import create_key
+from sinks.clickhouse.client import Database
+from sinks.objects import ObjectStore
+from sinks.vectors import VectorStore
+from tests.gateway.api.conftest import Put, WordEmbedder
+from tests.speech import CALLS, demo_call
+from tests.web.made import GAP, Told, put_real_call, put_recording
+
+ADMIN_KEY = "an-admin-key-for-web-tests-only"
+_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--autoplay-policy=no-user-gesture-required",
+]
+_MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Day:
+    """The calls of one tenant. real: complete ones with audio; failed: one that a stage gave up on; live: one that
+    goes on."""
+
+    tenant: str
+    key: str
+    broadband: str
+    clinic: str
+    failed: str
+    live: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running server: where, and what it is made of."""
+
+    url: str
+    settings: Settings
+    put: Put
+    words: WordEmbedder
+
+
+@pytest.fixture(scope="session")
+def site(
+    clickhouse: ClickHouseSettings, s3: S3Settings, qdrant: QdrantSettings, kafka: KafkaSettings
+) -> Iterator[Site]:
+    """The API's server over real stores, in a thread of its own."""
+    settings = Settings(clickhouse=clickhouse, s3=s3, qdrant=qdrant, kafka=kafka, admin_key=SecretStr(ADMIN_KEY))
+    words = WordEmbedder(f"words-{uuid.uuid4().hex}")
+    services = replace(make_services(settings), embedder=QueryEmbedder(lambda: words, 10))
+    put = Put(Database(clickhouse), ObjectStore(s3), VectorStore(qdrant))
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(create_app(services), access_log=None, shutdown_timeout=0.5)
+
+    async def start() -> int:
+        await runner.setup()
+        listening = web.TCPSite(runner, "127.0.0.1", 0)
+        await listening.start()
+        port: int = runner.addresses[0][1]
+        return port
+
+    thread = threading.Thread(target=loop.run_forever, name="site", daemon=True)
+    thread.start()
+    port = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+    yield Site(f"http://127.0.0.1:{port}", settings, put, words)
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def day(site: Site) -> Day:
+    """A tenant with four calls."""
+    tenant = f"northwind-{uuid.uuid4().hex[:4]}"
+    now = time.time_ns() // 1_000_000
+    made = Day(
+        tenant=tenant,
+        key=create_key(site.settings, tenant, "web"),
+        broadband=f"CA{uuid.uuid4().hex}",
+        clinic=f"CA{uuid.uuid4().hex}",
+        failed=f"CA{uuid.uuid4().hex}",
+        live=f"CA{uuid.uuid4().hex}",
+    )
+    assert set(CALLS) == {"broadband_outage", "clinic_reschedule"}
+    put, words = site.put, site.words
+    broadband = Told(tenant, made.broadband, now - 9 * _MINUTE_MS)
+    put_real_call(put, broadband, "broadband_outage", words, gaps=[GAP])
+    put_real_call(
+        put,
+        Told(tenant, made.clinic, now - 24 * _MINUTE_MS, "+442079460018", "+14155550140"),
+        "clinic_reschedule",
+        words,
+    )
+    failed = Told(tenant, made.failed, now - 41 * _MINUTE_MS, "+14155550199", "+14155550187", "telnyx")
+    call = demo_call("clinic_reschedule")
+    put.events(
+        failed.started(),
+        failed.ended(call.duration_ms),
+        put_recording(put, failed, call),
+        failed.failed("transcribe", "the provider refused the audio: 400 unsupported language", call.duration_ms),
+    )
+    put.events(Told(tenant, made.live, now - 2 * _MINUTE_MS, "+14155550161", "+14155550187").started())
+    return made
+
+
+# Not for the session: while Playwright's driver runs, this thread has a running loop, and no asynchronous test could
+# run beside it.
+@pytest.fixture(scope="package")
+def browser(chromium: Path) -> Iterator[Browser]:
+    """Chromium."""
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=str(chromium), args=_ARGS)
+        yield found
+        found.close()
+
+
+@dataclass
+class Visitor:
+    """A browser window of somebody, and what its pages complained of."""
+
+    context: BrowserContext
+    page: Page
+    complaints: list[str]
+    strangers: list[str]
+
+
+@pytest.fixture
+def visitor(browser: Browser, site: Site) -> Iterator[Visitor]:
+    """A window of somebody who is not signed in. At its end no page may have complained (a policy that was broken, a
+    script that failed), or have asked another host for anything."""
+    context = browser.new_context(base_url=site.url, viewport={"width": 1280, "height": 860}, locale="en-GB")
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    complaints: list[str] = []
+    strangers: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith((site.url, "data:", "blob:")) else strangers.append(asked.url),
+    )
+    visitor = Visitor(context, page, complaints, strangers)
+    yield visitor
+    context.close()
+    assert not strangers
+    # A request that is refused is a line on the console, too; those who provoke one say so.
+    assert not [said for said in complaints if "Failed to load resource" not in said]
+
+
+@pytest.fixture
+def page(visitor: Visitor, day: Day) -> Page:
+    """The page of somebody who is signed in as the day's tenant."""
+    signed_in(visitor, day.key)
+    return visitor.page
+
+
+@pytest.fixture
+def operator(visitor: Visitor, day: Day) -> Page:
+    """The page of somebody who is signed in with the admin key."""
+    signed_in(visitor, ADMIN_KEY)
+    return visitor.page
+
+
+def signed_in(visitor: Visitor, key: str) -> None:
+    """Has the window signed in with a key, without a page."""
+    response = visitor.context.request.post("/v1/session", data={"key": key})
+    assert response.status == 201
