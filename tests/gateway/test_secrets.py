@@ -1,0 +1,155 @@
+"""What is secret is written nowhere: not into the log, not into answers, metrics or the topics. And a token that one
+gateway process made is judged alike by all."""
+
+import asyncio
+import base64
+import json
+import logging
+import time
+
+import aiohttp
+import pytest
+
+from audiotext.settings import KafkaSettings, Settings
+from gateway.admission import Admissions
+from gateway.carriers import Proof, StreamStart, UnauthorizedError, load_carriers
+from gateway.session import SessionClosedError
+from gateway.signatures import HEADER, sign
+from gateway.stream_tokens import Claims, issue
+from schemas.media import Codec, RecordType
+from tests.gateway.conftest import Serve
+from tests.gateway.webhook_requests import WITH_WEBHOOKS, asking, request
+from tests.gateway.wire import PUBLIC_URL, events_on_log, media, new_call, records_on_log, start, stop
+
+CARRIERS = load_carriers()
+TOKENS = "shared-by-all-gateways"
+KEPT = "kept-secret"  # configured everywhere
+SHOWN = "shown-secret"  # what outsiders bring
+
+
+def settings_for(kafka: KafkaSettings | None = None) -> Settings:
+    """Every carrier, with secrets that can be looked for."""
+    doors = {"username": "user", "password": KEPT}
+    return Settings.model_validate(
+        {
+            "public_url": PUBLIC_URL,
+            "kafka": kafka or KafkaSettings(),
+            "twilio": {"auth_token": KEPT, "signing_keys": {"k": KEPT + "-2"}},
+            "signalwire": {"signing_key": KEPT, "stream_token": KEPT},
+            "telnyx": {"stream_token": KEPT, "public_key": base64.b64encode(bytes(32)).decode()},
+            "plivo": {"auth_token": KEPT},
+            "exotel": doors,
+            "vonage": doors | {"signature_secret": KEPT},
+            "jambonz": doors,
+            "gateway": {"stream_token_secret": TOKENS},
+        }
+    )
+
+
+def written(caplog: pytest.LogCaptureFixture) -> str:
+    """What was logged. The test server keeps an access log, which the gateway does not."""
+    return "\n".join(record.getMessage() for record in caplog.records if record.name != "aiohttp.access")
+
+
+def presented(name: str) -> list[dict[str, str]]:
+    """Headers with secrets that are not ours."""
+    basic = base64.b64encode(f"user:{SHOWN}".encode()).decode()
+    signed = request(name, f"/v1/voice/{name}", asking(name, "c-1")).headers
+    return [signed | {"Authorization": f"Basic {basic}"}, {"Authorization": f"Bearer {SHOWN}"}, {HEADER: SHOWN}]
+
+
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
+async def test_refusals_tell_no_secret(
+    serve: Serve, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """Brings wrong passwords, bearer tokens, signatures and stream tokens, in headers, in the query string and in a
+    stream's start, and looks through log (all levels), answers and metrics: neither what was brought nor what is
+    configured is in any. A mistyped password in a log file is a password."""
+    caplog.set_level(logging.DEBUG)
+    _, client = await serve(settings_for(kafka))
+    told = []
+    token = f"at1.{SHOWN}.{SHOWN}"
+    for headers in presented(name):
+        for path in (f"/v1/voice/{name}", f"/v1/status/{name}?token={token}"):
+            answer = await client.post(path, data=json.dumps(asking(name, "c-1")), headers=headers)
+            assert answer.status == 403
+            told.append(await answer.text())
+        for path in (f"/v1/media/{name}", f"/v1/media/{name}?token={token}"):
+            try:
+                socket = await client.ws_connect(path, headers=headers, protocols=CARRIERS[name].subprotocols)
+            except aiohttp.WSServerHandshakeError as refused:
+                told.append(f"{refused.status} {refused.headers}")
+                continue
+            # Its proof may come with the start, and is wrong there, too.
+            vonage = {"event": "websocket:connected", "content-type": "audio/l16;rate=16000", "call_id": "c-1"}
+            plivo = {"event": "start", "start": {"callId": "c-1", "streamId": "s", "mediaFormat": FORMAT}}
+            first = vonage | {"token": token} if name == "vonage" else plivo | {"extra_headers": {"token": token}}
+            await socket.send_str(json.dumps(first))
+            closed = await socket.receive(timeout=60)
+            assert closed.data == 1008
+            told.append(str(closed.extra))
+    told.append(await (await client.get("/metrics")).text())
+    log = written(caplog)
+    assert log.count("refused") >= 3
+    for secret in (KEPT, SHOWN, TOKENS, base64.b64encode(f"user:{SHOWN}".encode()).decode()):
+        assert secret not in log
+        assert secret not in "".join(told)
+
+
+FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000}
+
+
+async def test_a_good_token_is_not_kept_either(
+    serve: Serve, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Streams a call whose start carries a good token beside the customer's own parameters: those are on the log and
+    among the events, the token is in neither, nor in the log file."""
+    caplog.set_level(logging.DEBUG)
+    _, client = await serve(settings_for(kafka))
+    call = new_call()
+    token = issue(TOKENS, Claims("default", "twilio", call, "", int(time.time()) + 60))
+    headers = {HEADER: sign(KEPT, PUBLIC_URL.replace("https", "wss") + "/v1/media/twilio")}
+    async with client.ws_connect("/v1/media/twilio", headers=headers) as socket:
+        for message in (start(call, custom={"agent": "7", "token": token}), media(0), stop()):
+            await socket.send_str(message.decode())
+        records = await asyncio.to_thread(records_on_log, kafka, call)
+    events = await asyncio.to_thread(events_on_log, kafka, call, 2)
+    (begun,) = [record for record in records if record.type is RecordType.START]
+    assert b'"agent": "7"' in begun.payload
+    everything = "".join([written(caplog), *(event.model_dump_json() for event in events), *map(repr, records)])
+    assert "at1." not in everything
+
+
+def test_every_gateway_process_judges_a_token_alike() -> None:
+    """Lets one process make a token for a call and four others judge it: each takes it for that call and nobody's else,
+    at that carrier, until it expires. Behind a load balancer the socket comes to another process than the webhook."""
+    made = Admissions(settings_for()).issue("acme", "telnyx", "c-1")
+    old = issue(TOKENS, Claims("acme", "telnyx", "c-1", "", int(time.time()) - 1))
+    for _ in range(4):
+        other = Admissions(settings_for())
+        admit = other.upgrade(
+            "telnyx", CARRIERS["telnyx"], Proof("/v1/media/telnyx?token=" + made, {}, at_s=time.time())
+        )
+        assert admit(_start("c-1"))[0] == "acme"
+        with pytest.raises(SessionClosedError, match="another call"):
+            admit(_start("c-2"))
+        for token, carrier in ((old, "telnyx"), (made, "jambonz")):
+            proof = Proof(f"/v1/media/{carrier}?token={token}", {}, at_s=time.time())
+            with pytest.raises(UnauthorizedError):
+                other.upgrade(carrier, CARRIERS[carrier], proof)
+
+
+def test_the_voice_answers_bind_their_tokens_to_the_call() -> None:
+    """Reads the call's id out of each carrier's voice request: known at once, so that no token of ours is good for
+    whoever comes first, and nothing has to be remembered between processes."""
+    for name in WITH_WEBHOOKS:
+        told = asking(name, "c-1")
+        if name in ("vonage", "jambonz"):
+            proof = Proof(f"/v1/voice/{name}", {}, body=json.dumps(told).encode())
+        else:
+            proof = Proof(f"/v1/voice/{name}", {}, form=[(key, str(value)) for key, value in told.items()])
+        assert CARRIERS[name].asked_for(proof) == "c-1", name
+
+
+def _start(call_id: str) -> StreamStart:
+    return StreamStart(call_id, "s-1", "", (), Codec.PCMU, 8000)
