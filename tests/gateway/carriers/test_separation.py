@@ -1,14 +1,27 @@
 """A carrier is one file: whoever is behind the log does not know that there are any."""
 
 import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-import gateway
+import gateway.carriers
+from audiotext.settings import Settings
+from gateway.carriers import load_carriers
+from gateway.metrics import Metrics
+from gateway.session import Session
+from pipelines.recorder.decoding import Encoded, samples_of
+from pipelines.recorder.render import plan
+from schemas.g711 import decode_alaw
+from schemas.media import EosReason, MediaRecord
 from tests.gateway.carriers.talk import CARRIERS
+from tests.gateway.wire import Remembering
 
-ROOT = Path(gateway.__file__).parents[1]
+ROOT = Path(gateway.carriers.__file__).parents[2]
 
 
 @pytest.mark.parametrize("folder", ["pipelines", "schemas", "sinks", "redpanda"])
@@ -19,3 +32,91 @@ def test_nobody_behind_the_log_knows_a_carrier(folder: str) -> None:
     sources = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".sql", ".yaml")]
     assert sources
     assert [str(path) for path in sources if told.search(path.read_text())] == []
+
+
+PIGEON = '''
+"""Carrier pigeons: one line of text that names the call, then A-law in binary messages of 20 ms."""
+
+from gateway.access import deny
+from gateway.carriers import Frame, Ignored, StreamStart
+from schemas.media import Codec
+
+
+class PigeonDecoder:
+    def __init__(self):
+        self.landed = 0
+
+    def text(self, data):
+        return (StreamStart(data.decode(), "loft-1", "", ("inbound",), Codec.PCMA, 8000),)
+
+    def binary(self, data):
+        self.landed += 1
+        return (Frame("inbound", self.landed, (self.landed - 1) * 20, data),)
+
+
+class Pigeon:
+    subprotocols = ()
+    token_at_start = False
+
+    def authorize_socket(self, proof, settings):
+        return deny("pigeons")
+
+    authorize_webhook = authorize_socket
+
+    def decoder(self, settings):
+        return PigeonDecoder()
+
+    def asked_for(self, proof):
+        return ""
+
+    def answer(self, offer, settings):
+        return None
+
+    def report(self, proof):
+        return None
+
+
+CARRIER = Pigeon()
+'''
+
+
+@pytest.fixture
+def _pigeon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One more file among the carriers."""
+    (tmp_path / "pigeon.py").write_text(PIGEON)
+    monkeypatch.setattr(gateway.carriers, "__path__", [*gateway.carriers.__path__, str(tmp_path)])
+    yield
+    sys.modules.pop("gateway.carriers.pigeon", None)
+
+
+@pytest.mark.usefixtures("_pigeon")
+def test_one_more_file_is_one_more_carrier() -> None:
+    """Puts a file of a carrier nobody knows beside the others, and nothing else anywhere: the registry has it, and its
+    call's audio comes out of the recorder's plan and decoders as it went in, under its name. That is the whole diff of
+    a new carrier; its settings, simulator and how-to are on the gateway's side of the log, too."""
+    carriers = load_carriers()
+    assert sorted(carriers) == sorted([*CARRIERS, "pigeon"])
+    sink, octets = Remembering(), np.random.default_rng(5).integers(0, 256, 8000, dtype=np.uint8).tobytes()
+    session = Session(
+        name="pigeon",
+        decoder=carriers["pigeon"].decoder(Settings()),
+        admit=lambda start: ("acme", start),
+        sink=sink,
+        metrics=Metrics(),
+        streams=Counter(),
+        merge_ms=500,
+    )
+    session.on_text(b"call-by-pigeon")
+    for at in range(0, len(octets), 160):
+        session.on_binary(octets[at : at + 160])
+    session.end(EosReason.SOCKET_CLOSED)
+    records = sink.records
+    assert {(record.carrier, record.call_id) for record in records} == {("pigeon", "call-by-pigeon")}
+    layout = plan(records)
+
+    def load(number: int) -> Encoded:
+        record: MediaRecord = records[number]
+        return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
+
+    parts = list(samples_of(layout.segments[0], load, layout.rate_hz))
+    assert np.array_equal(np.concatenate(parts), decode_alaw(octets))
