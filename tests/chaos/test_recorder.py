@@ -12,7 +12,7 @@ from gateway.metrics import Metrics
 from tests.chaos.test_broker import restarted
 from tests.kafka_lane import KafkaNodes
 from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
-from tests.pipelines.recorder.running import Bench
+from tests.pipelines.recorder.running import Bench, eventually
 from tests.running import RunningServer
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -22,9 +22,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 def bench(
     kafka_node: KafkaNodes, object_server: RunningServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
-    made = Bench(kafka_node, object_server, tmp_path_factory.mktemp("data"))
+    # A checkpoint waits for a broker for seconds only; then the recorder ends, and its supervisor starts it again.
+    made = Bench(kafka_node, object_server, tmp_path_factory.mktemp("data"), supervised=True)
     made.start()
     try:
+        eventually(lambda: "are this recorder's" in made.output.read_text() or None, "the recorder reads")
         yield made
         assert made.stop() == 0
     finally:

@@ -247,3 +247,12 @@ async def test_every_service_may_be_killed_in_the_middle_of_a_call(up: UpProcess
     kinds = [event["type"] for event in events]
     for kind in ("recording.ready", "transcript.ready", "summary.ready", "embedding.ready"):
         assert kinds.count(kind) == 1, kinds
+
+
+async def test_ctrl_c_ends_it_soon_also_in_the_middle_of_a_call(up: UpProcess, excerpt: Path) -> None:
+    """Ctrl-C while somebody speaks: all of the stack has ended within 5 s. The last test of this file, therefore; what
+    is kept of such a call is tests/e2e/test_restart.py's question."""
+    playing = asyncio.create_task(_play(up, excerpt, speed=1))
+    await asyncio.sleep(1.0)  # of speech
+    assert await asyncio.to_thread(up.stop) < 5
+    await asyncio.gather(playing, return_exceptions=True)

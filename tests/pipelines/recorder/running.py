@@ -54,6 +54,7 @@ class Bench:
     idle_timeout_ms: int = 120_000
     instance_id: str | None = "1"  # None: a member that is replaced when it is gone, which the embedded log never does
     commit_interval_s: float = 0.5
+    supervised: bool = False  # whether it is started again when it has ended, as the stack does
     running: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -162,6 +163,8 @@ class Bench:
         """Waits for that many parts of the call; their events, one each, by part."""
 
         def look() -> list[RecordingReady] | None:
+            if self.supervised and self.running is not None and self.running.poll() is not None:
+                self.start()
             assert self.running is None or self.running.poll() in (None, 0, -9), "the recorder has died"
             events = {event.event_id: event for event in self.recordings(call_id)}
             found = sorted(events.values(), key=lambda event: event.part)
