@@ -88,7 +88,15 @@ def parser() -> argparse.ArgumentParser:
     for command in (create, revoke, _command(keys, "list", "show all keys", "audiotext.commands.keys:show")):
         _running_stack_option(command)
 
-    letters = _group(commands, "dlq", "calls that a stage gave up on (dead letters)")
+    _letter_commands(_group(commands, "dlq", "calls that a stage gave up on (dead letters)"))
+    _replay_commands(_group(commands, "replay", "process calls again from any stage on"))
+    _erase_command(commands)
+    _upkeep(commands)
+    _command(commands, "settings", "show every setting, its value and what it means", "audiotext.commands.settings:run")
+    return top
+
+
+def _letter_commands(letters: "_Commands") -> None:
     which = _command(letters, "list", "show the letters that nobody has replayed", "audiotext.commands.dlq:show_all")
     which.add_argument("--all", action="store_true", help="those that were replayed, too")
     one = _command(letters, "show", "show one letter whole, its payload included", "audiotext.commands.dlq:show")
@@ -101,12 +109,6 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--since", type=_since_ms, metavar="T", help="not older than 30m, 12h, 7d, or a UTC time")
     for command in (which, one, again):
         _running_stack_option(command)
-
-    _replay_commands(_group(commands, "replay", "process calls again from any stage on"))
-
-    _upkeep(commands)
-    _command(commands, "settings", "show every setting, its value and what it means", "audiotext.commands.settings:run")
-    return top
 
 
 def _replay_commands(replays: "_Commands") -> None:
@@ -146,6 +148,13 @@ def _upkeep(commands: "_Commands") -> None:
         commands, "doctor", "look at every configured system and say what to do", "audiotext.commands.doctor:run"
     )
     _running_stack_option(doctor)
+
+
+def _erase_command(commands: "_Commands") -> None:
+    erase = _command(commands, "erase", "erase calls: all but their lines of the bill", "audiotext.commands.erase:run")
+    erase.add_argument("calls", nargs="+", metavar="ID", help="call ids")
+    erase.add_argument("--tenant", metavar="T", help="only this tenant's, should two have a call of one id")
+    _running_stack_option(erase)
 
 
 def _command(commands: "_Commands", name: str, text: str, run: str) -> argparse.ArgumentParser:

@@ -1,6 +1,6 @@
 """What the API answers, one pydantic model per body: the handlers send these, the OpenAPI document describes these."""
 
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -100,6 +100,13 @@ class LevelList(Body):
     """Data of a `levels` event of /v1/live."""
 
     levels: list[TrackLevels]
+
+
+class Erasure(Body):
+    """The call is not to be seen any more. What there is of it is deleted as soon as nothing of it is under way."""
+
+    call_id: str
+    status: Literal["erasing"] = "erasing"
 
 
 class EventList(Body):

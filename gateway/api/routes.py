@@ -8,6 +8,7 @@ from gateway.api.models import (
     Call,
     CallList,
     CallSummary,
+    Erasure,
     EventList,
     Health,
     JoinedTranscript,
@@ -74,6 +75,15 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         media=("text/event-stream",),
     ),
     Endpoint(CALL, calls.get_call, "getCall", "One call", query=NoQuery, body=Call, shared=True),
+    Endpoint(
+        CALL,
+        calls.erase_call,
+        "eraseCall",
+        "Erase a call: audio, text, vectors, rows, what a provider keeps; its lines of the bill stay",
+        body=Erasure,
+        method="DELETE",
+        status=202,
+    ),
     Endpoint(
         f"{CALL}/recording",
         recording.get_recording,

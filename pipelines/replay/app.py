@@ -1,4 +1,4 @@
-"""The replayer as a service: plans replays and does their jobs, at the lowest priority the system has."""
+"""The replayer as a service: plans replays, does their jobs, and erases calls, at the lowest priority there is."""
 
 import logging
 import os
@@ -6,10 +6,10 @@ from functools import partial
 from threading import Lock
 
 from audiotext.settings import Settings
-from pipelines import embedder, summarizer, transcriber
+from pipelines import embedder, erasure, summarizer, transcriber
 from pipelines.embedder import EmbedHandler
 from pipelines.pricing import replay_charge
-from pipelines.providers import registry
+from pipelines.providers import RemoteJobs, registry
 from pipelines.recorder.media_log import read_calls
 from pipelines.replay import planner
 from pipelines.replay.charging import ReplayCharges
@@ -22,7 +22,7 @@ from pipelines.runtime.stage import Stage
 from pipelines.summarizer import SummarizeHandler
 from pipelines.transcriber import TranscribeHandler
 from redpanda.client import EventProducer
-from schemas.events import ReplayCommand, ReplayJob, ReplayOverrides, ReplayStage
+from schemas.events import ErasureRequested, ReplayCommand, ReplayJob, ReplayOverrides, ReplayStage
 from schemas.replays import STAGE
 from schemas.topics import Topic
 from sinks.clickhouse.queries import CallStore
@@ -77,6 +77,7 @@ def run(settings: Settings) -> None:
     configured, LogUnavailableError."""
     os.nice(max(0, _NICEST - os.nice(0)))
     objects, store = ObjectStore(settings.s3), ReplayStore(settings.clickhouse)
+    calls = CallStore(settings.clickhouse)
     directory = settings.data_dir / "replayer"
     read_log = partial(read_calls, settings.kafka)
     live = {
@@ -108,9 +109,26 @@ def run(settings: Settings) -> None:
             source=Topic.REPLAY_COMMANDS,
             retry=Topic.REPLAY_COMMANDS_RETRY,
             event_type=ReplayCommand,
-            handler=planner.PlanHandler(CallStore(settings.clickhouse), store, objects, EventProducer(settings.kafka)),
+            handler=planner.PlanHandler(calls, store, objects, EventProducer(settings.kafka)),
             concurrency=1,
             timeout_s=settings.replay.timeout_s,
             replays=True,
         ),
+        Stage(
+            name=erasure.NAME,
+            source=Topic.ERASURE_REQUESTS,
+            retry=Topic.ERASURE_RETRY,
+            event_type=ErasureRequested,
+            handler=erasure.EraseHandler(
+                calls, store, objects, VectorStore(settings.qdrant), partial(_remote_jobs, settings)
+            ),
+            concurrency=2,
+            timeout_s=settings.replay.timeout_s,
+        ),
     )
+
+
+def _remote_jobs(settings: Settings) -> RemoteJobs | None:
+    """The provider that speech to text is ordered from, if it is one. Raises SettingsError."""
+    provider = registry.speech_to_text(settings)
+    return provider if isinstance(provider, RemoteJobs) else None

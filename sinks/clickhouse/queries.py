@@ -108,6 +108,11 @@ class CallStore:
         calls = self._build(events)
         return max(calls, key=lambda call: (call.started_at_ms, call.tenant), default=None)
 
+    def get_hidden_call(self, tenant: str, call_id: str) -> CallDoc | None:
+        """The call even if it is not to be seen any more, or None."""
+        events = self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant, shown="true")
+        return next(iter(self._build(events)), None)
+
     def find_calls(self, call_ids: Sequence[str], tenant: str | None) -> list[CallDoc]:
         """Those of these calls that there are, in no order; several of one id if they are several tenants'."""
         found: list[CallDoc] = []
@@ -282,9 +287,11 @@ class CallStore:
             calls |= {(call.tenant, call.id): call for call in self._build(events)}
         return [(at, calls[at.tenant, at.call_id]) for at in positions if (at.tenant, at.call_id) in calls]
 
-    def _events(self, condition: str, parameters: dict[str, object], tenant: str | None) -> list[AnyEvent]:
+    def _events(
+        self, condition: str, parameters: dict[str, object], tenant: str | None, *, shown: str = NOT_ERASED
+    ) -> list[AnyEvent]:
         where, more = conditions(("tenant = {tenant:String}", "tenant", tenant))
-        where = f"{where or 'WHERE true'} AND {condition} AND {NOT_ERASED}"
+        where = f"{where or 'WHERE true'} AND {condition} AND {shown}"
         rows = self._database.query(f"SELECT DISTINCT event FROM events {where}", parameters | more)
         return [parse_event(str(row["event"])) for row in rows]
 

@@ -4,9 +4,11 @@ from aiohttp import web
 
 from gateway.api.endpoint import Asked, not_there
 from gateway.api.errors import ApiError, bad_parameter
-from gateway.api.models import Artefacts, Call, CallList, CallListItem, EventList, Part, Waveform, call_path
+from gateway.api.models import Artefacts, Call, CallList, CallListItem, Erasure, EventList, Part, Waveform, call_path
 from gateway.api.params import CallsQuery, NoQuery, RecordingQuery
 from gateway.api.responses import json_response
+from pipelines.erasure import requested
+from schemas.topics import Topic
 from sinks.clickhouse.calls import CallDoc, PartDoc
 from sinks.clickhouse.queries import InvalidCursorError
 from sinks.objects import ObjectMissingError
@@ -34,6 +36,15 @@ async def list_calls(asked: Asked, query: CallsQuery) -> web.StreamResponse:
 async def get_call(asked: Asked, query: NoQuery) -> web.StreamResponse:
     """One call."""
     return json_response(call_body(await asked.call()))
+
+
+async def erase_call(asked: Asked, query: NoQuery) -> web.StreamResponse:
+    """Hides a call, and has everything about it deleted."""
+    services, call = asked.services, await asked.call()
+    request = requested(call.tenant, call.id)
+    await services.log(services.tell, Topic.ERASURE_REQUESTS, [request])
+    await services.clickhouse(services.replays.put, request)
+    return json_response(Erasure(call_id=call.id), status=202)
 
 
 async def get_events(asked: Asked, query: NoQuery) -> web.StreamResponse:

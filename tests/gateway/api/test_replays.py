@@ -118,3 +118,21 @@ async def test_what_cannot_be_asked_for(desk: Client, tenant: Tenant, body: Json
     response = await desk.post("/v1/replays", json=body, headers=tenant.auth)
     assert response.status == status, await response.text()
     assert words in (await response.json())["error"]["message"]
+
+
+async def test_an_erased_call_is_gone_at_once(desk: Client, put: Put, tenant: Tenant) -> None:
+    """Deletes a call: the request is on the log, and from then on the call is a 404 everywhere, for replays, too; its
+    line of the bill stays. If it failed, who asked for erasure would still be heard."""
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+
+    response = await desk.delete(f"/v1/calls/{call_id}", headers=tenant.auth)
+
+    assert response.status == 202, await response.text()
+    for path in ("", "/recording", "/transcript", "/events"):
+        assert (await desk.get(f"/v1/calls/{call_id}{path}", headers=tenant.auth)).status == 404
+    assert (await (await desk.get("/v1/calls", headers=tenant.auth)).json())["calls"] == []
+    body = {"stage": "transcript", "calls": [call_id]}
+    assert (await desk.post("/v1/replays", json=body, headers=tenant.auth)).status == 404
+    assert len((await (await desk.get("/v1/usage", headers=tenant.auth)).json())["groups"]) == 1
+    assert (await desk.delete(f"/v1/calls/{call_id}", headers=tenant.auth)).status == 404
