@@ -14,7 +14,7 @@ export function duration(ms) {
 export function span(ms) {
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
-  if (ms < 3_600_000) return `${Math.round(ms / 60_000)} min`;
+  if (ms < 3_600_000) return `${duration(ms)} min`;
   return `${(ms / 3_600_000).toFixed(1)} h`;
 }
 
@@ -49,7 +49,7 @@ export function money(amount, currency) {
   const small = value !== 0 && Math.abs(value) < 1;
   const digits = small ? { maximumSignificantDigits: 3 } : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
   try {
-    return new Intl.NumberFormat(undefined, { style: "currency", currency, ...digits }).format(value);
+    return new Intl.NumberFormat(undefined, { style: "currency", currency, currencyDisplay: "narrowSymbol", ...digits }).format(value);
   } catch {
     return `${value.toFixed(2)} ${currency}`;
   }

@@ -1,1 +1,266 @@
-import { h } from "../dom.js"; export function render(root) { root.append(h("h1", {}, "Soon")); }
+// One call: heard, read, and accounted for.
+
+import { address, callPath, get, send, share } from "../api.js";
+import { fill, h, icon, problem, toast } from "../dom.js";
+import { duration, fullMoment, money, parties, span } from "../format.js";
+import { Meter, animate, watch } from "../live.js";
+import { player } from "../player.js";
+import { eventList, milestones } from "../timeline.js";
+import { transcript } from "../transcript.js";
+import { steps } from "./rows.js";
+
+export function render(root, { id, who, params }) {
+  root.classList.add("call-page");
+  const shared = share() !== null;
+  let shown = null; // ends what is shown now
+  let state = "";
+  let closed = false;
+  fill(root, h("p", { class: "muted", role: "status" }, "Loading…"));
+  load();
+
+  async function load() {
+    try {
+      const call = await get(callPath(id));
+      if (closed) return;
+      const now = JSON.stringify([call.status, call.parts.map((part) => part.artefacts), call.usage]);
+      if (now === state) return;
+      const at = shown?.position?.();
+      shown?.close();
+      state = now;
+      document.title = `${parties(call).filter(Boolean).join(" → ")} · AudioText`;
+      shown = show(root, call, { who, shared, params, at });
+    } catch (error) {
+      if (!closed && !shown) fill(root, back(), h("div", { class: "card" }, problem(error, load)));
+    }
+  }
+
+  const stop = shared ? null : watch({
+    call: (call) => call.id === id && load(),
+    levels: (levels) => levels.filter((one) => one.call_id === id).forEach((one) => shown?.meter?.push(one.track, one.levels_db)),
+  });
+  const still = animate(() => (shown?.meter ? [shown.meter] : []));
+  return () => {
+    closed = true;
+    stop?.();
+    still();
+    shown?.close();
+  };
+}
+
+const back = () => h("a", { class: "back", href: "/" }, icon("left"), "All calls");
+
+function show(root, call, { who, shared, params, at }) {
+  const numbers = [...new Set(call.parts.map((part) => part.part))];
+  let number = Number(params.get("part")) || numbers[0] || 1;
+  const closers = [];
+  const [from, to] = parties(call);
+  const main = h("div", { class: "call-main" });
+  const side = h("aside", { class: "call-side", "aria-label": "About this call" });
+  const stage = h("section", { class: "card player-card", "aria-label": "Recording" });
+  const meter = call.status === "live" ? new Meter() : null;
+
+  fill(root,
+    !shared && back(),
+    h("header", { class: "call-head" },
+      h("div", { class: "call-title" },
+        h("h1", {}, from, to && h("span", { class: "to" }, icon("arrow"), h("span", { class: "sr" }, " to "), to)),
+        h("p", { class: "muted facts" },
+          h("span", {}, fullMoment(call.started_at_ms)), call.duration_ms > 0 && h("span", {}, duration(call.duration_ms)), h("span", {}, call.carrier),
+          who.tenant === null && h("span", {}, call.tenant), h("span", { class: "mono id" }, call.id))),
+      h("div", { class: "call-actions" }, steps(call), downloads(call), !shared && shareButton(call))),
+    call.status === "failed" && h("div", { class: "problem", role: "alert" }, icon("warn"), h("p", {}, `${stageName(call.failed_stage)} failed: ${call.failed_reason}`)),
+    stage,
+    h("div", { class: "columns" }, main, side));
+
+  if (meter) fill(stage, h("div", { class: "live-stage" }, h("span", { class: "live-mark" }, h("i", { class: "dot", "aria-hidden": "true" }), "Live"), meter.canvas,
+    h("p", { class: "muted" }, "This call goes on. Recording, transcript and summary appear here when it ends.")));
+
+  let playing = null;
+  let words = null;
+  showPart(number, at ?? (params.has("t") ? Number(params.get("t")) * 1000 : null), params.get("play") === "1");
+  fill(side, summaryCard(call), gapsCard(), timelineCard(), ledgerCard(call));
+
+  function part() {
+    return call.parts.find((one) => one.part === number) ?? null;
+  }
+
+  function showPart(which, startMs, play) {
+    number = which;
+    playing?.close();
+    playing = words = null;
+    const found = part();
+    if (!meter) {
+      if (found?.artefacts.recording) {
+        playing = player({
+          recording: `${callPath(call.id)}/recording?part=${number}`, part: found,
+          waveform: get(`${callPath(call.id)}/waveform`, { part: number }),
+          on: { time: (ms) => words?.at(ms, Boolean(playing && !playing.audio.paused)) },
+        });
+        fill(stage, numbers.length > 1 && partTabs(), playing.element);
+        if (startMs !== null) playing.seek(startMs, play);
+      } else fill(stage, h("p", { class: "muted quiet" }, call.status === "failed" ? "There is no recording." : "The recording is being made."));
+    }
+    showWords(found);
+  }
+
+  function partTabs() {
+    return h("div", { class: "parts", role: "group", "aria-label": "Parts of the call" }, numbers.map((one) =>
+      h("button", { class: "button", "aria-pressed": one === number, onclick: () => { showPart(one, null, false); fill(side, summaryCard(call), gapsCard(), timelineCard(), ledgerCard(call)); } }, `Part ${one}`)));
+  }
+
+  async function showWords(found) {
+    const box = h("section", { class: "card", "aria-labelledby": "transcript-title" },
+      h("div", { class: "section-head" }, h("h2", { id: "transcript-title" }, "Transcript"), found?.language && h("span", { class: "muted small" }, found.language)));
+    fill(main, box);
+    if (!found?.artefacts.transcript) {
+      box.append(h("p", { class: "muted quiet" }, waiting(call, "transcribe", "The transcript")));
+      return;
+    }
+    try {
+      const text = await get(`${callPath(call.id)}/transcript`, { part: found.part });
+      if (found.part !== number) return;
+      words = transcript(text, (ms) => playing?.seek(ms, true));
+      box.append(text.segments.length ? words.element : h("p", { class: "muted quiet" }, "Nothing was said."));
+      if (playing) {
+        words.at(playing.audio.currentTime * 1000, false);
+        if (params.has("t")) words.element.querySelector("[aria-current]")?.scrollIntoView({ block: "center" });
+      }
+    } catch (error) {
+      box.append(problem(error, () => showWords(found)));
+    }
+  }
+
+  function gapsCard() {
+    const tracks = part()?.tracks ?? [];
+    if (!tracks.length) return null;
+    return card("Tracks", h("table", { class: "plain" },
+      h("thead", { class: "sr" }, h("tr", {}, h("th", {}, "Track"), h("th", {}, "Audio"), h("th", {}, "Missing"))),
+      h("tbody", {}, tracks.map((track) => {
+        const missing = track.gaps.reduce((sum, gap) => sum + gap.end_ms - gap.start_ms, 0);
+        return h("tr", {}, h("th", { scope: "row", class: track.name }, track.name), h("td", {}, `${duration(track.audio_ms)} of audio`),
+          h("td", {}, missing ? h("span", { class: "badge warn" }, `${span(missing)} missing`) : h("span", { class: "badge good" }, "no gaps")));
+      }))),
+      tracks.flatMap((track) => track.gaps.slice(0, 20).map((gap) =>
+        h("button", { class: "gap-line", onclick: () => playing?.seek(Math.max(0, gap.start_ms - 1000), true) },
+          `${duration(gap.start_ms)}–${duration(gap.end_ms)} ${track.name}: ${gap.reason}`))));
+  }
+
+  function timelineCard() {
+    const events = h("div", {});
+    const more = !shared && h("details", { class: "all-events", ontoggle: async (event) => {
+      if (!event.target.open || events.childElementCount) return;
+      try {
+        fill(events, eventList((await get(`${callPath(call.id)}/events`)).events));
+      } catch (error) {
+        fill(events, problem(error));
+      }
+    } }, h("summary", {}, "All events"), events);
+    return card("Timeline", milestones(call, part()), more);
+  }
+
+  function onKey(event) {
+    if (event.key !== " " || event.target.closest?.("button, input, select, a, summary, [role=slider]")) return;
+    event.preventDefault();
+    playing?.toggle();
+  }
+  document.addEventListener("keydown", onKey);
+  closers.push(() => document.removeEventListener("keydown", onKey));
+  return {
+    meter,
+    position: () => (playing ? playing.audio.currentTime * 1000 : null),
+    close() {
+      playing?.close();
+      closers.forEach((end) => end());
+    },
+  };
+}
+
+const stageName = (stage) => ({ recorder: "Recording", transcribe: "Transcription", summarize: "The summary", embed: "The search index" })[stage] ?? stage;
+
+function waiting(call, stage, what) {
+  if (call.status === "failed") return `${what} will not come: ${stageName(call.failed_stage).toLowerCase()} failed.`;
+  return call.status === "live" ? `${what} comes when the call has ended.` : `${what} is being made.`;
+}
+
+const card = (title, ...content) => h("section", { class: "card side-card" }, h("h2", {}, title), ...content);
+
+function summaryCard(call) {
+  const short = call.summary;
+  if (!short) return card("Summary", h("p", { class: "muted" }, waiting(call, "summarize", "The summary")));
+  const actions = short.actions?.length ? short.actions.map((one) => (one.owner ? `${one.text} (${one.owner})` : one.text)) : short.action_items;
+  const list = (title, items) => items?.length > 0 && [h("h3", {}, title), h("ul", { class: "bullets" }, items.map((item) => h("li", {}, item)))];
+  return card("Summary",
+    h("p", { class: "abstract" }, short.abstract),
+    short.outcome && [h("h3", {}, "Outcome"), h("p", {}, short.outcome)],
+    short.topics?.length > 0 && [h("h3", {}, "Topics"), h("p", { class: "topics" }, short.topics.map((topic) => h("span", { class: "badge" }, topic)))],
+    list("Key points", short.key_points),
+    list("Action items", actions),
+    short.sentiment?.length > 0 && [h("h3", {}, "Sentiment"), h("p", { class: "topics" }, short.sentiment.map((one) => h("span", { class: "badge" }, `${one.speaker}: ${one.sentiment}`)))]);
+}
+
+function ledgerCard(call) {
+  if (!call.usage.length) return card("Ledger", h("p", { class: "muted" }, "No line yet."));
+  return card("Ledger", h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Ledger lines" }, h("table", { class: "plain numbers-table" },
+    h("thead", {}, h("tr", {}, ["Kind", "Units", "Cost", "Price"].map((name, index) => h("th", { class: index ? "n" : null }, name)))),
+    h("tbody", {}, call.usage.map((line) => h("tr", { title: line.key },
+      h("th", { scope: "row" }, line.kind), h("td", { class: "n" }, line.units), h("td", { class: "n" }, money(line.provider_cost, line.currency)), h("td", { class: "n" }, money(line.price, line.currency))))))));
+}
+
+function downloads(call) {
+  const path = callPath(call.id);
+  const name = call.id.replace(/[^\w.-]+/g, "_");
+  const links = [];
+  if (call.artefacts.recording) {
+    for (const part of call.parts.filter((one) => one.artefacts.recording)) {
+      links.push(["WAV" + (call.parts.length > 1 ? ` part ${part.part}` : ""), address(`${path}/recording`, { part: part.part }), `${name}${part.part > 1 ? `-part${part.part}` : ""}.wav`]);
+    }
+  }
+  if (call.artefacts.transcript) for (const format of ["txt", "srt", "vtt", "json"]) links.push([format.toUpperCase(), address(`${path}/transcript`, { format }), `${name}.${format}`]);
+  if (!links.length) return null;
+  return menu([icon("down"), "Download"], links.map(([text, href, file]) => h("a", { href, download: file }, text)));
+}
+
+function menu(title, items) {
+  const box = h("details", { class: "menu", onkeydown: (event) => { if (event.key === "Escape") { box.open = false; box.firstChild.focus(); } }, onclick: (event) => { if (event.target.closest("a")) box.open = false; } },
+    h("summary", { class: "button" }, title), h("div", { class: "menu-items" }, items));
+  return box;
+}
+
+function shareButton(call) {
+  return h("button", { class: "button", onclick: () => shareDialog(call) }, icon("share"), "Share");
+}
+
+function shareDialog(call) {
+  const lasts = h("select", { id: "share-lasts" }, [[3600, "1 hour"], [86_400, "1 day"], [604_800, "7 days"], [2_592_000, "30 days"]].map(([value, text]) => h("option", { value, selected: value === 86_400 }, text)));
+  const result = h("div", { class: "share-result" });
+  const make = h("button", { class: "button primary", onclick: create }, "Make link");
+  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "share-title", onclose: () => dialog.remove() },
+    h("h2", { id: "share-title" }, "Share this call"),
+    h("p", { class: "muted" }, "Whoever has the link can hear and read this one call, and nothing else, until it expires. It ends sooner if the key it was made with is revoked."),
+    h("p", { class: "field" }, h("label", { for: "share-lasts" }, "Expires after"), lasts),
+    result,
+    h("div", { class: "dialog-end" }, h("button", { class: "button", onclick: () => dialog.close() }, "Close"), make));
+  document.body.append(dialog);
+  dialog.showModal();
+
+  async function create() {
+    make.disabled = true;
+    try {
+      const link = await send("POST", `${callPath(call.id)}/links`, { expires_in_s: Number(lasts.value) });
+      const field = h("input", { id: "share-url", readonly: true, value: link.url, "aria-label": "Link" });
+      fill(result, field, h("button", { class: "button", onclick: copy }, icon("copy"), "Copy"), h("p", { class: "muted small" }, `Good until ${fullMoment(link.expires_at_ms)}.`));
+      field.select();
+      async function copy() {
+        try {
+          await navigator.clipboard.writeText(link.url);
+          toast("Copied");
+        } catch {
+          field.select();
+        }
+      }
+    } catch (error) {
+      fill(result, problem(error));
+    }
+    make.disabled = false;
+  }
+}
