@@ -6,6 +6,7 @@ issues/1063); a transcription takes its file with it when it is deleted.
 """
 
 import asyncio
+import contextlib
 import json
 import re
 import uuid
@@ -98,7 +99,8 @@ class _File:
 class FakeSoniox:
     """The server. Limits are the documented ones unless changed. takes_s: how long an order is
     processed, 0 is done before the order is answered; fail_jobs:
-    error types with which the next orders fail; forgets_webhooks: says nothing; logs_late: usage logs stay empty."""
+    error types with which the next orders fail; forgets_webhooks: says nothing; hurry: once set, all is done at once;
+    logs_late: usage logs stay empty."""
 
     max_files: int = 1_000
     max_bytes: int = 10 * 1024**3
@@ -117,6 +119,7 @@ class FakeSoniox:
     ordered: Counter[str] = field(default_factory=Counter)
     requests: list[str] = field(default_factory=list)
     audio: dict[str, bytes] = field(default_factory=dict)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
     on_done: Callable[[str], None] = lambda _id: None
     url: str = ""
     _times: deque[float] = field(default_factory=deque)
@@ -238,9 +241,9 @@ class FakeSoniox:
         return web.json_response(_masked(order), status=201)
 
     async def _process(self, order: dict[str, Any]) -> None:
-        await asyncio.sleep(self.takes_s / 2)
+        await self._time_passes()
         order["status"] = "processing"
-        await asyncio.sleep(self.takes_s / 2)
+        await self._time_passes()
         try:
             audio = await self._fetch(order)
             heard = hear(audio)
@@ -262,6 +265,10 @@ class FakeSoniox:
         self.on_done(order["id"])
         if order.get("webhook_url") and not self.forgets_webhooks:
             await self._tell(order)
+
+    async def _time_passes(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.hurry.wait(), self.takes_s / 2)
 
     async def _fetch(self, order: dict[str, Any]) -> bytes:
         if order["file_id"]:
