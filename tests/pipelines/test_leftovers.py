@@ -38,8 +38,8 @@ def objects(s3: S3Settings) -> ObjectStore:
 
 
 def call(objects: ObjectStore, folder: Path) -> RecordingReady:
-    """A recording of a minute with one sound, stored and told of."""
-    job = job_of(folder / "a.wav", [(1, 2)], [], seconds=60)
+    """A recording of a minute with one long sound, stored and told of."""
+    job = job_of(folder / "a.wav", [(1, 41)], [], seconds=60)
     return recording(objects, new_call(), job.audio.read_bytes(), job.duration_ms)
 
 
@@ -116,7 +116,7 @@ async def test_a_store_full_of_what_is_not_ours_is_a_matter_of_quota(
 async def test_the_ledger_has_what_the_provider_charges(
     late: bool, server: FakeSoniox, objects: ObjectStore, tmp_path: Path
 ) -> None:
-    """A minute of which 1.6 s were sent: the customer pays the minute, the cost is what Soniox' usage log says, or,
+    """A minute of which 40.6 s were sent: the customer pays the minute, the cost is what Soniox' usage log says, or,
     while that is empty, the rate times what it counted. Told again by another process after a price change, when
     nothing is left at Soniox, the line is the same to the byte."""
     server.logs_late = late
@@ -127,9 +127,9 @@ async def test_the_ledger_has_what_the_provider_charges(
 
     assert isinstance(usage, UsageRecorded)
     assert (usage.units, usage.price, usage.duration_ms) == (50, Decimal("0.0100"), 60_000)
-    assert usage.provider_ms == 1600
+    assert usage.provider_ms == 40_600
     per_hour = PricingSettings().soniox_per_hour if late else fake.COST_PER_HOUR
-    assert abs(usage.provider_cost - per_hour * 1600 / 3_600_000) < Decimal("0.000001")
+    assert abs(usage.provider_cost - per_hour * 40_600 / 3_600_000) < Decimal("0.000001")
     assert usage.cost_source == ("rate" if late else "provider")
     assert again.model_dump_json() == usage.model_dump_json()
 

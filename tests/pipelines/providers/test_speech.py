@@ -184,6 +184,7 @@ async def test_a_call_has_the_same_transcript_and_the_same_line(
         "soniox": fake_soniox.COST_PER_HOUR,
         "openai": PricingSettings().openai_per_hour,
     }[speech.name]
+    assert (usage.provider_ms is None) == (speech.name == "whisper")
     counted_ms = CLIP_S * 1000 if usage.provider_ms is None else usage.provider_ms
     assert abs(usage.provider_cost - per_hour * counted_ms / 3_600_000) <= Decimal("0.000001")
     assert CLIP_S * 500 < counted_ms <= CLIP_S * 2100
