@@ -242,6 +242,7 @@ class EmbeddingSettings(_Section):
     provider: Literal["local", "gemini"] = "local"
     timeout_s: float = Field(60.0, gt=0)
     concurrency: int = Field(2, ge=1)
+    per_minute: int | None = Field(None, ge=1)
 
 
 class SonioxSettings(_Section):

@@ -1,4 +1,5 @@
-"""transcript.ready → vectors of the speaker turns in Qdrant, and embedding.ready: the call can be found by meaning."""
+"""transcript.ready → vectors of the speaker turns in Qdrant, embedding.ready and, where it cost something,
+usage.recorded: the call can be found by meaning."""
 
 import asyncio
 import logging
@@ -7,16 +8,18 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from audiotext.settings import Settings
+from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
+from pipelines.answers import AnswerStore
+from pipelines.pricing import Charge, Charges, token_charge
 from pipelines.providers import Embedder, registry
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
 from pipelines.turns import Piece, pieces_of
-from schemas.artifacts import Transcript
-from schemas.events import EmbeddingReady, TranscriptReady
-from schemas.ids import config_hash, uuid_of
+from schemas.artifacts import Transcript, embedding_answers_key, embedding_charge_key
+from schemas.events import NO_TOKENS, EmbeddingReady, TranscriptReady, UsageRecorded
+from schemas.ids import config_hash, job_key, uuid_of
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
 from sinks.vectors import Point, Turn, VectorStore, VectorStoreError, VectorStoreRefusedError, collection_of
@@ -24,38 +27,46 @@ from sinks.vectors import Point, Turn, VectorStore, VectorStoreError, VectorStor
 _log = logging.getLogger(__name__)
 
 NAME = "embed"
+_AT_ONCE = 100  # pieces embedded and written together: the most that Gemini takes in a request
 
 
 class EmbedHandler:
     """The work on one transcript. Points have deterministic ids: done again, the same points are written."""
 
-    def __init__(self, provider: Embedder, objects: ObjectStore, vectors: VectorStore) -> None:
+    def __init__(
+        self,
+        provider: Embedder,
+        objects: ObjectStore,
+        vectors: VectorStore,
+        pricing: PricingSettings,
+        *,
+        charges: Charges | None = None,
+    ) -> None:
+        """charges: what the customer pays, if not the usual."""
         self._provider = provider
         self._objects = objects
         self._vectors = vectors
+        self._pricing = pricing
+        self._charges = charges
         self._collection = collection_of(provider.model, provider.dimension)
         self._config_hash = config_hash(provider.config())
 
     async def __call__(self, event: TranscriptReady) -> Sequence[Output]:
-        """The event that says the call is searchable. Raises pipelines.runtime.errors."""
+        """The event that says the call is searchable, and its ledger line if that costs anything. Raises
+        pipelines.runtime.errors."""
         transcript = await claims.fetch(self._objects, event.transcript, Transcript)
+        embedding_id = job_key(
+            tenant=event.tenant,
+            call_id=event.call_id,
+            stage=NAME,
+            input_sha256=event.transcript.sha256,
+            config_hash=self._config_hash,
+        )
+        answers = AnswerStore(self._objects, embedding_answers_key(event.tenant, event.call_id, embedding_id))
         pieces = pieces_of(transcript)
-        ids = [
-            uuid_of(event.tenant, event.call_id, event.part, event.transcript_id, index) for index in range(len(pieces))
-        ]
-        with _classified():
-            held = await asyncio.to_thread(self._vectors.holds, self._collection, ids, self._config_hash)
         engine_ms = 0  # of this attempt: what is found cost nothing now
-        if not held:
-            started = time.monotonic()
-            vectors = await self._provider.embed([piece.text for piece in pieces])
-            engine_ms = round((time.monotonic() - started) * 1000)
-            points = [
-                Point(id=point_id, vector=vector.tolist(), turn=_turn(event, piece, self._config_hash))
-                for point_id, piece, vector in zip(ids, pieces, vectors, strict=True)
-            ]
-            with _classified():
-                await asyncio.to_thread(self._write, points)
+        for start in range(0, len(pieces), _AT_ONCE):
+            engine_ms += await self._embed(event, start, pieces[start : start + _AT_ONCE], answers)
         ready = EmbeddingReady(
             event_id=uuid_of(
                 "embedding.ready", event.tenant, event.call_id, event.part, event.transcript_id, self._config_hash
@@ -70,11 +81,74 @@ class EmbedHandler:
             model=self._provider.model,
             collection=self._collection,
             dimension=self._provider.dimension,
-            points=len(ids),
+            points=len(pieces),
             engine_ms=engine_ms,
             call_started_at_ms=event.call_started_at_ms,
         )
-        return [Output(Topic.EMBEDDING_READY, ready)]
+        outputs = [Output(Topic.EMBEDDING_READY, ready)]
+        charge = await self._charge(event, embedding_id, answers)
+        if charge is not None:
+            outputs.append(Output(Topic.USAGE_RECORDED, self._usage(event, embedding_id, charge)))
+        return outputs
+
+    async def _embed(self, event: TranscriptReady, start: int, pieces: Sequence[Piece], answers: AnswerStore) -> int:
+        """Writes the points of these pieces unless they are there. Returns what the engine took, ms."""
+        ids = [
+            uuid_of(event.tenant, event.call_id, event.part, event.transcript_id, start + index)
+            for index in range(len(pieces))
+        ]
+        with _classified():
+            if await asyncio.to_thread(self._vectors.holds, self._collection, ids, self._config_hash):
+                return 0
+        started = time.monotonic()
+        embedded = await self._provider.embed([piece.text for piece in pieces])
+        engine_ms = round((time.monotonic() - started) * 1000)
+        if embedded.tokens != NO_TOKENS:
+            # Before the points: those who find them do not ask again.
+            await answers.keep(f"pieces from {start}", "", embedded.tokens)
+        points = [
+            Point(id=point_id, vector=vector.tolist(), turn=_turn(event, piece, self._config_hash))
+            for point_id, piece, vector in zip(ids, pieces, embedded.vectors, strict=True)
+        ]
+        with _classified():
+            await asyncio.to_thread(self._write, points)
+        return engine_ms
+
+    async def _charge(self, event: TranscriptReady, embedding_id: str, answers: AnswerStore) -> Charge | None:
+        """What it costs. Prices may change before this is told again: the first ones stand."""
+        tokens = (await answers.read()).spent()
+        charge = token_charge(tokens, self._provider.model, self._pricing.price_per_embedding, self._pricing)
+        if charge is None:
+            return None
+        if self._charges is not None:
+            charge = self._charges(charge, event.tenant)
+        return await claims.first(
+            self._objects, embedding_charge_key(event.tenant, event.call_id, embedding_id), charge
+        )
+
+    def _usage(self, event: TranscriptReady, embedding_id: str, charge: Charge) -> UsageRecorded:
+        """The ledger line: all of it follows from the transcript and the charge, so that telling it again tells the
+        same."""
+        key = f"embedding_{embedding_id}"
+        return UsageRecorded(
+            event_id=uuid_of("usage.recorded", key),
+            call_id=event.call_id,
+            tenant=event.tenant,
+            part=event.part,
+            occurred_at_ms=event.occurred_at_ms,
+            config_hash=self._config_hash,
+            key=key,
+            kind="embedding",
+            units=charge.units,
+            duration_ms=event.duration_ms,
+            provider=self._provider.name,
+            model=self._provider.model,
+            provider_cost=charge.provider_cost,
+            price=charge.price,
+            currency=charge.currency,
+            call_started_at_ms=event.call_started_at_ms,
+            tokens=charge.tokens,
+        )
 
     def _write(self, points: Sequence[Point]) -> None:
         # Each time: it costs some milliseconds, and the collection may have been dropped while the service ran.
@@ -121,7 +195,7 @@ def run(settings: Settings) -> None:
     """The service: blocks until it is told to end. Raises SettingsError."""
     provider = registry.embedder(settings)
     vectors = VectorStore(settings.qdrant)
-    handler = EmbedHandler(provider, ObjectStore(settings.s3), vectors)
+    handler = EmbedHandler(provider, ObjectStore(settings.s3), vectors, settings.pricing)
     threading.Thread(target=_bring_over, args=(vectors,), name="migrate", daemon=True).start()
     registry.load_in_background(provider)
     run_stage(
@@ -134,5 +208,6 @@ def run(settings: Settings) -> None:
             handler=handler,
             concurrency=settings.embedding.concurrency,
             timeout_s=settings.embedding.timeout_s,
+            per_minute=settings.embedding.per_minute,
         ),
     )

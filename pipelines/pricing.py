@@ -1,12 +1,12 @@
 """What a piece of work costs and what is charged for it. Pure, in integers and Decimals: money is never a float."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Literal
 
 from audiotext.settings import PricingSettings, TokenRates
 from pipelines.providers import Bill
-from schemas.events import Frozen, Money, Tokens
+from schemas.events import NO_TOKENS, Frozen, Money, Tokens
 
 UNITS_PER_MINUTE = 50
 _MS_PER_MINUTE = 60_000
@@ -79,6 +79,10 @@ def replay_charge(charge: Charge, tenant: str, pricing: PricingSettings) -> Char
     return charge.model_copy(update={"units": 0, "price": Decimal(0)})
 
 
+Charges = Callable[[Charge, str], Charge]
+"""the usual charge, tenant → the charge"""
+
+
 def token_rates(model: str, pricing: PricingSettings) -> TokenRates:
     """What a model's tokens cost. Raises KeyError for one whose price nobody knows."""
     rates = pricing.gemini_rates.get(model)
@@ -89,7 +93,7 @@ def token_charge(tokens: Tokens, model: str, price: Decimal, pricing: PricingSet
     """The charge for work that a language model did with so many tokens, or nobody outside did with none. None if it
     neither cost nor costs anything. Raises KeyError for a model whose price nobody knows."""
     cost = Decimal(0)
-    if tokens != Tokens():
+    if tokens != NO_TOKENS:
         rates = token_rates(model, pricing)
         for count, rate in (
             (tokens.prompt - tokens.cached, rates.input),
@@ -104,5 +108,5 @@ def token_charge(tokens: Tokens, model: str, price: Decimal, pricing: PricingSet
         provider_cost=_EXACT.divide(cost, _MILLION).quantize(_COST_STEP, context=_EXACT),
         price=price,
         currency=pricing.currency,
-        tokens=tokens if tokens != Tokens() else None,
+        tokens=tokens if tokens != NO_TOKENS else None,
     )

@@ -1,12 +1,12 @@
 """transcript.ready → summary.ready and, where it cost something, usage.recorded: the call in short."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
 from pipelines.answers import AnswerStore
-from pipelines.pricing import Charge, token_charge
+from pipelines.pricing import Charge, Charges, token_charge
 from pipelines.providers import Summarizer, SummaryJob, registry
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
@@ -17,9 +17,6 @@ from schemas.topics import Topic
 from sinks.objects import ObjectStore
 
 NAME = "summarize"
-
-Charges = Callable[[Charge, str], Charge]
-"""the usual charge, tenant → the charge"""
 
 
 class SummarizeHandler:

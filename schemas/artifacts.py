@@ -156,6 +156,11 @@ def summary_charge_key(tenant: str, call_id: str, summary_id: str) -> str:
     return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.charge.json"
 
 
+def embedding_answers_key(tenant: str, call_id: str, embedding_id: str) -> str:
+    """Key of what was counted on the way to a transcript's vectors."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/embedding/{embedding_id}.answers.json"
+
+
 def embedding_charge_key(tenant: str, call_id: str, embedding_id: str) -> str:
     """Key of what a transcript's vectors cost."""
     return f"{_safe(tenant)}/{_safe(call_id)}/embedding/{embedding_id}.charge.json"

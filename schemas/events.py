@@ -169,6 +169,9 @@ class Tokens(Frozen):
         )
 
 
+NO_TOKENS = Tokens()
+
+
 class ActionItem(Frozen):
     """Something to be done after the call. owner: who does it, a speaker or a name; "" if nobody was named."""
 

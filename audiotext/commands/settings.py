@@ -140,6 +140,7 @@ MEANINGS = {
     "AUDIOTEXT_EMBEDDING__PROVIDER": "embeddings for search: local or gemini",
     "AUDIOTEXT_EMBEDDING__TIMEOUT_S": "deadline of one attempt (s)",
     "AUDIOTEXT_EMBEDDING__CONCURRENCY": "calls embedded at the same time, per process",
+    "AUDIOTEXT_EMBEDDING__PER_MINUTE": "attempts begun per minute, per process; without, as many as there are",
     "AUDIOTEXT_SONIOX__API_KEY": "key of a Soniox project",
     "AUDIOTEXT_SONIOX__BASE_URL": "API of the key's region",
     "AUDIOTEXT_SONIOX__MODEL": "an asynchronous model of Soniox",

@@ -33,11 +33,11 @@ class QueryEmbedder:
             async with asyncio.timeout(self._timeout_s):
                 # Shielded: a client that leaves must not stop the loading that others wait for.
                 embedder = await asyncio.shield(self.warm_up())
-                rows = await embedder.embed([text])
+                vector = await embedder.embed_query(text)
         except Exception as error:  # whatever an engine or its loading raises, the search cannot be had now
             log.warning("no embedding for a search: %s", error)
             raise unavailable("the embedding model") from error
-        return embedder, [float(value) for value in rows[0]]
+        return embedder, [float(value) for value in vector]
 
 
 def _failed(loading: "asyncio.Future[Embedder]") -> bool:

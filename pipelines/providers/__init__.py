@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pipelines.answers import AnswerStore
 from pipelines.runtime.errors import RetryableError
 from schemas.artifacts import Summary, Transcript
+from schemas.events import NO_TOKENS, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,16 @@ class Summarizer(Protocol):
     async def summarize(self, job: SummaryJob) -> Summary: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """vectors: rows of unit length, float32 [texts, dimension]. tokens: what a provider counted and bills."""
+
+    vectors: npt.NDArray[np.float32]
+    tokens: Tokens = NO_TOKENS
+
+
 class Embedder(Protocol):
-    """Sentence embeddings, rows of unit length: float32 [texts, dimension]."""
+    """Sentence embeddings; those of another model or dimension cannot be compared. Raises pipelines.runtime.errors."""
 
     name: str
     model: str
@@ -142,4 +151,8 @@ class Embedder(Protocol):
 
     def config(self) -> Mapping[str, object]: ...
 
-    async def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]: ...
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Texts to be found."""
+
+    async def embed_query(self, text: str) -> npt.NDArray[np.float32]:
+        """What they are searched by: a vector of unit length. Some models embed a question otherwise than a text."""

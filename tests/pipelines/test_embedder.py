@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from audiotext.settings import QdrantSettings, S3Settings
+from audiotext.settings import PricingSettings, QdrantSettings, S3Settings
 from pipelines.embedder import EmbedHandler
 from pipelines.providers.minilm import MiniLm
 from pipelines.runtime.errors import RetryableError
@@ -47,7 +47,7 @@ async def embedded(
     minilm: MiniLm, objects: ObjectStore, vectors: VectorStore, event: TranscriptReady
 ) -> EmbeddingReady:
     """The handler's one output."""
-    [output] = await EmbedHandler(minilm, objects, vectors)(event)
+    [output] = await EmbedHandler(minilm, objects, vectors, PricingSettings())(event)
     assert output.topic == Topic.EMBEDDING_READY
     assert isinstance(output.event, EmbeddingReady)
     return output.event
@@ -55,7 +55,7 @@ async def embedded(
 
 async def found(minilm: MiniLm, vectors: VectorStore, tenant: str, query: str, limit: int = 5) -> list[Hit]:
     """What a search for the query finds."""
-    [vector] = await minilm.embed([query])
+    vector = await minilm.embed_query(query)
     collection = collection_of(minilm.model, minilm.dimension)
     return vectors.search(collection, vector.tolist(), tenant=tenant, limit=limit)
 

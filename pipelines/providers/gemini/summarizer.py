@@ -49,7 +49,7 @@ class GeminiSummarizer:
 
     def __init__(self, gemini: GeminiSettings, summary: SummarySettings, key: str) -> None:
         """key: the API key."""
-        self.model = gemini.summary_model
+        self.model = gemini.summary_model.removeprefix("models/")
         self._prompt = gemini.summary_prompt
         self._settings = summary
         self._client = connect(gemini, key, summary.timeout_s)

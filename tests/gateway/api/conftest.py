@@ -18,6 +18,7 @@ from gateway.api.app import create_app, make_services
 from gateway.api.embedding import QueryEmbedder
 from gateway.api.endpoint import Services
 from gateway.api.keys import create_key
+from pipelines.providers import Embedded
 from schemas.artifacts import Peaks, Segment, Transcript, Word, recording_prefix, transcript_key
 from schemas.events import (
     AnyEvent,
@@ -60,8 +61,11 @@ class WordEmbedder:
     def config(self) -> dict[str, object]:
         return {"model": self.model}
 
-    async def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        return np.array([self.vector(text) for text in texts], np.float32)
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        return Embedded(np.array([self.vector(text) for text in texts], np.float32))
+
+    async def embed_query(self, text: str) -> npt.NDArray[np.float32]:
+        return np.array(self.vector(text), np.float32)
 
     def vector(self, text: str) -> list[float]:
         counts = np.full(self.dimension, 1e-3)

@@ -35,13 +35,6 @@ def test_the_defaults_run_on_this_machine(settings: Settings) -> None:
     assert (registry.embedder(settings).name, registry.embedder(settings).dimension) == ("local", 384)
 
 
-def test_an_engine_that_is_not_spoken_yet_is_named_with_what_can_be_used(settings: Settings) -> None:
-    """A reserved name is set: the service must not start with another engine than was asked for, and the message must
-    name the setting and a value that works."""
-    with pytest.raises(SettingsError, match=r"AUDIOTEXT_EMBEDDING__PROVIDER.*'local'"):
-        registry.embedder(settings.model_copy(update={"embedding": EmbeddingSettings(provider="gemini")}))
-
-
 def test_a_paid_engine_needs_its_key(settings: Settings) -> None:
     """Soniox without a key: the service does not start and names the setting; with one it is Soniox that is ordered
     from."""
@@ -96,6 +89,11 @@ def test_gemini_needs_a_key_and_a_price(settings: Settings) -> None:
         registry.summarizer(other)
     assert registry.summarizer(keyed).model == "gemini-3.5-flash-lite"
     assert registry.summarizer(priced).model == "gemini-9"
+
+    embedding = keyed.model_copy(update={"embedding": EmbeddingSettings(provider="gemini")})
+    assert (registry.embedder(embedding).model, registry.embedder(embedding).dimension) == ("gemini-embedding-2", 768)
+    with pytest.raises(SettingsError, match="AUDIOTEXT_GEMINI__API_KEY"):
+        registry.embedder(embedding.model_copy(update={"gemini": GeminiSettings()}))
 
 
 def test_a_local_model_is_loaded_while_the_service_starts() -> None:
