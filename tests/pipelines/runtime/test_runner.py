@@ -176,6 +176,20 @@ async def test_each_record_is_worked_on_once_and_then_committed(lab: Lab) -> Non
     assert lab.committed() == 5
 
 
+async def test_what_a_replay_tells_is_passed_over(lab: Lab) -> None:
+    """A live call's event comes behind one that a replay told. The replay does what comes after it by itself: the live
+    stage must not do it again, nor let a live call wait for it, and is through with both."""
+    told = StreamEnded(
+        event_id="r", call_id="replayed", tenant="t", occurred_at_ms=1, stream_id="S", reason="stop", replay_id="rp"
+    )
+    lab.send_raw(told.model_dump_json(), "replayed")
+    lab.send("live")
+    async with lab.running(FAST):
+        await lab.events(lab.results, 1)
+        await lab.until(lambda: lab.handled == ["live"])
+    assert lab.committed() == 2
+
+
 async def test_a_call_that_hangs_holds_up_no_other(lab: Lab) -> None:
     """The first of six calls never gets an answer. The other five must be done while it hangs, and none of the six
     may be committed, since the first is not done: that hole is what makes a crash harmless."""
