@@ -3,9 +3,8 @@
 No JSON and no base64: a record is read without parsing more than a dozen short header strings. One record
 carries a *run*: consecutive frames of one track without a hole (500 ms by default). Its octets are the carrier's but
 for two things, so that no reader has to know carriers: L16 is little-endian, and each Opus packet is preceded by its
-length in 16 bits, big-endian (schemas.codecs). The recorder's decisions
-(`close`, `recorded`) travel on the same topic and partition as the audio they are about, so that whoever reads
-the topic again decides the same.
+length in 16 bits, big-endian (schemas.codecs). The recorder's decisions (`close`, `recorded`, `forget`) travel on the
+same topic and partition as the audio they are about, so that whoever reads the topic again decides the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,6 +29,7 @@ class RecordType(StrEnum):
     EOS = "eos"  # a stream has ended, or without a stream id all of them; detail = EosReason
     CLOSE = "close"  # the recorder decided that the part is complete; detail = CloseReason
     RECORDED = "recorded"  # recording.ready is on the log for this part: its spool may go
+    FORGET = "forget"  # nothing of this call is on the log any more: what the recorder knows of it may go
 
 
 class EosReason(StrEnum):
@@ -64,7 +64,7 @@ class MediaRecord:
     """One record of `call.media`. Fields that do not apply to a type keep their defaults.
 
     call_id: the carrier's call id; the record's key on the log.
-    stream_id: the carrier's stream id; "" on `close` and `recorded`, and on an `eos` of the whole call.
+    stream_id: the carrier's stream id; "" on the recorder's decisions, and on an `eos` of the whole call.
     at_ms: wall clock of the gateway (or of the decision) in ms since the epoch.
     track: "inbound" or "outbound" on media and gap.
     codec, rate_hz: of the payload; the rate is the audio's, which for G.722 is 16000 and not RTP's 8000.
@@ -72,8 +72,8 @@ class MediaRecord:
     ts_ms: the carrier's timestamp of the first frame, ms since the stream's start.
     duration_ms: on gap, how much audio is missing.
     detail: reason, digit, mark name: see RecordType.
-    seen: on `close`, the log offset of the call's last record the decision took into account.
-    part: on `close` and `recorded`, the part's number from 1.
+    seen: on `close` and `forget`, the log offset of the call's last record the decision took into account.
+    part: on `close` and `recorded`, the part's number from 1; on `forget`, the last part's.
     payload: audio bytes on media, JSON on start, empty else.
     """
 

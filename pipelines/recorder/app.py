@@ -20,6 +20,7 @@ from pipelines.recorder.closer import Closer
 from pipelines.recorder.decisions import from_json, step, to_json
 from pipelines.recorder.effects import Decided, Effects
 from pipelines.recorder.finishing import Finisher
+from pipelines.recorder.forgetting import Forgetter
 from pipelines.recorder.media_log import Continuity, DecisionWriter, parse, read_calls
 from pipelines.recorder.metrics import RecorderMetrics
 from pipelines.recorder.ownership import Ownership
@@ -72,6 +73,7 @@ def run(settings: Settings) -> None:
         finisher=finisher,
         read_log=partial(read_calls, settings.kafka),
         lookup=partial(read_changelog, settings.kafka, CHANGELOG),
+        forgetter=Forgetter(decisions.put),
     )
     metrics.watch(
         open_calls=lambda: closer.watching,
@@ -151,8 +153,12 @@ def _parse(
 
 def _decide(record: MediaRecord, _key: bytes, _timestamp: int, _headers: Any, state: State[str, Any]) -> Decided:
     """Quix' state is per call id; two tenants that should have the same one are still two calls."""
-    following, decision = step(from_json(state.get(record.tenant)), record, message_context().offset)
-    state.set(record.tenant, to_json(following))
+    known = state.get(record.tenant)
+    following, decision = step(from_json(known), record, message_context().offset)
+    if following.parts:
+        state.set(record.tenant, to_json(following))
+    elif known is not None:
+        state.delete(record.tenant)
     return Decided(record, decision)
 
 

@@ -33,13 +33,21 @@ class OpenPart:
 class CallState:
     """All that has to be known of a call (of one tenant).
 
-    parts: how many were ever opened; it is never forgotten, or a late stream would overwrite part 1.
+    parts: how many were ever opened; while a stream may still come it is not forgotten, or that would overwrite part 1.
     unfinished: first and close offset of each part that is closed, but whose recording is not known to be ready.
+    last, at_ms: offset of the call's last record, of whatever type, and its time (ms since the epoch).
     """
 
     parts: int = 0
     open: OpenPart | None = None
     unfinished: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    last: int = -1
+    at_ms: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do for the call, unless more of it comes."""
+        return self.open is None and not self.unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,7 @@ class Action(StrEnum):
     APPEND = "append"  # it belongs to the part: journal it
     FINISH = "finish"  # it closes the part: journal it, then make the recording
     RELEASE = "release"  # the part's recording is ready: its spool may go
+    FORGET = "forget"  # the call is done for good: its state goes
     WATCH = "watch"  # a decision to close came too late: the part goes on
     IGNORE = "ignore"
 
@@ -104,19 +113,25 @@ _OPENING = (RecordType.START, RecordType.MEDIA)
 
 
 def step(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Decision]:
-    """The call's next state, and what to do about this record of it."""
+    """The call's next state, and what to do about this record of it. A state without parts need not be kept."""
+    if record.type is RecordType.FORGET:
+        return _forget(state, record)
     if record.type is RecordType.CLOSE:
-        return _close(state, record, offset)
-    if record.type is RecordType.RECORDED:
-        return _recorded(state, record)
-    return _take(state, record, offset)
+        following, decision = _close(state, record, offset)
+    elif record.type is RecordType.RECORDED:
+        following, decision = _recorded(state, record)
+    else:
+        following, decision = _take(state, record, offset)
+    if offset > state.last:
+        following = replace(following, last=offset, at_ms=record.at_ms)
+    return following, decision
 
 
 def _take(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Decision]:
     part = state.open
     if part is not None and offset <= part.last_offset:
         return state, Decision(Action.IGNORE, part.number, why="redelivered")
-    if part is None and any(offset <= close for _, close in state.unfinished.values()):
+    if part is None and offset <= state.last:
         return state, Decision(Action.IGNORE, state.parts, why="redelivered")
     if part is None and record.type not in _OPENING:
         return state, Decision(Action.IGNORE, state.parts, why=f"{record.type} after the part was closed")
@@ -157,6 +172,21 @@ def _recorded(state: CallState, record: MediaRecord) -> tuple[CallState, Decisio
     return replace(state, unfinished=unfinished), Decision(Action.RELEASE, record.part)
 
 
+def _forget(state: CallState, record: MediaRecord) -> tuple[CallState, Decision]:
+    if state.finished and record.seen == state.last:
+        return CallState(), Decision(Action.FORGET, state.parts)
+    # A stream that comes now is one more part, as long as whoever decided to forget did not know of it.
+    return state, Decision(Action.IGNORE, state.parts, why="the call went on after the decision to forget")
+
+
+def forget_record(call: tuple[str, str], state: CallState, at_ms: int) -> MediaRecord:
+    """The proposal to forget a finished call (tenant, call id) in this state. at_ms: now, ms since the epoch."""
+    tenant, call_id = call
+    return MediaRecord(
+        RecordType.FORGET, call_id, tenant, carrier="", stream_id="", at_ms=at_ms, seen=state.last, part=state.parts
+    )
+
+
 def to_json(state: CallState) -> dict[str, Any]:
     """The state as JSON-able data."""
     part = state.open
@@ -164,6 +194,7 @@ def to_json(state: CallState) -> dict[str, Any]:
         "parts": state.parts,
         "open": part and [part.number, part.first_offset, part.last_offset, dict(part.streams), part.carrier],
         "unfinished": {str(number): list(offsets) for number, offsets in state.unfinished.items()},
+        "last": [state.last, state.at_ms],
     }
 
 
@@ -171,8 +202,12 @@ def from_json(data: dict[str, Any] | None) -> CallState:
     """The state in what `to_json` made; None is a call never heard of."""
     if data is None:
         return CallState()
+    unfinished = {int(number): (first, close) for number, (first, close) in data["unfinished"].items()}
+    last, at_ms = data.get("last") or (max((close for _, close in unfinished.values()), default=-1), 0)
     return CallState(
         parts=data["parts"],
         open=OpenPart(*data["open"]) if data["open"] else None,
-        unfinished={int(number): (first, close) for number, (first, close) in data["unfinished"].items()},
+        unfinished=unfinished,
+        last=last,
+        at_ms=at_ms,
     )

@@ -70,6 +70,8 @@ class Effects(BaseSink):
                 case Action.RELEASE:
                     self._closer.forget(identity)
                     self._spool.release(identity)
+                case Action.FORGET:
+                    log.debug("call %s is forgotten", record.call_id)
                 case Action.IGNORE:
                     log.debug("call %s: %s at offset %d ignored: %s", key, record.type, offset, decision.why)
 

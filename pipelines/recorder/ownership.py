@@ -16,6 +16,7 @@ from typing import Protocol
 from pipelines.recorder.closer import Closer, Watched
 from pipelines.recorder.decisions import CallState, UnrecordedPart, is_recorded, unrecorded
 from pipelines.recorder.finishing import Finisher
+from pipelines.recorder.forgetting import AFTER_S, Forgetter
 from pipelines.recorder.journal import PartId
 from pipelines.recorder.rebuild import Read, complete
 from pipelines.recorder.spool import Spool
@@ -34,8 +35,11 @@ Lookup = Callable[[int, Collection[Call], threading.Event], dict[Call, CallState
 class Partitions(Protocol):
     """What can be done with the partitions this process is assigned."""
 
-    def states(self, partition: int) -> Iterator[tuple[Call, CallState]]:
-        """Every call's state, as of the last commit."""
+    def states(self, partition: int, after: Call | None = None) -> Iterator[tuple[Call, CallState]]:
+        """Every call's state, as of the last commit, by key; those after one only."""
+
+    def begins(self, partition: int) -> int | None:
+        """The earliest offset the log has of it; None if it does not say now."""
 
     def pause(self, partition: int) -> None:
         """Reads no records of it from now on."""
@@ -74,6 +78,7 @@ class Ownership:
         finisher: Finisher,
         read_log: Read,
         lookup: Lookup,
+        forgetter: Forgetter,
         janitor_s: float = _JANITOR_S,
     ) -> None:
         self._spool = spool
@@ -81,6 +86,7 @@ class Ownership:
         self._finisher = finisher
         self._read_log = read_log
         self._lookup = lookup
+        self._forgetter = forgetter
         self._owned: set[int] = set()
         self._waiting: set[int] = set()  # owned, and nothing is known of them yet
         self._rebuilds: dict[int, _Rebuild] = {}
@@ -116,6 +122,7 @@ class Ownership:
             self._begin_rebuilds(partitions)
         if time.monotonic() >= self._janitor.due:
             self._clean()
+        self._forgetter.tick(partitions, self._owned)
 
     def close(self) -> None:
         """Lets go of everything."""
@@ -146,7 +153,8 @@ class Ownership:
         for call, state in partitions.states(partition):
             for part in unrecorded(state):
                 parts[PartId(*call, part.number, partition)] = part
-            self._delete(identity for identity in by_call.get(call, ()) if _recorded(identity, state))
+            self._delete(identity for identity in by_call.pop(call, ()) if _recorded(identity, state))
+        self._delete(identity for unknown in by_call.values() for identity in unknown if self._forgotten(identity))
         known: dict[PartId, int] = {}
         for identity, part in parts.items():
             offset = self._spool.known_offset(identity)
@@ -209,8 +217,15 @@ class Ownership:
             except LogUnavailableError as error:
                 log.warning("%d journals of partition %d are kept for now: %s", len(identities), partition, error)
                 continue
-            found += [one for one in identities if _recorded(one, states.get(_call(one), CallState()))]
+            for one in identities:
+                state = states.get(_call(one))
+                if self._forgotten(one) if state is None else _recorded(one, state):
+                    found.append(one)
         return found
+
+    def _forgotten(self, identity: PartId) -> bool:
+        """Whether the journal, of a call nobody knows, is too old for the call to be one that nobody knows yet."""
+        return self._spool.age_s(identity) > AFTER_S
 
     def _delete(self, identities: Iterator[PartId]) -> None:
         for identity in identities:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from quixstreams import Application
 from quixstreams.state.manager import DEFAULT_STATE_STORE_NAME
 from quixstreams.state.rocksdb.partition import RocksDBStorePartition
@@ -16,11 +16,12 @@ from quixstreams.state.rocksdb.partition import RocksDBStorePartition
 from pipelines.recorder.decisions import CallState
 from pipelines.recorder.media_log import Continuity
 from pipelines.recorder.ownership import Partitions
-from pipelines.recorder.states import Call, decode
+from pipelines.recorder.states import Call, decode, key_of
 
 log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 30.0
+_ASK_S = 5.0  # a question that can wait: reading does too, meanwhile
 
 
 class Owner(Protocol):
@@ -44,12 +45,21 @@ class PartitionedApplication(Application):
         self._owner = owner
         self._continuity = continuity
 
-    def states(self, partition: int) -> Iterator[tuple[Call, CallState]]:
-        """Every call's state, as of the last commit."""
+    def states(self, partition: int, after: Call | None = None) -> Iterator[tuple[Call, CallState]]:
+        """Every call's state, as of the last commit, by key; those after one only. Not to be kept: it holds the store
+        open."""
         store = self._state_manager.get_store(self._topic_name, DEFAULT_STATE_STORE_NAME)
         stored = store.partitions[partition]
         assert isinstance(stored, RocksDBStorePartition)  # Quix' default, which the application does not change
-        return decode(stored.iter_items(lower_bound=b""))
+        return decode(stored.iter_items(lower_bound=key_of(after) + b"\0" if after else b""))
+
+    def begins(self, partition: int) -> int | None:
+        """The earliest offset the log has of it; None if it does not say now."""
+        try:
+            found = self._consumer.get_watermark_offsets(TopicPartition(self._topic_name, partition), _ASK_S)
+        except KafkaException:
+            return None
+        return None if found is None else found[0]
 
     def pause(self, partition: int) -> None:
         """Reads no records of it from now on."""

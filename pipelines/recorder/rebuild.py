@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 Read = Callable[[Stretch, Collection[bytes], threading.Event], Iterator[tuple[int, MediaRecord]]]
 """stretch of call.media, call ids, cancelled → those calls' records in it, each with its offset"""
 
+_DECISIONS = (RecordType.CLOSE, RecordType.RECORDED, RecordType.FORGET)
 _BUFFER_BYTES = 16 * 1024 * 1024
 
 Parts = Mapping[PartId, UnrecordedPart]
@@ -42,7 +43,7 @@ class _Missing:
             return 0
         # While a part is open everything of its call belongs to it, except decisions that did not close it.
         closing = self.part.closed and offset == self.part.last_offset
-        if record.type is RecordType.RECORDED or (record.type is RecordType.CLOSE and not closing):
+        if record.type in _DECISIONS and not closing:
             return 0
         if self.held < 0:
             self.frames.append(encode_identity(self.identity))

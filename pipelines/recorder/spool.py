@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -109,6 +110,13 @@ class Spool:
             identity = read_identity(path)
             if identity is not None and path.parent == self.directory_of(identity):
                 yield identity
+
+    def age_s(self, identity: PartId) -> float:
+        """Seconds since the part's journal was last written; 0 if there is none. May be called from any thread."""
+        try:
+            return time.time() - (self.directory_of(identity) / JOURNAL).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def last_offset(self, identity: PartId) -> int:
         """Log offset of the part's last journalled record, -1 if there is none. Reads the journal if need be."""

@@ -45,7 +45,11 @@ def read_changelog(
     values: dict[Call, bytes] = {}
     for message in scan(kafka, Stretch(topic, partition), cancelled):
         key, value = message.key(), message.value()
-        if isinstance(key, bytes) and key in wanted and value is not None:
+        if not isinstance(key, bytes) or key not in wanted:
+            continue
+        if value is None:
+            values.pop(wanted[key], None)  # forgotten
+        else:
             values[wanted[key]] = value
     return {call: state_of(value) for call, value in values.items()}
 

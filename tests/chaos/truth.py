@@ -35,7 +35,7 @@ def parts_of(records: Iterable[tuple[int, MediaRecord]]) -> list[Part]:
     parts: list[Part] = []
     for offset, record in records:
         part = parts[-1] if parts and not parts[-1].closed else None
-        if record.type is RecordType.RECORDED:
+        if record.type in (RecordType.RECORDED, RecordType.FORGET):
             continue
         if record.type is RecordType.CLOSE:
             # It counts only if nothing of the call came between what it knew of and itself.

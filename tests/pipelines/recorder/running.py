@@ -25,9 +25,14 @@ from tests.running import RunningServer
 T = TypeVar("T")
 
 _MAIN = """
-import logging
+import logging, sys
 from audiotext.settings import load
 from pipelines.recorder.app import run
+from pipelines.recorder.forgetting import Forgetter
+from pipelines.recorder.partitions import PartitionedApplication
+if len(sys.argv) > 1:
+    Forgetter.__init__.__kwdefaults__.update(after_s=0, every_s=0.2)
+    PartitionedApplication.begins = lambda *_: int(sys.argv[1])
 logging.basicConfig(level="INFO", format="%(asctime)s %(name)s %(message)s")
 run(load())
 """
@@ -55,6 +60,7 @@ class Bench:
     instance_id: str | None = "1"  # None: a member that is replaced when it is gone, which the embedded log never does
     commit_interval_s: float = 0.5
     supervised: bool = False  # whether it is started again when it has ended, as the stack does
+    forget_before: int | None = None  # finished calls are forgotten as if the log began at this offset, without delay
     running: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -89,7 +95,10 @@ class Bench:
             variables["AUDIOTEXT_KAFKA__INSTANCE_ID"] = self.instance_id
         with self.output.open("ab") as output:
             self.running = subprocess.Popen(
-                [sys.executable, "-c", _MAIN], env=os.environ | variables, stdout=output, stderr=output
+                [sys.executable, "-c", _MAIN, *([] if self.forget_before is None else [str(self.forget_before)])],
+                env=os.environ | variables,
+                stdout=output,
+                stderr=output,
             )
 
     def kill(self) -> None:

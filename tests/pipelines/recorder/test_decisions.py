@@ -10,6 +10,7 @@ from pipelines.recorder.decisions import (
     CallState,
     Decision,
     UnrecordedPart,
+    forget_record,
     from_json,
     is_recorded,
     step,
@@ -59,7 +60,7 @@ def test_a_call_from_start_to_recorded() -> None:
     ]
     assert [decision.ended for decision in decisions[:3]] == [False, False, True]
     assert [decision.expected_offset for decision in decisions[:4]] == [-1, 0, 1, 2]
-    assert state == CallState(parts=1)
+    assert (state.parts, state.finished, state.last) == (1, True, 4)
 
 
 def test_a_close_that_did_not_know_of_the_latest_record_does_not_count() -> None:
@@ -191,3 +192,32 @@ def test_every_frame_is_in_exactly_one_part(records: list[MediaRecord]) -> None:
     assert parts == sorted(parts)
     finished = [d.part for d in decisions if d.action is Action.FINISH]
     assert len(finished) == len(set(finished))
+
+
+def test_a_forgotten_call_leaves_nothing() -> None:
+    """The state is what it was before the call; whoever told it again gets the same decisions."""
+    state, _ = told([START, MEDIA, EOS, close(seen=2), recorded()])
+    assert (state.finished, state.last) == (True, 4)
+    forget = forget_record((SOURCE.tenant, SOURCE.call_id), state, at_ms=0)
+    assert told([forget], state, first=5) == (CallState(), [Decision(Action.FORGET, 1)])
+    assert told([forget], CallState(), first=6)[0].parts == 0  # decided twice
+
+
+def test_a_late_stream_is_not_forgotten() -> None:
+    """A stream comes between the decision to forget and the record that says so: it is part 2, and stays so. Taken for
+    a new call it would overwrite part 1."""
+    done, _ = told([START, MEDIA, EOS, close(seen=2), recorded()])
+    forget = forget_record((SOURCE.tenant, SOURCE.call_id), done, at_ms=0)
+    state, decisions = told([START, forget, MEDIA], done, first=5)
+    assert [(one.action, one.part) for one in decisions] == [(Action.APPEND, 2), (Action.IGNORE, 2), (Action.APPEND, 2)]
+    state, _ = told([EOS, close(seen=8, part=2), recorded(2), forget], state, first=8)
+    assert (state.parts, state.finished) == (2, True)
+
+
+def test_what_is_read_again_of_a_finished_call_makes_no_part() -> None:
+    """The log is read again from its beginning while the state is there: nothing of the call is new."""
+    story = [START, MEDIA, EOS, close(seen=2), recorded()]
+    state, _ = told(story)
+    again, decisions = told(story, state)
+    assert again == state
+    assert {one.action for one in decisions} == {Action.IGNORE, Action.RELEASE}

@@ -14,6 +14,7 @@ from pipelines.recorder.closer import Closer
 from pipelines.recorder.decisions import Action, CallState, Decision, OpenPart
 from pipelines.recorder.effects import Decided, Effects, JournalBehindError
 from pipelines.recorder.finishing import Finisher
+from pipelines.recorder.forgetting import Forgetter
 from pipelines.recorder.journal import PartId
 from pipelines.recorder.ownership import Ownership
 from pipelines.recorder.spool import Spool
@@ -67,6 +68,7 @@ class Setting:
             finisher=self.finisher,
             read_log=self.read,
             lookup=self.lookup,
+            forgetter=Forgetter(lambda record, _: self.told.put(record)),
             janitor_s=0.02,
         )
         self.closer.start()
@@ -88,8 +90,11 @@ class Setting:
             raise LogUnavailableError("the log is away")
         return {one: state for one, state in self.states_elsewhere.items() if one in calls}
 
-    def states(self, _partition: int) -> Iterator[tuple[Call, CallState]]:
+    def states(self, partition: int, after: Call | None = None) -> Iterator[tuple[Call, CallState]]:
         return iter(self.states_here.items())
+
+    def begins(self, partition: int) -> int | None:
+        return 0
 
     def pause(self, partition: int) -> None:
         self.paused.add(partition)

@@ -5,10 +5,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 
+from pipelines.recorder.app import CHANGELOG
+from pipelines.recorder.decisions import CallState
+from pipelines.recorder.states import read_changelog
 from schemas.events import RecordingReady
 from schemas.media import RecordType
 from tests.conftest import MAKERS
@@ -123,3 +127,32 @@ def test_a_full_disk(small_disk: Path, bench: Bench, filled: str) -> None:
     bench.send(records[-1:])
     (event,) = bench.recorded(source.call_id)
     expect(bench, event, source)
+
+
+def test_finished_calls_are_forgotten_once_the_log_has_forgotten_them(bench: Bench) -> None:
+    """Records a call, lets the recorder believe that the log has lost its records, as retention does (the embedded log
+    cannot be told to), and looks at the changelog topic: the call's state ends with a tombstone, so that neither
+    RocksDB nor the topic grow with every call there ever was. Another call, whose audio the log still has, is known as
+    before: a late stream of it is part 2."""
+    gone, kept = call("forgotten", 200, seed=50), call("remembered", 200, seed=51)
+    bench.start()
+    bench.send(gone.records())
+    bench.recorded(gone.call_id)
+    committed(bench)
+    edge = bench.end(0)
+    bench.send(kept.records())
+    bench.recorded(kept.call_id)
+    committed(bench)
+
+    def states() -> dict[tuple[str, str], CallState]:
+        return read_changelog(bench.kafka, CHANGELOG, 0, {("acme", gone.call_id), ("acme", kept.call_id)}, Event())
+
+    assert set(states()) == {("acme", gone.call_id), ("acme", kept.call_id)}
+    assert bench.stop() == 0
+    bench.forget_before = edge
+    bench.start()
+    eventually(lambda: ("acme", gone.call_id) not in states() or None, "the call is forgotten")
+    assert set(states()) == {("acme", kept.call_id)}
+    late = kept.stream("MZ-late", after_ms=5_000)
+    bench.send(late.records())
+    assert [event.part for event in bench.recorded(kept.call_id, parts=2)] == [1, 2]
