@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from schemas.artifacts import Transcript
 from schemas.events import (
+    NO_TOKENS,
     AnyEvent,
     CallErased,
     ErasureRequested,
@@ -72,7 +73,7 @@ class SegmentRow:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """A row of `ledger`. units: 50 a minute; amounts in `currency`."""
+    """A row of `ledger`. units: 50 a minute; amounts in `currency`; tokens as a language model counted them."""
 
     table: ClassVar[str] = "ledger"
 
@@ -92,6 +93,10 @@ class LedgerRow:
     call_started_at: int
     occurred_at: int
     precedence: int
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    answer_tokens: int = 0
+    thought_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +206,7 @@ def segment_rows(event: TranscriptReady, transcript: Transcript) -> list[Segment
 def ledger_row(event: UsageRecorded) -> LedgerRow:
     """The line of the bill. Raises ValueError for a time or an amount that is none."""
     started = _time(event.call_started_at_ms)
+    tokens = event.tokens or NO_TOKENS
     return LedgerRow(
         tenant=event.tenant,
         key=event.key,
@@ -218,6 +224,10 @@ def ledger_row(event: UsageRecorded) -> LedgerRow:
         call_started_at=started,
         occurred_at=_time(event.occurred_at_ms),
         precedence=_precedence(event.occurred_at_ms),
+        prompt_tokens=_unsigned(tokens.prompt, 64, "tokens.prompt"),
+        cached_tokens=_unsigned(tokens.cached, 64, "tokens.cached"),
+        answer_tokens=_unsigned(tokens.candidates, 64, "tokens.candidates"),
+        thought_tokens=_unsigned(tokens.thoughts, 64, "tokens.thoughts"),
     )
 
 

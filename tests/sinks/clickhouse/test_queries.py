@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audiotext.settings import ClickHouseSettings
-from schemas.events import AnyEvent, LetterReplayed, UsageRecorded
+from schemas.events import AnyEvent, LetterReplayed, Tokens, UsageRecorded
 from sinks.clickhouse.calls import CallDoc, Status, build_call
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.listing import Filter, positions_query
@@ -263,7 +263,7 @@ def test_a_line_told_again_with_another_price_stays_as_it_was(
     call = Call("CA1", tenant)
     again = call.usage(price="99", at=999_000).model_copy(update={"call_started_at_ms": T0 + 40 * 24 * HOUR})
     insert(database, [again])
-    insert(database, [call.usage()])
+    insert(database, [call.usage().model_copy(update={"tokens": Tokens(prompt=7)})])
     insert(database, [again])
 
     unmerged = store.usage(tenant=tenant, group_by="day")
@@ -271,6 +271,8 @@ def test_a_line_told_again_with_another_price_stays_as_it_was(
 
     assert [(row.group, row.price, row.lines) for row in unmerged] == [("2025-11-24", "0.01", 1)]
     assert store.usage(tenant=tenant, group_by="day") == unmerged
+    rows = database.query("SELECT prompt_tokens FROM ledger FINAL WHERE tenant = {tenant:String}", {"tenant": tenant})
+    assert rows == [{"prompt_tokens": 7}]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

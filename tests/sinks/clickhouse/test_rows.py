@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.artifacts import Segment, Transcript, Word
+from schemas.events import Tokens
 from sinks.clickhouse.rows import columns, event_row, ledger_row, segment_rows, values
 from tests.sinks.clickhouse.telling import T0, Call
 
@@ -66,6 +67,7 @@ def test_amounts_are_exact(millionths_of_millionths: int) -> None:
         {"part": 1 << 32},
         {"units": 1 << 63},
         {"price": Decimal("1e40")},
+        {"tokens": Tokens(prompt=-1)},
     ],
 )
 def test_what_a_column_cannot_hold_is_refused(change: dict[str, object]) -> None:
@@ -96,6 +98,16 @@ def test_segments_keep_order_and_counts() -> None:
         (0, "inbound", "hello there", 2),
         (1, "outbound", "hello", 1),
     ]
+
+
+def test_tokens_are_on_the_line() -> None:
+    """What a language model counted, each kind in its column; a line of work without one has none."""
+    tokens = Tokens(prompt=1, candidates=2, thoughts=3, cached=4)
+
+    row = ledger_row(CALL.usage().model_copy(update={"tokens": tokens}))
+
+    assert (row.prompt_tokens, row.answer_tokens, row.thought_tokens, row.cached_tokens) == (1, 2, 3, 4)
+    assert ledger_row(CALL.usage()).prompt_tokens == 0
 
 
 def test_values_follow_columns() -> None:
