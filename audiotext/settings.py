@@ -207,8 +207,15 @@ class SttSettings(_Section):
     model: str = "base"  # whisper: "base" (99 languages), "tiny.en", or a path to a CTranslate2 model
     language: str | None = None  # ISO 639-1; None = the engine finds out
     timeout_s: float = Field(900.0, gt=0)  # of one attempt
-    concurrency: int = Field(1, ge=1)  # calls at the same time, per process
+    # Calls at the same time, per process; None = 1 with Whisper, which has this machine's cores to share, 4 with
+    # openai, 16 with soniox, where all there is to do is to wait.
+    concurrency: int | None = Field(None, ge=1)
     per_minute: int | None = Field(None, ge=1)  # attempts begun per minute and process; None = as many as there are
+
+    @property
+    def calls(self) -> int:
+        """Calls at the same time, per process."""
+        return self.concurrency or {"whisper": 1, "openai": 4, "soniox": 16}[self.provider]
 
 
 class SummaryField(_Section):

@@ -183,7 +183,7 @@ def run(settings: Settings) -> None:
             retry=Topic.TRANSCRIBE_RETRY,
             event_type=RecordingReady,
             handler=handler,
-            concurrency=settings.stt.concurrency,
+            concurrency=settings.stt.calls,
             timeout_s=settings.stt.timeout_s,
             per_minute=settings.stt.per_minute,
         ),

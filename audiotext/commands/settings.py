@@ -128,7 +128,7 @@ MEANINGS = {
     "AUDIOTEXT_STT__MODEL": "base (99 languages), tiny.en, or a path to a CTranslate2 model",
     "AUDIOTEXT_STT__LANGUAGE": "ISO 639-1; without, the engine finds out",
     "AUDIOTEXT_STT__TIMEOUT_S": "deadline of one attempt (s)",
-    "AUDIOTEXT_STT__CONCURRENCY": "calls transcribed at the same time, per process",
+    "AUDIOTEXT_STT__CONCURRENCY": "calls at the same time, per process; without: whisper 1, openai 4, soniox 16",
     "AUDIOTEXT_STT__PER_MINUTE": "attempts begun per minute, per process; without, as many as there are",
     "AUDIOTEXT_SUMMARY__PROVIDER": "summaries: extractive or gemini",
     "AUDIOTEXT_SUMMARY__TIMEOUT_S": "deadline of one attempt (s)",

@@ -42,7 +42,7 @@ def speech_to_text(settings: Settings) -> SpeechToText | RemoteJobs:
         from pipelines.providers.whisper import Whisper  # noqa: PLC0415
     except ImportError as error:
         raise _not_installed("AUDIOTEXT_STT__PROVIDER=whisper", error) from error
-    return Whisper(stt.model, model_cache(settings), stt.language, stt.concurrency)
+    return Whisper(stt.model, model_cache(settings), stt.language, stt.calls)
 
 
 def _soniox(settings: Settings) -> RemoteJobs:
