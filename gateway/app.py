@@ -19,7 +19,7 @@ from gateway.admission import Admissions
 from gateway.audiosocket import AudioSocketServer
 from gateway.carriers import load_carriers
 from gateway.handshake import HandshakeTimeout
-from gateway.log_flood import FloodFilter
+from gateway.log_flood import bounded
 from gateway.log_writer import LogWriter
 from gateway.metrics import Metrics
 from gateway.notices import Notices
@@ -134,11 +134,8 @@ class Gateway:
 def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Raises SystemExit with a sentence for a mistake in the settings."""
     allow_descriptors()
-    flood = FloodFilter()
-    for name in _KNOCKED_AT:
-        logging.getLogger(name).addFilter(flood)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with bounded(_KNOCKED_AT), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
     except LogUnavailableError as error:
         raise SystemExit(str(error)) from None

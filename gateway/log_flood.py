@@ -1,11 +1,26 @@
 """A bound on what outsiders can make us write down: who knocks a thousand times a second fills no disk."""
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 WINDOW_S = 10.0
 MOST = 20
 """Warnings of one kind, which is one place in the code, within the window."""
+
+
+@contextmanager
+def bounded(loggers: Sequence[str]) -> Iterator[None]:
+    """What these loggers write is bounded meanwhile."""
+    flood = FloodFilter()
+    for name in loggers:
+        logging.getLogger(name).addFilter(flood)
+    try:
+        yield
+    finally:
+        for name in loggers:
+            logging.getLogger(name).removeFilter(flood)
 
 
 @dataclass(slots=True)
