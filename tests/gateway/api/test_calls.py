@@ -201,7 +201,7 @@ async def test_other_refusals_have_the_same_shape(api: Client, tenant: Tenant) -
         ("GET", "/v1/calls/none", 404, "not_found"),
         ("GET", "/v1/nothing", 404, "not_found"),
         ("POST", "/v1/calls", 405, "method_not_allowed"),
-        ("DELETE", "/v1/calls/none", 405, "method_not_allowed"),
+        ("PUT", "/v1/calls/none", 405, "method_not_allowed"),
         ("POST", "/healthz", 405, "method_not_allowed"),
     ]:
         response = await api.request(method, path, headers=tenant.auth)
