@@ -218,43 +218,6 @@ def combinations(tenant: str) -> dict[str, list[AnyEvent]]:
     return calls
 
 
-def test_ten_thousand_events_told_three_times_change_no_number(
-    database: Database, store: CallStore, tenant: str
-) -> None:
-    """Inserts the events and lines of 1,400 calls, asks everything, inserts all of them again twice (backwards, so in
-    other batches too) and asks again, before any merge: every answer and every view is the same. A number that grew
-    would be a minute charged twice."""
-    told: list[AnyEvent] = []
-    for n in range(1_430):
-        call = Call(f"CA{n:04}", tenant, t0=T0 + n * 60_000)
-        told += [*call.complete(), call.usage(cost="0.000123456789", price="0.0101", units=n)]
-    assert len(told) > 10_000
-
-    def answers() -> list[object]:
-        return [
-            store.list_calls(tenant=tenant, limit=100),
-            *(store.usage(tenant=tenant, group_by=group) for group in (None, "day", "kind", "provider", "call")),
-            *(
-                database.query(
-                    f"SELECT * FROM {view} WHERE tenant = {{tenant:String}} ORDER BY ALL", {"tenant": tenant}
-                )
-                for view in ("calls", "stage_latencies", "usage_daily")
-            ),
-        ]
-
-    insert(database, told)
-    before = answers()
-    insert(database, told[::-1])
-    insert(database, told)
-
-    assert answers() == before
-    total = store.usage(tenant=tenant)[0]
-    assert (total.lines, total.units) == (1_430, sum(range(1_430)))
-    assert Decimal(total.provider_cost) == Decimal("0.000123456789") * 1_430
-    assert Decimal(total.price) == Decimal("0.0101") * 1_430
-    assert Decimal(total.margin) == Decimal(total.price) - Decimal(total.provider_cost)
-
-
 def test_a_line_told_again_with_another_price_stays_as_it_was(
     database: Database, store: CallStore, tenant: str
 ) -> None:
