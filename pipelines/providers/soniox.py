@@ -2,27 +2,23 @@
 
 It hears one channel, so a call's channels are sent one after the other in one order (pipelines.providers.reels): who
 spoke is known and not guessed, and there is one order, one transcript, one charge. A recording of one channel is
-diarized. Reference: https://soniox.com/docs/api-reference
+diarized.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TypeVar
-from urllib.parse import urlsplit
-
-import httpx
-from pydantic import BaseModel, ValidationError
 
 from audiotext.settings import SonioxSettings
-from pipelines.claims import classified as storage_classified
+from pipelines.claims import classified
 from pipelines.providers import Bill, RemoteJobGoneError, TranscriptionJob, reels
 from pipelines.providers.checking import Check
-from pipelines.providers.http import CONNECT_S, checked, classified
-from pipelines.providers.soniox_errors import error_of, failed_job
-from pipelines.providers.soniox_tokens import Heard, language_of, turns_of
+from pipelines.providers.http import checked
+from pipelines.providers.soniox_api import SonioxApi
+from pipelines.providers.soniox_errors import failed_job
+from pipelines.providers.soniox_tokens import language_of, turns_of
 from pipelines.runtime.errors import PermanentError, RetryableError, StageError
 from schemas.artifacts import Transcript, sent_audio_key
 from schemas.notices import WEBHOOK_HEADER
@@ -32,64 +28,11 @@ logger = logging.getLogger(__name__)
 
 # Raised when what makes a transcript here changes, so that the job key does.
 _REVISION = 1
-_TIMEOUT_S = 60.0  # of one request; an upload makes progress or ends earlier
 _LONGEST_MIN = 300  # Soniox takes no longer audio
-_PAGE = 1000  # the most a page can have
-_LOG_PAGES = 3
 _URL_LIFETIME = timedelta(days=1)  # Soniox may queue an order for long before it fetches the audio
 _ABANDONED = timedelta(hours=1)  # an upload is ordered within a minute or never
-_PREFIX = "audiotext-"
-_FAILED = ("error", "failed")  # its reference says the first, its page of errors the second
-
-M = TypeVar("M", bound=BaseModel)
-
-
-class _File(BaseModel):
-    id: str
-    filename: str
-    created_at: datetime
-
-
-class _Files(BaseModel):
-    files: list[_File]
-    next_page_cursor: str | None = None
-
-
-class _Transcription(BaseModel):
-    id: str
-    status: str
-    created_at: datetime
-    filename: str = ""
-    file_id: str | None = None
-    audio_url: str | None = None
-    audio_duration_ms: int | None = None
-    error_type: str | None = None
-    error_message: str | None = None
-    client_reference_id: str | None = None
-
-
-class _Transcriptions(BaseModel):
-    transcriptions: list[_Transcription]
-    next_page_cursor: str | None = None
-
-
-class _LogEntry(BaseModel):
-    client_reference_id: str | None = None
-    cost_usd: Decimal
-
-
-class _UsageLogs(BaseModel):
-    usage_logs: list[_LogEntry]
-    next_page_cursor: str | None = None
-
-
-class _Model(BaseModel):
-    id: str
-    aliased_model_id: str | None = None
-
-
-class _Models(BaseModel):
-    models: list[_Model]
+_PREFIX = "audiotext-"  # of the names of our uploads: nothing else is touched
+_LOGGED = timedelta(days=30)  # a question about charges may span 31
 
 
 class Soniox:
@@ -113,11 +56,7 @@ class Soniox:
         self._hints = [language] if language else list(settings.language_hints)
         self._objects = objects
         self._webhook_url = webhook_url if settings.webhook_secret else None
-        self._http = httpx.AsyncClient(
-            base_url=base_url(settings.base_url),
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=httpx.Timeout(_TIMEOUT_S, connect=CONNECT_S),
-        )
+        self._api = SonioxApi(settings.base_url, key)
 
     def config(self) -> Mapping[str, object]:
         """Model, languages and context, and how the audio is prepared."""
@@ -136,49 +75,44 @@ class Soniox:
         """Uploads the audio, or puts it where Soniox can fetch it. Returns the file's id or that URL."""
         audio = await asyncio.to_thread(_audio, job)
         if self._objects is not None:
-            with storage_classified():
+            with classified():
                 return await asyncio.to_thread(_offer, self._objects, job, audio)
         name = f"{_PREFIX}{job.key}.flac"
-        async for file in self._files():
+        async for file in self._api.files():
             if file.filename == name:
                 return file.id  # of an attempt that was killed before it could order
-        answer = await self._ask(
-            "POST", "files", files={"file": (name, audio, "audio/flac")}, data={"client_reference_id": job.key}
-        )
-        return _parsed(_File, answer).id
+        return await self._api.upload(name, audio, job.key)
 
     async def submit(self, job: TranscriptionJob, prepared: str) -> str:
         """Creates the transcription."""
         try:
-            answer = await self._ask("POST", "transcriptions", json=self._order(job, prepared))
+            return await self._api.create(self._order(job, prepared))
         except StageError as error:
             # Only what surely was not ordered: else the audio is still to be heard.
             if not isinstance(error, RetryableError) or error.refused:
                 await self._withdraw(prepared)
             raise
-        return _parsed(_Transcription, answer).id
 
     async def find(self, key: str) -> str | None:
         """The transcription with that reference, unless it failed."""
-        async for one in self._transcriptions():
-            if one.client_reference_id == key and one.status not in _FAILED:
+        async for one in self._api.transcriptions():
+            if one.client_reference_id == key and not one.failed:
                 return one.id
         return None
 
     async def result(self, remote_id: str, job: TranscriptionJob) -> Transcript | None:
         """The transcript, once the transcription is completed."""
-        one = await self._transcription(remote_id)
+        one = await self._api.transcription(remote_id)
         if one is None:
             raise RemoteJobGoneError(f"Soniox has no transcription {remote_id}")
-        if one.status in _FAILED:
+        if one.failed:
             await self._release_quietly(remote_id)
             raise failed_job(one.error_type, one.error_message)
         if one.status != "completed":
             return None
-        answer = await self._ask("GET", f"transcriptions/{remote_id}/transcript", gone=(404, 409))
-        if answer is None:
+        heard = await self._api.transcript(remote_id)
+        if heard is None:
             raise RemoteJobGoneError(f"Soniox has no transcript of {remote_id} any more")
-        heard = _parsed(Heard, answer)
         reel = await asyncio.to_thread(_reel, job)
         return Transcript(
             call_id=job.call_id,
@@ -191,25 +125,28 @@ class Soniox:
 
     async def bill(self, remote_id: str) -> Bill | None:
         """What Soniox charges for everything ordered under the job's key, as far as its log says so already."""
-        one = await self._transcription(remote_id)
+        one = await self._api.transcription(remote_id)
         if one is None:
             return None
-        cost = None
+        now = datetime.now(UTC)
         try:
-            cost = await self._cost(one)
+            charges = await self._api.charges(
+                one.client_reference_id, max(one.created_at, now - _LOGGED), now + timedelta(minutes=5)
+            )
         except StageError as error:
             logger.info("Soniox does not say what %s costs: %s", remote_id, error)
-        return Bill(audio_ms=one.audio_duration_ms, cost=cost, currency="USD")
+            charges = []
+        return Bill(one.audio_duration_ms, cost=sum(charges, Decimal(0)) if charges else None, currency="USD")
 
     async def release(self, remote_id: str) -> None:
         """Deletes the transcription and its audio."""
-        one = await self._transcription(remote_id)
+        one = await self._api.transcription(remote_id)
         if one is None:
             return
-        await self._ask("DELETE", f"transcriptions/{remote_id}", gone=(404,))
+        await self._api.delete_transcription(remote_id)
         if one.file_id:
             # Deleting the transcription does it too, by the docs; twice is harmless, once forgotten is not.
-            await self._ask("DELETE", f"files/{one.file_id}", gone=(404,))
+            await self._api.delete_file(one.file_id)
         if one.audio_url:
             await self._withdraw(one.audio_url)
 
@@ -218,28 +155,28 @@ class Soniox:
         before = datetime.now(UTC) - _ABANDONED
         used: set[str | None] = set()
         failed = []
-        async for one in self._transcriptions():
+        async for one in self._api.transcriptions():
             used.add(one.file_id)
-            if one.status in _FAILED and one.filename.startswith(_PREFIX) and one.created_at < before:
+            if one.failed and one.filename.startswith(_PREFIX) and one.created_at < before:
                 failed.append(one.id)
         unused = [
             file.id
-            async for file in self._files()
+            async for file in self._api.files()
             if file.id not in used and file.filename.startswith(_PREFIX) and file.created_at < before
         ]
         for remote_id in failed:
             await self.release(remote_id)
         for file_id in unused:
-            await self._ask("DELETE", f"files/{file_id}", gone=(404,))
+            await self._api.delete_file(file_id)
         return len(failed) + len(unused)
 
     async def check(self) -> Check:
         """Whether it answers, takes the key and has the model."""
-        return await checked("Soniox", self._models(), self.model, "SONIOX")
+        return await checked("Soniox", self._api.models(), self.model, "SONIOX")
 
     async def close(self) -> None:
         """Closes its connections."""
-        await self._http.aclose()
+        await self._api.close()
 
     def _order(self, job: TranscriptionJob, prepared: str) -> dict[str, object]:
         order: dict[str, object] = {
@@ -260,59 +197,13 @@ class Soniox:
             order["webhook_auth_header_value"] = self._settings.webhook_secret.get_secret_value()
         return order
 
-    async def _models(self) -> list[str]:
-        models = _parsed(_Models, await self._ask("GET", "models")).models
-        return [name for one in models for name in (one.id, one.aliased_model_id) if name]
-
-    async def _cost(self, one: _Transcription) -> Decimal | None:
-        """The sum of what its usage log has under the transcription's reference."""
-        entries: list[_LogEntry] = []
-        cursor: dict[str, str] = {}
-        now = datetime.now(UTC)
-        window = {
-            "start_time": _timestamp(max(one.created_at, now - timedelta(days=30))),
-            "end_time": _timestamp(now + timedelta(minutes=5)),
-            "sort": "end_time_desc",
-        }
-        for _ in range(_LOG_PAGES):
-            page = _parsed(_UsageLogs, await self._ask("GET", "usage-logs", params=window | cursor))
-            entries += [entry for entry in page.usage_logs if entry.client_reference_id == one.client_reference_id]
-            if not page.next_page_cursor:
-                break
-            cursor = {"cursor": page.next_page_cursor}
-        return sum((entry.cost_usd for entry in entries), Decimal(0)) if entries else None
-
-    async def _transcription(self, remote_id: str) -> _Transcription | None:
-        answer = await self._ask("GET", f"transcriptions/{remote_id}", gone=(404,))
-        return _parsed(_Transcription, answer) if answer is not None else None
-
-    async def _transcriptions(self) -> AsyncIterator[_Transcription]:
-        cursor: dict[str, str] = {}
-        while True:
-            page = _parsed(_Transcriptions, await self._ask("GET", "transcriptions", params={"limit": _PAGE} | cursor))
-            for one in page.transcriptions:
-                yield one
-            if not page.next_page_cursor:
-                return
-            cursor = {"cursor": page.next_page_cursor}
-
-    async def _files(self) -> AsyncIterator[_File]:
-        cursor: dict[str, str] = {}
-        while True:
-            page = _parsed(_Files, await self._ask("GET", "files", params={"limit": _PAGE} | cursor))
-            for one in page.files:
-                yield one
-            if not page.next_page_cursor:
-                return
-            cursor = {"cursor": page.next_page_cursor}
-
     async def _withdraw(self, prepared: str) -> None:
         """Takes back what was prepared, as far as that goes: what stays is found by `tidy`."""
         try:
             if "://" not in prepared:
-                await self._ask("DELETE", f"files/{prepared}", gone=(404,))
+                await self._api.delete_file(prepared)
             elif self._objects is not None:
-                with storage_classified():
+                with classified():
                     await asyncio.to_thread(self._objects.remove, self._objects.key_in(prepared))
         except StageError as error:
             logger.warning("audio that nobody needs is still there: %s", error)
@@ -322,32 +213,6 @@ class Soniox:
             await self.release(remote_id)
         except StageError as error:
             logger.warning("Soniox still keeps %s: %s", remote_id, error)
-
-    async def _ask(
-        self, method: str, path: str, *, gone: tuple[int, ...] = (), **more: object
-    ) -> httpx.Response | None:
-        """The answer, or None for a status that means it is not there."""
-        with classified("Soniox"):
-            answer = await self._http.request(method, path, **more)  # type: ignore[arg-type]  # json, data, files, params
-        if answer.is_success:
-            return answer
-        if answer.status_code in gone:
-            return None
-        raise error_of(answer.status_code, answer.content, answer.headers)
-
-
-def base_url(configured: str) -> str:
-    """Where the API begins: its version is part of it, also where only the server is named."""
-    url = configured.rstrip("/")
-    return url if urlsplit(url).path else f"{url}/v1"
-
-
-def _parsed(model: type[M], answer: httpx.Response | None) -> M:
-    """The body. Raises RetryableError for something else: a proxy's page, a server that is being changed."""
-    try:
-        return model.model_validate_json(answer.content if answer is not None else b"")
-    except ValidationError as error:
-        raise RetryableError(f"Soniox answered what its reference does not describe: {error}") from error
 
 
 def _reel(job: TranscriptionJob) -> reels.Reel:
@@ -366,7 +231,3 @@ def _audio(job: TranscriptionJob) -> bytes:
 def _offer(objects: ObjectStore, job: TranscriptionJob, audio: bytes) -> str:
     ref = objects.put(sent_audio_key(job.tenant, job.call_id, job.key), audio, "audio/flac")
     return objects.presigned(ref.key, _URL_LIFETIME)
-
-
-def _timestamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

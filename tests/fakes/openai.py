@@ -2,7 +2,6 @@
 and as speaches and vLLM answer it, as a real server."""
 
 import asyncio
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from tests.fakes.hearing import UnreadableError, hear
-from tests.fakes.soniox import Refusal
+from tests.fakes.refusals import Refusal, due
 
 KEY = "sk-of-the-fake"
 MODELS = ("whisper-1", "gpt-4o-transcribe")
@@ -75,14 +74,14 @@ class FakeOpenAi:
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if self.flavour == "openai" and request.headers.get("Authorization") != f"Bearer {KEY}":
             return _error(401, "invalid_api_key", "Incorrect API key provided")
-        for refusal in self.refusals:
-            if refusal.times and re.fullmatch(refusal.request, f"{request.method} {request.path}"):
-                refusal.times -= 1
-                if refusal.taken:
-                    await handler(request)
-                else:
-                    await request.read()  # or the client, still sending, sees a lost connection
-                return _error(refusal.status, refusal.error_type, refusal.message, refusal.headers)
+        if refusal := due(self.refusals, f"{request.method} {request.path}"):
+            if refusal.taken:
+                await handler(request)
+            else:
+                await request.read()  # or the client, still sending, sees a lost connection
+            if not refusal.status and request.transport:
+                request.transport.abort()
+            return _error(refusal.status or 500, refusal.error_type, refusal.message, refusal.headers)
         answer: web.StreamResponse = await handler(request)
         return answer
 

@@ -1,98 +1,42 @@
-"""Soniox' asynchronous API as its reference describes it (https://soniox.com/docs/api-reference), as a real server.
-
-What the reference leaves open follows what its users report: both kinds of limit are `limit_exceeded`, told apart by
-their message (https://github.com/Actual-Chat/actual-chat/issues/4223, https://github.com/TypeWhisper/typewhisper-mac/
-issues/1063); a transcription takes its file with it when it is deleted.
+"""Soniox' asynchronous API as its reference describes it (https://soniox.com/docs/api-reference), as a real server. A
+transcription takes its file with it when it is deleted.
 """
 
 import asyncio
 import contextlib
-import json
-import re
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from tests.fakes.hearing import UnreadableError, hear
-
-KEY = "a-key-of-the-fake"
-MODELS = ("stt-async-v5", "stt-rt-v5")
-COST_PER_HOUR = Decimal("0.0975")
-_MAX_FILE_BYTES = 1_073_741_824
-_PIECES = (" he", "llo", ".")
-
-FILES_FULL = "Total file count limit has been exceeded for your organization. Please delete some."
-STORAGE_FULL = "Total file storage limit has been exceeded for your organization. Please delete some."
-ORDERS_FULL = "Total transcription count limit for your organization has been exceeded. Please delete some."
-PENDING_FULL = "Pending transcription count limit has been exceeded. Please wait for some to finish."
-TOO_FAST = "Requests per minute limit has been exceeded. Please try again later."
-
-# Every error of a request the reference lists for what is used here: status, error_type, message.
-ERRORS: tuple[tuple[int, str, str], ...] = (
-    (400, "invalid_request", "Invalid request."),
-    (400, "invalid_cursor", "Invalid cursor parameter."),
-    (400, "model_not_available", "The model is not available."),
-    (401, "unauthenticated", "Incorrect API key provided. You can get an API key at https://console.soniox.com"),
-    (402, "organization_balance_exhausted", "Organization balance exhausted."),
-    (402, "organization_monthly_budget_exhausted", "Organization monthly budget exhausted."),
-    (402, "project_monthly_budget_exhausted", "Project monthly budget exhausted."),
-    (403, "permission_denied", "Permission denied."),
-    (403, "temp_api_key_session_expired", "Session of the temporary API key expired."),
-    (404, "file_not_found", "File could not be found."),
-    (404, "transcription_not_found", "Transcription could not be found."),
-    (408, "request_timeout", "Request timeout."),
-    (409, "transcription_invalid_state", "Cannot delete transcription with processing status."),
-    (413, "max_duration_reached", "Maximum duration reached."),
-    (429, "limit_exceeded", FILES_FULL),
-    (429, "limit_exceeded", STORAGE_FULL),
-    (429, "limit_exceeded", ORDERS_FULL),
-    (429, "limit_exceeded", PENDING_FULL),
-    (429, "limit_exceeded", TOO_FAST),
-    (500, "internal_error", "The server encountered an error. Please try again."),
-    (503, "service_unavailable", "Service unavailable."),
-)
-# Why a transcription that was taken can fail later.
-JOB_ERRORS = (
-    "invalid_audio_file",
-    "transcription_output_too_long",
-    "max_duration_reached",
-    "model_not_available",
-    "file_download_error",
-    "file_download_timeout",
-    "organization_balance_exhausted",
-    "internal_error",
-    "service_unavailable",
-)
-
-
-@dataclass
-class Refusal:
-    """An answer instead of the server's own, to requests whose "METHOD /path" matches; status 0: none, the connection
-    is cut. taken: the request has its effect all the same."""
-
-    request: str
-    status: int
-    error_type: str
-    message: str
-    headers: dict[str, str] = field(default_factory=dict)
-    times: int = 1
-    taken: bool = False
-
-
-@dataclass
-class _File:
-    id: str
-    filename: str
-    audio: bytes
-    reference: str | None
-    created_at: datetime
+from tests.fakes.refusals import Refusal, due
+from tests.fakes.soniox_rules import (
+    ERRORS,
+    FILES_FULL,
+    KEY,
+    MAX_FILE_BYTES,
+    MODELS,
+    ORDERS_FULL,
+    PENDING_FULL,
+    STORAGE_FULL,
+    TOO_FAST,
+    StoredFile,
+    invalid,
+    logged,
+    masked,
+    new_id,
+    no_order,
+    problem_of,
+    refused,
+    stamp,
+    tokens_of,
+    told,
+)  # fmt: skip
 
 
 @dataclass
@@ -114,7 +58,7 @@ class FakeSoniox:
     logs_late: bool = False
     fail_jobs: deque[str] = field(default_factory=deque)
     refusals: list[Refusal] = field(default_factory=list)
-    files: dict[str, _File] = field(default_factory=dict)
+    files: dict[str, StoredFile] = field(default_factory=dict)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     ordered: Counter[str] = field(default_factory=Counter)
     requests: list[str] = field(default_factory=list)
@@ -130,7 +74,7 @@ class FakeSoniox:
 
     async def start(self) -> None:
         """Listens on a free port."""
-        app = web.Application(client_max_size=_MAX_FILE_BYTES, middlewares=[self._guard])
+        app = web.Application(client_max_size=MAX_FILE_BYTES, middlewares=[self._guard])
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/files", self._upload)
         app.router.add_get("/v1/files", self._list_files)
@@ -158,28 +102,26 @@ class FakeSoniox:
         for file in self.files.values():
             file.created_at -= by
         for order in self.orders.values():
-            order["created_at"] = _stamp(datetime.fromisoformat(order["created_at"]) - by)
+            order["created_at"] = stamp(datetime.fromisoformat(order["created_at"]) - by)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         line = f"{request.method} {request.path}"
         self.requests.append(line)
         if request.headers.get("Authorization") != f"Bearer {KEY}":
-            return _error(*ERRORS[3])
+            return refused(*ERRORS[3])
         now = asyncio.get_running_loop().time()
         while self._times and self._times[0] < now - 60:
             self._times.popleft()
         if len(self._times) >= self.per_minute:
-            return _error(429, "limit_exceeded", TOO_FAST, {"Retry-After": "7"})
+            return refused(429, "limit_exceeded", TOO_FAST, {"Retry-After": "7"})
         self._times.append(now)
-        for refusal in self.refusals:
-            if refusal.times and re.fullmatch(refusal.request, line):
-                refusal.times -= 1
-                if refusal.taken:
-                    await handler(request)
-                if not refusal.status and request.transport:
-                    request.transport.abort()
-                return _error(refusal.status, refusal.error_type, refusal.message, refusal.headers)
+        if refusal := due(self.refusals, line):
+            if refusal.taken:
+                await handler(request)
+            if not refusal.status and request.transport:
+                request.transport.abort()
+            return refused(refusal.status, refusal.error_type, refusal.message, refusal.headers)
         answer: web.StreamResponse = await handler(request)
         return answer
 
@@ -190,43 +132,43 @@ class FakeSoniox:
         form = await request.post()
         upload = form.get("file")
         if not isinstance(upload, web.FileField):
-            return _invalid("file.file", "Field required")
+            return invalid("file.file", "Field required")
         audio = upload.file.read()
         if len(self.files) >= self.max_files:
-            return _error(429, "limit_exceeded", FILES_FULL)
+            return refused(429, "limit_exceeded", FILES_FULL)
         if sum(len(file.audio) for file in self.files.values()) + len(audio) > self.max_bytes:
-            return _error(429, "limit_exceeded", STORAGE_FULL)
+            return refused(429, "limit_exceeded", STORAGE_FULL)
         reference = form.get("client_reference_id")
-        file = _File(
-            _uuid(), upload.filename, audio, reference if isinstance(reference, str) else None, datetime.now(UTC)
+        file = StoredFile(
+            new_id(), upload.filename, audio, reference if isinstance(reference, str) else None, datetime.now(UTC)
         )
         self.files[file.id] = file
-        return web.json_response(_told(file), status=201)
+        return web.json_response(told(file), status=201)
 
     async def _list_files(self, request: web.Request) -> web.Response:
-        found = [_told(file) for file in self.files.values()]
+        found = [told(file) for file in self.files.values()]
         return self._paged(request, "files", found)
 
     async def _delete_file(self, request: web.Request) -> web.Response:
         if self.files.pop(request.match_info["id"], None) is None:
-            return _error(404, "file_not_found", "File could not be found.")
+            return refused(404, "file_not_found", "File could not be found.")
         return web.Response(status=204)
 
     async def _create(self, request: web.Request) -> web.Response:
         asked = await request.json()
-        if problem := _problem_of(asked):
-            return _invalid(*problem)
+        if problem := problem_of(asked):
+            return invalid(*problem)
         pending = sum(order["status"] == "queued" for order in self.orders.values())
         if pending >= self.max_pending:
-            return _error(429, "limit_exceeded", PENDING_FULL)
+            return refused(429, "limit_exceeded", PENDING_FULL)
         if len(self.orders) >= self.max_orders:
-            return _error(429, "limit_exceeded", ORDERS_FULL)
+            return refused(429, "limit_exceeded", ORDERS_FULL)
         file = self.files.get(asked.get("file_id", ""))
         if "file_id" in asked and file is None:
-            return _error(404, "file_not_found", "File could not be found.")
+            return refused(404, "file_not_found", "File could not be found.")
         filename = file.filename if file else asked["audio_url"].split("?")[0].rsplit("/", 1)[-1]
         order = {
-            "id": _uuid(), "status": "queued", "created_at": _stamp(datetime.now(UTC)), "filename": filename,
+            "id": new_id(), "status": "queued", "created_at": stamp(datetime.now(UTC)), "filename": filename,
             "audio_duration_ms": None, "error_type": None, "error_message": None, "webhook_status_code": None,
             "file_id": None, "audio_url": None, "language_hints": None, "client_reference_id": None,
             "enable_speaker_diarization": False, "enable_language_identification": False,
@@ -238,7 +180,7 @@ class FakeSoniox:
         task.add_done_callback(self._tasks.discard)
         if not self.takes_s:
             await task
-        return web.json_response(_masked(order), status=201)
+        return web.json_response(masked(order), status=201)
 
     async def _process(self, order: dict[str, Any]) -> None:
         await self._time_passes()
@@ -259,9 +201,9 @@ class FakeSoniox:
             elif self.fail_jobs:
                 self._fail(order, self.fail_jobs.popleft())
             else:
-                self._tokens[order["id"]] = _tokens(heard.sounds, order)
+                self._tokens[order["id"]] = tokens_of(heard.sounds, order)
                 order["status"] = "completed"
-                self._log.append(_logged(order, heard.duration_ms))
+                self._log.append(logged(order, heard.duration_ms))
         self.on_done(order["id"])
         if order.get("webhook_url") and not self.forgets_webhooks:
             await self._tell(order)
@@ -290,18 +232,18 @@ class FakeSoniox:
         order.update(status="error", error_type=error_type, error_message=f"It is {error_type}.")
 
     async def _list_orders(self, request: web.Request) -> web.Response:
-        return self._paged(request, "transcriptions", [_masked(order) for order in self.orders.values()])
+        return self._paged(request, "transcriptions", [masked(order) for order in self.orders.values()])
 
     async def _get(self, request: web.Request) -> web.Response:
         order = self.orders.get(request.match_info["id"])
-        return web.json_response(_masked(order)) if order else _no_order()
+        return web.json_response(masked(order)) if order else no_order()
 
     async def _transcript(self, request: web.Request) -> web.Response:
         order = self.orders.get(request.match_info["id"])
         if order is None:
-            return _no_order()
+            return no_order()
         if order["status"] != "completed":
-            return _error(409, "transcription_invalid_state", "Can only get transcript with completed status.")
+            return refused(409, "transcription_invalid_state", "Can only get transcript with completed status.")
         tokens = self._tokens[order["id"]]
         text = "".join(token["text"] for token in tokens).strip()
         return web.json_response({"id": order["id"], "text": text, "tokens": tokens})
@@ -309,9 +251,9 @@ class FakeSoniox:
     async def _delete(self, request: web.Request) -> web.Response:
         order = self.orders.get(request.match_info["id"])
         if order is None:
-            return _no_order()
+            return no_order()
         if order["status"] == "processing":
-            return _error(409, "transcription_invalid_state", "Cannot delete transcription with processing status.")
+            return refused(409, "transcription_invalid_state", "Cannot delete transcription with processing status.")
         del self.orders[order["id"]]
         self.files.pop(order["file_id"] or "", None)
         return web.Response(status=204)
@@ -320,9 +262,9 @@ class FakeSoniox:
         try:
             start, end = (datetime.fromisoformat(request.query[name]) for name in ("start_time", "end_time"))
         except (KeyError, ValueError):
-            return _invalid("query.start_time", "Field required")
+            return invalid("query.start_time", "Field required")
         if end - start > timedelta(days=31):
-            return _invalid("query", "The window must not exceed 31 days")
+            return invalid("query", "The window must not exceed 31 days")
         entries = [e for e in self._log if start <= datetime.fromisoformat(e["end_time"]) < end]
         if request.query.get("sort") == "end_time_desc":
             entries.reverse()
@@ -332,96 +274,7 @@ class FakeSoniox:
         limit = min(int(request.query.get("limit", 1000)), self.page)
         cursor = request.query.get("cursor", "0")
         if not cursor.isdigit():
-            return _error(400, "invalid_cursor", "Invalid cursor parameter.")
+            return refused(400, "invalid_cursor", "Invalid cursor parameter.")
         at = int(cursor)
         after = str(at + limit) if at + limit < len(found) else None
         return web.json_response({name: found[at : at + limit], "next_page_cursor": after})
-
-
-def _problem_of(asked: dict[str, Any]) -> tuple[str, str] | None:  # noqa: PLR0911 - one rule after the other
-    """What is wrong with an order: where, and what."""
-    if not isinstance(asked.get("model"), str) or len(asked["model"]) > 32:
-        return "body.payload.model", "Field required"
-    if asked["model"] not in MODELS or "-rt-" in asked["model"]:
-        return "body.payload.model", "Invalid model"
-    if ("file_id" in asked) == ("audio_url" in asked):
-        return "body.payload", "Exactly one of audio_url and file_id must be given"
-    for name, most in (("audio_url", 4096), ("webhook_url", 256)):
-        if name in asked and (len(asked[name]) > most or not re.fullmatch(r"https?://[^\s]+", asked[name])):
-            return f"body.payload.{name}", "Invalid URL"
-    for name in ("client_reference_id", "webhook_auth_header_name", "webhook_auth_header_value"):
-        if len(asked.get(name, "")) > 256:
-            return f"body.payload.{name}", "String should have at most 256 characters"
-    if len(json.dumps(asked.get("context", ""))) > 10_000:
-        return "body.payload.context", "Context is too long"
-    return None
-
-
-def _tokens(sounds: list[tuple[int, int]], order: dict[str, Any]) -> list[dict[str, Any]]:
-    """A word in three pieces for each sound; with diarization two speakers take turns."""
-    tokens = []
-    for number, (start_ms, end_ms) in enumerate(sounds):
-        third = (end_ms - start_ms) // 3
-        for index, piece in enumerate(_PIECES):
-            token: dict[str, Any] = {
-                "text": piece,
-                "start_ms": start_ms + index * third,
-                "end_ms": end_ms if index == 2 else start_ms + (index + 1) * third,
-                "confidence": 0.9 + index / 100,
-            }
-            if order["enable_speaker_diarization"]:
-                token["speaker"] = str(number % 2 + 1)
-            if order["enable_language_identification"]:
-                token["language"] = (order["language_hints"] or ["en"])[0]
-            tokens.append(token)
-    return tokens
-
-
-def _logged(order: dict[str, Any], duration_ms: int) -> dict[str, Any]:
-    cost = (COST_PER_HOUR * duration_ms / 3_600_000).quantize(Decimal("0.0000000001"))
-    return {
-        "uuid": _uuid(), "request_scope": "api", "client_reference_id": order["client_reference_id"],
-        "model": order["model"], "start_time": order["created_at"], "end_time": _stamp(datetime.now(UTC)),
-        "input_audio_duration_ms": duration_ms, "cost_usd": str(cost),
-    }  # fmt: skip
-
-
-def _told(file: _File) -> dict[str, Any]:
-    return {
-        "id": file.id, "filename": file.filename, "size": len(file.audio), "created_at": _stamp(file.created_at),
-        "client_reference_id": file.reference,
-    }  # fmt: skip
-
-
-def _masked(order: dict[str, Any]) -> dict[str, Any]:
-    hidden = {"webhook_auth_header_value": "*" * 18} if order.get("webhook_auth_header_value") else {}
-    return order | hidden
-
-
-def _error(status: int, error_type: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    body = {
-        "status_code": status, "error_type": error_type, "message": message, "validation_errors": [],
-        "request_id": _uuid(),
-    }  # fmt: skip
-    return web.json_response(body, status=status or 500, headers=headers)
-
-
-def _invalid(location: str, message: str) -> web.Response:
-    body = {
-        "status_code": 400, "error_type": "invalid_request", "message": "Invalid request.",
-        "validation_errors": [{"error_type": "value_error", "location": location, "message": message}],
-        "request_id": _uuid(),
-    }  # fmt: skip
-    return web.json_response(body, status=400)
-
-
-def _no_order() -> web.Response:
-    return _error(404, "transcription_not_found", "Transcription could not be found.")
-
-
-def _uuid() -> str:
-    return str(uuid.uuid4())
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -21,7 +21,7 @@ from pipelines.runtime.errors import RetryableError
 from pipelines.transcriber import TranscribeHandler
 from schemas.events import RecordingReady
 from sinks.objects import ObjectStore
-from tests.fakes.soniox import KEY
+from tests.fakes.soniox_rules import KEY
 
 TIMING = Timing(order_s=0.6, settle_s=0.3, poll_s=0.02)
 

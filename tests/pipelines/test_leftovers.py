@@ -15,8 +15,9 @@ from pipelines.transcriber import TranscribeHandler
 from schemas.artifacts import LEFTOVERS
 from schemas.events import RecordingReady, UsageRecorded
 from sinks.objects import ObjectStore
-from tests.fakes import soniox as fake
-from tests.fakes.soniox import FakeSoniox, Refusal
+from tests.fakes import soniox_rules as fake
+from tests.fakes.refusals import Refusal
+from tests.fakes.soniox import FakeSoniox
 from tests.pipelines.made import new_call, recording
 from tests.pipelines.providers.sounds import job_of
 from tests.pipelines.remote_worker import TIMING, client

@@ -10,8 +10,9 @@ from schemas.events import StageFailed, TranscriptReady, UsageRecorded, parse_ev
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
 from tests.conftest import StartServer, kafka_settings
-from tests.fakes import soniox as fake
-from tests.fakes.soniox import FakeSoniox, Refusal
+from tests.fakes import soniox_rules as fake
+from tests.fakes.refusals import Refusal
+from tests.fakes.soniox import FakeSoniox
 from tests.pipelines.made import new_call, recording
 from tests.pipelines.providers.sounds import job_of
 from tests.pipelines.service import eventually, records, running

@@ -22,7 +22,7 @@ from pipelines.providers.openai_words import Answer, language_code, words_of
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, QuotaError, RetryableError, StageError
 from tests.fakes import openai as fake
 from tests.fakes.openai import FakeOpenAi
-from tests.fakes.soniox import Refusal
+from tests.fakes.refusals import Refusal
 from tests.pipelines.providers.sounds import job_of
 
 CONTRACT: dict[str, Any] = json.loads((files("tests.fakes") / "openai_contract.json").read_text("utf-8"))

@@ -16,15 +16,17 @@ from pydantic import SecretStr
 
 from audiotext.settings import S3Settings, SonioxSettings
 from pipelines.providers import RemoteJobGoneError, TranscriptionJob, reels
-from pipelines.providers.soniox import Soniox, _File, _Files, _Transcription, _UsageLogs, base_url
+from pipelines.providers.soniox import Soniox
+from pipelines.providers.soniox_api import File, Files, Transcription, UsageLogs, base_url
 from pipelines.providers.soniox_errors import error_of, failed_job
 from pipelines.providers.soniox_tokens import Heard, Token, language_of, turns_of, words_of
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, QuotaError, RetryableError, StageError
 from schemas.artifacts import Transcript
 from sinks.objects import ObjectStore
-from tests.fakes import soniox as fake
+from tests.fakes import soniox_rules as fake
 from tests.fakes.hearing import hear
-from tests.fakes.soniox import FakeSoniox, Refusal
+from tests.fakes.refusals import Refusal
+from tests.fakes.soniox import FakeSoniox
 from tests.pipelines.providers.sounds import RATE, job_of
 
 CONTRACT: dict[str, Any] = json.loads((files("tests.fakes") / "soniox_contract.json").read_text("utf-8"))
@@ -390,15 +392,15 @@ def test_the_documented_examples_are_read() -> None:
     """The JSON of Soniox' own documents, byte for byte: our models read it, and what they say is what it says."""
     examples = {name: json.dumps(entry["example"]) for name, entry in CONTRACT.items()}
 
-    assert _File.model_validate_json(examples["file"]).id == "84c32fc6-4fb5-4e7a-b656-b5ec70493753"
-    assert _Files.model_validate_json(examples["files"]).next_page_cursor == "cursor_or_null"
-    created = _Transcription.model_validate_json(examples["created"])
+    assert File.model_validate_json(examples["file"]).id == "84c32fc6-4fb5-4e7a-b656-b5ec70493753"
+    assert Files.model_validate_json(examples["files"]).next_page_cursor == "cursor_or_null"
+    created = Transcription.model_validate_json(examples["created"])
     assert (created.status, created.client_reference_id) == ("queued", "some_internal_id")
-    completed = _Transcription.model_validate_json(examples["completed"])
+    completed = Transcription.model_validate_json(examples["completed"])
     assert (completed.status, completed.audio_duration_ms, completed.error_type) == ("completed", 16079, None)
     [word] = words_of(Heard.model_validate_json(examples["transcript"]).tokens)
     assert (word.text, word.start_ms, word.end_ms, word.confidence) == ("Hello", 10, 160, 0.95)
-    assert _UsageLogs.model_validate_json(examples["usage_logs"]).usage_logs[0].cost_usd == Decimal("0.001625")
+    assert UsageLogs.model_validate_json(examples["usage_logs"]).usage_logs[0].cost_usd == Decimal("0.001625")
     refused = error_of(401, examples["unauthenticated"], {})
     assert isinstance(refused, PermanentError)
     assert "3d37a3bd" in str(refused)

@@ -29,9 +29,10 @@ from schemas.events import RecordingReady, TranscriptReady, UsageRecorded
 from schemas.ids import config_hash
 from sinks.objects import ObjectStore
 from tests.fakes import openai as fake_openai
-from tests.fakes import soniox as fake_soniox
+from tests.fakes import soniox_rules as fake_soniox
 from tests.fakes.openai import FakeOpenAi
-from tests.fakes.soniox import FakeSoniox, Refusal
+from tests.fakes.refusals import Refusal
+from tests.fakes.soniox import FakeSoniox
 from tests.pipelines.made import new_call, recording
 from tests.pipelines.providers.sounds import job_of
 from tests.pipelines.remote_worker import TIMING
