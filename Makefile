@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo up test chaos lint bench lock clean
+.PHONY: help demo up test chaos lint bench lock clean env
 
 help:
 	@echo "make demo   sets up, plays two real calls through the whole stack and prints what came out"
@@ -13,6 +13,7 @@ help:
 	@echo "make chaos  kills, hangs and fills what it can for 10 minutes of calls, then checks everything (root: more faults)"
 	@echo "make lint   style and types"
 	@echo "make bench  measures, side by side in one run"
+	@echo "make env    makes up the secrets that docker-compose.yml wants, in .env"
 	@echo "make lock   resolves requirements.lock anew"
 	@echo "make clean  removes .venv and caches; ./data stays"
 
@@ -45,6 +46,9 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+env:
+	@$(PYTHON) deploy/compose/env.py
 
 bench: $(READY)
 	@$(BIN)/python -m bench $(ARGS)

@@ -1,0 +1,45 @@
+"""Makes .env for docker-compose.yml: a random secret for each variable that has none yet. Run by `make env`.
+
+What is there stays: a secret that changes would lock services out of the stores that were made with it. Only the
+standard library.
+"""
+
+import os
+import re
+import secrets
+import sys
+from pathlib import Path
+
+# Kratos' cipher takes 32 characters, no more and no fewer; for the others more does no harm.
+_LENGTH = 32
+_REQUIRED = re.compile(r"\$\{([A-Z_]+):\?run make env\}")
+_URL = "AUDIOTEXT_PUBLIC_URL"
+
+
+def made(compose: str, present: str) -> str:
+    """The file's new content: what is present, and a line for each secret that compose wants and that is missing."""
+    there = {line.partition("=")[0].strip() for line in present.splitlines() if "=" in line}
+    lines = [present.rstrip("\n")] if present.strip() else []
+    if _URL not in there:
+        lines.append(f"# How carriers reach the gateway: https:// and your name.\n{_URL}=")
+    names = dict.fromkeys(_REQUIRED.findall(compose))
+    lines += [f"{name}={secrets.token_hex(_LENGTH // 2)}" for name in names if name not in there]
+    return "\n".join(lines) + "\n"
+
+
+def main(root: Path) -> None:
+    """Writes .env, readable by its owner only."""
+    path = root / ".env"
+    present = path.read_text() if path.exists() else ""
+    content = made((root / "docker-compose.yml").read_text(), present)
+    partial = path.with_name(".env.partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(content)
+    partial.replace(path)
+    if f"{_URL}=\n" in content:
+        print(f"secrets are in .env; set {_URL} there, then: docker compose up -d --build")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path.cwd())

@@ -1,0 +1,252 @@
+"""The dashboard of calls and money, from ClickHouse.
+
+Every sum is over lines that are there once: `FINAL` on the ledger and on events, views that group by what a thing is,
+and of several versions of a part the latest.
+"""
+
+from deploy.grafana.panels import Json, Panel, Row, dashboard, variable
+
+_TENANTS = "tenant IN (${tenant:singlequote})"
+_CALLS = f"FROM calls WHERE $__timeFilter(started_at) AND {_TENANTS}"
+_PROVIDERS = "provider IN (${provider:singlequote})"
+_LEDGER = f"FROM ledger AS l FINAL WHERE $__timeFilter(call_started_at) AND {_TENANTS} AND {_PROVIDERS}"
+_FAILED = f"FROM events FINAL WHERE type = 'stage.failed' AND $__timeFilter(occurred_at) AND {_TENANTS}"
+_STAGES = f"FROM stage_latencies WHERE $__timeFilter(hung_up_at) AND {_TENANTS}"
+# Each part's latest recording, its tracks, their gaps.
+_TRACKS = f"""
+    SELECT started_at, arrayJoin(JSONExtractArrayRaw(event, 'tracks')) AS track
+    FROM (
+        SELECT started_at, event FROM events FINAL
+        WHERE type = 'recording.ready' AND $__timeFilter(started_at) AND {_TENANTS}
+        ORDER BY occurred_at DESC LIMIT 1 BY tenant, call_id, part
+    )
+"""
+_STEPS = (
+    ("recorded", "hang_up_to_recorded_ms"),
+    ("transcribed", "recorded_to_transcribed_ms"),
+    ("summarized", "transcribed_to_summarized_ms"),
+    ("embedded", "transcribed_to_embedded_ms"),
+)
+
+
+def _over_time(at: str, columns: str, source: str, by: str = "") -> str:
+    """A series per value of `by`, or one per column."""
+    named, grouped = (f", {by}", f", {by.rpartition(' AS ')[2]}") if by else ("", "")
+    return f"SELECT $__timeInterval({at}) AS time{named}, {columns} {source} GROUP BY time{grouped} ORDER BY time"
+
+
+def _percentiles(column: str) -> str:
+    return ", ".join(f"quantile({share / 100})({column}) / 1000 AS p{share}" for share in (50, 95, 99))
+
+
+_CALLS_ROW = Row(
+    "Calls",
+    [
+        Panel(
+            "Calls",
+            "Calls that began in this time.",
+            [f"SELECT count() AS calls {_CALLS}"],
+            kind="stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Minutes charged",
+            "Audio on the bill, each call once.",
+            [f"SELECT round(sum(duration_ms) / 60000, 1) AS minutes {_LEDGER}"],
+            kind="stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Not complete",
+            "Calls that began in this time and are not through, live ones among them. Should go to the live calls.",
+            [f"SELECT countIf(reached != 'complete') AS calls {_CALLS}"],
+            kind="stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "With a failure",
+            "Calls a stage has given up on at least once: audiotext dlq list.",
+            [f"SELECT countIf(failures > 0) AS calls {_CALLS}"],
+            kind="stat",
+            width=4,
+            height=4,
+            steps=((None, "green"), (1, "red")),
+        ),
+        Panel(
+            "Margin",
+            "Price less what providers cost, in the currency of most lines.",
+            [
+                "SELECT toFloat64(sum(l.price) - sum(l.provider_cost)) AS margin "
+                f"{_LEDGER} GROUP BY currency ORDER BY count() DESC LIMIT 1"
+            ],
+            kind="stat",
+            width=4,
+            height=4,
+            steps=((None, "red"), (0, "green")),
+        ),
+        Panel(
+            "Words",
+            "Words transcribed, of each part the latest transcript.",
+            [
+                f"""
+                SELECT sum(words) AS words FROM (
+                    SELECT tenant, call_id, part, transcript_id, sum(words) AS words, max(ingested_at) AS at
+                    FROM segments FINAL WHERE $__timeFilter(call_started_at) AND {_TENANTS}
+                    GROUP BY tenant, call_id, part, transcript_id
+                    ORDER BY at DESC LIMIT 1 BY tenant, call_id, part
+                )
+                """
+            ],
+            kind="stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Calls by carrier",
+            "When calls began.",
+            [_over_time("started_at", "count() AS calls", _CALLS, "carrier")],
+            stacked=True,
+        ),
+        Panel(
+            "How far calls came",
+            "By the time they began: what is not complete after a while is stuck.",
+            [_over_time("started_at", "count() AS calls", _CALLS, "reached")],
+            stacked=True,
+        ),
+    ],
+)
+
+_MONEY_ROW = Row(
+    "Money",
+    [
+        Panel(
+            "By tenant and provider",
+            "The bill: minutes, what providers cost, what is charged, what remains. Currencies are never added up.",
+            [
+                f"""
+                SELECT tenant, provider, model, kind, currency, count() AS lines,
+                       round(sum(l.duration_ms) / 60000, 2) AS minutes, sum(l.units) AS all_units,
+                       toFloat64(sum(l.provider_cost)) AS cost, toFloat64(sum(l.price)) AS charged,
+                       toFloat64(sum(l.price) - sum(l.provider_cost)) AS margin,
+                       if(charged = 0, NULL, margin / charged) AS share
+                {_LEDGER}
+                GROUP BY tenant, provider, model, kind, currency ORDER BY charged DESC, tenant, provider
+                """
+            ],
+            kind="table",
+            width=24,
+        ),
+        Panel(
+            "Minutes by tenant",
+            "By the call's start.",
+            [_over_time("call_started_at", "sum(duration_ms) / 60000 AS minutes", _LEDGER, "tenant")],
+            stacked=True,
+            unit="m",
+            width=8,
+        ),
+        Panel(
+            "Cost and price",
+            "Where the lines cross, each call costs more than it brings.",
+            [
+                "SELECT $__timeInterval(call_started_at) AS time, toFloat64(sum(l.provider_cost)) AS cost, "
+                f"toFloat64(sum(l.price)) AS charged {_LEDGER} "
+                "GROUP BY time ORDER BY time"
+            ],
+            width=8,
+        ),
+        Panel(
+            "Sold below cost",
+            "Whose lines cost more than they bring. Empty is well, but for replays that are not charged.",
+            [
+                "SELECT tenant, provider, currency, toFloat64(sum(l.provider_cost) - sum(l.price)) AS loss, "
+                f"count() AS lines {_LEDGER} GROUP BY tenant, provider, currency "
+                "HAVING sum(l.provider_cost) > sum(l.price) ORDER BY loss DESC"
+            ],
+            kind="table",
+            width=8,
+        ),
+    ],
+)
+
+_LATENCY_ROW = Row(
+    "How long it takes",
+    [
+        Panel(
+            f"To be {done}",
+            f"Seconds until a part is {done}, by when its call hung up: half, 95 and 99 of a hundred are faster.",
+            [_over_time("hung_up_at", _percentiles(column), f"{_STAGES} AND {column} IS NOT NULL")],
+            unit="s",
+            width=6,
+        )
+        for done, column in _STEPS
+    ],
+)
+
+_TROUBLE_ROW = Row(
+    "What went wrong",
+    [
+        Panel(
+            "Missing audio by reason",
+            "Seconds of gaps inside recordings. gateway-buffer-full was lost here, missing never came.",
+            [
+                f"""
+                SELECT $__timeInterval(started_at) AS time, JSONExtractString(gap, 'reason') AS reason,
+                       sum(JSONExtractInt(gap, 'end_ms') - JSONExtractInt(gap, 'start_ms')) / 1000 AS seconds
+                FROM (SELECT started_at, arrayJoin(JSONExtractArrayRaw(track, 'gaps')) AS gap FROM ({_TRACKS}))
+                GROUP BY time, reason ORDER BY time
+                """
+            ],
+            stacked=True,
+            unit="s",
+        ),
+        Panel(
+            "Failures by stage",
+            "Dead letters: what a stage gave up on.",
+            [_over_time("occurred_at", "count() AS failures", _FAILED, "JSONExtractString(event, 'stage') AS stage")],
+            stacked=True,
+        ),
+        Panel(
+            "Latest failures",
+            "Mend the reason, then audiotext dlq replay.",
+            [
+                "SELECT occurred_at, tenant, call_id, JSONExtractString(event, 'stage') AS stage, "
+                "JSONExtractString(event, 'error_class') AS class, JSONExtractString(event, 'error') AS error "
+                f"{_FAILED} ORDER BY occurred_at DESC LIMIT 100"
+            ],
+            kind="table",
+        ),
+        Panel(
+            "Words by tenant",
+            "Words transcribed, by the call's start; of each part the latest transcript.",
+            [
+                f"""
+                SELECT $__timeInterval(started) AS time, tenant, sum(words) AS spoken FROM (
+                    SELECT tenant, call_id, part, transcript_id, any(call_started_at) AS started, sum(words) AS words,
+                           max(ingested_at) AS at
+                    FROM segments FINAL WHERE $__timeFilter(call_started_at) AND {_TENANTS}
+                    GROUP BY tenant, call_id, part, transcript_id
+                    ORDER BY at DESC LIMIT 1 BY tenant, call_id, part
+                ) GROUP BY time, tenant ORDER BY time
+                """
+            ],
+            stacked=True,
+        ),
+    ],
+)
+
+
+def business() -> Json:
+    """The dashboard."""
+    return dashboard(
+        "audiotext-business",
+        "AudioText: calls and money",
+        "Calls, minutes, cost, price and margin per tenant and provider; how long stages take; what went wrong.",
+        [_CALLS_ROW, _MONEY_ROW, _LATENCY_ROW, _TROUBLE_ROW],
+        variables=[
+            variable("tenant", "Tenant", "SELECT DISTINCT tenant FROM calls ORDER BY tenant"),
+            variable("provider", "Provider", "SELECT DISTINCT provider FROM ledger ORDER BY provider"),
+        ],
+    )

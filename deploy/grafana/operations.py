@@ -1,0 +1,241 @@
+"""The dashboard of the running services, from Prometheus. Metrics: docs/metrics.md."""
+
+from deploy.grafana.panels import Json, Panel, Row, dashboard
+
+_RATE = "[$__rate_interval]"
+_LATENCIES = f"rate(audiotext_stage_latency_seconds_bucket{_RATE})"
+_RED_ABOVE_ZERO = ((None, "green"), (0.000001, "red"))
+
+_AUDIO = Row(
+    "Audio",
+    [
+        Panel(
+            "Live streams",
+            "Media streams open now, all gateways.",
+            [("streams", "sum(audiotext_gateway_streams_live)")],
+            kind="stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Audio lost at gateways",
+            "Given up in the last day because a buffer was full. Anything above nothing is lost audio.",
+            [("lost", "sum(increase(audiotext_gateway_dropped_audio_ms_total[24h]))")],
+            kind="stat",
+            unit="ms",
+            width=4,
+            height=4,
+            steps=_RED_ABOVE_ZERO,
+        ),
+        Panel(
+            "Dead letters",
+            "Given up on in the last day: audiotext dlq list.",
+            [("letters", "sum(increase(audiotext_dead_letters_total[24h]))")],
+            kind="stat",
+            width=4,
+            height=4,
+            steps=_RED_ABOVE_ZERO,
+        ),
+        Panel(
+            "Fullest buffer",
+            "Share of what a gateway may hold for the log before audio is given up.",
+            [("full", "max(audiotext_gateway_buffer_bytes / audiotext_gateway_buffer_limit_bytes)")],
+            kind="stat",
+            unit="percentunit",
+            width=4,
+            height=4,
+            steps=((None, "green"), (0.1, "orange"), (0.5, "red")),
+        ),
+        Panel(
+            "Calls being recorded",
+            "Parts the recorder has open.",
+            [("calls", "sum(audiotext_recorder_open_calls)")],
+            kind="stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Services down",
+            "Of which Prometheus gets no answer.",
+            [("down", 'count(up{job="audiotext"} == 0) or vector(0)')],
+            kind="stat",
+            width=4,
+            height=4,
+            steps=((None, "green"), (1, "red")),
+        ),
+        Panel(
+            "Frames received",
+            "Media frames per second by carrier: 50 a track and second is usual.",
+            [("{{carrier}}", f"sum by (carrier) (rate(audiotext_gateway_frames_total{_RATE}))")],
+            unit="pps",
+        ),
+        Panel(
+            "Streams ended",
+            "Per second, by reason. protocol-error and socket-closed: a carrier or the network.",
+            [("{{reason}}", f"sum by (reason) (rate(audiotext_gateway_streams_ended_total{_RATE}))")],
+        ),
+        Panel(
+            "Held for the log",
+            "Bytes not acknowledged, by gateway. Rising: the log is slower than the calls, or away.",
+            [("{{instance}}", "audiotext_gateway_buffer_bytes")],
+            unit="bytes",
+            width=8,
+        ),
+        Panel(
+            "Refused",
+            "Sockets and webhooks turned away, per second, by reason.",
+            [
+                ("socket: {{reason}}", f"sum by (reason) (rate(audiotext_gateway_refused_sockets_total{_RATE}))"),
+                ("webhook: {{reason}}", f"sum by (reason) (rate(audiotext_gateway_refused_webhooks_total{_RATE}))"),
+                (
+                    "malformed: {{carrier}}",
+                    f"sum by (carrier) (rate(audiotext_gateway_malformed_messages_total{_RATE}))",
+                ),
+            ],
+            width=8,
+        ),
+        Panel(
+            "Missing in recordings",
+            "Share of recorded audio that is gaps, by reason.",
+            [
+                (
+                    "{{reason}}",
+                    f"sum by (reason) (rate(audiotext_recorder_gap_audio_ms_total{_RATE})) / ignoring(reason) "
+                    f"group_left sum(rate(audiotext_recorder_recorded_audio_ms_total{_RATE}))",
+                )
+            ],
+            unit="percentunit",
+            width=8,
+        ),
+    ],
+)
+
+_STAGES = Row(
+    "Stages",
+    [
+        Panel(
+            "Lag",
+            "Records on the log that are not done, by stage. Recorder: audio waits. Others: results are late.",
+            [("{{stage}}", "sum by (stage) (audiotext_consumer_lag_records)")],
+        ),
+        Panel(
+            "Latency, 95 of 100",
+            "Seconds from the event a stage begins with until its result is there, retries included.",
+            [
+                (
+                    "{{stage}}",
+                    f"histogram_quantile(0.95, sum by (stage, le) ({_LATENCIES}))",
+                )
+            ],
+            unit="s",
+        ),
+        Panel(
+            "Attempts",
+            "Per second, by stage and what came of them.",
+            [("{{stage}} {{result}}", f"sum by (stage, result) (rate(audiotext_stage_attempts_total{_RATE}))")],
+            width=8,
+        ),
+        Panel(
+            "Retries",
+            "Failed attempts that are tried again, per second, by class.",
+            [
+                (
+                    "{{stage}} {{error_class}}",
+                    f"sum by (stage, error_class) (rate(audiotext_stage_retries_total{_RATE}))",
+                )
+            ],
+            width=8,
+        ),
+        Panel(
+            "Dead letters",
+            "What was given up on, per second.",
+            [("{{stage}} {{error_class}}", f"sum by (stage, error_class) (rate(audiotext_dead_letters_total{_RATE}))")],
+            width=8,
+        ),
+        Panel(
+            "Provider away",
+            "1 while a stage waits for its provider.",
+            [("{{stage}}", "max by (stage) (audiotext_stage_provider_away)")],
+            width=8,
+        ),
+        Panel(
+            "Under way and waiting",
+            "Attempts running, and jobs held for their turn or their time.",
+            [
+                ("{{stage}} running", "sum by (stage) (audiotext_stage_attempts_running)"),
+                ("{{stage}} held", "sum by (stage) (audiotext_stage_jobs_held)"),
+            ],
+            width=8,
+        ),
+        Panel(
+            "Last read",
+            "Seconds since a stage's loop came round. A minute and more: it hangs.",
+            [("{{stage}} {{instance}}", "audiotext_consumer_poll_age_seconds")],
+            unit="s",
+            width=8,
+        ),
+    ],
+)
+
+_STORES = Row(
+    "Recorder, stores and API",
+    [
+        Panel(
+            "Recordings not uploaded",
+            "Rising: object storage is away or slow.",
+            [
+                ("waiting", "sum(audiotext_recorder_unfinished_recordings)"),
+                ("failures per minute", f"60 * sum(rate(audiotext_recorder_finish_failures_total{_RATE}))"),
+            ],
+            width=8,
+        ),
+        Panel(
+            "Recorder's disk",
+            "Bytes free for the spool.",
+            [("{{instance}}", "audiotext_recorder_disk_free_bytes")],
+            unit="bytes",
+            width=8,
+        ),
+        Panel(
+            "Checkpoints put off",
+            "Per second: ClickHouse, S3 or the log was away.",
+            [("{{stage}}", f"sum by (stage) (rate(audiotext_sink_backpressure_total{_RATE}))")],
+            width=8,
+        ),
+        Panel(
+            "API requests",
+            "Per second, by status.",
+            [("{{status}}", f"sum by (status) (rate(audiotext_api_requests_total{_RATE}))")],
+            width=8,
+        ),
+        Panel(
+            "API latency, 95 of 100",
+            "By route.",
+            [
+                (
+                    "{{route}}",
+                    f"histogram_quantile(0.95, sum by (route, le) (rate(audiotext_api_request_seconds_bucket{_RATE})))",
+                )
+            ],
+            unit="s",
+            width=8,
+        ),
+        Panel(
+            "Memory",
+            "Resident, by service.",
+            [("{{service}} {{instance}}", 'process_resident_memory_bytes{job="audiotext"}')],
+            unit="bytes",
+            width=8,
+        ),
+    ],
+)
+
+
+def operations() -> Json:
+    """The dashboard."""
+    return dashboard(
+        "audiotext-operations",
+        "AudioText: operations",
+        "Gateway load, lag, retries, dead letters, dropped audio. What to do: docs/reliability.md.",
+        [_AUDIO, _STAGES, _STORES],
+    )
