@@ -191,6 +191,18 @@ class ApiSettings(_Section):
     session_ttl_s: int = Field(43_200, ge=60)  # after which a browser has to sign in again
 
 
+class KratosSettings(_Section):
+    """Ory Kratos, whose sessions the API takes besides API keys."""
+
+    url: str | None = Field(None, pattern="^https?://")  # of its public API; None = no such sessions
+    cookie: str = Field("ory_kratos_session", pattern=r"^[A-Za-z0-9_.-]+$")
+    # Where an identity's tenant is written. Traits are people's own to change, metadata_public is not.
+    tenant_field: str = Field("metadata_public.tenant", pattern=r"^(metadata_public|traits)(\.[A-Za-z0-9_-]+)+$")
+    tenants: dict[str, str] = {}  # by identity id; goes before that field
+    admins: tuple[str, ...] = ()  # ids of identities that see every tenant
+    cache_s: float = Field(5.0, ge=0, le=60)  # how long a session that was ended may still work
+
+
 class RecorderSettings(_Section):
     """The recorder."""
 
@@ -364,6 +376,7 @@ class Settings(BaseSettings):
     audiosocket: AudioSocketSettings = AudioSocketSettings()
     gateway: GatewaySettings = GatewaySettings()
     api: ApiSettings = ApiSettings()
+    kratos: KratosSettings = KratosSettings()
     recorder: RecorderSettings = RecorderSettings()
     stt: SttSettings = SttSettings()
     summary: SummarySettings = SummarySettings()

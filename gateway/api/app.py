@@ -22,6 +22,7 @@ from gateway.api.embedding import QueryEmbedder
 from gateway.api.endpoint import Asked, Endpoint, Services
 from gateway.api.errors import ApiError, error_middleware
 from gateway.api.handlers.calls import list_item
+from gateway.api.kratos import Kratos, by_kratos
 from gateway.api.live.hub import LiveHub
 from gateway.api.metrics import ApiMetrics
 from gateway.api.models import CallListItem
@@ -29,7 +30,7 @@ from gateway.api.params import NoQuery, parse_query
 from gateway.api.producing import LateProducer
 from gateway.api.routes import ENDPOINTS
 from gateway.api.seals import Seal
-from gateway.api.signin import SHARE_PARAMETER, Door, by_key, by_link, by_session
+from gateway.api.signin import DOOR, SHARE_PARAMETER, Door, by_key, by_link, by_session
 from pipelines.providers import Embedder, registry
 from pipelines.replay.requests import Desk
 from redpanda.client import LogUnavailableError
@@ -88,7 +89,11 @@ def create_app(services: Services) -> web.Application:
 
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     authenticator = Authenticator(find_key, admin_key, seal)
-    door = Door([by_key(authenticator), by_link(authenticator, seal), by_session(authenticator, seal)])
+    ways = [by_key(authenticator), by_link(authenticator, seal), by_session(authenticator, seal)]
+    kratos = Kratos(settings.kratos, settings.kratos.url) if settings.kratos.url else None
+    if kratos is not None:
+        ways.append(by_kratos(kratos, seal))
+    door = Door(ways)
     app = web.Application(
         middlewares=[
             services.metrics.middleware(),
@@ -106,7 +111,13 @@ def create_app(services: Services) -> web.Application:
     async def send_watchers_away(_: web.Application) -> None:
         services.live.close()
 
+    async def close_kratos(_: web.Application) -> None:
+        if kratos is not None:
+            await kratos.close()
+
+    app[DOOR] = door
     app.on_shutdown.append(send_watchers_away)
+    app.on_cleanup.append(close_kratos)
     return app
 
 

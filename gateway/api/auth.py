@@ -32,7 +32,7 @@ class Principal:
 
     tenant: str | None
     subject: str = ""
-    via: Literal["key", "session", "link"] = "key"
+    via: Literal["key", "session", "link", "kratos"] = "key"
     only_call: str | None = None
     expires_at_ms: int | None = None
     csrf_token: str | None = None

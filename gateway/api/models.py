@@ -300,7 +300,8 @@ class SignIn(Body):
 
 
 class Session(Body):
-    """Who asks. `tenant` is null for who sees every tenant; `via` is `key`, `session` (the cookie) or `link`.
+    """Who asks. `tenant` is null for who sees every tenant; `via` is `key`, `session` (the cookie), `link`
+    or `kratos` (a session at Ory Kratos).
     `expires_at_ms` (ms since the epoch) and `csrf_token`, to be sent as X-CSRF-Token with what changes something, are
     null where there are none."""
 

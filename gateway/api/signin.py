@@ -38,6 +38,9 @@ class Door:
         raise unauthorized()
 
 
+DOOR = web.AppKey("door", Door)
+
+
 def by_key(authenticator: Authenticator) -> Way:
     """`Authorization: Bearer KEY`."""
 

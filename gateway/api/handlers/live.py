@@ -10,9 +10,10 @@ from gateway.api.errors import ApiError
 from gateway.api.handlers.calls import list_item
 from gateway.api.live.hub import Watcher
 from gateway.api.params import NoQuery
+from gateway.api.signin import DOOR
 
 _LIVE_AT_FIRST = 100  # newest calls that are told of at once
-_ASK_AGAIN_S = 4.0  # whether the key is still good; also keeps proxies from hanging up
+_ASK_AGAIN_S = 4.0  # whether what proves who watches is still good; also keeps proxies from hanging up
 
 
 async def watch(asked: Asked, query: NoQuery) -> web.StreamResponse:
@@ -44,7 +45,7 @@ async def _pump(asked: Asked, response: web.StreamResponse, watcher: Watcher) ->
     while True:
         if loop.time() >= ask_again:
             try:
-                await asked.authenticator.by_subject(asked.principal.subject)
+                await asked.request.app[DOOR].principal(asked.request)
             except ApiError:
                 return
             await response.write(b": still here\n\n")
