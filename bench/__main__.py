@@ -11,7 +11,7 @@ from typing import cast
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("gateway", "recorder", "abuse")
+BENCHMARKS = ("gateway", "recorder", "replay", "abuse")
 Row = tuple[str, str, str]
 
 

@@ -91,14 +91,14 @@ def _rendering(directory: Path) -> tuple[float, int]:
 
 def _whole_way(directory: Path) -> float:
     with ExitStack() as stack:
-        variables = stack.enter_context(_servers(directory))
+        variables = stack.enter_context(servers(directory))
         kafka = KafkaSettings(bootstrap_servers=variables["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"])
         topics.apply(kafka, embedded=True)
-        recorder = stack.enter_context(_recorder(variables | {"AUDIOTEXT_DATA_DIR": str(directory)}))
-        return _times_real_time(kafka, recorder)
+        recorder = stack.enter_context(process_of(variables | {"AUDIOTEXT_DATA_DIR": str(directory)}))
+        return times_real_time(kafka, recorder)
 
 
-def _times_real_time(kafka: KafkaSettings, recorder: int) -> float:
+def times_real_time(kafka: KafkaSettings, recorder: int) -> float:
     ready, producer = Consumer(consumer_config(kafka, "bench")), Producer(producer_config(kafka))
     ready.subscribe([Topic.RECORDING_READY])
     # The first call waits for everything to start, which is not what is measured.
@@ -137,7 +137,7 @@ def _cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def _servers(directory: Path) -> Iterator[dict[str, str]]:
+def servers(directory: Path) -> Iterator[dict[str, str]]:
     """An embedded log and store; yields the variables by which the recorder finds them."""
     with ExitStack() as stack:
         state = State(directory)
@@ -152,7 +152,7 @@ def _servers(directory: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _recorder(variables: dict[str, str]) -> Iterator[int]:
+def process_of(variables: dict[str, str]) -> Iterator[int]:
     run = "from audiotext.settings import load; from pipelines.recorder.app import run; run(load())"
     running = subprocess.Popen([sys.executable, "-c", run], env=os.environ | variables)
     try:

@@ -25,7 +25,7 @@ def main() -> int:
         folder.mkdir(exist_ok=True)
         results = run(
             folder,
-            number=args.calls,
+            numbers=range(args.calls),
             stages=args.stages,
             on_kafka=args.log == "kafka",
             kill_every_s=args.kill_every,

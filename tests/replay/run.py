@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,37 +37,39 @@ class Result:
 def run(
     folder: Path,
     *,
-    number: int,
+    numbers: Sequence[int],
     stages: list[ReplayStage],
     on_kafka: bool,
     kill_every_s: float,
+    most_kills: int = 1_000,
     say: Callable[[str], None],
 ) -> list[Result]:
-    """Makes calls, and replays all of them from each stage, with kills. kill_every_s: 0 spares everybody."""
+    """Makes calls, and replays all of them from each stage, with kills. kill_every_s: 0 spares everybody;
+    most_kills: for each replay."""
     with running(folder, on_kafka=on_kafka) as workers:
         settings = workers.settings
         began = time.monotonic()
-        calls.produce(settings.kafka, [calls.records(one) for one in range(number)])
-        back = [one for one in range(number) if calls.comes_back(one)]
-        _until(lambda: facts.count(settings, "recording.ready") == number, "all calls are recorded", workers)
+        calls.produce(settings.kafka, [calls.records(one) for one in numbers])
+        back = [one for one in numbers if calls.comes_back(one)]
+        _until(lambda: facts.count(settings, "recording.ready") == len(numbers), "all calls are recorded", workers)
         calls.produce(settings.kafka, [calls.records(one, "MZ2", 60_000) for one in back])
-        parts = number + len(back)
+        parts = len(numbers) + len(back)
         _until(lambda: facts.count(settings, "recording.ready") == parts, "late streams are recorded", workers)
         store = CallStore(settings.clickhouse)
         for kind in ("transcript.ready", "summary.ready", "embedding.ready"):
             _until(lambda kind=kind: facts.count(settings, kind) == parts, f"{kind} of all", workers)  # type: ignore[misc]
         _until(lambda: _settled(workers), "nothing is under way", workers)
         before = facts.gather(settings)
-        say(f"{number} calls, {parts} recordings, made in {time.monotonic() - began:.0f} s; {before.wavs} WAVs")
+        say(f"{len(numbers)} calls, {parts} recordings, made in {time.monotonic() - began:.0f} s; {before.wavs} WAVs")
         results = []
         for stage in stages:
-            results.append(_replayed(workers, store, before, stage, kill_every_s))
+            results.append(_replayed(workers, store, before, stage, kill_every_s=kill_every_s, most_kills=most_kills))
             say(_told(results[-1]))
         return results
 
 
 def _replayed(
-    workers: Workers, store: CallStore, before: facts.Facts, stage: ReplayStage, kill_every_s: float
+    workers: Workers, store: CallStore, before: facts.Facts, stage: ReplayStage, *, kill_every_s: float, most_kills: int
 ) -> Result:
     settings = workers.settings
     replays = ReplayStore(settings.clickhouse)
@@ -83,7 +85,7 @@ def _replayed(
 
     def through() -> bool:
         nonlocal kills, next_kill
-        if kill_every_s and time.monotonic() > next_kill:
+        if kill_every_s and kills < most_kills and time.monotonic() > next_kill:
             workers.kill(_KILLED[kills % len(_KILLED)])
             kills, next_kill = kills + 1, time.monotonic() + kill_every_s
         return look().state == "done"
@@ -124,7 +126,7 @@ def _until(condition: Callable[[], bool], what: str, workers: Workers, timeout_s
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        assert not workers.dead(), f"ended by themselves: {workers.dead()}"
+        workers.start_the_dead()
         time.sleep(0.2 + random.random() / 10)
 
 

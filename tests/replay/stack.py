@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.running import RunningServer
 BUCKET = "audiotext"
 SERVICES = ("recorder", "transcriber", "summarizer", "embedder", "usage", "analytics", "replayer")
 _SESSION_MS = 6_000
+_ENDS = 10
 
 
 class Workers:
@@ -30,6 +32,7 @@ class Workers:
         self.settings = settings
         self._folder = folder
         self._env = child_environment(os.environ, settings)
+        self._ended = Counter[str]()
         self._running = {name: self._spawn(name) for name in SERVICES}
 
     def kill(self, name: str) -> None:
@@ -42,9 +45,13 @@ class Workers:
         """The service's process id."""
         return self._running[name].pid
 
-    def dead(self) -> list[str]:
-        """Those that ended by themselves."""
-        return [name for name, running in self._running.items() if running.poll() is not None]
+    def start_the_dead(self) -> None:
+        """Starts those again that ended by themselves, as a supervisor does. Fails if one cannot stay alive."""
+        for name, running in self._running.items():
+            if running.poll() is not None:
+                self._ended[name] += 1
+                assert self._ended[name] < _ENDS, f"{name} ends again and again: {self._folder / name}.log"
+                self._running[name] = self._spawn(name)
 
     def end(self) -> None:
         """Kills all: nobody needs them any more."""
