@@ -24,6 +24,7 @@ __all__ = ["ClickHouseSettings", "KafkaSettings", "QdrantSettings", "S3Settings"
 
 
 OPENAI_URL = "https://api.openai.com/v1"
+_URL = r"^https?://\S+$"
 
 
 class SettingsError(Exception):
@@ -268,8 +269,8 @@ class SonioxSettings(_Section):
     """Soniox, for speech to text. A key belongs to a region, and so does the URL (api.eu.soniox.com)."""
 
     api_key: SecretStr | None = None
-    base_url: str = "https://api.soniox.com/v1"
-    model: str = "stt-async-v5"
+    base_url: str = Field("https://api.soniox.com/v1", pattern=_URL)
+    model: str = Field("stt-async-v5", max_length=32)
     # How it gets the audio: uploaded, or from a presigned URL of our object storage, which it must be able to reach.
     send: Literal["upload", "url"] = "upload"
     language_hints: tuple[str, ...] = ()  # ISO 639-1, the expected ones; AUDIOTEXT_STT__LANGUAGE goes before it
@@ -277,14 +278,22 @@ class SonioxSettings(_Section):
     tenant_terms: dict[str, tuple[str, ...]] = {}  # the same per tenant, in addition
     context: str | None = Field(None, max_length=8_000)  # what calls are about, in a few sentences
     # With it and AUDIOTEXT_PUBLIC_URL Soniox tells when an order is done; without, it is only asked.
-    webhook_secret: SecretStr | None = Field(None, min_length=16)
+    webhook_secret: SecretStr | None = Field(None, min_length=16, max_length=256)
+
+    @model_validator(mode="after")
+    def _context_fits(self) -> Self:
+        """Soniox takes 10,000 characters, and would refuse every call of a tenant with more."""
+        longest = max((len("".join(terms)) + 4 * len(terms) for terms in self.tenant_terms.values()), default=0)
+        if len(self.context or "") + len("".join(self.terms)) + 4 * len(self.terms) + longest > 9_900:
+            raise ValueError("context and terms together are longer than the 10,000 characters Soniox takes")
+        return self
 
 
 class OpenAiSettings(_Section):
     """Speech to text by OpenAI, or by any server that speaks its /v1/audio/transcriptions (speaches, vLLM)."""
 
     api_key: SecretStr | None = None  # servers of your own may want none
-    base_url: str = OPENAI_URL
+    base_url: str = Field(OPENAI_URL, pattern=_URL)
     model: str = "whisper-1"
     prompt: str | None = Field(None, max_length=1_000)  # names and words to spell right, as a text
     timestamps: Literal["word", "segment"] = "word"  # "segment" for servers that refuse the other; times are coarser

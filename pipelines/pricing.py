@@ -12,6 +12,7 @@ UNITS_PER_MINUTE = 50
 _MS_PER_MINUTE = 60_000
 _MS_PER_HOUR = 3_600_000
 _MILLION = Decimal(1_000_000)
+_NEGLIGIBLE = Decimal("0.0002")  # of a difference between two costs: a few seconds of audio
 _COST_STEP = Decimal("0.000001")  # a millionth: a second of audio costs about that much
 # Wide enough that nothing is rounded before the one place where it is meant to be.
 _EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
@@ -51,13 +52,8 @@ def transcription_charge(duration_ms: int, provider: str, pricing: PricingSettin
     The cost is what the provider says; else the rate times the audio it counted, or else the call's length. It is
     rounded half up to a millionth; the price is exact. Raises KeyError for an unknown provider.
     """
-    per_hour = {
-        "whisper": pricing.whisper_per_hour,
-        "soniox": pricing.soniox_per_hour,
-        "openai": pricing.openai_per_hour,
-    }[provider]
     audio_ms = duration_ms if bill is None or bill.audio_ms is None else bill.audio_ms
-    cost = _EXACT.divide(_EXACT.multiply(per_hour, Decimal(audio_ms)), Decimal(_MS_PER_HOUR))
+    cost = _by_rate(audio_ms, provider, pricing)
     named = bill.cost if bill and bill.currency == pricing.currency else None
     cost = cost if named is None else named
     units = units_of(duration_ms)
@@ -69,6 +65,23 @@ def transcription_charge(duration_ms: int, provider: str, pricing: PricingSettin
         provider_ms=bill.audio_ms if bill else None,
         cost_source="rate" if named is None else "provider",
     )
+
+
+def surprised(charge: Charge, provider: str, pricing: PricingSettings) -> Decimal | None:
+    """What a provider's own cost should have been by its rate, if it is far from that; else None."""
+    if charge.cost_source == "rate" or charge.provider_ms is None:
+        return None
+    expected = _by_rate(charge.provider_ms, provider, pricing).quantize(_COST_STEP, context=_EXACT)
+    return expected if abs(charge.provider_cost - expected) > max(expected / 4, _NEGLIGIBLE) else None
+
+
+def _by_rate(audio_ms: int, provider: str, pricing: PricingSettings) -> Decimal:
+    per_hour = {
+        "whisper": pricing.whisper_per_hour,
+        "soniox": pricing.soniox_per_hour,
+        "openai": pricing.openai_per_hour,
+    }[provider]
+    return _EXACT.divide(_EXACT.multiply(per_hour, Decimal(audio_ms)), Decimal(_MS_PER_HOUR))
 
 
 def replay_charge(charge: Charge, tenant: str, pricing: PricingSettings) -> Charge:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
 from pipelines.notices import NoticeBoard, listen
-from pipelines.pricing import Charge, transcription_charge
+from pipelines.pricing import Charge, surprised, transcription_charge
 from pipelines.providers import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, registry
 from pipelines.remote import Place, RemoteEngine, Timing
 from pipelines.runtime.runner import run_stage
@@ -87,6 +87,15 @@ class TranscribeHandler:
         """What the job costs. Prices may change before this is told again: the first ones stand, so that the line
         stays the same."""
         charge = transcription_charge(recording.duration_ms, transcript.provider, self._pricing, bill)
+        expected = surprised(charge, transcript.provider, self._pricing)
+        if expected is not None:
+            logger.warning(
+                "%s charges %s for call %s where its rate makes %s: ordered twice, or the rate in the settings is old",
+                transcript.provider,
+                charge.provider_cost,
+                recording.call_id,
+                expected,
+            )
         if self._charges is not None:
             charge = await self._charges(recording, f"transcription_{transcript_id}", charge)
         key = charge_key(recording.tenant, recording.call_id, transcript_id)

@@ -44,7 +44,7 @@ class FakeSoniox:
     """The server. Limits are the documented ones unless changed. takes_s: how long an order is
     processed, 0 is done before the order is answered; fail_jobs:
     error types with which the next orders fail; forgets_webhooks: says nothing; hurry: once set, all is done at once;
-    logs_late: usage logs stay empty."""
+    logs_late: usage logs stay empty; charges: lines in them for an order."""
 
     max_files: int = 1_000
     max_bytes: int = 10 * 1024**3
@@ -56,6 +56,7 @@ class FakeSoniox:
     takes_s: float = 0.02
     forgets_webhooks: bool = False
     logs_late: bool = False
+    charges: int = 1
     fail_jobs: deque[str] = field(default_factory=deque)
     refusals: list[Refusal] = field(default_factory=list)
     files: dict[str, StoredFile] = field(default_factory=dict)
@@ -203,7 +204,7 @@ class FakeSoniox:
             else:
                 self._tokens[order["id"]] = tokens_of(heard.sounds, order)
                 order["status"] = "completed"
-                self._log.append(logged(order, heard.duration_ms))
+                self._log += [logged(order, heard.duration_ms) for _ in range(self.charges)]
         self.on_done(order["id"])
         if order.get("webhook_url") and not self.forgets_webhooks:
             await self._tell(order)

@@ -135,6 +135,19 @@ async def test_the_ledger_has_what_the_provider_charges(
     assert again.model_dump_json() == usage.model_dump_json()
 
 
+async def test_a_charge_that_the_rate_does_not_explain_is_told(
+    server: FakeSoniox, objects: ObjectStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Soniox charges twice what its audio makes, as it would for a second order: the line has what it charges, and the
+    log says so. Otherwise money would leave through a hole nobody sees."""
+    server.charges = 2
+    usage = (await worker(server, objects)(call(objects, tmp_path)))[1].event
+
+    assert isinstance(usage, UsageRecorded)
+    assert usage.provider_cost > Decimal("0.002")
+    assert "ordered twice" in caplog.text
+
+
 async def test_a_forgotten_notice_does_not_matter(server: FakeSoniox, objects: ObjectStore, tmp_path: Path) -> None:
     """Soniox is to tell and never does: the order is asked for all the same."""
     server.takes_s = 0.2
