@@ -249,8 +249,10 @@ _INTRODUCTION = """# Metrics
 
 Prometheus' text format at `/metrics`: the gateway's and the API's on their own ports, every other service's on
 `AUDIOTEXT_METRICS__PORT` (`AUDIOTEXT_METRICS__HOST` is where it listens, 127.0.0.1 by default). Without a port there is
-none. Under `audiotext up` the services take consecutive ports from there: recorder, transcriber, summarizer, embedder,
-usage, analytics. `/healthz` on the same port is 200 while the service works and 503 when it hangs.
+none. Under `audiotext up` the services take consecutive ports from there, or without one any: recorder, transcriber,
+summarizer, embedder, usage, analytics, replayer. The web page shows what they say (`/v1/operations`); elsewhere
+`AUDIOTEXT_API__WATCHED` tells the API where they are.
+`/healthz` on the same port is 200 while the service works and 503 when it hangs.
 
 `stage` is the consumer group, and what the dead letters call it: recorder, transcribe, summarize, embed, usage,
 analytics. Beside these there is each process' own: `process_resident_memory_bytes`, `process_cpu_seconds_total`,

@@ -190,6 +190,8 @@ class ApiSettings(_Section):
     # each start: several API processes need the same one.
     session_secret: SecretStr | None = Field(None, min_length=16)
     session_ttl_s: int = Field(43_200, ge=60)  # after which a browser has to sign in again
+    # What /v1/operations looks at: where each service's /healthz and /metrics are, by name. `audiotext up` fills it in.
+    watched: dict[str, str] = {}
 
 
 class KratosSettings(_Section):
@@ -340,6 +342,14 @@ class TokenRates(_Section):
     cached: Decimal | None = Field(None, ge=0)
 
 
+class BundledRate(_Section):
+    """What a service that bundles recording and transcription charges. source: where that was read, and when."""
+
+    per_minute: Decimal = Field(ge=0)
+    currency: str = "USD"
+    source: str
+
+
 class PricingSettings(_Section):
     """Money. Decimal strings; per hour of audio where not said otherwise."""
 
@@ -356,6 +366,14 @@ class PricingSettings(_Section):
     # What a customer pays for a call's summary and for its being searchable: nothing, since its minutes are paid.
     price_per_summary: Decimal = Field(Decimal(0), ge=0)
     price_per_embedding: Decimal = Field(Decimal(0), ge=0)
+    # What the usage page sets beside our own prices, by name. Look at the price list you would be charged by.
+    bundled: dict[str, BundledRate] = {
+        "Carrier's own recording and transcription": BundledRate(
+            per_minute=Decimal("0.0525"),
+            source="Twilio: 0.0025 to record, 0.05 to transcribe, as reported by "
+            "usesherlock.ai/blog/hidden-costs-twilio-voice-ai-stack, read on 2026-11-24",
+        )
+    }
     gemini_rates: dict[str, TokenRates] = {}  # by model; goes before what pipelines/pricing.py knows
 
 

@@ -19,7 +19,7 @@ from audiotext.embedded.state import State
 from audiotext.environment import child_environment, variables
 from audiotext.errors import UserError
 from audiotext.services import LIVE, SERVICES, WITH_METRICS_PORT
-from audiotext.settings import Settings, SettingsError
+from audiotext.settings import ApiSettings, Settings, SettingsError
 from audiotext.supervisor import Program, RestartPolicy, Status, Supervisor
 from redpanda import topics
 from sinks.objects import ObjectStore, ObjectStoreError
@@ -163,7 +163,7 @@ class Stack:
             Program(
                 name,
                 command,
-                env | _metrics_port(self.settings, name),
+                env | self._metrics_port(name),
                 nice=0 if name in LIVE else _NICE,
                 orphaned=_when_orphaned(name),
             )
@@ -180,7 +180,7 @@ class Stack:
         elif not port_is_free(api.port, api.host):
             raise StackError(f"port {api.port} of the API is taken by another program: set AUDIOTEXT_API__PORT")
         session_secret = self.settings.api.session_secret or SecretStr(state.secret("sessions"))
-        api = api.model_copy(update={"session_secret": session_secret})
+        api = api.model_copy(update={"session_secret": session_secret, "watched": self._watched(state, api)})
         # Made up once and kept, so that a token given out before a restart is good after it.
         secret = self.settings.gateway.stream_token_secret or SecretStr(state.secret("stream-tokens"))
         api_url = f"http://{_reachable(api.host)}:{api.port}"
@@ -190,6 +190,23 @@ class Stack:
             # The embedded log never expires a dead member; one that comes back under the same name is let in at once.
             addresses["AUDIOTEXT_KAFKA__INSTANCE_ID"] = settings.kafka.instance_id or "embedded"
         return _with_variables(settings, addresses)
+
+    def _watched(self, state: State, api: ApiSettings) -> dict[str, str]:
+        """Where each service says how it fares. Ports are consecutive from the configured one, else any."""
+        gateway, metrics = self.settings.gateway, self.settings.metrics
+        ports = {"gateway": (gateway.host, gateway.port), "api": (api.host, api.port)}
+        for number, name in enumerate(WITH_METRICS_PORT):
+            port = metrics.port + number if metrics.port is not None else state.port(f"metrics-{name}")
+            ports[name] = (metrics.host, port)
+        return {
+            name: f"http://{_reachable(host)}:{port}" for name, (host, port) in ports.items() if name in self._services
+        }
+
+    def _metrics_port(self, service: str) -> dict[str, str]:
+        """The variable with the service's own port for its metrics."""
+        if service not in WITH_METRICS_PORT or service not in self.settings.api.watched:
+            return {}
+        return {"AUDIOTEXT_METRICS__PORT": self.settings.api.watched[service].rpartition(":")[2]}
 
     def _wait_for(self, server: Server, supervisor: Supervisor) -> None:
         def alive() -> bool:
@@ -220,13 +237,6 @@ def _when_orphaned(name: str) -> signal.Signals:
     """What a child gets when the supervisor was killed. All but these survive a kill by design, while asked to end
     some would wait for others that are ending too (the recorder for the log, for ever), and hold the data directory."""
     return signal.SIGTERM if name in _LAST_WORDS else signal.SIGKILL
-
-
-def _metrics_port(settings: Settings, service: str) -> dict[str, str]:
-    """The variable with the service's own port for its metrics: consecutive from the configured one."""
-    if settings.metrics.port is None or service not in WITH_METRICS_PORT:
-        return {}
-    return {"AUDIOTEXT_METRICS__PORT": str(settings.metrics.port + WITH_METRICS_PORT.index(service))}
 
 
 def _all_services() -> dict[str, Sequence[str]]:

@@ -120,6 +120,7 @@ MEANINGS = {
     "AUDIOTEXT_API__PORT": "port the API listens on; under `audiotext up` any other if it is taken",
     "AUDIOTEXT_API__SESSION_SECRET": "signs sessions and links; a new one ends them all; made up by `audiotext up`",
     "AUDIOTEXT_API__SESSION_TTL_S": "seconds after which a browser has to sign in again",
+    "AUDIOTEXT_API__WATCHED": 'services on the operations page: JSON {name: "http://host:port"} of /healthz, /metrics',
     "AUDIOTEXT_KRATOS__URL": "public API of Ory Kratos, whose sessions the API then takes; without, keys only",
     "AUDIOTEXT_KRATOS__COOKIE": "the name of its cookie",
     "AUDIOTEXT_KRATOS__TENANT_FIELD": "where an identity's tenant is: metadata_public.… (or traits.…)",
@@ -182,6 +183,7 @@ MEANINGS = {
     "AUDIOTEXT_METRICS__PORT": "their port, under `audiotext up` the first of six; without, there are none",
     "AUDIOTEXT_PRICING__PRICE_PER_SUMMARY": "what a customer pays for a call's summary",
     "AUDIOTEXT_PRICING__PRICE_PER_EMBEDDING": "what a customer pays for a call's being searchable",
+    "AUDIOTEXT_PRICING__BUNDLED": 'what others charge, to compare: JSON {name: {"per_minute", "currency", "source"}}',
     "AUDIOTEXT_PRICING__GEMINI_RATES": 'what a million tokens cost you: JSON {model: {"input", "output", "cached"}}',
 }
 

@@ -284,6 +284,17 @@ class ReplayAnswer(Body):
     estimate: Estimate
 
 
+class Bundled(Body):
+    """What a service that bundles recording and transcription would have charged for the same minutes, by its rate in
+    the settings and where that was read."""
+
+    name: str
+    per_minute: str
+    currency: str
+    amount: str
+    source: str
+
+
 class Usage(Body):
     """The bill. Groups are ordered by `group`, then currency; `total` has one line per currency, since amounts of
     different currencies are never added, and `""` as group."""
@@ -291,6 +302,77 @@ class Usage(Body):
     group_by: str
     groups: list[UsageRow]
     total: list[UsageRow]
+    transcribed_minutes: str
+    bundled: list[Bundled]
+
+
+class ServiceState(Body):
+    """A service by what it says of itself: `up`, `stalled` (it answers, and hangs) or `down`. Null where it does not
+    tell. `lag_records`: on the log and not done; `retries`, `dead_letters`, `attempts` (by result): since it started;
+    `attempt_s`: how long one takes on average."""
+
+    name: str
+    state: str
+    started_at_ms: int | None
+    memory_bytes: int | None
+    lag_records: int | None
+    jobs_held: int | None
+    jobs_running: int | None
+    retries: int | None
+    dead_letters: int | None
+    provider_away: bool | None
+    attempts: dict[str, int]
+    attempt_s: float | None
+
+
+class Store(Body):
+    """A store the API needs, and why it cannot be used, if it cannot."""
+
+    name: str
+    ok: bool
+    reason: str | None
+
+
+class Provider(Body):
+    """An engine in use, for which service, and how it fares; null where nobody tells. Attempts since that started."""
+
+    name: str
+    service: str
+    away: bool | None
+    attempts: dict[str, int]
+    attempt_s: float | None
+
+
+class Operations(Body):
+    """How everything fares now."""
+
+    services: list[ServiceState]
+    stores: list[Store]
+    providers: list[Provider]
+
+
+class DeadLetter(Body):
+    """Work that a stage gave up on. Times in ms since the epoch; `replayed_at_ms`: when it was given back."""
+
+    id: str
+    tenant: str
+    call_id: str
+    part: int
+    stage: str
+    error_class: str
+    error: str
+    attempts: int
+    occurred_at_ms: int
+    origin_topic: str
+    replayable: bool
+    replayed_at_ms: int | None
+
+
+class DeadLetterList(Body):
+    """Dead letters, newest first, at most 500; `total`: how many there are."""
+
+    letters: list[DeadLetter]
+    total: int
 
 
 class SignIn(Body):

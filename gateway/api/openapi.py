@@ -108,6 +108,7 @@ def _errors(endpoint: Endpoint[Any]) -> Iterable[tuple[str, str]]:
         yield "409", "Not possible as things are; the message says why"
     if not endpoint.public:
         yield "401", "No API key, or none that is known"
+        yield "403", "Not with this key or link, or not from this page"
     if _PATH_PARAMETER.search(endpoint.path):
         yield "404", "No such call for this key (`not_found`), or not yet (`not_ready`), or it failed (`failed`)"
     if endpoint.ranges:

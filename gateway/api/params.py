@@ -129,6 +129,12 @@ class SearchQuery(Query):
     limit: int = Field(10, ge=1, le=100, description="Hits at most.")
 
 
+class LettersQuery(Query):
+    """Which dead letters."""
+
+    all: bool = Field(False, description="Those that were given back, too.")
+
+
 class UsageQuery(Query):
     """Which lines of the bill, and how to sum them."""
 

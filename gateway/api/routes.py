@@ -3,17 +3,20 @@
 from typing import Any
 
 from gateway.api.endpoint import Endpoint
-from gateway.api.handlers import calls, live, recording, replays, service, sessions, usage, versions, words
+from gateway.api.handlers import calls, live, operations, recording, replays, service, sessions, usage, versions, words
 from gateway.api.models import (
     Call,
     CallList,
     CallSummary,
+    DeadLetter,
+    DeadLetterList,
     Erasure,
     EventList,
     Health,
     JoinedTranscript,
     Link,
     LinkRequest,
+    Operations,
     Readiness,
     Replay,
     ReplayAnswer,
@@ -30,6 +33,7 @@ from gateway.api.models import (
 from gateway.api.params import (
     CallsQuery,
     CompareQuery,
+    LettersQuery,
     NoQuery,
     RecordingQuery,
     ReplaysQuery,
@@ -163,6 +167,36 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "/v1/search", words.search, "search", "Search by meaning, best first", query=SearchQuery, body=SearchResults
     ),
     Endpoint("/v1/usage", usage.get_usage, "getUsage", "The bill", query=UsageQuery, body=Usage),
+    Endpoint(
+        "/v1/operations",
+        operations.get_operations,
+        "getOperations",
+        "How services, stores and providers fare",
+        query=NoQuery,
+        body=Operations,
+        operator=True,
+    ),
+    Endpoint(
+        "/v1/dead-letters",
+        operations.list_letters,
+        "listDeadLetters",
+        "What stages gave up on, newest first",
+        query=LettersQuery,
+        body=DeadLetterList,
+        operator=True,
+    ),
+    Endpoint(
+        "/v1/dead-letters/{id}/replay",
+        operations.replay_letter,
+        "replayDeadLetter",
+        "Give a dead letter back to its stage",
+        query=NoQuery,
+        body=DeadLetter,
+        method="POST",
+        status=202,
+        subject="The letter's id.",
+        operator=True,
+    ),
     Endpoint(
         "/v1/session",
         sessions.sign_in,

@@ -55,6 +55,15 @@ export function money(amount, currency) {
   }
 }
 
+/** Money in a column: as many decimals in every line. */
+export function column(amount, currency) {
+  try {
+    return new Intl.NumberFormat(undefined, { style: "currency", currency, currencyDisplay: "narrowSymbol", minimumFractionDigits: 4, maximumFractionDigits: 4 }).format(Number(amount));
+  } catch {
+    return `${Number(amount).toFixed(4)} ${currency}`;
+  }
+}
+
 /** Whom a call connects, or its id where the carrier told no numbers. */
 export function parties(call) {
   return call.from_number || call.to_number

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from audiotext.settings import ClickHouseSettings, KafkaSettings, QdrantSettings
 from gateway.api.app import create_app, make_services
 from gateway.api.embedding import QueryEmbedder
 from gateway.api.keys import create_key
+from schemas.events import UsageRecorded
 from sinks.clickhouse.client import Database
+from sinks.clickhouse.rows import ledger_row
 from sinks.objects import ObjectStore
 from sinks.vectors import VectorStore
 from tests.gateway.api.conftest import Put, WordEmbedder
@@ -35,6 +38,7 @@ _ARGS = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 _MINUTE_MS = 60_000
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,29 @@ def day(site: Site) -> Day:
         failed.failed("transcribe", "the provider refused the audio: 400 unsupported language", call.duration_ms),
     )
     put.events(Told(tenant, made.live, now - 2 * _MINUTE_MS, "+14155550161", "+14155550187").started())
+    earlier = [_a_days_usage(tenant, days, now - days * _DAY_MS) for days in range(1, 15)]
+    put.database.insert([ledger_row(event) for event in earlier])
     return made
+
+
+def _a_days_usage(tenant: str, days: int, at_ms: int) -> UsageRecorded:
+    """A line of the bill of some days ago: some hours, transcribed by one provider or the other."""
+    minutes = 90 + 37 * days % 120
+    return UsageRecorded.model_validate(
+        Told(tenant, f"earlier-{days}", at_ms).base("usage", at_ms)
+        | {
+            "key": f"transcription_{tenant}_{days}",
+            "kind": "transcription",
+            "units": minutes * 50,
+            "duration_ms": minutes * _MINUTE_MS,
+            "provider": "soniox" if days % 3 else "whisper",
+            "model": "stt",
+            "provider_cost": Decimal(minutes) / 60 * (Decimal("0.10") if days % 3 else Decimal("0.003")),
+            "price": Decimal("0.0002") * minutes * 50,
+            "currency": "USD",
+            "call_started_at_ms": at_ms,
+        }
+    )
 
 
 # Not for the session: while Playwright's driver runs, this thread has a running loop, and no asynchronous test could

@@ -261,4 +261,4 @@ def put_real_call(put: Put, told: Told, name: str, words: WordEmbedder, gaps: Se
         recorded,
         *told.done(call.duration_ms, text, transcript, summary),
     )
-    put.turns(words, told.tenant, told.call_id, transcript)
+    put.turns(words, told.tenant, told.call_id, transcript_id, transcript)

@@ -1,10 +1,14 @@
 """The bill."""
 
+import asyncio
+from decimal import Decimal
+
 from aiohttp import web
 
+from audiotext.settings import BundledRate
 from gateway.api.endpoint import Asked
 from gateway.api.errors import bad_parameter
-from gateway.api.models import Usage
+from gateway.api.models import Bundled, Usage
 from gateway.api.params import UsageQuery
 from gateway.api.responses import json_response
 from sinks.clickhouse.queries import GroupBy, UsageRow
@@ -21,5 +25,24 @@ async def get_usage(asked: Asked, query: UsageQuery) -> web.StreamResponse:
             services.calls.usage, tenant=asked.tenant, from_ms=query.from_, to_ms=query.to, group_by=group_by
         )
 
-    groups, total = await sums(query.group_by), await sums(None)
-    return json_response(Usage(group_by=query.group_by, groups=groups, total=total))
+    groups, total, kinds = await asyncio.gather(sums(query.group_by), sums(None), sums("kind"))
+    heard_ms = sum(row.duration_ms for row in kinds if row.group == "transcription")
+    return json_response(
+        Usage(
+            group_by=query.group_by,
+            groups=groups,
+            total=total,
+            transcribed_minutes=f"{Decimal(heard_ms) / 60_000:.3f}",
+            bundled=[_bundled(name, rate, heard_ms) for name, rate in asked.services.settings.pricing.bundled.items()],
+        )
+    )
+
+
+def _bundled(name: str, rate: BundledRate, heard_ms: int) -> Bundled:
+    return Bundled(
+        name=name,
+        per_minute=f"{rate.per_minute:f}",
+        currency=rate.currency,
+        amount=f"{(rate.per_minute * heard_ms / 60_000).quantize(Decimal('0.000001')):f}",
+        source=rate.source,
+    )

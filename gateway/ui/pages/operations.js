@@ -1,1 +1,135 @@
-import { h } from "../dom.js"; export function render(root) { root.append(h("h1", {}, "Soon")); }
+// How everything fares: services, stores, providers, what was given up on, what is being done again.
+
+import { get, send } from "../api.js";
+import { fill, h, icon, problem, toast } from "../dom.js";
+import { count, fullMoment, moment, span } from "../format.js";
+
+const EVERY_MS = 5000;
+
+export function render(root, { who }) {
+  const health = h("div", { class: "ops" });
+  const letters = h("div", {});
+  const replays = h("div", {});
+  let closed = false;
+  let timer = 0;
+
+  root.append(h("h1", {}, "Operations"), health,
+    h("section", { class: "card", "aria-labelledby": "letters-title" }, h("div", { class: "section-head" }, h("h2", { id: "letters-title" }, "Dead letters"), h("span", { class: "muted small" }, "what a stage gave up on")), letters),
+    h("section", { class: "card", "aria-labelledby": "replays-title" }, h("div", { class: "section-head" }, h("h2", { id: "replays-title" }, "Replays"), h("span", { class: "muted small" }, "calls processed again")), replays));
+  if (who.tenant !== null) {
+    fill(root, h("h1", {}, "Operations"), h("p", { class: "muted" }, "Only a key that sees every tenant shows this page."));
+    return null;
+  }
+  for (const box of [health, letters, replays]) fill(box, h("p", { class: "muted quiet" }, "Loading…"));
+  turn();
+
+  async function turn() {
+    await Promise.all([
+      part(health, () => get("/v1/operations"), showHealth),
+      part(letters, () => get("/v1/dead-letters"), showLetters),
+      part(replays, () => get("/v1/replays"), showReplays),
+    ]);
+    if (!closed) timer = setTimeout(turn, document.hidden ? 6 * EVERY_MS : EVERY_MS);
+  }
+  async function part(box, ask, show) {
+    try {
+      const found = await ask();
+      const text = JSON.stringify(found);
+      if (closed || box.dataset.shown === text) return; // unchanged: what is focused or selected stays
+      box.dataset.shown = text;
+      show(found);
+    } catch (error) {
+      if (closed || error.name === "AbortError") return;
+      delete box.dataset.shown;
+      fill(box, problem(error));
+    }
+  }
+
+  function showHealth(found) {
+    fill(health,
+      h("section", { class: "card", "aria-labelledby": "services-title" },
+        h("div", { class: "section-head" }, h("h2", { id: "services-title" }, "Services")),
+        found.services.length ? h("div", { class: "scroll body", tabindex: 0, role: "region", "aria-labelledby": "services-title" }, h("table", { class: "plain services" },
+          h("thead", {}, h("tr", {}, ["Service", "State", "Lag", "At work", "Waiting", "Retries", "Dead letters", "Memory", "Up since"].map((name, index) => h("th", { scope: "col", class: index > 1 ? "n" : null }, name)))),
+          h("tbody", {}, found.services.map((one) => h("tr", {},
+            h("th", { scope: "row" }, one.name), h("td", {}, stateBadge(one.state)),
+            [one.lag_records, one.jobs_running, one.jobs_held === null ? null : Math.max(0, one.jobs_held - (one.jobs_running ?? 0)), one.retries, one.dead_letters].map((value) => h("td", { class: "n" }, value === null ? "–" : count(value))),
+            h("td", { class: "n" }, one.memory_bytes ? `${Math.round(one.memory_bytes / 1e6)} MB` : "–"),
+            h("td", { class: "n" }, one.started_at_ms ? moment(one.started_at_ms) : "–"))))))
+          : h("p", { class: "muted quiet" }, "No service is watched: AUDIOTEXT_API__WATCHED names them. `audiotext up` does so itself.")),
+      h("div", { class: "two" },
+        h("section", { class: "card side-card", "aria-labelledby": "stores-title" }, h("h2", { id: "stores-title" }, "Stores"),
+          h("ul", { class: "facts-list" }, found.stores.map((one) => h("li", {}, h("span", {}, one.name), one.ok ? badge("good", "check", "answers") : badge("bad", "warn", one.reason))))),
+        h("section", { class: "card side-card", "aria-labelledby": "providers-title" }, h("h2", { id: "providers-title" }, "Providers"),
+          h("ul", { class: "facts-list" }, found.providers.map((one) => h("li", {}, h("span", {}, one.name, " ", h("span", { class: "muted" }, one.service)), h("span", { class: "facts-end" }, attempts(one),
+            one.away === null ? badge("", null, "unknown") : one.away ? badge("bad", "warn", "away") : badge("good", "check", "healthy"))))))));
+  }
+
+  const attempts = (one) => {
+    const done = one.attempts.done ?? 0;
+    const failed = one.attempts.failed ?? 0;
+    return done + failed > 0 && h("span", { class: "muted small" }, `${count(done)} done, ${count(failed)} failed${one.attempt_s ? `, ${span(one.attempt_s * 1000)} each` : ""}`);
+  };
+  const badge = (kind, name, text) => h("span", { class: `badge ${kind}` }, name && icon(name), text);
+  const stateBadge = (state) => ({ up: badge("good", "check", "up"), stalled: badge("warn", "warn", "hangs"), down: badge("bad", "warn", "down") })[state];
+
+  function showLetters(found) {
+    if (!found.letters.length) return fill(letters, h("p", { class: "muted quiet" }, "None. Every call went through."));
+    return fill(letters, h("ul", { class: "letters" }, found.letters.map((one) => h("li", { class: "letter", "data-letter": one.id },
+      h("div", { class: "letter-body" },
+        h("p", {}, h("strong", {}, one.stage), " ", h("span", { class: "muted small" }, `${moment(one.occurred_at_ms)}, ${one.attempts} ${one.attempts === 1 ? "attempt" : "attempts"}, ${one.error_class}`)),
+        h("p", { class: "letter-error" }, one.error),
+        h("p", { class: "small muted" }, h("a", { href: `/calls/${encodeURIComponent(one.call_id)}` }, one.call_id), " ", one.tenant)),
+      one.replayable
+        ? h("button", { class: "button", "aria-label": `Replay ${one.stage} of ${one.call_id}`, onclick: (event) => replay(one, event.currentTarget) }, icon("again"), "Replay")
+        : h("span", { class: "muted small" }, one.replayed_at_ms ? `given back ${moment(one.replayed_at_ms)}` : "cannot be replayed")))));
+  }
+
+  async function replay(letter, button) {
+    button.disabled = true;
+    try {
+      await send("POST", `/v1/dead-letters/${encodeURIComponent(letter.id)}/replay`);
+      toast(`Given back to ${letter.stage}`);
+      const row = button.closest(".letter");
+      (row.nextElementSibling?.querySelector("button") ?? letters.closest("section")).focus?.();
+      row.remove();
+      delete letters.dataset.shown;
+    } catch (error) {
+      button.disabled = false;
+      toast(error.message, "bad");
+    }
+  }
+
+  function showReplays(found) {
+    if (!found.replays.length) return fill(replays, h("p", { class: "muted quiet" }, "None yet. `audiotext replay` or POST /v1/replays starts one."));
+    return fill(replays, h("ul", { class: "letters" }, found.replays.slice(0, 50).map((one) => {
+      const through = one.done + one.failed + one.skipped;
+      const bar = h("progress", { max: Math.max(1, one.parts), value: through, "aria-label": `${through} of ${one.parts} parts` });
+      return h("li", { class: "letter" },
+        h("div", { class: "letter-body" },
+          h("p", {}, h("strong", {}, `From ${one.stage}`), " ", h("span", { class: "muted small" }, fullMoment(one.requested_at_ms), one.tenant && `, ${one.tenant}`)),
+          bar,
+          h("p", { class: "small muted" }, `${count(through)} of ${count(one.parts)} parts`, one.failed > 0 && `, ${count(one.failed)} failed`, one.skipped > 0 && `, ${count(one.skipped)} left out`,
+            one.state === "running" && one.eta_s !== null && `, ${span(one.eta_s * 1000)} to go`)),
+        one.state === "running" ? h("button", { class: "button", onclick: (event) => control(one, "stop", event.currentTarget) }, "Stop")
+          : one.state === "stopped" ? h("button", { class: "button", onclick: (event) => control(one, "resume", event.currentTarget) }, "Resume") : badge("good", "check", "done"));
+    })));
+  }
+
+  async function control(one, what, button) {
+    button.disabled = true;
+    try {
+      await send("POST", `/v1/replays/${encodeURIComponent(one.id)}/${what}`);
+      delete replays.dataset.shown;
+      await part(replays, () => get("/v1/replays"), showReplays);
+    } catch (error) {
+      button.disabled = false;
+      toast(error.message, "bad");
+    }
+  }
+
+  return () => {
+    closed = true;
+    clearTimeout(timer);
+  };
+}

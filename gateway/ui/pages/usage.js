@@ -1,1 +1,96 @@
-import { h } from "../dom.js"; export function render(root) { root.append(h("h1", {}, "Soon")); }
+// What was used, what it cost, what it is charged at, and what somebody else would have charged.
+
+import { get } from "../api.js";
+import { daysChart } from "../chart.js";
+import { fill, h, problem } from "../dom.js";
+import { column, count, money } from "../format.js";
+
+const GROUPS = [["day", "Day"], ["tenant", "Tenant"], ["provider", "Provider"], ["kind", "Kind"]];
+
+export function render(root, { who, params }) {
+  const today = new Date();
+  const isoDay = (date) => date.toISOString().slice(0, 10);
+  const from = h("input", { id: "from", type: "date", value: params.get("from") ?? isoDay(new Date(today - 29 * 86_400_000)) });
+  const to = h("input", { id: "to", type: "date", value: params.get("to") ?? isoDay(today) });
+  const wanted = params.get("group_by") ?? "day";
+  const group = h("select", { id: "group" }, GROUPS.filter(([value]) => value !== "tenant" || who.tenant === null).map(([value, text]) => h("option", { value, selected: value === wanted }, text)));
+  const content = h("div", { class: "usage" });
+  let unchart = null;
+  let asking = null;
+  root.append(
+    h("div", { class: "page-head" }, h("h1", {}, "Usage"),
+      h("form", { class: "filters", "aria-label": "Which usage", onsubmit: (event) => event.preventDefault() },
+        h("span", { class: "field" }, h("label", { for: "from" }, "From"), from),
+        h("span", { class: "field" }, h("label", { for: "to" }, "To"), to),
+        h("span", { class: "field" }, h("label", { for: "group" }, "By"), group))),
+    content);
+  for (const field of [from, to, group]) field.addEventListener("change", load);
+  load();
+
+  async function load() {
+    const query = { from: from.value, to: to.value, group_by: group.value };
+    history.replaceState(null, "", `/usage?${new URLSearchParams(Object.entries(query).filter(([, value]) => value))}`);
+    asking?.abort();
+    const own = (asking = new AbortController());
+    try {
+      const usage = await get("/v1/usage", query, own.signal);
+      if (own !== asking) return;
+      unchart?.();
+      unchart = null;
+      show(usage);
+    } catch (error) {
+      if (error.name !== "AbortError" && own === asking) fill(content, problem(error, load));
+    }
+  }
+
+  function show(usage) {
+    if (!usage.total.length) {
+      fill(content, h("section", { class: "card" }, h("p", { class: "muted quiet top" }, "Nothing was charged in this time.")));
+      return;
+    }
+    const chart = h("div", { class: "chart", role: "img", "aria-label": "Price and cost by day; the table below has the figures" });
+    const title = GROUPS.find(([value]) => value === usage.group_by)?.[1] ?? usage.group_by;
+    fill(content,
+      usage.total.map((total) => figures(usage, total)),
+      usage.group_by === "day" && h("section", { class: "card", "aria-labelledby": "chart-title" },
+        h("div", { class: "section-head" }, h("h2", { id: "chart-title" }, "By day"),
+          h("span", { class: "legend" }, h("span", { class: "key inbound" }, "Price"), h("span", { class: "key outbound" }, "Cost"))), chart),
+      h("section", { class: "card", "aria-labelledby": "lines-title" }, h("div", { class: "section-head" }, h("h2", { id: "lines-title" }, `By ${title.toLowerCase()}`)), table(usage, title)),
+      comparison(usage));
+    if (usage.group_by === "day") {
+      const currency = usage.total[0].currency;
+      const rows = usage.groups.filter((row) => row.currency === currency).map((row) => ({ day: row.group, price: Number(row.price), cost: Number(row.provider_cost) }));
+      unchart = daysChart(chart, rows, (value) => money(String(value), currency));
+    }
+  }
+  return () => { asking?.abort(); unchart?.(); };
+}
+
+function figures(usage, total) {
+  const figure = (name, value, note) => h("div", { class: "figure" }, h("dt", {}, name), h("dd", {}, value, note && h("span", { class: "muted small" }, note)));
+  const margin = Number(total.price) ? Math.round((100 * Number(total.margin)) / Number(total.price)) : null;
+  return h("dl", { class: "figures" },
+    figure("Minutes", count(Math.round(Number(usage.transcribed_minutes) * 10) / 10), `${count(total.lines)} ${total.lines === 1 ? "line" : "lines"}`),
+    figure("Cost", money(total.provider_cost, total.currency), "what providers charge"),
+    figure("Price", money(total.price, total.currency), "what customers pay"),
+    figure("Margin", money(total.margin, total.currency), margin === null ? "" : `${margin} % of the price`),
+    usage.bundled.slice(0, 1).map((one) => figure("Bundled elsewhere", money(one.amount, one.currency), one.name)));
+}
+
+function table(usage, title) {
+  const names = [title, "Lines", "Units", "Minutes", "Cost", "Price", "Margin"];
+  return h("div", { class: "scroll body", tabindex: 0, role: "region", "aria-labelledby": "lines-title" }, h("table", { class: "plain numbers-table" },
+    h("thead", {}, h("tr", {}, names.map((name, index) => h("th", { scope: "col", class: index ? "n" : null }, name)))),
+    h("tbody", {}, [...usage.groups].reverse().map((row) => h("tr", {}, h("th", { scope: "row" }, row.group || "–"),
+      [count(row.lines), count(row.units), Number(row.minutes).toFixed(1), column(row.provider_cost, row.currency), column(row.price, row.currency), column(row.margin, row.currency)].map((text) => h("td", { class: "n" }, text)))))));
+}
+
+function comparison(usage) {
+  if (!usage.bundled.length) return null;
+  return h("section", { class: "card", "aria-labelledby": "bundled-title" },
+    h("div", { class: "section-head" }, h("h2", { id: "bundled-title" }, "What a bundled service would have charged")),
+    h("div", { class: "scroll body", tabindex: 0, role: "region", "aria-labelledby": "bundled-title" }, h("table", { class: "plain" },
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Service"), h("th", { scope: "col", class: "n" }, "A minute"), h("th", { scope: "col", class: "n" }, "These minutes"), h("th", { scope: "col" }, "Source"))),
+      h("tbody", {}, usage.bundled.map((one) => h("tr", {}, h("th", { scope: "row" }, one.name), h("td", { class: "n" }, money(one.per_minute, one.currency)), h("td", { class: "n" }, money(one.amount, one.currency)), h("td", { class: "muted" }, one.source)))))),
+    h("p", { class: "muted small body" }, `For ${Number(usage.transcribed_minutes).toFixed(1)} transcribed minutes. Rates are settings (AUDIOTEXT_PRICING__BUNDLED): put in the price list you would be charged by.`));
+}

@@ -193,8 +193,8 @@ class Put:
             points.append(Point(uuid_of(tenant, call_id, version, index), embedder.vector(text), turn))
         self.vector_store.upsert(collection, points)
 
-    def turns(self, embedder: WordEmbedder, tenant: str, call_id: str, transcript: Transcript) -> None:
-        """A transcript's turns into Qdrant."""
+    def turns(self, embedder: WordEmbedder, tenant: str, call_id: str, version: str, transcript: Transcript) -> None:
+        """Turns of the transcript of this id into Qdrant."""
         collection = collection_of(embedder.model, embedder.dimension)
         self.vector_store.ensure(collection, embedder.dimension)
         points = [
@@ -205,7 +205,7 @@ class Put:
                     tenant=tenant,
                     call_id=call_id,
                     part=1,
-                    transcript_id="t",
+                    transcript_id=version,
                     start_ms=said.start_ms,
                     end_ms=said.end_ms,
                     channel=said.channel,
