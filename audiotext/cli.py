@@ -144,6 +144,11 @@ def _upkeep(commands: "_Commands") -> None:
     )
     migrate.add_argument("--check", action="store_true", help="only say what would be done; exit code 1 if anything")
     _running_stack_option(migrate)
+    idle = _command(
+        commands, "idle", "wait until the gateway on this machine has no live stream", "audiotext.commands.idle:run"
+    )
+    idle.add_argument("--timeout", type=_positive, default=3600.0, metavar="S", help="wait no longer than S (3600)")
+    idle.add_argument("--settle", type=_positive, default=10.0, metavar="S", help="nothing live for so long (10)")
     doctor = _command(
         commands, "doctor", "look at every configured system and say what to do", "audiotext.commands.doctor:run"
     )

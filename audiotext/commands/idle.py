@@ -1,0 +1,47 @@
+"""`audiotext idle`: waits for a gateway's last live stream, so that nobody ends it before."""
+
+import argparse
+import http.client
+import time
+
+from audiotext.errors import UserError
+from audiotext.settings import load
+
+_EVERY_S = 1.0
+_TIMEOUT_S = 5.0
+_GAUGE = b"audiotext_gateway_streams_live "
+
+
+class NoGatewayError(UserError):
+    """No gateway answers on this machine."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Returns 0 once no stream has been live for `settle` seconds, 1 if some still are after `timeout` seconds."""
+    port = load().gateway.port
+    began = time.monotonic()
+    idle_since: float | None = None
+    while True:
+        live = _streams_live(port)
+        now = time.monotonic()
+        idle_since = (idle_since or now) if live == 0 else None
+        if idle_since is not None and now - idle_since >= args.settle:
+            return 0
+        if now - began >= args.timeout:
+            print(f"{live:g} streams are still live after {args.timeout:g} s")
+            return 1
+        time.sleep(_EVERY_S)
+
+
+def _streams_live(port: int) -> float:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics")
+        for line in connection.getresponse().read().splitlines():
+            if line.startswith(_GAUGE):
+                return float(line.removeprefix(_GAUGE))
+    except (OSError, http.client.HTTPException) as error:
+        raise NoGatewayError(f"no gateway answers on port {port}: {error}") from None
+    finally:
+        connection.close()
+    raise NoGatewayError(f"what answers on port {port} is no gateway")
