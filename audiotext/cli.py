@@ -79,6 +79,11 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (("apply", "create what is missing"), ("check", "say where the log differs")):
         _running_stack_option(_command(topics, name, text, f"audiotext.commands.topics:{name}"))
 
+    schemas = _command(
+        commands, "schemas", "write JSON Schemas of all that is on the log", "audiotext.commands.schemas:run"
+    )
+    schemas.add_argument("folder", type=Path, metavar="DIR", help="where to; made if it is not there")
+
     keys = _group(commands, "keys", "keys to the API")
     create = _command(keys, "create", "make a key and print it, this once", "audiotext.commands.keys:create")
     create.add_argument("--tenant", default="default", help="whose calls it opens (default)")

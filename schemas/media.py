@@ -171,6 +171,12 @@ def from_headers(
         raise MediaError(f"bad header: {wrong}") from None
 
 
+def header_fields() -> list[tuple[str, bool, bool]]:
+    """Every header but `type` and `codec`: its name, whether it holds a whole number, whether no record lacks it."""
+    text = [(name, False, field not in _DEFAULTS) for field, name in _TEXT.items()]
+    return text + [(name, True, field not in _DEFAULTS) for field, name in _INT.items()]
+
+
 def total_bytes(records: Sequence[MediaRecord]) -> int:
     """Payload bytes of the records together."""
     return sum(len(record.payload) for record in records)
