@@ -65,7 +65,7 @@ def _labels(workload: Object) -> dict[str, str]:
 
 
 def test_every_object_is_one(objects: list[Object]) -> None:
-    """Against Kubernetes' own schemas, strictly: a field that is misspelt would be dropped, and what it asks for, too."""
+    """Against Kubernetes' own schemas, strictly: a misspelt field would be dropped, with what it asks for."""
     for one in objects:
         if one["apiVersion"] != _KEDA:
             kubernetes_validate.validate(one, "1.30", strict=True)
