@@ -121,7 +121,7 @@ class EmbedHandler:
         if charge is None:
             return None
         if self._charges is not None:
-            charge = self._charges(charge, event.tenant)
+            charge = await self._charges(event, f"embedding_{embedding_id}", charge)
         return await claims.first(
             self._objects, embedding_charge_key(event.tenant, event.call_id, embedding_id), charge
         )

@@ -1,12 +1,12 @@
 """What a piece of work costs and what is charged for it. Pure, in integers and Decimals: money is never a float."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Literal
 
 from audiotext.settings import PricingSettings, TokenRates
 from pipelines.providers import Bill
-from schemas.events import NO_TOKENS, Frozen, Money, Tokens
+from schemas.events import NO_TOKENS, Frozen, Money, RecordingReady, Tokens, TranscriptReady
 
 UNITS_PER_MINUTE = 50
 _MS_PER_MINUTE = 60_000
@@ -92,8 +92,8 @@ def replay_charge(charge: Charge, tenant: str, pricing: PricingSettings) -> Char
     return charge.model_copy(update={"units": 0, "price": Decimal(0)})
 
 
-Charges = Callable[[Charge, str], Charge]
-"""the usual charge, tenant → the charge"""
+Charges = Callable[[RecordingReady | TranscriptReady, str, Charge], Awaitable[Charge]]
+"""what was worked on, the line's key, the usual charge → the charge"""
 
 
 def token_rates(model: str, pricing: PricingSettings) -> TokenRates:

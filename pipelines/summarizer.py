@@ -73,7 +73,7 @@ class SummarizeHandler:
         if charge is None:
             return None
         if self._charges is not None:
-            charge = self._charges(charge, event.tenant)
+            charge = await self._charges(event, f"summary_{summary_id}", charge)
         return await claims.first(self._objects, summary_charge_key(event.tenant, event.call_id, summary_id), charge)
 
     def _ready(

@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
 from pipelines.notices import NoticeBoard, listen
-from pipelines.pricing import Charge, surprised, transcription_charge
+from pipelines.pricing import Charge, Charges, surprised, transcription_charge
 from pipelines.providers import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, registry
 from pipelines.remote import Place, RemoteEngine, Timing
 from pipelines.runtime.runner import run_stage
@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 NAME = "transcribe"
 SPEAKERS = ("inbound", "outbound")  # by channel, as the recorder writes them
-
-Charges = Callable[[RecordingReady, str, Charge], Awaitable[Charge]]
-"""recording, the line's key, the usual charge → the charge"""
 
 
 class TranscribeHandler:

@@ -8,7 +8,6 @@ from threading import Lock
 from audiotext.settings import Settings
 from pipelines import embedder, erasure, summarizer, transcriber
 from pipelines.embedder import EmbedHandler
-from pipelines.pricing import replay_charge
 from pipelines.providers import RemoteJobs, registry
 from pipelines.recorder.media_log import read_calls
 from pipelines.replay import planner
@@ -58,7 +57,6 @@ class Engines:
             return self._made[key]
 
     def _make(self, settings: Settings) -> Work:
-        charges = partial(replay_charge, pricing=settings.pricing)
         return Work(
             transcribe=TranscribeHandler(
                 registry.speech_to_text(settings), self._objects, settings.pricing, charges=self._charges
@@ -67,10 +65,10 @@ class Engines:
                 registry.summarizer(settings),
                 self._objects,
                 settings.pricing,
-                charges=charges,
+                charges=self._charges,
             ),
             embed=EmbedHandler(
-                registry.embedder(settings), self._objects, self._vectors, settings.pricing, charges=charges
+                registry.embedder(settings), self._objects, self._vectors, settings.pricing, charges=self._charges
             ),
         )
 

@@ -77,14 +77,14 @@ class ReplayStore:
         )
         return [event for row in rows if isinstance(event := parse_event(str(row["event"])), ReplayedPart)]
 
-    def transcriptions(self, tenant: str, call_id: str, part: int) -> set[str]:
-        """Keys of the bill's lines for transcribing the part."""
+    def lines(self, tenant: str, call_id: str, part: int, kind: str) -> set[str]:
+        """Keys of the bill's lines of that kind for the part."""
         rows = self._database.query(
             """
             SELECT DISTINCT key FROM ledger WHERE tenant = {tenant:String} AND call_id = {call:String}
-            AND part = {part:UInt32} AND kind = 'transcription'
+            AND part = {part:UInt32} AND kind = {kind:String}
             """,
-            {"tenant": tenant, "call": call_id, "part": part},
+            {"tenant": tenant, "call": call_id, "part": part, "kind": kind},
         )
         return {str(row["key"]) for row in rows}
 
