@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from audiotext.checks import Check
 from audiotext.doctor import stores, surroundings
 from audiotext.settings import Settings, SettingsError
+from gateway.api.kratos import Kratos
 from pipelines.providers import registry
 from pipelines.providers.checking import Checkable
 
@@ -38,6 +39,8 @@ def looks(settings: Settings, *, embedded: bool) -> list[Look]:
         ("embeddings", registry.embedder),
     ):
         found.append(_provider(name, settings, make))
+    if settings.kratos.url:
+        found.append(Look("Ory Kratos", awaited=Kratos(settings.kratos, settings.kratos.url).check))
     found += [
         Look("public URL", awaited=lambda: surroundings.public_url(settings)),
         Look("carriers", lambda: surroundings.carriers(settings)),

@@ -49,7 +49,7 @@ class Extractive:
 
     async def check(self) -> Check:
         """It needs nothing but itself."""
-        return Check("Extractive summaries", True, "made here, nothing to reach")
+        return Check("Extractive", True, "made here, nothing to reach")
 
     def summary_of(self, transcript: Transcript) -> Summary:
         """The transcript's summary. Takes up to a second."""

@@ -61,7 +61,7 @@ class MiniLm:
 
     async def check(self) -> Check:
         """Whether the model's weights are installed. They are compared with the original when they are loaded."""
-        name = "MiniLM embeddings"
+        name = "MiniLM"
         try:
             models.check_installed(models.MINILM)
         except models.ModelError as error:

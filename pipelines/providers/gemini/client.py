@@ -22,6 +22,7 @@ from pipelines.providers.http import classified as connection_classified
 from pipelines.runtime.errors import RetryableError
 
 _CHECK_S = 5.0
+_NAME = "Gemini"
 
 
 def connect(settings: GeminiSettings, key: str, timeout_s: float) -> genai.Client:
@@ -53,29 +54,29 @@ def classified() -> Iterator[None]:
             raise RetryableError(f"Gemini's answer cannot be read: {error}") from error
 
 
-async def check_model(client: genai.Client, model: str, *, name: str, action: str, setting: str) -> Check:
-    """Whether the API is there, takes the key and has the model. It costs nothing. name: of what asks; action: what
-    the model must be able to do ("generateContent"); setting: where the model is set."""
+async def check_model(client: genai.Client, model: str, *, action: str, setting: str) -> Check:
+    """Whether the API is there, takes the key and has the model. It costs nothing. action: what the model
+    must be able to do ("generateContent"); setting: where the model is set."""
     try:
         found = await asyncio.wait_for(client.aio.models.get(model=model), _CHECK_S)
     except APIError as error:
-        return _refused(error, name, model, setting)
+        return _refused(error, model, setting)
     except (httpx.HTTPError, TimeoutError) as error:
         cure = "see whether AUDIOTEXT_GEMINI__BASE_URL is right and can be reached from here"
-        return Check(name, False, f"no answer: {error!r}", cure)
+        return Check(_NAME, False, f"no answer: {error!r}", cure)
     except ValueError:
         cure = "see whether AUDIOTEXT_GEMINI__BASE_URL is that of a Gemini API"
-        return Check(name, False, "something answers that is no Gemini API", cure)
+        return Check(_NAME, False, "something answers that is no Gemini API", cure)
     # Not every endpoint says what its models can do.
     if found.supported_actions and action not in found.supported_actions:
-        return Check(name, False, f"{model} cannot {action}", f"set {setting} to a model that can")
-    return Check(name, True, f"{model}, up to {found.input_token_limit or '?'} tokens a request")
+        return Check(_NAME, False, f"{model} cannot {action}", f"set {setting} to a model that can")
+    return Check(_NAME, True, f"{model}, up to {found.input_token_limit or '?'} tokens a request")
 
 
-def _refused(error: APIError, name: str, model: str, setting: str) -> Check:
+def _refused(error: APIError, model: str, setting: str) -> Check:
     said = f"{error.code} {error.status or ''}: {error.message or ''}"[:300]
     if is_key_invalid(error):
-        return Check(name, False, said, "set AUDIOTEXT_GEMINI__API_KEY to a key from aistudio.google.com/apikey")
+        return Check(_NAME, False, said, "set AUDIOTEXT_GEMINI__API_KEY to a key from aistudio.google.com/apikey")
     if error.code == HTTPStatus.NOT_FOUND:
-        return Check(name, False, f"it takes the key, but has no model {model}", f"set {setting} to another")
-    return Check(name, False, said, "see https://ai.google.dev/gemini-api/docs/troubleshooting, or wait")
+        return Check(_NAME, False, f"it takes the key, but has no model {model}", f"set {setting} to another")
+    return Check(_NAME, False, said, "see https://ai.google.dev/gemini-api/docs/troubleshooting, or wait")

@@ -64,7 +64,6 @@ class GeminiEmbedder:
         return await check_model(
             self._client,
             self.model,
-            name="Gemini embeddings",
             action="embedContent",
             setting="AUDIOTEXT_GEMINI__EMBEDDING_MODEL",
         )

@@ -98,7 +98,6 @@ class GeminiSummarizer:
         return await check_model(
             self._client,
             self.model,
-            name="Gemini summaries",
             action="generateContent",
             setting="AUDIOTEXT_GEMINI__SUMMARY_MODEL",
         )

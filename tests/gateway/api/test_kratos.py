@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from audiotext.settings import KratosSettings
+from audiotext.doctor.examination import looks
+from audiotext.settings import KratosSettings, Settings
 from gateway.api.endpoint import Services
 from gateway.api.errors import ApiError
 from gateway.api.kratos import Kratos, KratosSession, principal_of
@@ -224,7 +225,8 @@ async def test_a_tenant_that_people_can_choose_is_warned_of(caplog: pytest.LogCa
 
 
 async def test_check(server: FakeKratos) -> None:
-    """One line for `audiotext doctor`."""
+    """One line for `audiotext doctor`, where it is configured."""
+    assert "Ory Kratos" in [look.name for look in looks(Settings(kratos=KratosSettings(url=server.url)), embedded=True)]
     kratos = Kratos(KratosSettings(), server.url)
     good = await kratos.check()
     server.status = 503
