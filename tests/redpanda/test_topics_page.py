@@ -1,0 +1,63 @@
+"""docs/topics.md against the code: strangers build on that page."""
+
+import re
+from pathlib import Path
+
+from audiotext.services import SERVICES
+from redpanda import topics
+from schemas.export import EVENTS, MEDIA_HEADERS, models, schemas
+from schemas.topics import Topic
+
+_PAGE = (Path(__file__).parents[2] / "docs" / "topics.md").read_text()
+_COMMANDS = {"`audiotext dlq`", "`audiotext replay`", "`audiotext erase`"}
+_UNITS = {"hour": 3_600_000, "day": 86_400_000}
+
+
+def _rows(heading: str) -> dict[str, list[str]]:
+    """The cells of the table under that heading, by its first column."""
+    table = _PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:2] == "| "]
+    return {row[0]: row[1:] for row in cells[1:]}
+
+
+def _names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def _ms(retention: str) -> int:
+    if retention == "for ever":
+        return -1
+    number, unit = retention.split()
+    return int(number) * _UNITS[unit.rstrip("s")]
+
+
+def test_every_topic_is_told_with_its_retention() -> None:
+    """Compares the table with redpanda/topics.yaml, both ways."""
+    told = {_names(name)[0]: _ms(cells[1]) for name, cells in _rows("Topics").items()}
+    assert told == {topic.value: spec.retention_ms for topic, spec in topics.load().topics.items()}
+
+
+def test_every_type_of_event_is_told_where_it_lies() -> None:
+    """Compares the table with schemas.export.EVENTS, and that with the models: each type lies somewhere."""
+    told = {_names(name)[0]: tuple(_names(cells[0])) for name, cells in _rows("Topics").items()}
+    del told[Topic.CALL_MEDIA]
+    assert told == {topic.value: types for topic, types in EVENTS.items()}
+    events = {name for name, model in models().items() if "event_id" in model.model_fields}
+    assert {name for types in EVENTS.values() for name in types} == events
+
+
+def test_writers_and_readers_are_services() -> None:
+    """Nobody is named who is not there, and each topic has both."""
+    for cells in _rows("Topics").values():
+        for cell in cells[2:4]:
+            assert set(cell.split(", ")) <= SERVICES.keys() | _COMMANDS
+
+
+def test_every_header_is_told() -> None:
+    """Compares the headers' table with the published schema: names, and which no record lacks."""
+    schema = schemas()[MEDIA_HEADERS]
+    rows = {name: cells for first, cells in _rows("call.media").items() for name in _names(first)}
+    assert rows.keys() == schema["properties"].keys()
+    assert {name for name, cells in rows.items() if cells[1] == "never"} == set(schema["required"])
+    for name in ("type", "codec"):
+        assert _names(rows[name][0]) == schema["properties"][name]["enum"]
