@@ -16,7 +16,14 @@ from pipelines.leftovers import Leftovers
 from pipelines.notices import NoticeBoard
 from pipelines.providers import Bill, RemoteJobGoneError, RemoteJobs, TranscriptionJob
 from pipelines.runtime.clock import Clock, SystemClock
-from pipelines.runtime.errors import NotYetError, PermanentError, QuotaError, RetryableError, StageError
+from pipelines.runtime.errors import (
+    NotYetError,
+    PermanentError,
+    ProviderOutageError,
+    QuotaError,
+    RetryableError,
+    StageError,
+)
 from schemas.artifacts import Transcript
 from sinks.objects import ObjectStore
 
@@ -87,13 +94,21 @@ class RemoteEngine:
         """The result, once it is there."""
         poll_s = self._timing.poll_s
         slowest_s = self._timing.told_poll_s if self._notices else self._timing.slowest_poll_s
-        while (transcript := await self._jobs.result(remote_id, job)) is None:
+        while True:
+            wait_s = poll_s
+            try:
+                if (transcript := await self._jobs.result(remote_id, job)) is not None:
+                    return transcript
+            except RetryableError as error:
+                # Asked too often: what is paid for is waited for, it is no failed attempt.
+                if not error.refused or isinstance(error, ProviderOutageError):
+                    raise
+                wait_s = max(poll_s, error.retry_after_s or 0)
             if self._notices:
-                await self._notices.wait(remote_id, poll_s)
+                await self._notices.wait(remote_id, wait_s)
             else:
-                await self._clock.sleep(poll_s)
+                await self._clock.sleep(wait_s)
             poll_s = min(poll_s * 1.5, slowest_s)
-        return transcript
 
     async def settle(self, place: Place) -> Bill | None:
         """Deletes what the provider keeps of a job whose result is stored, and gives what it charges, if it says so.

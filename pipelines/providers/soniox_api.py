@@ -1,6 +1,6 @@
 """Soniox' REST API, as far as it is used: one request each, bodies as models. https://soniox.com/docs/api-reference"""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -109,8 +109,8 @@ class SonioxApi:
         return _parsed(File, await self._ask("POST", "files", files=file, data={"client_reference_id": reference})).id
 
     async def files(self) -> AsyncIterator[File]:
-        """All uploads."""
-        async for page in self._pages(Files, "files"):
+        """All uploads; none where the server does not list them, as proxies of it may not."""
+        async for page in self._pages(Files, "files", gone=(404, 405)):
             for one in page.files:
                 yield one
 
@@ -147,7 +147,7 @@ class SonioxApi:
         window = {"start_time": _timestamp(since), "end_time": _timestamp(until), "sort": "end_time_desc"}
         charges: list[Decimal] = []
         pages = 0
-        async for page in self._pages(UsageLogs, "usage-logs", **window):
+        async for page in self._pages(UsageLogs, "usage-logs", params=window):
             charges += [entry.cost_usd for entry in page.usage_logs if entry.client_reference_id == reference]
             pages += 1
             if pages == _LOG_PAGES:
@@ -158,14 +158,19 @@ class SonioxApi:
         """Closes its connections."""
         await self._http.aclose()
 
-    async def _pages(self, model: type[P], path: str, **params: str) -> AsyncIterator[P]:
-        cursor: dict[str, str] = {}
+    async def _pages(
+        self, model: type[P], path: str, *, gone: tuple[int, ...] = (), params: Mapping[str, str] | None = None
+    ) -> AsyncIterator[P]:
+        asked: dict[str, str | int] = {"limit": _PAGE, **(params or {})}
         while True:
-            page = _parsed(model, await self._ask("GET", path, params={"limit": _PAGE} | params | cursor))
+            answer = await self._ask("GET", path, gone=gone, params=asked)
+            if answer is None:
+                return
+            page = _parsed(model, answer)
             yield page
             if not page.next_page_cursor:
                 return
-            cursor = {"cursor": page.next_page_cursor}
+            asked["cursor"] = page.next_page_cursor
 
     async def _ask(
         self, method: str, path: str, *, gone: tuple[int, ...] = (), **more: object

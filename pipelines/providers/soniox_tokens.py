@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from pipelines.providers.reels import Reel
 from pipelines.providers.utterances import SpokenWord, segments_of
@@ -21,8 +21,8 @@ class Token(BaseModel):
     text: str
     start_ms: int
     end_ms: int
-    confidence: float
-    speaker: str | None = None
+    confidence: float = 0.0
+    speaker: str | int | None = None
     language: str | None = None
     is_audio_event: bool | None = None
     translation_status: str | None = None
@@ -39,6 +39,14 @@ class Heard(BaseModel):
     id: str
     text: str
     tokens: list[Token]
+
+    @field_validator("tokens", mode="before")
+    @classmethod
+    def _timed(cls, tokens: object) -> object:
+        """What has no times, such as a translation, was not said."""
+        if not isinstance(tokens, list):
+            return tokens
+        return [token for token in tokens if not isinstance(token, dict) or token.get("start_ms") is not None]
 
 
 def language_of(tokens: Iterable[Token]) -> str:
@@ -82,7 +90,8 @@ def turns_of(tokens: Sequence[Token], reel: Reel, speakers: Sequence[str], durat
             channels[channel].append(_at(word, start_ms, end_ms, duration_ms))
         return segments_of(channels, speakers)
     voices: dict[str, list[SpokenWord]] = {}
-    for voice, said in groupby((token for token in tokens if token.is_speech), key=lambda token: token.speaker or ""):
+    spoken = (token for token in tokens if token.is_speech)
+    for voice, said in groupby(spoken, key=lambda token: str(token.speaker or "")):
         for word in words_of(said):
             _, start_ms, end_ms = reel.back(word.start_ms, word.end_ms)
             voices.setdefault(voice, []).append(_at(word, start_ms, end_ms, duration_ms))

@@ -231,6 +231,18 @@ async def test_after_a_refusal_nobody_has_to_wait(
     assert list(provider.ordered.values()) == [1]
 
 
+async def test_asking_too_often_costs_no_attempt(
+    provider: FakeSoniox, objects: ObjectStore, event: RecordingReady
+) -> None:
+    """429 twice to the question whether the order is done: the attempt goes on to its result. As a failed attempt each
+    it would, on a busy day, end as a dead letter of a call that is transcribed and paid."""
+    asked = Refusal("GET /v1/transcriptions/.*", 429, "limit_exceeded", fake.TOO_FAST, {"Retry-After": "0.01"}, times=2)
+    provider.refusals.append(asked)
+    await handler(provider, objects)(event)
+    assert asked.times == 0
+    assert list(provider.ordered.values()) == [1]
+
+
 async def test_a_provider_that_is_away_is_an_outage(
     provider: FakeSoniox, objects: ObjectStore, event: RecordingReady
 ) -> None:

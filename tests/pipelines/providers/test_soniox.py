@@ -460,6 +460,36 @@ def test_sounds_and_translations_are_no_words() -> None:
     assert language_of([event]) == "und"
 
 
+def test_what_a_transcript_may_leave_out() -> None:
+    """A translated token has no times, speakers may be numbers: read all the same."""
+    heard = Heard.model_validate(
+        {
+            "id": "1",
+            "text": "Yes. Ja.",
+            "tokens": [
+                {"text": "Yes.", "start_ms": 0, "end_ms": 100, "speaker": 1},
+                {"text": " Ja.", "start_ms": None, "end_ms": None, "translation_status": "translation"},
+                {"text": " Ja.", "translation_status": "translation"},
+            ],
+        }
+    )
+    reel = reels.Reel(RATE, (reels.Stretch(0, 0, RATE),))
+    assert [turn.text for turn in turns_of(heard.tokens, reel, ("inbound",), 1000)] == ["Yes."]
+
+
+async def test_a_proxy_that_lists_no_uploads_is_no_obstacle(server: FakeSoniox, tmp_path: Path) -> None:
+    """405 to the list of files: the audio is uploaded all the same. A list of orders must be there: "none" would be
+    paid for."""
+    server.refusals += [
+        Refusal("GET /v1/files", 405, "", "Method not allowed"),
+        Refusal("GET /v1/transcriptions", 405, "", "Method not allowed"),
+    ]
+    jobs = client(server)
+    await transcribed(jobs, job_of(tmp_path / "a.wav", [(1, 2)], []))
+    with pytest.raises(PermanentError):
+        await jobs.find("key")
+
+
 def test_a_failed_job_says_why() -> None:
     """Also where Soniox gives no reason."""
     assert "unknown" in str(failed_job(None, None))
