@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo up test chaos lint bench lock clean env
+.PHONY: help demo up test screenshots chaos lint bench lock clean env
 
 help:
 	@echo "make demo   sets up, plays two real calls through the whole stack and prints what came out"
 	@echo "make up     runs the stack until Ctrl-C; data stays in ./data"
 	@echo "make test   sets up and runs all tests"
+	@echo "make screenshots  takes a picture of every page, light, dark and on a phone, into ./screenshots (ARGS: elsewhere)"
 	@echo "make chaos  kills, hangs and fills what it can for 10 minutes of calls, then checks everything (root: more faults)"
 	@echo "make lint   style and types"
 	@echo "make bench  measures, side by side in one run"
@@ -38,6 +39,10 @@ ALONE := tests/e2e/test_call.py tests/chaos/test_chaos.py
 test: $(READY)
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore %) $(ARGS)
 	@$(BIN)/python -m pytest $(ALONE) $(ARGS)
+
+# ARGS: the folder they go to.
+screenshots: $(READY)
+	@SCREENSHOTS=$(abspath $(or $(ARGS),screenshots)) $(BIN)/python -m pytest --quiet tests/web/test_screenshots.py
 
 chaos: $(READY)
 	@$(BIN)/python -m tests.chaos $(ARGS)

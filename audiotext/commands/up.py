@@ -98,6 +98,7 @@ def _print_addresses(settings: Settings) -> None:
     socket = url.replace("http", "ws", 1)
     for name, value in (
         ("media socket", f"{socket}/v1/media/twilio"),
+        ("web page", f"{url}/"),
         ("API", f"{url}/v1/calls"),
         ("data", str(settings.data_dir)),
     ):

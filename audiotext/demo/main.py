@@ -19,7 +19,7 @@ from rich.live import Live
 
 from audiotext.commands.up import notes, settings_of
 from audiotext.demo.client import ApiClient, ApiError, Json
-from audiotext.demo.report import CallView, Result, call_report, closing, progress_table
+from audiotext.demo.report import CallView, Result, call_report, closing, progress_table, sign_in_link
 from audiotext.embedded.server import port_is_free
 from audiotext.settings import Settings
 from audiotext.stack import Stack
@@ -65,7 +65,9 @@ def _run(stack: Stack, console: Console, args: argparse.Namespace) -> int:
     stack.start()
     stack.wait_ready()
     console.print(f"  {', '.join(sorted(stack.status()))}", style="dim")
-    console.print(f"  ready after {time.monotonic() - began:.1f} s\n")
+    console.print(f"  ready after {time.monotonic() - began:.1f} s")
+    key = _secret(stack.settings.admin_key)
+    console.print(f"  watch it at {sign_in_link(stack.settings, key)}\n", markup=False, soft_wrap=True)
     with resources.as_file(resources.files("audiotext") / "demo_calls") as folder:
         calls = [
             DemoCall(name, folder / f"{name}.flac", f"CA{name.replace('_', '-')}-{secrets.token_hex(4)}")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -119,15 +120,22 @@ def closing(result: Result, settings: Settings, *, kept: bool) -> RenderableType
     parts.append(Text("\n5. Where to look", style="bold"))
     if kept:
         key = settings.admin_key.get_secret_value() if settings.admin_key else ""
+        parts.append(Text(f"  {sign_in_link(settings, key)}", style="bold"))
         parts.append(Text(f"  curl -H 'Authorization: Bearer {key}' {settings.base_url}/v1/calls"))
+        parts.append(Text("  API: docs/api.md and /openapi.json"))
     else:
         parts += [
-            Text(f"  everything is kept in {settings.data_dir}; look at it with"),
+            Text(f"  everything is kept in {settings.data_dir}; start it again with"),
             Text(f"  AUDIOTEXT_ADMIN_KEY=choose-one .venv/bin/audiotext up --data-dir {settings.data_dir}"),
-            Text(f"  curl -H 'Authorization: Bearer choose-one' {settings.base_url}/v1/calls"),
+            Text(f"  and open {sign_in_link(settings, 'choose-one')}", style="bold"),
+            Text("  API: docs/api.md and /openapi.json · `make demo ARGS=--keep` leaves it running"),
         ]
-    parts.append(Text("  API: docs/api.md and /openapi.json · `make demo ARGS=--keep` leaves it running"))
     return Group(*parts)
+
+
+def sign_in_link(settings: Settings, key: str) -> str:
+    """Opens the web page signed in. The key stands behind the #, which browsers send to nobody."""
+    return f"{settings.base_url}/sign-in#{quote(key, safe='')}"
 
 
 def clock(ms: int) -> str:

@@ -110,6 +110,7 @@ window.addEventListener("signed-out", () => {
 });
 
 async function start() {
+  ROUTES.find((one) => one.path.test(location.pathname))?.load().catch(() => null); // comes while we ask who it is
   try {
     who = await session();
     if (location.pathname === "/sign-in") history.replaceState(null, "", "/");

@@ -67,7 +67,7 @@ function show(root, call, { who, shared, params, at }) {
         h("p", { class: "muted facts" },
           h("span", {}, fullMoment(call.started_at_ms)), call.duration_ms > 0 && h("span", {}, duration(call.duration_ms)), h("span", {}, call.carrier),
           who.tenant === null && h("span", {}, call.tenant), h("span", { class: "mono id" }, call.id))),
-      h("div", { class: "call-actions" }, steps(call), downloads(call), !shared && shareButton(call))),
+      h("div", { class: "call-actions" }, steps(call), downloads(call), !shared && who.via !== "kratos" && shareButton(call))),
     call.status === "failed" && h("div", { class: "problem", role: "alert" }, icon("warn"), h("p", {}, `${stageName(call.failed_stage)} failed: ${call.failed_reason}`)),
     stage,
     h("div", { class: "columns" }, main, side));
