@@ -95,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
 
     _letter_commands(_group(commands, "dlq", "calls that a stage gave up on (dead letters)"))
     _replay_commands(_group(commands, "replay", "process calls again from any stage on"))
+    _version_commands(_group(commands, "versions", "what different settings made of a call"))
     _erase_command(commands)
     _upkeep(commands)
     _command(commands, "settings", "show every setting, its value and what it means", "audiotext.commands.settings:run")
@@ -158,6 +159,21 @@ def _upkeep(commands: "_Commands") -> None:
         commands, "doctor", "look at every configured system and say what to do", "audiotext.commands.doctor:run"
     )
     _running_stack_option(doctor)
+
+
+def _version_commands(versions: "_Commands") -> None:
+    which = _command(versions, "list", "show a call's versions", "audiotext.commands.versions:show_all")
+    differ = _command(
+        versions, "compare", "show how two transcripts of a part differ", "audiotext.commands.versions:compare_two"
+    )
+    use = _command(versions, "use", "make a version the one that counts", "audiotext.commands.versions:use")
+    for command in (which, differ, use):
+        command.add_argument("call", metavar="CALL", help="the call's id")
+        _running_stack_option(command)
+    differ.add_argument("--part", type=int, default=1, metavar="N", help="part of the call (1)")
+    differ.add_argument("--before", metavar="ID", help="a version (the oldest)")
+    differ.add_argument("--after", metavar="ID", help="a version (the one that counts)")
+    use.add_argument("version", metavar="ID", help="as `audiotext versions list` shows it")
 
 
 def _erase_command(commands: "_Commands") -> None:

@@ -1,6 +1,7 @@
 """`audiotext replay start|list|status|stop|resume`."""
 
 import argparse
+import sys
 import time
 from datetime import UTC, datetime
 
@@ -42,7 +43,7 @@ def start(args: argparse.Namespace) -> int:
         query=args.query,
     )
     chosen = choose(CallStore(settings.clickhouse), selection, args.stage)
-    Console(stderr=True).print(told(estimate(chosen, args.stage, engine, changed.pricing)))
+    print(told(estimate(chosen, args.stage, engine, changed.pricing)), file=sys.stderr)
     if args.dry_run:
         return 0
     replay_id = _desk(settings).start(chosen, args.stage, overrides, tenant=None)
@@ -57,7 +58,9 @@ def show_all(args: argparse.Namespace) -> int:
     for one in ReplayStore(settings.clickhouse).list_replays(None):
         when = datetime.fromtimestamp(one.requested_at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
         table.add_row(one.id, when, one.stage, one.state, *map(str, (one.done, one.failed, one.skipped, one.parts)))
-    Console().print(table)
+    console = Console()
+    # Into a file or a pipe nothing is cut off.
+    (console if console.is_terminal else Console(width=200)).print(table)
     return 0
 
 
