@@ -68,6 +68,7 @@ def test_settings_are_real_and_usable(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, filled)
     settings = load()
     assert settings.kafka.security_protocol == "sasl_plaintext"
+    assert settings.api.watched.keys() == SERVICES.keys()
     assert settings.gateway.drain_timeout_s < _seconds(OURS["gateway"]["stop_grace_period"])
 
 
@@ -89,7 +90,7 @@ def test_what_is_referred_to_is_there() -> None:
             else:
                 used.add(source)
     assert used == volumes
-    hosts = set(re.findall(r"(?:://|@)([a-z]+):\d+", TEXT)) - {"localhost"}
+    hosts = set(re.findall(r"(?:://|@)([a-z][a-z-]*):\d+", TEXT)) - {"localhost"}
     assert hosts <= CONTAINERS.keys()
 
 
@@ -102,7 +103,7 @@ def test_no_secret_has_a_default() -> None:
         if re.search(r"PASSWORD|SECRET|(?<!ACCESS_)KEY|BOOTSTRAP_USER|DSN", name) and not value.startswith("sqlite:"):
             assert ":?" in value, name
     for variable, default in _VARIABLE.findall(TEXT):
-        assert default.startswith(":?") or variable in ("GATEWAY_BIND", "KRATOS_PUBLIC_URL"), variable
+        assert default.startswith(":?") or variable in ("GATEWAY_BIND", "KRATOS_PUBLIC_URL", "KRATOS_UI_URL"), variable
     assert "env_file" in OURS["gateway"]
 
 

@@ -141,6 +141,8 @@ def test_settings_are_real(objects: list[Object], monkeypatch: pytest.MonkeyPatc
     loaded = load()
     ports = {"metrics": loaded.metrics.port, "api": loaded.api.port, "gateway": loaded.gateway.port}
     assert ports == {"metrics": 9100, "api": 8081, "gateway": 8080}
+    services = {one["metadata"]["name"]: one["spec"]["ports"][0]["port"] for one in _of(objects, "Service")}
+    assert loaded.api.watched == {name: f"http://{name}:{services[name]}" for name in SERVICES}
     assert "0.0.0.0" == loaded.metrics.host == loaded.api.host == loaded.gateway.host
 
 
