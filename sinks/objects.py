@@ -23,6 +23,13 @@ from audiotext.settings import S3Settings, SettingsError
 from audiotext.tls import client_context
 from schemas.events import ObjectRef
 
+# Short: whoever calls has a retry schedule of its own, and a store that is dead or hangs must be noticed, well before
+# the caller passes for hanging itself (audiotext.heartbeat.HANGS_S).
+CONNECT_S = 3.0
+SILENT_S = 20.0
+"""A store that says nothing for so long, in the middle of an answer or before it, is given up."""
+RETRIES = 1
+
 _CHUNK = 1 << 20
 _SHA256 = "sha256"  # user metadata that carries the content's SHA-256 (hex)
 
@@ -55,11 +62,10 @@ class ObjectStore:
         url = urlsplit(settings.endpoint if "//" in settings.endpoint else f"http://{settings.endpoint}")
         secure = url.scheme == "https"
         self.bucket = settings.bucket
-        # Short: whoever calls has a retry schedule of its own, and a dead store must be noticed.
         self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=3, read=60),
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=SILENT_S),
             maxsize=16,
-            retries=urllib3.Retry(total=1, backoff_factor=0.1),
+            retries=urllib3.Retry(total=RETRIES, backoff_factor=0.1),
             ssl_context=client_context(settings) if secure else None,
         )
         try:

@@ -71,7 +71,8 @@ class _Facts:
     last_offset: int = -1
     streams: list[str] = field(default_factory=list)
     started_at_ms: int | None = None
-    ended_at_ms: int | None = None
+    ends: dict[str, int] = field(default_factory=dict)  # of each stream: its end, or when it was last heard of
+    ended: set[str] = field(default_factory=set)
     last: MediaRecord | None = None
     last_but_one_at_ms: int = 0
     payloads: list[_Payload] = field(default_factory=list)
@@ -87,14 +88,28 @@ class _Facts:
             self.last, self.last_offset = record, entry.offset
             if record.type is RecordType.START:
                 self.started_at_ms = min(record.at_ms, self.started_at_ms or record.at_ms)
-            elif record.type is RecordType.EOS:
-                self.ended_at_ms = max(record.at_ms, self.ended_at_ms or record.at_ms)
+                self.ended.discard(record.stream_id)
+            if record.type is RecordType.EOS:
+                self._end(record)
+            elif record.stream_id and record.stream_id not in self.ended:
+                self.ends[record.stream_id] = record.at_ms
             if record.stream_id and record.stream_id not in self.streams:
                 self.streams.append(record.stream_id)
             self.payloads.append(
                 _Payload(entry.position, len(record.payload), record.stream_id, record.codec, record.rate_hz)
             )
             yield record
+
+    def _end(self, eos: MediaRecord) -> None:
+        for stream in [eos.stream_id] if eos.stream_id else set(self.streams) - self.ended:
+            self.ends[stream] = eos.at_ms
+            self.ended.add(stream)
+
+    @property
+    def ended_at_ms(self) -> int:
+        """When the last stream ended. A gateway that is gone sent no end, and then its last record has to do: counted
+        as if it had not been there, the stream would seem to go on after the recording, for ever."""
+        return max(self.ends.values(), default=self.last_but_one_at_ms)
 
 
 def make(identity: PartId, directory: Path) -> Recording:
@@ -120,9 +135,8 @@ def make(identity: PartId, directory: Path) -> Recording:
         close_reason=close.detail,
         audio_sha256=rendered.sha256,
         audio_size=rendered.size,
-        # Late audio has no start, and a gateway that is gone sends no end.
-        started_at_ms=facts.started_at_ms or facts.first_at_ms,
-        ended_at_ms=facts.ended_at_ms or facts.last_but_one_at_ms,
+        started_at_ms=facts.started_at_ms or facts.first_at_ms,  # late audio has no start
+        ended_at_ms=facts.ended_at_ms,
         partition=identity.partition,
         first_offset=facts.first_offset,
         close_offset=facts.last_offset,

@@ -15,6 +15,10 @@ class Action(StrEnum):
     CUT = "cut off"  # all connections to it are reset
     FILL = "disk full"
     LOSE = "SIGKILL, disk lost"
+    SLOW = "slow"
+    WRONG = "wrong"  # does what it is asked for, and says that it failed
+    LIMIT = "rate-limited"
+    VANISH = "absent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,10 @@ class Fault:
     card: Card
 
 
-SERVICES = ("recorder", "transcriber", "summarizer", "embedder", "usage", "analytics", "api", "gateway")
+SERVICES = ("recorder", "transcriber", "summarizer", "embedder", "usage", "analytics", "replayer", "api", "gateway")
 STORES = ("objects", "clickhouse", "qdrant")
 SUPERVISOR = "supervisor"  # and with it everything but brokers of their own
+PROVIDER = "provider"  # of speech to text, which is paid per order
 FRONT = "log-front"  # the way to the embedded log, which itself is spared: it does not survive its own SIGKILL
 
 _GATEWAY = "gateway"
@@ -64,6 +69,7 @@ def deck(brokers: Sequence[str], *, disk: bool) -> list[Card]:
             cards += [Card(Action.KILL, name, 1.0, 15.0), Card(Action.PAUSE, name, 1.0, 5.0), Card(Action.CUT, name)]
     else:
         cards += [Card(Action.KILL, FRONT), Card(Action.PAUSE, FRONT, 1.0, 4.0), Card(Action.CUT, FRONT)]
+    cards += [Card(action, PROVIDER, 3.0, 10.0) for action in (Action.SLOW, Action.WRONG, Action.LIMIT, Action.VANISH)]
     if disk:
         cards.append(Card(Action.FILL, "recorder", 2.0, 4.0))
     return cards
@@ -117,6 +123,6 @@ def _ends_gateway(card: Card) -> bool:
 
 
 def _holds_audio_up(card: Card) -> bool:
-    return card.target not in (*SERVICES, *STORES, SUPERVISOR) or (
+    return card.target not in (*SERVICES, *STORES, SUPERVISOR, PROVIDER) or (
         card.target == _GATEWAY and card.action is Action.PAUSE
     )

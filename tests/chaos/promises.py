@@ -172,6 +172,20 @@ def results(tape: Tape, parts: Mapping[str, Sequence[Part]], measured: Measured)
                 yield Finding(wrong, call_id, f"{count} different {topic} of part {part}")
 
 
+def orders(tape: Tape, ordered: Mapping[str, int], measured: Measured) -> Iterator[Finding]:
+    """The paid provider's promise: each job was ordered once. ordered: how often, by the job's key, as it counted."""
+    told = {event.transcript_id: event for event in events_of(tape, Topic.TRANSCRIPT_READY, TranscriptReady)}
+    measured.checked["orders at the provider"] = sum(ordered.values())
+    for key, count in ordered.items():
+        if key not in told:
+            yield Finding(Wrong.ORPHAN, key, "ordered at the provider, and there is no such transcript")
+        elif count != 1:
+            yield Finding(Wrong.CHARGE, told[key].call_id, f"ordered {count} times at the provider")
+    for key, event in told.items():
+        if event.duration_ms and key not in ordered:
+            yield Finding(Wrong.MISSING, event.call_id, f"transcript {key} was never ordered")
+
+
 def events_of(tape: Tape, topic: Topic, kind: type[E]) -> Iterable[E]:
     """The topic's distinct events of that kind."""
     events: Iterable[AnyEvent] = tape.of(topic).values()

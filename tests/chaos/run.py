@@ -193,6 +193,8 @@ class Run:
             lag=lag,
             status=self._status,
             bill=self._bill,
+            orders=self._target.provider.orders,
+            kept=self._target.provider.kept,
         )
 
     def _status(self, call_id: str) -> str | None:

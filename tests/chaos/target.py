@@ -15,7 +15,8 @@ from audiotext.datadir import running_stack
 from audiotext.embedded import kafka
 from audiotext.embedded.server import Server, wait_until_it_answers
 from audiotext.embedded.state import State
-from tests.chaos.faults import FRONT, SERVICES, STORES, SUPERVISOR, Action, Card
+from tests.chaos.faults import FRONT, PROVIDER, SERVICES, STORES, SUPERVISOR, Action, Card
+from tests.chaos.provider import Provider
 from tests.e2e.stack import UpProcess
 
 LOGS = {"embedded": 0, "kafka": 1, "kafka-cluster": 3}  # brokers of each lane
@@ -71,6 +72,7 @@ class Target:
         self._restarting = False
         self._addresses: dict[str, str] = {}
         self.disk = False
+        self.provider = Provider()
         self.up = UpProcess(directory / "data")
 
     @property
@@ -86,13 +88,11 @@ class Target:
     def start(self) -> None:
         """Starts the log and the stack; returns when calls can be taken."""
         environment = {
-            # Base costs three times as much as tiny.en here, and what is said is not what is looked at.
-            "AUDIOTEXT_STT__MODEL": "tiny.en",
             "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS": str(round(IDLE_S * 1000)),
             # Faults come much faster than in life, so must the attempts: an hour of patience in a minute.
             "AUDIOTEXT_RETRY__DELAYS_S": "[1, 2, 3, 5, 5, 5, 5, 5, 5, 5, 5, 5]",
             "AUDIOTEXT_RETRY__OUTAGE_PAUSE_S": "1",
-        }
+        } | self.provider.environment
         if self._nodes:
             environment |= self._start_brokers()
         self._mount()
@@ -112,6 +112,7 @@ class Target:
         for broker in self._brokers.values():
             if broker.process is not None:
                 process.end(broker.process, 20)
+        self.provider.stop()
         if self.disk:
             shutil.copytree(self._disk, self._directory / "recorder", dirs_exist_ok=True)
             subprocess.run(["umount", "--lazy", str(self._disk)], check=True)
@@ -121,6 +122,8 @@ class Target:
         """Does it; says to whom ("" if nobody was there: it was down already)."""
         if card.target == SUPERVISOR:
             return self._restart()
+        if card.target == PROVIDER:
+            return self.provider.begin(card.action)
         if self._restarting:
             return ""
         does: dict[Action, Callable[[str], str]] = {
@@ -135,7 +138,9 @@ class Target:
 
     def end(self, card: Card) -> None:
         """What was begun is over."""
-        if card.action is Action.PAUSE:
+        if card.target == PROVIDER:
+            self.provider.end()
+        elif card.action is Action.PAUSE:
             self._resume(card.target)
         elif card.action is Action.FILL:
             self._ballast.unlink(missing_ok=True)
@@ -144,6 +149,7 @@ class Target:
 
     def heal(self) -> None:
         """Nothing is paused, full or down any more."""
+        self.provider.end()
         for name in list(self._stopped):
             self._resume(name)
         self._ballast.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from gateway.carriers import Frame
-from schemas.events import ObjectRef, RecordingReady, StreamEnded, StreamStarted
+from schemas.events import ObjectRef, RecordingReady, StreamEnded, StreamStarted, TranscriptReady
 from schemas.media import MediaRecord, RecordType
 from schemas.topics import Topic
 from tests.chaos.carrier import Call, Ending, Stream
@@ -15,6 +15,7 @@ from tests.chaos.promises import (
     Measured,
     Wrong,
     audio_on_the_log,
+    orders,
     refusals,
     results,
     stream_events,
@@ -129,3 +130,23 @@ def test_results_missing_doubled_and_of_nobody_are_found() -> None:
     tape.events[Topic.RECORDING_READY] = [ready("1", 1), ready("1", 1), ready("2", 1), ready("3", 2)]
     found = kinds(*results(tape, {CALL: [Part(1)]}, Measured()))
     assert found == {Wrong.DOUBLED: 1, Wrong.ORPHAN: 1, Wrong.MISSING: 4}
+
+
+def test_an_order_too_many_or_too_few_is_found() -> None:
+    """A job ordered twice is paid twice; one whose transcript nobody has was paid for nothing; and a transcript that
+    was never ordered came from somewhere else."""
+    tape = Tape()
+    tape.events[Topic.TRANSCRIPT_READY] = [
+        TranscriptReady(
+            event_id=key, call_id=CALL, tenant="t", occurred_at_ms=0, transcript_id=key, transcript=REF,
+            recording_sha256="", language="en", duration_ms=1000, provider="soniox", model="m", segments=0, words=0,
+            engine_ms=0, call_started_at_ms=0,
+        )
+        for key in ("once", "twice", "never")
+    ]  # fmt: skip
+    assert kinds(*orders(tape, {"once": 1, "twice": 2, "nobody's": 1}, Measured())) == {
+        Wrong.CHARGE: 1,
+        Wrong.ORPHAN: 1,
+        Wrong.MISSING: 1,
+    }
+    assert not list(orders(tape, {"once": 1, "twice": 1, "never": 1}, Measured()))

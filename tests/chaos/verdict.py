@@ -11,7 +11,7 @@ from qdrant_client import QdrantClient
 
 from audiotext.settings import Settings
 from pipelines.turns import pieces_of
-from schemas.artifacts import Transcript
+from schemas.artifacts import LEFTOVERS, Transcript
 from schemas.events import Event, ObjectRef, RecordingReady, SummaryReady, TranscriptReady, UsageRecorded
 from schemas.ids import sha256_hex, uuid_of
 from schemas.topics import Topic
@@ -25,6 +25,7 @@ from tests.chaos.promises import (
     Wrong,
     audio_on_the_log,
     events_of,
+    orders,
     refusals,
     results,
     stream_events,
@@ -36,7 +37,8 @@ from tests.chaos.truth import Part, parts_of, wav_of
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """All there is to look at. settings: of the running stack; status: each call's, as the API tells it; lag: per
-    consumer group; bill: lines and units of the whole bill, as the API tells it."""
+    consumer group; bill: lines and units of the whole bill, as the API tells it. orders: how often each job was ordered
+    at the provider, by its key; kept: how much the provider still keeps."""
 
     calls: Sequence[Call]
     ends: Sequence[GatewayEnd]
@@ -46,6 +48,8 @@ class Evidence:
     lag: dict[str, int]
     status: Callable[[str], str | None]
     bill: Callable[[], Sequence[tuple[int, int, str]]]
+    orders: Mapping[str, int]
+    kept: int
 
 
 def judge(evidence: Evidence) -> tuple[list[Finding], Measured]:
@@ -57,6 +61,7 @@ def judge(evidence: Evidence) -> tuple[list[Finding], Measured]:
         *audio_on_the_log(evidence.calls, evidence.ends, evidence.tape, measured),
         *stream_events(evidence.calls, evidence.tape, measured),
         *results(evidence.tape, parts, measured),
+        *orders(evidence.tape, evidence.orders, measured),
         *_objects(evidence, parts, measured),
         *_vectors(evidence, measured),
         *_bill(evidence, measured),
@@ -90,9 +95,12 @@ def _objects(evidence: Evidence, parts: Mapping[str, Sequence[Part]], measured: 
     for summarized in events_of(evidence.tape, Topic.SUMMARY_READY, SummaryReady):
         named.add(summarized.summary.key)
         yield from _as_named(store, summarized, summarized.summary)
+    # What the provider could not be told to delete is noted down, until it is.
+    notes = set(store.list(LEFTOVERS))
+    measured.checked["left at the provider, to be deleted"] = evidence.kept
     for key in store.list():
         measured.checked["objects"] += 1
-        if key not in named:
+        if key not in named | notes:
             yield Finding(Wrong.ORPHAN, key, "an object that no event names")
 
 

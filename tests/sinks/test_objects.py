@@ -1,10 +1,15 @@
 """What the object store says of settings that cannot be used. Its work is tested where it is used."""
 
+import socket
+import time
+
 import pytest
 from pydantic import SecretStr
 
 from audiotext.errors import exit_code
+from audiotext.heartbeat import HANGS_S
 from audiotext.settings import S3Settings, SettingsError
+from sinks import objects
 from sinks.objects import ObjectStore, ObjectStoreError
 
 KEYS = {"access_key": "audiotext", "secret_key": SecretStr("hunter2")}
@@ -31,3 +36,18 @@ def test_settings_that_cannot_be_used_are_named(settings: S3Settings, named: str
     assert exit_code(raised.value) == 2
     assert not isinstance(raised.value, ObjectStoreError)
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_store_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store takes connections and never answers. Whoever asks it is told so in time: two tries of 20 s, here 0.2 s.
+    The sum stays well under the time after which who does not come round passes for hanging; else one hung store would
+    have every service killed that merely waits for it."""
+    monkeypatch.setattr(objects, "SILENT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        store = ObjectStore(S3Settings(endpoint=f"http://127.0.0.1:{listener.getsockname()[1]}", **KEYS))
+        began = time.monotonic()
+        with pytest.raises(ObjectStoreError):
+            store.get("key")
+        assert time.monotonic() - began < 10
+    monkeypatch.undo()
+    assert (objects.CONNECT_S + objects.SILENT_S) * (1 + objects.RETRIES) < HANGS_S / 2

@@ -95,6 +95,18 @@ def test_what_is_told_of_a_recording(tmp_path: Path) -> None:
     assert again.event(audio=reference, peaks=reference, manifest=reference) == event
 
 
+def test_a_stream_that_never_ended_ends_where_it_was_last_heard_of(tmp_path: Path) -> None:
+    """A call is put on hold and resumed, and the gateway is killed just after: the second stream has a start and no
+    end. The recording's end must not lie before that start, or the API would tell for ever that the call is live."""
+    first = call("CA", 1000)
+    second = first.stream("MZ2", after_ms=5_000)
+    close = first.record(RecordType.CLOSE, stream_id="", at_ms=EPOCH_MS + 9000, detail=CloseReason.IDLE, part=1)
+    spool = Spool(tmp_path)
+    for offset, record in enumerate([*first.records(), second.start(), close]):
+        spool.append(PART, record, offset)
+    assert make(PART, spool.write(PART)).manifest.ended_at_ms == second.start().at_ms
+
+
 def test_a_part_that_is_not_closed_is_no_recording(tmp_path: Path) -> None:
     """Whoever asks too early is told, instead of getting half a call."""
     spool = Spool(tmp_path)
