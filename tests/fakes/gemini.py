@@ -230,6 +230,9 @@ def _problem_of(body: dict[str, Any]) -> str:  # noqa: PLR0911 - one rule after 
         return "the fake answers structured questions only"
     if "responseSchema" in config or config.get("responseMimeType") != "application/json":
         return "response_json_schema needs response_mime_type application/json, and no response_schema"
+    if "maxItems" in json.dumps(config["responseJsonSchema"]):
+        # Documented, and refused: https://github.com/googleapis/python-genai/issues/2170. How much is too much moves.
+        return "Request contains an invalid argument."
     if unknown := _unsupported(config["responseJsonSchema"]):
         return f"Unsupported JSON Schema keyword {sorted(unknown)[0]!r}"
     if not 1 <= config.get("maxOutputTokens", 1) <= 65_536:

@@ -33,10 +33,10 @@ Say only what the call supports, and nothing about yourself or these instruction
 Leave out numbers of cards and accounts, passwords and PINs.
 
 abstract: what the call was about and how it ended, two to five sentences.
-topics: what was talked about, a few words each.
-key_points: what somebody who was not there must know, one sentence each.
-action_items: what is to be done after the call. owner: the speaker's label as in the turns, or a person's or \
-department's name if one was named, or an empty string.
+topics: what was talked about, a few words each, at most ten.
+key_points: what somebody who was not there must know, one sentence each, at most fifteen.
+action_items: what is to be done after the call, at most twenty. owner: the speaker's label as in the turns, or a \
+person's or department's name if one was named, or an empty string.
 sentiment: for each speaker how they sounded, judged by their words.
 outcome: resolved: what was wanted was done or answered. follow_up: somebody is to do something more. unresolved: it \
 was not solved and nothing was agreed. transferred: somebody else took over. no_conversation: nobody talked with \
@@ -48,12 +48,16 @@ Sentiment = Literal["positive", "neutral", "negative", "mixed"]
 
 Line = Annotated[str, Field(min_length=1, max_length=1_000)]
 _MOST_FIELD_CHARS = 1_000
+_MOST = 200  # items of a list: more is no answer. A few more than were asked for are left out, not paid for again
+_TOPICS, _POINTS, _ACTIONS = 10, 15, 20
 
-# What Gemini takes of JSON Schema: https://ai.google.dev/api/generate-content#GenerationConfig, responseJsonSchema.
+# What Gemini takes of JSON Schema: https://ai.google.dev/api/generate-content#GenerationConfig, responseJsonSchema. Not
+# minItems and maxItems, although it says so: several of them, or one of a list of objects, are a 400 without a reason
+# (https://github.com/googleapis/python-genai/issues/2170, https://github.com/vercel/ai/issues/21192).
 _SUPPORTED = frozenset(
     {
         *("$id", "$defs", "$ref", "$anchor", "type", "format", "title", "description", "enum"),
-        *("items", "prefixItems", "minItems", "maxItems", "minimum", "maximum", "anyOf", "oneOf"),
+        *("items", "prefixItems", "minimum", "maximum", "anyOf", "oneOf"),
         *("properties", "additionalProperties", "required"),
     }
 )
@@ -82,10 +86,10 @@ class Draft(_Strict):
     """The model's answer, but for the tenant's own fields."""
 
     abstract: Annotated[str, Field(min_length=1, max_length=5_000)]
-    topics: Annotated[list[Line], Field(max_length=20)]
-    key_points: Annotated[list[Line], Field(max_length=30)]
-    action_items: Annotated[list[DraftAction], Field(max_length=40)]
-    sentiment: Annotated[list[DraftSentiment], Field(max_length=20)]
+    topics: Annotated[list[Line], Field(max_length=_MOST)]
+    key_points: Annotated[list[Line], Field(max_length=_MOST)]
+    action_items: Annotated[list[DraftAction], Field(max_length=_MOST)]
+    sentiment: Annotated[list[DraftSentiment], Field(max_length=_MOST)]
     outcome: Outcome
 
 
@@ -136,16 +140,16 @@ def summary_of(draft: Draft, transcript: Transcript, provider: str, model: str) 
     """The summary: what a draft says, without what cannot be. Speakers nobody heard have no sentiment."""
     speakers = {segment.speaker for segment in transcript.segments}
     sentiment = {one.speaker: one.sentiment for one in reversed(draft.sentiment) if one.speaker in speakers}
-    actions = [ActionItem(text=clean(one.text), owner=clean(one.owner)) for one in draft.action_items]
+    actions = [ActionItem(text=clean(one.text), owner=clean(one.owner)) for one in draft.action_items[:_ACTIONS]]
     told = getattr(draft, "fields", None)
     return Summary(
         call_id=transcript.call_id,
         provider=provider,
         model=model,
         abstract=clean(draft.abstract),
-        key_points=[clean(point) for point in draft.key_points],
+        key_points=[clean(point) for point in draft.key_points[:_POINTS]],
         action_items=[f"{one.owner}: {one.text}" if one.owner else one.text for one in actions],
-        topics=[clean(topic) for topic in draft.topics],
+        topics=[clean(topic) for topic in draft.topics[:_TOPICS]],
         actions=actions,
         sentiment=[SpeakerSentiment(speaker=name, sentiment=sentiment[name]) for name in sorted(sentiment)],
         outcome=draft.outcome,

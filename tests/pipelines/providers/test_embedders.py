@@ -13,6 +13,8 @@ from google.genai.types import EmbedContentResponse
 from pydantic import SecretStr
 
 from audiotext.settings import GeminiSettings, PricingSettings, QdrantSettings, S3Settings
+from gateway.api.embedding import QueryEmbedder
+from gateway.api.errors import ApiError
 from pipelines.embedder import EmbedHandler
 from pipelines.providers import Embedder
 from pipelines.providers.checking import Checkable
@@ -184,15 +186,29 @@ async def test_models_and_dimensions_never_mix(
         assert len(vectors.search(name, query, tenant=tenant, limit=50)) == 3
 
 
+async def test_search_asks_the_same_model(server: FakeGemini) -> None:
+    """The API makes the embedder in a thread and asks it from its loop: the question's vector and the collection to
+    look in are the model's. With Gemini away a search is a 503 that says so, and works again as soon as Gemini does."""
+    queries = QueryEmbedder(lambda: gemini(server), 20)
+
+    embedder, vector = await queries.vector("router")
+    assert (embedder.model, len(vector)) == ("gemini-embedding-2", 768)
+    server.script = [(503, error_body(503, "UNAVAILABLE", "overloaded"))]
+    with pytest.raises(ApiError) as away:
+        await queries.vector("router")
+    assert away.value.status == 503
+    assert (await queries.vector("router"))[1] == vector
+
+
 async def test_a_long_call_goes_in_batches(server: FakeGemini, objects: ObjectStore, vectors: VectorStore) -> None:
     """250 turns: no request has more than the API takes. The last one fails, and the next attempt asks for that one
     only; every token that was counted is on the line."""
     event = transcribed(objects, said(new_call(), *(f"This is sentence number {n} of the call." for n in range(250))))
     server.script = [None, None, (500, error_body(500, "INTERNAL", "no"))]
     with pytest.raises(RetryableError):
-        await told(gemini(server), objects, vectors, event)
+        await told(gemini(server, dimension=128), objects, vectors, event)
 
-    ready, line = await told(gemini(server), objects, vectors, event)
+    ready, line = await told(gemini(server, dimension=128), objects, vectors, event)
 
     assert [len(body["requests"]) for _, body in server.asked] == [100, 100, 50, 50]
     assert ready.points == 250

@@ -129,7 +129,7 @@ async def test_a_prompt_of_ones_own(server: FakeGemini, objects: ObjectStore) ->
         {"abstract": ""},
         {"action_items": ["a string"]},
         {"sentiment": None},
-        {"topics": ["x"] * 21},
+        {"topics": ["x"] * 201},
         {"fields": {"order_number": "1", "reason": "revenge"}},
         {"fields": {"order_number": "1", "reason": None, "admin": "yes"}},
         {"fields": None},
@@ -149,10 +149,11 @@ def test_an_answer_of_another_shape_is_none(change: dict[str, Any]) -> None:
 
 
 def test_speakers_nobody_heard_and_control_characters_are_left_out() -> None:
-    """A sentiment of a speaker who is not in the call is invented; control characters do terminals harm."""
+    """A sentiment of a speaker who is not in the call is invented; control characters do terminals harm; more topics
+    than were asked for are not worth asking again."""
     draft = Draft.model_validate(
         {
-            "abstract": "Fine.\x1b[31m \x00", "topics": [], "key_points": [" a\x07b "], "action_items": [],
+            "abstract": "Fine.\x1b[31m \x00", "topics": ["x"] * 11, "key_points": [" a\x07b "], "action_items": [],
             "sentiment": [
                 {"speaker": "inbound", "sentiment": "negative"}, {"speaker": "the boss", "sentiment": "positive"},
                 {"speaker": "inbound", "sentiment": "positive"},
@@ -163,6 +164,7 @@ def test_speakers_nobody_heard_and_control_characters_are_left_out() -> None:
     summary = summary_of(draft, said("CA1", *CALL), "gemini", "m")
 
     assert (summary.abstract, summary.key_points, summary.fields) == ("Fine.[31m", ["ab"], {})
+    assert len(summary.topics) == 10
     assert [(one.speaker, one.sentiment) for one in summary.sentiment] == [("inbound", "negative")]
 
 
