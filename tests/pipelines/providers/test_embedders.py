@@ -1,9 +1,8 @@
 """All embedders, one behaviour: rows of unit length that find what is meant, in a collection of their own, the same
 events and the same ledger."""
 
-import ssl
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -28,34 +27,23 @@ from sinks.vectors import VectorStore, collection_of
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import CONTRACT, FakeGemini, error_body
 from tests.pipelines.made import STARTED_MS, new_call, said, transcribed
-from tests.pipelines.providers.test_gemini import CLASSES
+from tests.pipelines.providers.gemini.asking import CLASSES
 
-_TLS = ssl.create_default_context()
 TEXTS = ["My router is broken since this morning.", "We will send a technician tomorrow.", "Goodbye, have a nice day."]
 
 
-@pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeGemini]:
-    """Gemini, whoever is asked."""
-    monkeypatch.setattr(ssl, "create_default_context", lambda *_, **__: _TLS)
-    one = FakeGemini()
-    await one.start()
-    yield one
-    await one.stop()
-
-
-def gemini(server: FakeGemini, model: str = "gemini-embedding-2", dimension: int = 768) -> GeminiEmbedder:
-    """An embedder at that server."""
+def gemini(google: FakeGemini, model: str = "gemini-embedding-2", dimension: int = 768) -> GeminiEmbedder:
+    """An embedder at that google."""
     settings = GeminiSettings(
-        base_url=server.url, api_key=SecretStr(fake.KEY), embedding_model=model, embedding_dimension=dimension
+        base_url=google.url, api_key=SecretStr(fake.KEY), embedding_model=model, embedding_dimension=dimension
     )
     return GeminiEmbedder(settings, fake.KEY, 20.0)
 
 
 @pytest.fixture(params=["local", "gemini-embedding-2", "gemini-embedding-001"])
-def embedder(request: pytest.FixtureRequest, minilm: MiniLm, server: FakeGemini) -> Embedder:
+def embedder(request: pytest.FixtureRequest, minilm: MiniLm, google: FakeGemini) -> Embedder:
     """Each of them."""
-    return minilm if request.param == "local" else gemini(server, request.param)
+    return minilm if request.param == "local" else gemini(google, request.param)
 
 
 @pytest.fixture
@@ -153,14 +141,14 @@ async def test_check(embedder: Embedder) -> None:
     assert check.ok, check
 
 
-async def test_texts_and_queries_are_told_apart(server: FakeGemini) -> None:
+async def test_texts_and_queries_are_told_apart(google: FakeGemini) -> None:
     """Newer models take what a text is for as words before it and refuse a task type; older ones the other way round.
     Mixed up, search gets worse and nobody sees it."""
     for model in ("gemini-embedding-2", "models/gemini-embedding-001"):
-        await gemini(server, model).embed(["A router."])
-        await gemini(server, model).embed_query("router")
+        await gemini(google, model).embed(["A router."])
+        await gemini(google, model).embed_query("router")
 
-    asked = [body["requests"][0] for _, body in server.asked]
+    asked = [body["requests"][0] for _, body in google.asked]
     assert [(one["content"]["parts"][0]["text"], one.get("taskType")) for one in asked] == [
         ("title: none | text: A router.", None),
         ("task: search result | query: router", None),
@@ -171,13 +159,13 @@ async def test_texts_and_queries_are_told_apart(server: FakeGemini) -> None:
 
 
 async def test_models_and_dimensions_never_mix(
-    server: FakeGemini, minilm: MiniLm, objects: ObjectStore, vectors: VectorStore
+    google: FakeGemini, minilm: MiniLm, objects: ObjectStore, vectors: VectorStore
 ) -> None:
     """The same call with three models: three collections, and each finds its own turns only. Vectors of two models in
     one collection would be compared although they have nothing in common."""
     tenant = f"tenant-{uuid.uuid4().hex}"
     event = transcribed(objects, said(new_call(), *TEXTS), tenant=tenant)
-    embedders: list[Embedder] = [minilm, gemini(server), gemini(server, dimension=128)]
+    embedders: list[Embedder] = [minilm, gemini(google), gemini(google, dimension=128)]
     names = [(await told(one, objects, vectors, event))[0].collection for one in embedders]
 
     assert len(set(names)) == 3
@@ -186,64 +174,64 @@ async def test_models_and_dimensions_never_mix(
         assert len(vectors.search(name, query, tenant=tenant, limit=50)) == 3
 
 
-async def test_search_asks_the_same_model(server: FakeGemini) -> None:
+async def test_search_asks_the_same_model(google: FakeGemini) -> None:
     """The API makes the embedder in a thread and asks it from its loop: the question's vector and the collection to
     look in are the model's. With Gemini away a search is a 503 that says so, and works again as soon as Gemini does."""
-    queries = QueryEmbedder(lambda: gemini(server), 20)
+    queries = QueryEmbedder(lambda: gemini(google), 20)
 
     embedder, vector = await queries.vector("router")
     assert (embedder.model, len(vector)) == ("gemini-embedding-2", 768)
-    server.script = [(503, error_body(503, "UNAVAILABLE", "overloaded"))]
+    google.script = [(503, error_body(503, "UNAVAILABLE", "overloaded"))]
     with pytest.raises(ApiError) as away:
         await queries.vector("router")
     assert away.value.status == 503
     assert (await queries.vector("router"))[1] == vector
 
 
-async def test_a_long_call_goes_in_batches(server: FakeGemini, objects: ObjectStore, vectors: VectorStore) -> None:
+async def test_a_long_call_goes_in_batches(google: FakeGemini, objects: ObjectStore, vectors: VectorStore) -> None:
     """250 turns: no request has more than the API takes. The last one fails, and the next attempt asks for that one
     only; every token that was counted is on the line."""
     event = transcribed(objects, said(new_call(), *(f"This is sentence number {n} of the call." for n in range(250))))
-    server.script = [None, None, (500, error_body(500, "INTERNAL", "no"))]
+    google.script = [None, None, (500, error_body(500, "INTERNAL", "no"))]
     with pytest.raises(RetryableError):
-        await told(gemini(server, dimension=128), objects, vectors, event)
+        await told(gemini(google, dimension=128), objects, vectors, event)
 
-    ready, line = await told(gemini(server, dimension=128), objects, vectors, event)
+    ready, line = await told(gemini(google, dimension=128), objects, vectors, event)
 
-    assert [len(body["requests"]) for _, body in server.asked] == [100, 100, 50, 50]
+    assert [len(body["requests"]) for _, body in google.asked] == [100, 100, 50, 50]
     assert ready.points == 250
-    sent = [one["content"]["parts"][0]["text"] for _, body in server.asked[:3] for one in body["requests"]]
+    sent = [one["content"]["parts"][0]["text"] for _, body in google.asked[:3] for one in body["requests"]]
     assert line is not None
     assert line.tokens == Tokens(prompt=sum(fake.tokens(text) for text in sent))
     assert line.provider_cost == (Decimal(line.tokens.prompt) / 5 / 10**6).quantize(Decimal("0.000001"))
 
 
-async def test_tokens_are_estimated_where_nobody_counts(server: FakeGemini) -> None:
-    """Not every server says what it counted: a cost of nothing would be a false margin."""
-    server.counts = False
+async def test_tokens_are_estimated_where_nobody_counts(google: FakeGemini) -> None:
+    """Not every google says what it counted: a cost of nothing would be a false margin."""
+    google.counts = False
 
-    assert (await gemini(server).embed(["A router."])).tokens == Tokens(prompt=8)
+    assert (await gemini(google).embed(["A router."])).tokens == Tokens(prompt=8)
 
 
 @pytest.mark.parametrize(("status", "name", "message"), fake.ERRORS, ids=[name for _, name, _ in fake.ERRORS])
-async def test_every_documented_error(server: FakeGemini, status: int, name: str, message: str) -> None:
+async def test_every_documented_error(google: FakeGemini, status: int, name: str, message: str) -> None:
     """The same classes as for summaries, asked once."""
-    server.script = [(status, error_body(status, name, message))] * 5
+    google.script = [(status, error_body(status, name, message))] * 5
     with pytest.raises(StageError) as caught:
-        await gemini(server).embed(TEXTS)
+        await gemini(google).embed(TEXTS)
 
     assert type(caught.value) is CLASSES[name][0]
-    assert len(server.asked) == 1
+    assert len(google.asked) == 1
 
 
-async def test_a_wrong_key_and_nobody_there(server: FakeGemini) -> None:
-    """A key that is none is given up; a server that is away is an outage."""
-    wrong = GeminiEmbedder(GeminiSettings(base_url=server.url), "another", 20.0)
+async def test_a_wrong_key_and_nobody_there(google: FakeGemini) -> None:
+    """A key that is none is given up; a google that is away is an outage."""
+    wrong = GeminiEmbedder(GeminiSettings(base_url=google.url), "another", 20.0)
     with pytest.raises(PermanentError, match="AUDIOTEXT_GEMINI__API_KEY"):
         await wrong.embed_query("x")
-    await server.stop()
+    await google.stop()
     with pytest.raises(ProviderOutageError):
-        await gemini(server).embed_query("x")
+        await gemini(google).embed_query("x")
 
 
 @pytest.mark.parametrize("values", [[[1.0]], [[0.0, 0.0]], [[float("nan"), 1.0]], [[1.0, 0.0], [0.0, 1.0]], []])

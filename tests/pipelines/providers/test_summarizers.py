@@ -1,7 +1,6 @@
 """All summarizers, one behaviour: the same input, the same shape of result, the same errors, the same ledger."""
 
-import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
@@ -22,25 +21,14 @@ from tests.fakes import gemini as fake
 from tests.fakes.gemini import Answer, FakeGemini
 from tests.pipelines.made import STARTED_MS, new_call, said, transcribed
 
-_TLS = ssl.create_default_context()
 CALL = ("My router is broken.", "I'll send you a new router tomorrow morning.")
 
 
-@pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeGemini]:
-    """Gemini, whoever is asked."""
-    monkeypatch.setattr(ssl, "create_default_context", lambda *_, **__: _TLS)
-    one = FakeGemini()
-    await one.start()
-    yield one
-    await one.stop()
-
-
 @pytest.fixture(params=["extractive", "gemini"])
-def summarizer(request: pytest.FixtureRequest, server: FakeGemini) -> Summarizer:
+def summarizer(request: pytest.FixtureRequest, google: FakeGemini) -> Summarizer:
     """Each of them."""
     if request.param == "gemini":
-        gemini = GeminiSettings(base_url=server.url, api_key=SecretStr(fake.KEY))
+        gemini = GeminiSettings(base_url=google.url, api_key=SecretStr(fake.KEY))
         return GeminiSummarizer(gemini, SummarySettings(), fake.KEY)
     return Extractive()
 
@@ -124,13 +112,13 @@ async def test_check(summarizer: Summarizer) -> None:
     assert check.name
 
 
-async def test_the_cost_is_the_tokens(server: FakeGemini, objects: ObjectStore) -> None:
+async def test_the_cost_is_the_tokens(google: FakeGemini, objects: ObjectStore) -> None:
     """Gemini counts a million of each kind; the line has what Google's price list says for that, exactly. An answer
     that was of no use before is on the same line, since it was billed."""
-    gemini = GeminiSettings(base_url=server.url, api_key=SecretStr(fake.KEY))
+    gemini = GeminiSettings(base_url=google.url, api_key=SecretStr(fake.KEY))
     summarizer = GeminiSummarizer(gemini, SummarySettings(), fake.KEY)
     event = transcribed(objects, said(new_call(), *CALL))
-    server.script = [Answer("{", tokens=(1_000_000, 1_000_000, 1_000_000, 500_000))]
+    google.script = [Answer("{", tokens=(1_000_000, 1_000_000, 1_000_000, 500_000))]
     with pytest.raises(Exception, match="not what was asked for"):
         await told(summarizer, objects, event)
 

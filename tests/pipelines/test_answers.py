@@ -1,0 +1,31 @@
+"""Answers that are paid for, over real object storage."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from audiotext.settings import S3Settings
+from pipelines.answers import AnswerStore
+from schemas.events import Tokens
+from sinks.objects import ObjectStore
+
+
+@pytest.fixture
+def objects(s3: S3Settings) -> ObjectStore:
+    """The shared object storage."""
+    return ObjectStore(s3)
+
+
+async def test_two_workers_at_once_count_what_both_paid(objects: ObjectStore) -> None:
+    """During a rebalance two workers may ask the same. The first answer stands; the others' tokens were paid, too."""
+    key = f"test/{uuid.uuid4().hex}"
+    stores = [AnswerStore(objects, key) for _ in range(4)]
+    await asyncio.gather(
+        *(store.keep("one", str(number), Tokens(prompt=10)) for number, store in enumerate(stores)),
+        stores[0].waste(Tokens(thoughts=3)),
+    )
+
+    answers = await stores[0].read()
+    assert list(answers.kept) == ["one"]
+    assert answers.spent() == Tokens(prompt=40, thoughts=3)
