@@ -58,8 +58,8 @@ def state_of(name: str, state: str, known: Figures) -> ServiceState:
         lag_records=_whole(_sum(known, metrics.LAG.exposed)),
         jobs_held=_whole(_sum(known, metrics.HELD.exposed)),
         jobs_running=_whole(_sum(known, metrics.RUNNING.exposed)),
-        retries=_whole(_sum(known, metrics.RETRIES.exposed)),
-        dead_letters=_whole(_sum(known, metrics.DEAD_LETTERS.exposed)),
+        retries=_counted(known, metrics.RETRIES.exposed, beside=metrics.HELD.exposed),
+        dead_letters=_counted(known, metrics.DEAD_LETTERS.exposed, beside=metrics.LAG.exposed),
         provider_away=_flag(_sum(known, metrics.PROVIDER_AWAY.exposed)),
         attempts={result: round(value) for result, value in sorted(attempts.items())},
         attempt_s=round(seconds / count, 3) if seconds is not None and count else None,
@@ -69,6 +69,11 @@ def state_of(name: str, state: str, known: Figures) -> ServiceState:
 def _sum(known: Figures, name: str) -> float | None:
     values = [value for (found, _), value in known.items() if found == name]
     return sum(values) if values else None
+
+
+def _counted(known: Figures, name: str, *, beside: str) -> int | None:
+    """A counter with labels, which is not told before it has counted: 0 if what it stands beside is there."""
+    return _whole(_sum(known, name)) or (0 if _sum(known, beside) is not None else None)
 
 
 def _by_label(known: Figures, metric: Metric, label: str) -> dict[str, float]:

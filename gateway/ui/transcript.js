@@ -12,11 +12,16 @@ export function transcript(text, play) {
   for (const segment of text.segments) {
     const said = segment.words.length ? segment.words : [{ ...segment, confidence: 1 }];
     const line = h("p", { class: "said" });
+    let read = 0; // of the segment's text, which knows what stands between words: "447" and "-291" are one number
     for (const word of said) {
-      const span = h("span", { class: word.confidence < 0.4 ? "w unsure" : "w" }, word.text.trim());
+      const letters = word.text.trim();
+      const place = segment.text.indexOf(letters, read);
+      const between = place < 0 || place - read > 3 ? " " : segment.text.slice(read, place);
+      if (place >= 0) read = place + letters.length;
+      const span = h("span", { class: word.confidence < 0.4 ? "w unsure" : "w" }, letters);
       span.dataset.ms = word.start_ms;
       words.push({ start: word.start_ms, end: word.end_ms, element: span });
-      line.append(span, " ");
+      line.append(between, span);
     }
     element.append(h("li", { class: `turn ${segment.channel === 0 ? "inbound" : "outbound"}`, "data-start": segment.start_ms },
       h("div", { class: "turn-head" },

@@ -66,7 +66,7 @@ function show(root, call, { who, shared, params, at }) {
         h("h1", {}, from, to && h("span", { class: "to" }, icon("arrow"), h("span", { class: "sr" }, " to "), to)),
         h("p", { class: "muted facts" },
           h("span", {}, fullMoment(call.started_at_ms)), call.duration_ms > 0 && h("span", {}, duration(call.duration_ms)), h("span", {}, call.carrier),
-          who.tenant === null && h("span", {}, call.tenant), h("span", { class: "mono id" }, call.id))),
+          who.tenant === null && h("span", {}, call.tenant), to && h("span", { class: "mono id" }, call.id))),
       h("div", { class: "call-actions" }, steps(call), downloads(call), !shared && who.via !== "kratos" && shareButton(call))),
     call.status === "failed" && h("div", { class: "problem", role: "alert" }, icon("warn"), h("p", {}, `${stageName(call.failed_stage)} failed: ${call.failed_reason}`)),
     stage,

@@ -50,7 +50,7 @@ def test_figures_of_a_service() -> None:
     assert (state.lag_records, state.provider_away) == (4, True)
     assert state.attempts == {"done": 7, "failed": 2}
     assert state.attempt_s == 5
-    assert (state.retries, state.memory_bytes) == (None, None)
+    assert (state.retries, state.dead_letters, state.memory_bytes) == (None, 0, None)
     assert figures("<html>") == {}
 
 
