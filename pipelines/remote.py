@@ -129,6 +129,7 @@ class RemoteEngine:
             logger.warning("%s still keeps what %s names: %s", self._jobs.name, place.intent, error)
             if stored is not None:
                 await self._leftovers.note(stored.intent.remote_id)
+                self._tidied_s = None  # with the next job
         return bill
 
     async def _tidy_now_and_then(self) -> None:

@@ -57,15 +57,17 @@ def notes(objects: ObjectStore) -> list[str]:
 async def test_what_could_not_be_deleted_is_deleted_with_the_next_job(
     server: FakeSoniox, objects: ObjectStore, tmp_path: Path
 ) -> None:
-    """Soniox fails at deleting: the call has its transcript and its line all the same, and what lies there is noted
-    down. The next call's transcriber deletes both copies and the note. Were the note missing, the audio would lie there
-    for ever, since the first call is never looked at again."""
+    """Soniox fails at deleting, in a process that has just tidied up: the call has its transcript and its line all the
+    same, and what lies there is noted down. With the next call both copies and the note are deleted. Were the note
+    missing, the audio would lie there for ever, since the first call is never looked at again."""
+    one = worker(server, objects)
+    await one(call(objects, tmp_path))
     server.refusals.append(Refusal("DELETE /v1/transcriptions/.*", 500, "internal_error", "Sorry."))
-    assert len(await worker(server, objects)(call(objects, tmp_path))) == 2
+    assert len(await one(call(objects, tmp_path))) == 2
     assert len(server.orders) == 1
     assert len(notes(objects)) == 1
 
-    assert len(await worker(server, objects)(call(objects, tmp_path))) == 2
+    assert len(await one(call(objects, tmp_path))) == 2
     assert (server.orders, server.files, notes(objects)) == ({}, {}, [])
 
 
