@@ -11,10 +11,11 @@ from rich.table import Table
 from audiotext.commands.running import settings_for
 from audiotext.errors import UserError
 from audiotext.settings import Settings
-from pipelines.replay.engines import engine_of
+from pipelines.replay.engines import engines_of
+from pipelines.replay.estimate import Estimate, estimate
 from pipelines.replay.overrides import overridden
 from pipelines.replay.requests import Desk
-from pipelines.replay.selection import TRANSCRIBING, Estimate, Selection, choose, estimate
+from pipelines.replay.selection import Selection, choose
 from redpanda.client import EventProducer
 from schemas.events import ReplayOverrides
 from sinks.clickhouse.queries import CallStore
@@ -33,7 +34,7 @@ def start(args: argparse.Namespace) -> int:
     settings, _ = settings_for(args.data_dir)
     overrides = ReplayOverrides(provider=args.provider, model=args.model, language=args.language, prompt=args.prompt)
     changed = overridden(settings, args.stage, overrides)
-    engine = engine_of(changed) if args.stage in TRANSCRIBING else None
+    engines = engines_of(changed, args.stage)
     selection = Selection(
         call_ids=tuple(dict.fromkeys(args.calls)),
         tenant=args.tenant,
@@ -43,7 +44,7 @@ def start(args: argparse.Namespace) -> int:
         query=args.query,
     )
     chosen = choose(CallStore(settings.clickhouse), selection, args.stage)
-    print(told(estimate(chosen, args.stage, engine, changed.pricing)), file=sys.stderr)
+    print(told(estimate(chosen, engines, changed.pricing)), file=sys.stderr)
     if args.dry_run:
         return 0
     replay_id = _desk(settings).start(chosen, args.stage, overrides, tenant=None)
@@ -102,8 +103,8 @@ def told(costs: Estimate) -> str:
     if costs.left_out:
         line += f"; {costs.left_out} recordings cannot be processed from there"
     return (
-        f"{line}. To transcribe: {costs.to_transcribe_ms / 60_000:.1f} minutes, "
-        f"cost {costs.provider_cost}, price {costs.price} {costs.currency}"
+        f"{line}. To transcribe: {costs.to_transcribe_ms / 60_000:.1f} minutes, to summarize: {costs.to_summarize}, "
+        f"to embed: {costs.to_embed}; cost {costs.provider_cost}, price {costs.price} {costs.currency}"
     )
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.params import WHEN, FromMs, ToMs
 from pipelines.replay.comparing import Change
-from pipelines.replay.selection import Estimate
+from pipelines.replay.estimate import Estimate
 from schemas.artifacts import Peaks, Transcript
 from schemas.events import ActionItem, ReplayOverrides, ReplayStage, SpeakerSentiment, TrackReport
 from sinks.clickhouse.calls import Status, SummaryDoc, UsageLine

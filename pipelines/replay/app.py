@@ -32,7 +32,7 @@ from sinks.vectors import VectorStore
 log = logging.getLogger(__name__)
 
 _NICEST = 19
-_KEPT = 4  # replays' engines kept in memory
+_KEPT = 2  # replays' engines kept in memory
 
 
 class Engines:

@@ -1,12 +1,41 @@
-"""Which engine would transcribe, without asking it for anything."""
+"""Which engines a replay would ask, without asking them for anything."""
+
+from dataclasses import dataclass
 
 from audiotext.settings import Settings
-from pipelines.providers import registry
-from pipelines.replay.selection import Engine
+from pipelines.providers import Embedder, RemoteJobs, SpeechToText, Summarizer, registry
+from pipelines.replay.selection import TRANSCRIBING
+from schemas.events import ReplayStage
 from schemas.ids import config_hash
 
 
-def engine_of(settings: Settings) -> Engine:
-    """Speech to text as these settings have it. May import the engine's library. Raises SettingsError."""
-    provider = registry.speech_to_text(settings)
-    return Engine(provider.name, config_hash(provider.config()))
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine's name and model in price lists, and the hash of its configuration."""
+
+    provider: str
+    model: str
+    config_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Who would work; None for a stage that is not part of the replay."""
+
+    transcribe: Engine | None = None
+    summarize: Engine | None = None
+    embed: Engine | None = None
+
+
+def engines_of(settings: Settings, stage: ReplayStage) -> Engines:
+    """The engines of a replay from that stage on, with these settings. May import their libraries. Raises SettingsError
+    for one that cannot be used."""
+    return Engines(
+        transcribe=_engine(registry.speech_to_text(settings)) if stage in TRANSCRIBING else None,
+        summarize=_engine(registry.summarizer(settings)) if stage != "embedding" else None,
+        embed=_engine(registry.embedder(settings)) if stage != "summary" else None,
+    )
+
+
+def _engine(provider: SpeechToText | RemoteJobs | Summarizer | Embedder) -> Engine:
+    return Engine(provider.name, provider.model, config_hash(provider.config()))

@@ -37,28 +37,28 @@ def overridden(settings: Settings, stage: ReplayStage, overrides: ReplayOverride
 
 
 def _with(settings: Settings, section: str, values: dict[str, str]) -> Settings:
-    old: BaseModel = getattr(settings, section)
     for name, value in values.items():
-        # A cloud provider's model is a setting of that provider's own.
-        place = section if name in type(old).model_fields and not _own_model(settings, old, name) else ""
-        target = place or str(getattr(old, "provider", ""))
-        holder: BaseModel | None = getattr(settings, target, None)
-        field = name if holder is not None and name in type(holder).model_fields else f"{section}_{name}"
-        if holder is None or field not in type(holder).model_fields:
-            raise OverrideError(f"{name}: {getattr(old, 'provider', section)} has none that could be chosen")
+        holder, field = _place(settings, section, name)
+        old: BaseModel = getattr(settings, holder)
         try:
-            new = type(holder).model_validate({**_values(holder), field: value})
+            new = type(old).model_validate({**_values(old), field: value})
         except ValidationError as error:
             raise OverrideError(f"{name}: {error.errors()[0]['msg']}") from None
-        settings = settings.model_copy(update={target: new})
-        old = getattr(settings, section)
+        settings = settings.model_copy(update={holder: new})
     return settings
 
 
-def _own_model(settings: Settings, section: BaseModel, name: str) -> bool:
-    """Whether the section's provider keeps this setting by itself."""
-    holder = getattr(settings, str(getattr(section, "provider", "")), None)
-    return name == "model" and isinstance(holder, BaseModel) and name in type(holder).model_fields
+def _place(settings: Settings, section: str, name: str) -> tuple[str, str]:
+    """Section and field of a setting. A cloud provider's model is that provider's own: soniox.model, or, where it does
+    several things, gemini.summary_model."""
+    provider: str = getattr(settings, section).provider
+    own = type(getattr(settings, provider)).model_fields if hasattr(settings, provider) else {}
+    for field in (f"{section}_{name}", name):
+        if field in own:
+            return provider, field
+    if name in type(getattr(settings, section)).model_fields:
+        return section, name
+    raise OverrideError(f"{name}: {provider} has none that could be chosen")
 
 
 def _values(model: BaseModel) -> dict[str, object]:

@@ -1,14 +1,11 @@
-"""Which calls a replay is about, and what it would cost. Pure, but for asking the store."""
+"""Which calls a replay is about."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 
 from audiotext.errors import UserError
-from audiotext.settings import PricingSettings
-from pipelines.pricing import replay_charge, transcription_charge
 from schemas.artifacts import PlannedPart
-from schemas.events import Frozen, ReplayStage
+from schemas.events import ReplayStage
 from sinks.clickhouse.calls import CallDoc, PartDoc, Status
 from sinks.clickhouse.queries import CallStore
 
@@ -34,80 +31,74 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenPart:
+    """A part of a call, and what there is of it. transcripts, summaries, embeddings: configurations' hashes, the last
+    two of the transcript that counts; summarized: whether it was, of whatever transcript. words: in the transcript."""
+
+    tenant: str
+    call_id: str
+    part: int
+    duration_ms: int
+    words: int
+    transcripts: frozenset[str]
+    summaries: frozenset[str]
+    embeddings: frozenset[str]
+    summarized: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """The parts that can be processed again from the stage, and how many cannot."""
 
-    parts: tuple[tuple[CallDoc, PartDoc], ...]
+    parts: tuple[ChosenPart, ...]
     left_out: int
 
     @property
     def plan(self) -> list[PlannedPart]:
-        return [PlannedPart(tenant=call.tenant, call_id=call.id, part=part.part) for call, part in self.parts]
+        return [PlannedPart(tenant=part.tenant, call_id=part.call_id, part=part.part) for part in self.parts]
+
+    @property
+    def calls(self) -> int:
+        return len({(part.tenant, part.call_id) for part in self.parts})
 
     @property
     def duration_ms(self) -> int:
-        return sum(part.duration_ms for _, part in self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """Speech to text as it would be asked: its name in prices, and the hash of its configuration."""
-
-    provider: str
-    config_hash: str
-
-
-class Estimate(Frozen):
-    """What a replay would do. calls, parts, duration_ms: that it is about; left_out: parts that were chosen and cannot
-    be processed from that stage. to_transcribe_ms: audio that an engine would be given; the rest has its result.
-    provider_cost, price: of transcribing, as exact decimal strings."""
-
-    calls: int
-    parts: int
-    left_out: int
-    duration_ms: int
-    to_transcribe_ms: int
-    provider_cost: str
-    price: str
-    currency: str
+        return sum(part.duration_ms for part in self.parts)
 
 
 def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> Chosen:
     """The parts that the selection is about now. Raises NothingToReplayError, StoreUnavailableError."""
-    calls = list(_calls(store, selection))
-    if missing := sorted(set(selection.call_ids) - {call.id for call in calls}):
+    ids: set[str] = set()
+    found: list[ChosenPart] = []
+    left_out = 0
+    for call in _calls(store, selection):
+        ids.add(call.id)
+        usable = [part for part in call.parts if _has_input(part, stage)]
+        left_out += len(call.parts) - len(usable)
+        found += [_part(call, part) for part in usable]
+    if missing := sorted(set(selection.call_ids) - ids):
         raise NothingToReplayError(f"there is no call {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}")
-    parts = [(call, part) for call in calls for part in call.parts]
-    usable = tuple((call, part) for call, part in parts if _has_input(part, stage))
-    if not usable:
+    if not found:
         what = "recording" if stage in TRANSCRIBING else "transcript"
         raise NothingToReplayError(
-            f"none of the {len(calls)} calls chosen has a {what} to start from" if calls else "no call was chosen"
+            f"none of the {len(ids)} calls chosen has a {what} to start from" if ids else "no call was chosen"
         )
-    return Chosen(usable, len(parts) - len(usable))
+    return Chosen(tuple(found), left_out)
 
 
-def estimate(chosen: Chosen, stage: ReplayStage, engine: Engine | None, pricing: PricingSettings) -> Estimate:
-    """What it would cost. engine: that would transcribe, if anything would be transcribed."""
-    cost, price, duration_ms = Decimal(0), Decimal(0), 0
-    if stage in TRANSCRIBING and engine is not None:
-        for call, part in chosen.parts:
-            transcripts = [version for version in part.versions if version.of == "transcript"]
-            if any(version.config_hash == engine.config_hash for version in transcripts):
-                continue
-            charge = transcription_charge(part.duration_ms, engine.provider, pricing)
-            if transcripts:
-                charge = replay_charge(charge, call.tenant, pricing)
-            cost, price, duration_ms = cost + charge.provider_cost, price + charge.price, duration_ms + part.duration_ms
-    return Estimate(
-        calls=len({(call.tenant, call.id) for call, _ in chosen.parts}),
-        parts=len(chosen.parts),
-        left_out=chosen.left_out,
-        duration_ms=chosen.duration_ms,
-        to_transcribe_ms=duration_ms,
-        provider_cost=f"{cost:f}",
-        price=f"{price:f}",
-        currency=pricing.currency,
+def _part(call: CallDoc, part: PartDoc) -> ChosenPart:
+    current = part.transcript.transcript_id if part.transcript else ""
+    summaries = [version for version in part.versions if version.of == "summary"]
+    return ChosenPart(
+        tenant=call.tenant,
+        call_id=call.id,
+        part=part.part,
+        duration_ms=part.duration_ms,
+        words=part.transcript.words if part.transcript else 0,
+        transcripts=frozenset(version.config_hash for version in part.versions if version.of == "transcript"),
+        summaries=frozenset(version.config_hash for version in summaries if version.transcript_id == current),
+        embeddings=frozenset(part.embedded_by),
+        summarized=bool(summaries),
     )
 
 

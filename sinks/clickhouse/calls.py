@@ -83,6 +83,7 @@ class PartDoc(Frozen):
     started_at_ms, ended_at_ms: wall clock of the recording, ms since the epoch. duration_ms: of its audio.
     times: when each stage's result came true, ms since the epoch, by status reached ("recorded", "transcribed",
     "summarized", "embedded"); stages that have not are left out. versions: of transcript and summary, all there are.
+    embedded_by: hashes of the configurations by which the transcript that counts was embedded.
     """
 
     part: int
@@ -102,6 +103,7 @@ class PartDoc(Frozen):
     summary: SummaryDoc | None = None
     times: dict[str, int] = Field(default_factory=dict)
     versions: list[VersionDoc] = Field(default_factory=list)
+    embedded_by: list[str] = Field(default_factory=list)
 
 
 class UsageLine(Frozen):
@@ -268,6 +270,13 @@ def _build_part(part: int, events: list[AnyEvent], billed: Set[str]) -> PartDoc:
         summary=_summary(summary) if summary else None,
         times={name: event.occurred_at_ms for name, event in times.items() if event},
         versions=versions(events),
+        embedded_by=sorted(
+            {
+                event.config_hash
+                for event in _of_type(events, EmbeddingReady)
+                if transcript and event.transcript_id == transcript.transcript_id
+            }
+        ),
     )
 
 

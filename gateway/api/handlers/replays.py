@@ -10,10 +10,11 @@ from gateway.api.errors import ApiError, bad_parameter
 from gateway.api.models import FailedPart, Replay, ReplayAnswer, ReplayItem, ReplayList, ReplayRequest
 from gateway.api.params import NoQuery, ReplaysQuery
 from gateway.api.responses import json_response
-from pipelines.replay.engines import engine_of
+from pipelines.replay.engines import engines_of
+from pipelines.replay.estimate import estimate
 from pipelines.replay.overrides import OverrideError, overridden
 from pipelines.replay.requests import ReplayStateError
-from pipelines.replay.selection import TRANSCRIBING, Engine, NothingToReplayError, Selection, choose, estimate
+from pipelines.replay.selection import NothingToReplayError, Selection, choose
 from schemas.events import ReplayOverrides
 from sinks.clickhouse.replays import ReplayDoc
 
@@ -51,15 +52,13 @@ async def start_replay(asked: Asked, query: NoQuery) -> web.StreamResponse:
     )
     try:
         settings = overridden(services.settings, wanted.stage, overrides)
-        engine: Engine | None = None
-        if wanted.stage in TRANSCRIBING:
-            engine = await asyncio.to_thread(engine_of, settings)
+        engines = await asyncio.to_thread(engines_of, settings, wanted.stage)
         chosen = await services.choosing(choose, services.calls, selection, wanted.stage)
     except (OverrideError, SettingsError) as error:
         raise ApiError(400, "bad_parameter", str(error)) from None
     except NothingToReplayError as error:
         raise ApiError(404, "not_found", str(error)) from None
-    costs = estimate(chosen, wanted.stage, engine, settings.pricing)
+    costs = estimate(chosen, engines, settings.pricing)
     if wanted.dry_run:
         return json_response(ReplayAnswer(id=None, replay=None, estimate=costs))
     replay_id = await services.log(services.desk.start, chosen, wanted.stage, overrides, tenant=asked.tenant)

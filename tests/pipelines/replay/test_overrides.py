@@ -21,6 +21,15 @@ def test_a_provider_with_a_model_of_its_own() -> None:
     assert (again.stt.provider, again.soniox.model, again.stt.model) == ("soniox", "stt-async-v9", "base")
 
 
+def test_a_provider_with_a_model_for_each_thing() -> None:
+    """Gemini summarizes with one model and embeds with another: each replay must change its own."""
+    again = overridden(Settings(), "transcript", ReplayOverrides(provider="gemini", model="big", prompt="Be brief."))
+    gemini = again.gemini
+    assert (again.summary.provider, gemini.summary_model, gemini.summary_prompt) == ("gemini", "big", "Be brief.")
+    again = overridden(Settings(), "embedding", ReplayOverrides(provider="gemini", model="big"))
+    assert (again.gemini.embedding_model, again.gemini.summary_model) == ("big", Settings().gemini.summary_model)
+
+
 @pytest.mark.parametrize(
     ("stage", "overrides", "words"),
     [
