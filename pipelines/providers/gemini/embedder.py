@@ -5,7 +5,6 @@ otherwise. Older models take that as a task type; newer ones refuse it and take 
 full length comes normalized from older models.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,14 +14,13 @@ from google.genai import types
 from audiotext.settings import GeminiSettings
 from pipelines.providers import Embedded
 from pipelines.providers.checking import Check
-from pipelines.providers.gemini.client import check_model, classified, connect
+from pipelines.providers.gemini.client import check_model, classified, connect, estimated_tokens
 from pipelines.runtime.errors import RetryableError
 from schemas.events import Tokens
 
 # Raised when the same text would get another vector, so that it is made anew.
 _REVISION = 1
 _BATCH = 100  # texts a request
-_BYTES_PER_TOKEN = 4
 _WITH_TASK_TYPE = ("gemini-embedding-001", "gemini-embedding-exp", "text-embedding", "embedding-001")
 
 Vectors = npt.NDArray[np.float32]
@@ -99,8 +97,8 @@ def _rows(response: types.EmbedContentResponse, count: int, dimension: int) -> V
 
 
 def _tokens(response: types.EmbedContentResponse, sent: Sequence[str]) -> Tokens:
-    """What Gemini counted; where it does not say, four bytes a token."""
+    """What Gemini counted, or an estimate."""
     usage = response.usage_metadata
     if usage is not None and usage.prompt_token_count:
         return Tokens(prompt=usage.prompt_token_count)
-    return Tokens(prompt=sum(math.ceil(len(text.encode()) / _BYTES_PER_TOKEN) for text in sent))
+    return Tokens(prompt=estimated_tokens(*sent))

@@ -10,8 +10,9 @@ from audiotext.settings import GeminiSettings, SummarySettings
 from pipelines.answers import AnswerStore
 from pipelines.providers import NOTHING_SAID, SummaryJob
 from pipelines.providers.checking import Check
-from pipelines.providers.gemini.client import check_model, classified, connect
+from pipelines.providers.gemini.client import check_model, classified, connect, estimated_tokens
 from pipelines.providers.gemini.draft import (
+    INSTRUCTION,
     REVISION,
     Draft,
     draft_type,
@@ -148,7 +149,7 @@ class _Asking:
         if kept is not None:
             return self._draft.model_validate_json(kept.text)
         response = await self._gemini.generate(prompt, self._schema)
-        tokens = tokens_counted(response)
+        tokens = tokens_counted(response, prompt)
         try:
             draft = self._read(response)
         except StageError:
@@ -182,11 +183,12 @@ class _Asking:
             raise RetryableError(f"Gemini's answer is not what was asked for: {places}") from None
 
 
-def tokens_counted(response: types.GenerateContentResponse) -> Tokens:
-    """What Gemini counted for an answer."""
+def tokens_counted(response: types.GenerateContentResponse, prompt: str) -> Tokens:
+    """What Gemini counted for an answer to the prompt, or an estimate."""
     usage = response.usage_metadata
-    if usage is None:
-        return Tokens()
+    if usage is None or not usage.prompt_token_count:
+        answered = [part.text or "" for part in response.parts or ()]
+        return Tokens(prompt=estimated_tokens(INSTRUCTION, prompt), candidates=estimated_tokens(*answered))
     return Tokens(
         prompt=(usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0),
         candidates=usage.candidates_token_count or 0,

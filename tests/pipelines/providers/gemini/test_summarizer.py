@@ -162,7 +162,10 @@ async def test_check(google: FakeGemini) -> None:
 
 
 def test_the_documented_answer() -> None:
-    """The reference's example: its four counts."""
+    """The reference's example: its four counts. A server that does not count costs all the same: estimated."""
     response = GenerateContentResponse.model_validate(CONTRACT["an answer"]["body"])
 
-    assert tokens_counted(response) == Tokens(prompt=264, candidates=80, thoughts=12, cached=100)
+    assert tokens_counted(response, "?") == Tokens(prompt=264, candidates=80, thoughts=12, cached=100)
+    unsaid = tokens_counted(response.model_copy(update={"usage_metadata": None}), "?")
+    assert unsaid.prompt > len(INSTRUCTION) // 5
+    assert unsaid.candidates > 0
