@@ -235,10 +235,10 @@ SECTIONS: Mapping[str, tuple[Metric, ...]] = {
         BUFFER_BYTES, BUFFER_LIMIT_BYTES, DROPPED_MS, DROPPED_BYTES, DROPPED_RECORDS, PRODUCER_RESTARTS,
     ),
     "API": (API_REQUESTS, API_SECONDS),
-    "All that read the log: recorder, transcriber, summarizer, embedder, usage, analytics": (
+    "All that read the log: recorder, transcriber, summarizer, embedder, usage, analytics, replayer": (
         CONSUMED, LAG, POLL_AGE, LATENCY, DEAD_LETTERS,
     ),
-    "Transcriber, summarizer, embedder": (ATTEMPTS, ATTEMPT_SECONDS, RETRIES, RUNNING, HELD, PROVIDER_AWAY),
+    "Transcriber, summarizer, embedder, replayer": (ATTEMPTS, ATTEMPT_SECONDS, RETRIES, RUNNING, HELD, PROVIDER_AWAY),
     "Recorder": (
         OPEN_CALLS, CLOSED_CALLS, UNFINISHED, FINISH_FAILURES, RECORDED, RECORDED_MS, GAP_MS, SPOOL_FREE, REBUILDING,
     ),
@@ -255,9 +255,9 @@ summarizer, embedder, usage, analytics, replayer. The web page shows what they s
 `/healthz` on the same port is 200 while the service works and 503 when it hangs.
 
 `stage` is the consumer group, and what the dead letters call it: recorder, transcribe, summarize, embed, usage,
-analytics. Beside these there is each process' own: `process_resident_memory_bytes`, `process_cpu_seconds_total`,
-`process_open_fds` and the like. Counters of work count what was done again after a crash, too: they tell how a service
-fares, the truth about calls and money is in ClickHouse.
+analytics, replay. Beside these there is each process' own: `process_resident_memory_bytes`,
+`process_cpu_seconds_total`, `process_open_fds` and the like. Counters of work count what was done again after a crash,
+too: they tell how a service fares, the truth about calls and money is in ClickHouse.
 
 This page is made from `audiotext/metrics.py` by `python -m audiotext.metrics > docs/metrics.md`.
 """

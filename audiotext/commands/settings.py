@@ -180,7 +180,7 @@ MEANINGS = {
     "AUDIOTEXT_PRICING__SONIOX_PER_HOUR": "what an hour of audio costs you with soniox",
     "AUDIOTEXT_PRICING__OPENAI_PER_HOUR": "what an hour of audio costs you with openai",
     "AUDIOTEXT_METRICS__HOST": "address /metrics and /healthz of recorder, stages and sinks listen on",
-    "AUDIOTEXT_METRICS__PORT": "their port, under `audiotext up` the first of six; without, there are none",
+    "AUDIOTEXT_METRICS__PORT": "their port, under `audiotext up` the first of one each; without, there are none",
     "AUDIOTEXT_PRICING__PRICE_PER_SUMMARY": "what a customer pays for a call's summary",
     "AUDIOTEXT_PRICING__PRICE_PER_EMBEDDING": "what a customer pays for a call's being searchable",
     "AUDIOTEXT_PRICING__BUNDLED": 'what others charge, to compare: JSON {name: {"per_minute", "currency", "source"}}',
