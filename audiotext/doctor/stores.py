@@ -15,7 +15,9 @@ from sinks.schema_version import SchemaTooNewError
 from sinks.vector_schema import VERSION, refuse_newer
 from sinks.vectors import Inspection, VectorStore, VectorStoreError
 
-_LOG_TIMEOUT_S = 4.0
+_LOG_TRY_S = 1.0
+_LOG_TRIES = 4
+_REFUSED = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
 _STORE_TIMEOUT_S = 5
 _OLDEST_QDRANT = (1, 10)  # the first whose queries fuse two rankings
 _NOT_CONFIGURED = "not configured: `audiotext up` embeds one"
@@ -31,10 +33,9 @@ def log(kafka: KafkaSettings, *, embedded: bool) -> Check:
     # Anything that goes wrong on the way is told by callback; the call itself only times out.
     admin = AdminClient(connection_config(kafka) | {"log_level": 0, "error_cb": errors.append})
     try:
-        brokers = admin.list_topics(timeout=_LOG_TIMEOUT_S).brokers
+        brokers = _brokers(admin, errors)
         differences = topics.check(kafka, embedded=embedded)
     except KafkaException as error:
-        admin.poll(0)
         return Check(name, False, f"{kafka.bootstrap_servers}: {_reason(errors, error)}", _log_cure(errors))
     except LogUnavailableError as error:
         return Check(name, False, str(error), "allow this user to describe topics and their configuration")
@@ -42,8 +43,21 @@ def log(kafka: KafkaSettings, *, embedded: bool) -> Check:
         found = "; ".join(map(str, differences[:3])) + (f" and {len(differences) - 3} more" if differences[3:] else "")
         missing = any(difference.setting == "missing" for difference in differences)
         return Check(name, False, found, "run `audiotext topics apply`" if missing else "see `audiotext topics check`")
-    nodes = f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
+    nodes = f"{brokers} broker{'s' if brokers > 1 else ''}"
     return Check(name, True, f"{kafka.bootstrap_servers}: {nodes}, all {len(topics.load().topics)} topics as written")
+
+
+def _brokers(admin: AdminClient, errors: list[KafkaError]) -> int:
+    """How many there are. Asked in short tries: a refusal is told at once, but the client goes on and tries again.
+    Raises KafkaException."""
+    for left in reversed(range(_LOG_TRIES)):
+        try:
+            return len(admin.list_topics(timeout=_LOG_TRY_S).brokers)
+        except KafkaException:
+            admin.poll(0)
+            if not left or any(error.code() in (*_REFUSED, KafkaError._SSL) for error in errors):
+                raise
+    raise AssertionError("unreachable")
 
 
 def _reason(errors: list[KafkaError], error: KafkaException) -> str:
@@ -53,7 +67,7 @@ def _reason(errors: list[KafkaError], error: KafkaException) -> str:
 
 def _log_cure(errors: list[KafkaError]) -> str:
     codes = {error.code() for error in errors}
-    if KafkaError._AUTHENTICATION in codes or KafkaError.SASL_AUTHENTICATION_FAILED in codes:
+    if codes & set(_REFUSED):
         return "check AUDIOTEXT_KAFKA__SASL_USERNAME, …SASL_PASSWORD and …SASL_MECHANISM"
     if KafkaError._SSL in codes:
         return "check AUDIOTEXT_KAFKA__SECURITY_PROTOCOL and …SSL_CA_LOCATION"

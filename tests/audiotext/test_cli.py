@@ -14,7 +14,7 @@ from audiotext.settings import KafkaSettings, variable_names
 from gateway.carriers import load_carriers
 from tests.conftest import StartServer, kafka_settings
 
-ALL = ("doctor", "migrate", "up", "demo", "call", "run", "topics", "keys", "settings")
+ALL = ("doctor", "idle", "migrate", "up", "demo", "call", "run", "topics", "keys", "settings")
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

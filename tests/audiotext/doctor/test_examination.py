@@ -51,6 +51,12 @@ def test_a_stack_that_is_well_has_a_line_each(  # noqa: PLR0917 - pytest passes 
     assert [line for line in lines if line.startswith("WRONG  Qdrant") and "AUDIOTEXT_QDRANT__URL" in line]
 
 
+@pytest.fixture(autouse=True)
+def _one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that is away is asked once."""
+    monkeypatch.setattr(stores, "_LOG_TRIES", 1)
+
+
 @pytest.mark.parametrize(
     ("look", "cure"),
     [
