@@ -29,6 +29,7 @@ def main() -> int:
             stages=args.stages,
             on_kafka=args.log == "kafka",
             kill_every_s=args.kill_every,
+            another_model=True,
             say=lambda line: print(line, flush=True),
         )
     return 1 if any(one.differences or one.replay.failed or one.replay.skipped for one in results) else 0

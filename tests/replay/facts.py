@@ -48,6 +48,24 @@ class Facts:
         return sum(key.endswith(".wav") for key in self.objects)
 
 
+def another_model(before: Facts, after: Facts) -> list[str]:
+    """What is wrong after everything was transcribed by another model: every part has a second transcript, summary and
+    line of the bill, at what the provider costs and for nothing, and all that was there before is still there."""
+    wrong = [f"{key} is changed or gone" for key, sha in before.objects.items() if after.objects.get(key) != sha]
+    wrong += [f"vector {key} is gone" for key in before.vectors.keys() - after.vectors.keys()]
+    old, new = ([row for row in one.tables["ledger"] if row["kind"] == "transcription"] for one in (before, after))
+    added = [row for row in new if row not in old]
+    if len(new) != 2 * len(old) or len(added) != len(old):
+        wrong.append(f"{len(old)} lines became {len(new)}, {len(added)} of them new")
+    wrong += [f"{row['key']} is charged" for row in added if row["price"] or row["units"]]
+    wrong += [f"{row['key']} costs nothing" for row in added if not row["provider_cost"]]
+    for kind in ("transcript.ready", "summary.ready", "embedding.ready"):
+        counts = [sum(row["type"] == kind for row in one.tables["events"]) for one in (before, after)]
+        if counts[1] != 2 * counts[0]:
+            wrong.append(f"{counts[0]} {kind} became {counts[1]}")
+    return wrong
+
+
 def gather(settings: Settings) -> Facts:
     """What there is now."""
     store, database = ObjectStore(settings.s3), Database(settings.clickhouse)

@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
@@ -20,6 +20,8 @@ from sinks.objects import ObjectStore
 from tests.replay import calls, facts
 from tests.replay.stack import Workers, running
 
+_AS_SET = ReplayOverrides()
+_STOPS_WITHIN_S = 3.0  # what is under way is finished
 _KILLED = ("replayer", "analytics", "usage", "summarizer", "embedder", "replayer", "transcriber", "recorder")
 
 
@@ -42,10 +44,11 @@ def run(
     on_kafka: bool,
     kill_every_s: float,
     most_kills: int = 1_000,
+    another_model: bool = False,
     say: Callable[[str], None],
 ) -> list[Result]:
     """Makes calls, and replays all of them from each stage, with kills. kill_every_s: 0 spares everybody;
-    most_kills: for each replay."""
+    most_kills: for each replay. another_model: afterwards have everything transcribed by another one."""
     with running(folder, on_kafka=on_kafka) as workers:
         settings = workers.settings
         began = time.monotonic()
@@ -65,17 +68,39 @@ def run(
         for stage in stages:
             results.append(_replayed(workers, store, before, stage, kill_every_s=kill_every_s, most_kills=most_kills))
             say(_told(results[-1]))
+        if another_model:
+            results += _another_model(workers, store, before)
+            say("\n".join(_told(result) for result in results[-2:]))
         return results
 
 
+def _another_model(workers: Workers, store: CallStore, before: facts.Facts) -> list[Result]:
+    """Everything is transcribed by another model; and then again by the same, which must change nothing. The second
+    time it is stopped and resumed."""
+    other = ReplayOverrides(model="another")
+    first = _replayed(workers, store, before, "recording", overrides=other)
+    after = facts.gather(workers.settings)
+    wrong = facts.another_model(before, after)
+    again = _replayed(workers, store, after, "recording", overrides=other, stop=True)
+    return [replace(first, stage="recording, another model", differences=wrong), again]
+
+
 def _replayed(
-    workers: Workers, store: CallStore, before: facts.Facts, stage: ReplayStage, *, kill_every_s: float, most_kills: int
+    workers: Workers,
+    store: CallStore,
+    before: facts.Facts,
+    stage: ReplayStage,
+    *,
+    overrides: ReplayOverrides = _AS_SET,
+    stop: bool = False,
+    kill_every_s: float = 0,
+    most_kills: int = 0,
 ) -> Result:
     settings = workers.settings
     replays = ReplayStore(settings.clickhouse)
     desk = Desk(EventProducer(settings.kafka).send, ObjectStore(settings.s3), replays)
     began = time.monotonic()
-    replay_id = desk.start(choose(store, Selection(), stage), stage, ReplayOverrides(), tenant=None)
+    replay_id = desk.start(choose(store, Selection(), stage), stage, overrides, tenant=None)
     kills, next_kill = 0, began + kill_every_s
 
     def look() -> ReplayDoc:
@@ -90,6 +115,13 @@ def _replayed(
             kills, next_kill = kills + 1, time.monotonic() + kill_every_s
         return look().state == "done"
 
+    if stop:
+        desk.stop(look())
+        time.sleep(_STOPS_WITHIN_S)
+        done = look().done
+        time.sleep(1)
+        assert (look().state, look().done) == ("stopped", done), "it goes on after it was stopped"
+        desk.resume(look())
     _until(through, f"the replay from {stage} is through", workers, 1_800)
     seconds = time.monotonic() - began
     _until(lambda: _settled(workers), "nothing is under way", workers)
