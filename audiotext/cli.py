@@ -79,6 +79,13 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (("apply", "create what is missing"), ("check", "say where the log differs")):
         _running_stack_option(_command(topics, name, text, f"audiotext.commands.topics:{name}"))
 
+    grow = _command(topics, "grow", "add partitions while calls go on (2 minutes)", "audiotext.commands.topics:grow")
+    grow.add_argument("partitions", type=int, metavar="N", help="how many each topic is to have")
+    grow.add_argument(
+        "--notice", type=_positive, default=60.0, metavar="S", help="how long gateways have to read of it, twice (60)"
+    )
+    _running_stack_option(grow)
+
     schemas = _command(
         commands, "schemas", "write JSON Schemas of all that is on the log", "audiotext.commands.schemas:run"
     )

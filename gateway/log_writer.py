@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from audiotext.settings import KafkaSettings
 from gateway.backlog import Backlog, Item, audio_ms, gap_for, size_of
 from gateway.metrics import Metrics
+from gateway.places import Places
 from redpanda.client import Config, LogUnavailableError, producer_config
 from schemas.events import StreamEnded
 from schemas.media import MediaRecord, RecordType, to_headers
@@ -43,7 +44,13 @@ class LogWriter:
     """See the module. `start` before the first `put`; `close` at the end."""
 
     def __init__(
-        self, kafka: KafkaSettings, metrics: Metrics, *, limit_bytes: int, window_bytes: int = WINDOW_BYTES
+        self,
+        kafka: KafkaSettings,
+        metrics: Metrics,
+        *,
+        limit_bytes: int,
+        window_bytes: int = WINDOW_BYTES,
+        places: Places | None = None,
     ) -> None:
         """limit_bytes: of everything held, un-acknowledged records included. Raises LogUnavailableError if no log
         is configured."""
@@ -53,6 +60,7 @@ class LogWriter:
             "queue.buffering.max.messages": 1_000_000,
         }
         self._metrics = metrics
+        self._places = Places(kafka) if places is None else places
         self._limit_bytes = limit_bytes
         self._window_bytes = min(window_bytes, limit_bytes // 2)
         self._backlog = Backlog()
@@ -78,6 +86,7 @@ class LogWriter:
         """Makes the producer; needs a running event loop. The log need not be there yet."""
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(self._config, logger=log)
+        self._places.start()
 
     def put(self, item: Item) -> None:
         """Takes a record of `call.media` or an event of `call.events`. Never waits, never fails."""
@@ -114,6 +123,7 @@ class LogWriter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._places.close()
         producer, self._producer = self._producer, None
         self._generation += 1
         if producer is not None:
@@ -139,6 +149,10 @@ class LogWriter:
         self._pump()
 
     def _send(self, producer: Producer, item: Item) -> bool:
+        place = self._places.of(item.call_id)
+        if place is None:  # asked again by the next tick; nothing may overtake it
+            self._backlog.restore([item])
+            return False
         if isinstance(item, StreamEnded):
             # All of the stream's audio went before: what was given up of it is final now.
             dropped_ms = self._dropped_ms.pop((item.call_id, item.stream_id), 0)
@@ -151,10 +165,10 @@ class LogWriter:
         try:
             if isinstance(item, MediaRecord):
                 producer.produce(
-                    Topic.CALL_MEDIA, item.payload, item.call_id, headers=to_headers(item), on_delivery=report
+                    Topic.CALL_MEDIA, item.payload, item.call_id, place, headers=to_headers(item), on_delivery=report
                 )
             else:
-                producer.produce(Topic.CALL_EVENTS, item.model_dump_json(), item.call_id, on_delivery=report)
+                producer.produce(Topic.CALL_EVENTS, item.model_dump_json(), item.call_id, place, on_delivery=report)
         except BufferError:
             self._forget(number)
             self._backlog.restore([item])

@@ -15,6 +15,9 @@ from schemas.events import Event
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+METADATA_S = 30
+"""How soon a client notices partitions that were added."""
+
 Config = dict[str, str | int | bool]
 
 
@@ -36,6 +39,7 @@ def connection_config(kafka: KafkaSettings) -> Config:
         "reconnect.backoff.max.ms": 1_000,
         # A broker that hangs keeps its connections: only this tells that another one leads now. By default 60 s.
         "socket.timeout.ms": 10_000,
+        "topic.metadata.refresh.interval.ms": METADATA_S * 1000,
     }
     if kafka.sasl_mechanism:
         config["sasl.mechanism"] = kafka.sasl_mechanism

@@ -1,7 +1,7 @@
 """Topics as data: reads `topics.yaml`, creates what is missing, and tells where a cluster differs.
 
 Nothing is ever deleted or shrunk here, and an existing topic's partitions are left alone: a call's place on the log
-hangs on their number.
+hangs on their number. More of them: redpanda.growing.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
-"""`audiotext topics apply|check`."""
+"""`audiotext topics apply|check|grow`."""
 
 import argparse
 
 from audiotext.commands.running import settings_for
-from redpanda import topics
+from redpanda import growing, topics
 
 
 def apply(args: argparse.Namespace) -> int:
@@ -15,6 +15,14 @@ def apply(args: argparse.Namespace) -> int:
     for topic in created:
         print(f"created {topic} with {number} partitions")
     print(f"{len(created)} created, {len(topics.load().topics) - len(created)} were there")
+    return 0
+
+
+def grow(args: argparse.Namespace) -> int:
+    """Adds partitions while calls go on."""
+    settings, _ = settings_for(args.data_dir)
+    growing.grow(settings.kafka, args.partitions, print, notice_s=args.notice)
+    print(f"done; from now on set AUDIOTEXT_KAFKA__PARTITIONS={args.partitions} for `topics apply` and `check`")
     return 0
 
 

@@ -29,6 +29,7 @@ from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_di
 from pipelines.recorder.states import read_changelog
 from redpanda import quix
 from redpanda.client import EventProducer, LogUnavailableError, connection_config
+from redpanda.growing import CHANGELOG
 from redpanda.quix import broker_address, consumer_extras
 from schemas.media import MediaError, MediaRecord
 from schemas.topics import Topic
@@ -37,7 +38,6 @@ from sinks.objects import ObjectStore
 log = logging.getLogger(__name__)
 
 GROUP = "recorder"
-CHANGELOG = f"changelog__{GROUP}--{Topic.CALL_MEDIA}--default"  # as Quix names it
 # How long Quix waits for a record before it looks whether a checkpoint is due.
 _POLL_S = 0.1
 # A checkpoint's transaction lasts milliseconds. One that was left open by a killed process holds up whoever takes its

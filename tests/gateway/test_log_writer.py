@@ -141,6 +141,8 @@ async def test_a_broken_producer_is_replaced(make_writer: MakeWriter, any_log: K
     may be there twice)."""
     writer = make_writer(any_log)
     call = new_call()
+    writer.put(record(call, RecordType.START))
+    assert await writer.drain(20)  # it knows where the call goes: what is put now is sent at once
     put_call(writer, call, 50)
     for number in list(writer._in_flight)[10:]:
         writer._reported(writer._generation, number, KafkaError(KafkaError._FATAL, "fenced"), None)

@@ -9,7 +9,7 @@ from schemas.export import EVENTS, MEDIA_HEADERS, models, schemas
 from schemas.topics import Topic
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "topics.md").read_text()
-_COMMANDS = {"`audiotext dlq`", "`audiotext replay`", "`audiotext erase`"}
+_COMMANDS = {"`audiotext dlq`", "`audiotext replay`", "`audiotext erase`", "`audiotext topics`"}
 _UNITS = {"hour": 3_600_000, "day": 86_400_000}
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
@@ -26,6 +27,7 @@ _BATCH = 200
 _WAIT_S = 0.1
 _ASK_S = 10.0
 _AGAIN_S = 2.0
+_COUNT_S = 60.0  # how often it is asked whether partitions were added
 
 
 class Tail:
@@ -58,8 +60,17 @@ class Tail:
     def _read(self) -> None:
         consumer = Consumer(self._config)
         try:
-            consumer.assign(_ends(consumer))
+            followed = _ends(consumer)
+            consumer.assign(followed)
+            counted_at = time.monotonic()
             while not self._closed.is_set():
+                if time.monotonic() - counted_at > _COUNT_S:
+                    known = {(place.topic, place.partition) for place in followed}
+                    added = [place for place in _ends(consumer) if (place.topic, place.partition) not in known]
+                    if added:
+                        consumer.incremental_assign(added)
+                        followed += added
+                    counted_at = time.monotonic()
                 messages = [one for one in consumer.consume(_BATCH, _WAIT_S) if one.error() is None]
                 if messages:
                     self._take(messages)

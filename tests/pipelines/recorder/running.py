@@ -25,14 +25,16 @@ from tests.running import RunningServer
 T = TypeVar("T")
 
 _MAIN = """
-import logging, sys
+import logging, os, sys
 from audiotext.settings import load
 from pipelines.recorder.app import run
 from pipelines.recorder.forgetting import Forgetter
 from pipelines.recorder.partitions import PartitionedApplication
+from redpanda import client
 if len(sys.argv) > 1:
     Forgetter.__init__.__kwdefaults__.update(after_s=0, every_s=0.2)
     PartitionedApplication.begins = lambda *_: int(sys.argv[1])
+client.METADATA_S = int(os.environ.get("METADATA_S", client.METADATA_S))
 logging.basicConfig(level="INFO", format="%(asctime)s %(name)s %(message)s")
 run(load())
 """
@@ -61,6 +63,7 @@ class Bench:
     commit_interval_s: float = 0.5
     supervised: bool = False  # whether it is started again when it has ended, as the stack does
     forget_before: int | None = None  # finished calls are forgotten as if the log began at this offset, without delay
+    metadata_s: int | None = None  # how soon it notices new partitions
     running: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -91,6 +94,8 @@ class Bench:
             "AUDIOTEXT_RECORDER__COMMIT_INTERVAL_S": str(self.commit_interval_s),
             "AUDIOTEXT_KAFKA__SESSION_TIMEOUT_MS": "6000",
         }
+        if self.metadata_s is not None:
+            variables["METADATA_S"] = str(self.metadata_s)
         if self.instance_id is not None:
             variables["AUDIOTEXT_KAFKA__INSTANCE_ID"] = self.instance_id
         with self.output.open("ab") as output:
@@ -158,7 +163,11 @@ class Bench:
 
     def recordings(self, call_id: str) -> list[RecordingReady]:
         """Every recording.ready of the call that is on the log, repetitions included."""
-        events = [parse_event(value) for key, _, value in self._all(Topic.RECORDING_READY) if key == call_id]
+        return [event for event in self.all_recordings() if event.call_id == call_id]
+
+    def all_recordings(self) -> list[RecordingReady]:
+        """Every recording.ready on the log, repetitions included."""
+        events = [parse_event(value) for _, _, value in self._all(Topic.RECORDING_READY)]
         return [event for event in events if isinstance(event, RecordingReady)]
 
     def media(self, call_id: str, kind: RecordType) -> list[MediaRecord]:

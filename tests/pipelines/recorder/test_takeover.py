@@ -10,9 +10,9 @@ from threading import Event
 import numpy as np
 import pytest
 
-from pipelines.recorder.app import CHANGELOG
 from pipelines.recorder.decisions import CallState
 from pipelines.recorder.states import read_changelog
+from redpanda.growing import CHANGELOG
 from schemas.events import RecordingReady
 from schemas.media import RecordType
 from tests.conftest import MAKERS
