@@ -53,7 +53,7 @@ export function render(root, { who, params }) {
     fill(content,
       usage.total.map((total) => figures(usage, total)),
       usage.group_by === "day" && h("section", { class: "card", "aria-labelledby": "chart-title" },
-        h("div", { class: "section-head" }, h("h2", { id: "chart-title" }, "By day"),
+        h("div", { class: "section-head" }, h("h2", { id: "chart-title" }, "Price and cost"),
           h("span", { class: "legend" }, h("span", { class: "key inbound" }, "Price"), h("span", { class: "key outbound" }, "Cost"))), chart),
       h("section", { class: "card", "aria-labelledby": "lines-title" }, h("div", { class: "section-head" }, h("h2", { id: "lines-title" }, `By ${title.toLowerCase()}`)), table(usage, title)),
       comparison(usage));
