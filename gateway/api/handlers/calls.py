@@ -35,7 +35,10 @@ async def list_calls(asked: Asked, query: CallsQuery) -> web.StreamResponse:
 
 async def get_call(asked: Asked, query: NoQuery) -> web.StreamResponse:
     """One call."""
-    return json_response(call_body(await asked.call()))
+    body = call_body(await asked.call())
+    if asked.principal.only_call is not None:  # a link shows what was said, not what it cost whom
+        body = body.model_copy(update={"usage": []})
+    return json_response(body)
 
 
 async def erase_call(asked: Asked, query: NoQuery) -> web.StreamResponse:

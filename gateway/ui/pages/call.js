@@ -78,7 +78,7 @@ function show(root, call, { who, shared, params, at }) {
   let playing = null;
   let words = null;
   showPart(number, at ?? (params.has("t") ? Number(params.get("t")) * 1000 : null), params.get("play") === "1");
-  fill(side, summaryCard(call), gapsCard(), timelineCard(), ledgerCard(call));
+  fill(side, summaryCard(call), gapsCard(), timelineCard(), !shared && ledgerCard(call));
 
   function part() {
     return call.parts.find((one) => one.part === number) ?? null;
@@ -105,7 +105,7 @@ function show(root, call, { who, shared, params, at }) {
 
   function partTabs() {
     return h("div", { class: "parts", role: "group", "aria-label": "Parts of the call" }, numbers.map((one) =>
-      h("button", { class: "button", "aria-pressed": one === number, onclick: () => { showPart(one, null, false); fill(side, summaryCard(call), gapsCard(), timelineCard(), ledgerCard(call)); } }, `Part ${one}`)));
+      h("button", { class: "button", "aria-pressed": one === number, onclick: () => { showPart(one, null, false); fill(side, summaryCard(call), gapsCard(), timelineCard(), !shared && ledgerCard(call)); } }, `Part ${one}`)));
   }
 
   async function showWords(found) {

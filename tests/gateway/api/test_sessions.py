@@ -107,6 +107,8 @@ async def test_a_link_shows_one_call(
         for path in ("", "/transcript?format=txt", "/summary", "/waveform"):
             response = await api.get(f"/v1/calls/{call_id}{path}", params=share)
             assert response.status == 200, path
+        assert (await (await api.get(f"/v1/calls/{call_id}", headers=mine.auth)).json())["usage"]
+        assert (await (await api.get(f"/v1/calls/{call_id}", params=share)).json())["usage"] == []
         response = await api.get(f"/v1/calls/{call_id}/recording", params=share)
         assert await response.read() == mine.name.encode()  # and not of the other tenant's call of the same id
         session = await (await api.get("/v1/session", params=share)).json()
