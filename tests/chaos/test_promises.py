@@ -64,7 +64,7 @@ def test_all_is_well() -> None:
     """Nothing is found where nothing is wrong."""
     made = call()
     assert not heard(made, tape_of(made))[0]
-    assert not list(stream_events([made], tape_of(made), Measured()))
+    assert not list(stream_events([made], [], tape_of(made), Measured()))
 
 
 def test_a_frame_that_never_came_is_missing() -> None:
@@ -112,9 +112,20 @@ def test_an_end_told_twice_under_two_ids_is_doubled() -> None:
     tape = tape_of(made)
     end = tape.events[Topic.CALL_EVENTS][1]
     tape.events[Topic.CALL_EVENTS].append(end)
-    assert not list(stream_events([made], tape, Measured()))
+    assert not list(stream_events([made], [], tape, Measured()))
     tape.events[Topic.CALL_EVENTS].append(end.model_copy(update={"event_id": "3"}))
-    assert kinds(*stream_events([made], tape, Measured()))[Wrong.DOUBLED] == 1
+    assert kinds(*stream_events([made], [], tape, Measured()))[Wrong.DOUBLED] == 1
+
+
+def test_an_end_that_was_never_told_is_missing_unless_the_gateway_ended_with_it() -> None:
+    """The carrier hung up, and the log was not told: missing. Told nothing because the gateway was killed half a second
+    later: allowed, as is what it loses of the audio. Ten seconds later: missing again."""
+    made = call()
+    tape = tape_of(made)
+    tape.events[Topic.CALL_EVENTS].pop()
+    assert kinds(*stream_events([made], [], tape, Measured())) == {Wrong.MISSING: 1}
+    assert not list(stream_events([made], [GatewayEnd(100.7, 1.0)], tape, Measured()))
+    assert kinds(*stream_events([made], [GatewayEnd(110.0, 1.0)], tape, Measured())) == {Wrong.MISSING: 1}
 
 
 def test_results_missing_doubled_and_of_nobody_are_found() -> None:

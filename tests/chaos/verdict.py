@@ -59,7 +59,7 @@ def judge(evidence: Evidence) -> tuple[list[Finding], Measured]:
     findings = [
         *refusals(evidence.calls, evidence.ends, measured),
         *audio_on_the_log(evidence.calls, evidence.ends, evidence.tape, measured),
-        *stream_events(evidence.calls, evidence.tape, measured),
+        *stream_events(evidence.calls, evidence.ends, evidence.tape, measured),
         *results(evidence.tape, parts, measured),
         *orders(evidence.tape, evidence.orders, measured),
         *_objects(evidence, parts, measured),
