@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 log = logging.getLogger(__name__)
 
+_ASKER_LEFT = 499  # nginx' number for it
 _RETRY_AFTER_S = 2  # a store on the same machine is restarted within that
 
 
@@ -96,7 +97,11 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         if error.status < 400:
             raise
         return _from_http(error).response()
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            # Whoever asked has left, as browsers do in the middle of a recording: no error of ours, and nobody reads
+            # this answer. The number is for the metrics.
+            return web.Response(status=_ASKER_LEFT)
         log.exception("%s %s failed", request.method, request.path)
         return ApiError(500, "internal", "something went wrong here; the server's log says what").response()
 

@@ -1,18 +1,40 @@
 // Calls as they go on: the server's events, and the levels of their tracks.
 
-import { address } from "./api.js";
+import { address, session } from "./api.js";
+
+const AGAIN_MS = 2000;
 
 /**
  * Listens until the returned function is called. on.call(call): a call is new or has changed; on.levels(list): who is
  * how loud; on.state(open): whether the server can be heard.
  */
 export function watch(on) {
-  const source = new EventSource(address("/v1/live"));
-  source.addEventListener("open", () => on.state?.(true));
-  source.addEventListener("error", () => on.state?.(false));
-  source.addEventListener("call", (event) => on.call?.(JSON.parse(event.data)));
-  source.addEventListener("levels", (event) => on.levels?.(JSON.parse(event.data).levels));
-  return () => source.close();
+  let source = null;
+  let waiting = 0;
+  open();
+  return () => {
+    clearTimeout(waiting);
+    source.close();
+    source = null;
+  };
+
+  function open() {
+    source = new EventSource(address("/v1/live"));
+    source.addEventListener("open", () => on.state?.(true));
+    source.addEventListener("error", onError);
+    source.addEventListener("call", (event) => on.call?.(JSON.parse(event.data)));
+    source.addEventListener("levels", (event) => on.levels?.(JSON.parse(event.data).levels));
+  }
+  function onError() {
+    on.state?.(false);
+    // The browser comes again by itself when a connection breaks, but never once it was refused.
+    if (source.readyState === EventSource.CLOSED) waiting = setTimeout(again, AGAIN_MS);
+  }
+  async function again() {
+    const error = await session().then(() => null, (problem) => problem);
+    if (source === null || error?.status === 401) return; // left meanwhile, or signed out, which is told to everybody
+    open();
+  }
 }
 
 const BARS = 60;

@@ -47,6 +47,7 @@ export function player({ recording, waveform, part, on }) {
 
   let surfer = null;
   let frame = 0;
+  let closed = false;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const looks = () => ({
     cursorColor: colour("--ink"),
@@ -56,6 +57,7 @@ export function player({ recording, waveform, part, on }) {
   const scheme = matchMedia("(prefers-color-scheme: dark)");
 
   function draw(peaks) {
+    if (closed) return;
     surfer = WaveSurfer.create({
       container: lanes, media: audio, peaks: louder(peaks.channels.map(heights)), duration: length / 1000, height: LANE_PX,
       cursorWidth: 2, dragToSeek: true, cspNonce: document.querySelector("meta[name=csp-nonce]").content, ...looks(),
@@ -115,6 +117,7 @@ export function player({ recording, waveform, part, on }) {
     event.preventDefault();
   }
   function close() {
+    closed = true;
     cancelAnimationFrame(frame);
     audio.pause();
     audio.removeAttribute("src");

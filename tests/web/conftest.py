@@ -1,20 +1,25 @@
 """One browser, one server and one day's calls for all web tests."""
 
 import asyncio
+import json
+import re
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 from pydantic import SecretStr
 
-from audiotext.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings
+from audiotext.settings import ApiSettings, ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings
 from gateway.api.app import create_app, make_services
 from gateway.api.embedding import QueryEmbedder
 from gateway.api.keys import create_key
@@ -28,6 +33,7 @@ from tests.speech import CALLS, demo_call
 from tests.web.made import GAP, Told, put_real_call, put_recording
 
 ADMIN_KEY = "an-admin-key-for-web-tests-only"
+SESSION_SECRET = "a-secret-for-web-tests-only"
 _ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -39,6 +45,8 @@ _ARGS = [
 ]
 _MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
+_PATIENCE_MS = 60_000
+expect.set_options(_PATIENCE_MS)
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,17 @@ class Site:
     settings: Settings
     put: Put
     words: WordEmbedder
+    openapi: dict[str, dict[str, dict[str, object]]]
+
+    def in_the_api(self, asked: Request) -> bool:
+        """Whether the API's document has what a page asked for, or it is part of the page itself."""
+        path = urlsplit(asked.url).path
+        if path.startswith("/ui/") or (asked.resource_type == "document" and not path.startswith("/v1/")):
+            return True
+        return any(
+            asked.method.lower() in methods and re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", template), path)
+            for template, methods in self.openapi["paths"].items()
+        )
 
 
 @pytest.fixture(scope="session")
@@ -69,24 +88,31 @@ def site(
     clickhouse: ClickHouseSettings, s3: S3Settings, qdrant: QdrantSettings, kafka: KafkaSettings
 ) -> Iterator[Site]:
     """The API's server over real stores, in a thread of its own."""
-    settings = Settings(clickhouse=clickhouse, s3=s3, qdrant=qdrant, kafka=kafka, admin_key=SecretStr(ADMIN_KEY))
+    listening = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    settings = Settings(
+        clickhouse=clickhouse,
+        s3=s3,
+        qdrant=qdrant,
+        kafka=kafka,
+        admin_key=SecretStr(ADMIN_KEY),
+        public_url=url,  # where links lead
+        api=ApiSettings(session_secret=SecretStr(SESSION_SECRET)),
+    )
     words = WordEmbedder(f"words-{uuid.uuid4().hex}")
     services = replace(make_services(settings), embedder=QueryEmbedder(lambda: words, 10))
     put = Put(Database(clickhouse), ObjectStore(s3), VectorStore(qdrant))
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(create_app(services), access_log=None, shutdown_timeout=0.5)
 
-    async def start() -> int:
+    async def start() -> None:
         await runner.setup()
-        listening = web.TCPSite(runner, "127.0.0.1", 0)
-        await listening.start()
-        port: int = runner.addresses[0][1]
-        return port
+        await web.SockSite(runner, listening).start()
 
     thread = threading.Thread(target=loop.run_forever, name="site", daemon=True)
     thread.start()
-    port = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
-    yield Site(f"http://127.0.0.1:{port}", settings, put, words)
+    asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+    yield Site(url, settings, put, words, json.loads(services.openapi))
     asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
@@ -162,35 +188,47 @@ def browser(chromium: Path) -> Iterator[Browser]:
 
 @dataclass
 class Visitor:
-    """A browser window of somebody, and what its pages complained of."""
+    """A browser window of somebody: what its pages complained of, whom else they asked, and what the API's document
+    does not know."""
 
     context: BrowserContext
     page: Page
     complaints: list[str]
     strangers: list[str]
+    unknown: list[str]
+
+
+@contextmanager
+def window(browser: Browser, site: Site) -> Iterator[Visitor]:
+    """A window of somebody who is not signed in. At its end no page may have complained (a policy that was broken, a
+    script that failed), have asked another host for anything, or have needed what is not in the public API."""
+    context = browser.new_context(base_url=site.url, viewport={"width": 1280, "height": 860}, locale="en-GB")
+    context.set_default_timeout(_PATIENCE_MS)
+    page = context.new_page()
+    visitor = Visitor(context, page, [], [], [])
+
+    def note(asked: Request) -> None:
+        if not asked.url.startswith((site.url + "/", "data:", "blob:")):
+            visitor.strangers.append(asked.url)
+        elif asked.url.startswith(site.url) and not site.in_the_api(asked):
+            visitor.unknown.append(f"{asked.method} {asked.url}")
+
+    context.on("console", lambda said: visitor.complaints.append(said.text) if said.type == "error" else None)
+    context.on("weberror", lambda error: visitor.complaints.append(str(error.error)))
+    context.on("request", note)
+    yield visitor
+    context.close()
+    assert not visitor.strangers
+    assert not visitor.unknown
+    # A request that is refused is a line on the console, too; those who provoke one say so.
+    assert not [said for said in visitor.complaints if "Failed to load resource" not in said]
 
 
 @pytest.fixture
 def visitor(browser: Browser, site: Site) -> Iterator[Visitor]:
-    """A window of somebody who is not signed in. At its end no page may have complained (a policy that was broken, a
-    script that failed), or have asked another host for anything."""
-    context = browser.new_context(base_url=site.url, viewport={"width": 1280, "height": 860}, locale="en-GB")
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    complaints: list[str] = []
-    strangers: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "request",
-        lambda asked: None if asked.url.startswith((site.url, "data:", "blob:")) else strangers.append(asked.url),
-    )
-    visitor = Visitor(context, page, complaints, strangers)
-    yield visitor
-    context.close()
-    assert not strangers
-    # A request that is refused is a line on the console, too; those who provoke one say so.
-    assert not [said for said in complaints if "Failed to load resource" not in said]
+    """Somebody who is not signed in."""
+    with window(browser, site) as visitor:
+        yield visitor
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ export function render(root, { who, go, params }) {
   const filter = { q: params.get("q") ?? "", status: params.get("status") ?? "", since: params.get("since") ?? "", until: params.get("until") ?? "" };
   const live = new Map();
   const known = new Map(); // rows of finished calls
+  const late = []; // calls that changed while a page of the list was on its way, which may not know of it
   let asking = null;
   let cursor = null;
   let ended = false;
@@ -71,12 +72,13 @@ export function render(root, { who, go, params }) {
       const page = await get("/v1/calls", { ...filter, limit: PAGE, cursor: anew ? null : cursor }, own.signal);
       if (own !== asking) return;
       if (anew) { list.replaceChildren(); known.clear(); }
-      for (const call of page.calls) if (call.status !== "live") place(call, "end");
+      for (const call of page.calls) if (call.status !== "live") place(call, true);
       cursor = page.next_cursor;
       ended = cursor === null;
       const empty = !known.size && (filter.q || filter.status || filter.since || filter.until ? "No call fits this filter." : "No finished calls yet. When one ends, it appears here.");
       fill(more, ended ? h("span", { class: "muted", role: "status" }, empty || `${count(known.size)} ${known.size === 1 ? "call" : "calls"}`) : h("button", { class: "button", onclick: () => load(false) }, "More"));
       asking = null;
+      late.splice(0).forEach(changed);
       if (!ended && near()) load(false);
     } catch (error) {
       if (error.name === "AbortError" || own !== asking) return;
@@ -89,16 +91,18 @@ export function render(root, { who, go, params }) {
   const seen = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && load(false), { rootMargin: "600px" });
   seen.observe(more);
 
-  /** Shows a finished call: where it is already, or at this end. */
-  function place(call, end) {
+  /** Shows a finished call: where it is already, at the end, or where it belongs, newest first. */
+  function place(call, last = false) {
     const row = finishedRow(call, { tenants });
     const old = known.get(keyOf(call));
+    const after = old || last ? null : [...list.children].find((one) => Number(one.dataset.started) <= call.started_at_ms);
+    if (!old && !last && !after && !ended) return; // older than what is loaded: it comes with its page
     known.set(keyOf(call), row);
     if (old) {
       const focused = old.contains(document.activeElement);
       old.replaceWith(row);
       if (focused) row.querySelector("a").focus();
-    } else if (end === "start") list.prepend(row);
+    } else if (after) after.before(row);
     else list.append(row);
   }
 
@@ -110,6 +114,7 @@ export function render(root, { who, go, params }) {
 
   /** A call is new, or something about it has changed. */
   function changed(call) {
+    if (asking) late.push(call);
     const key = keyOf(call);
     const row = live.get(key);
     if (call.status === "live") {
@@ -120,20 +125,32 @@ export function render(root, { who, go, params }) {
       } else if (row) row.call = call;
     } else {
       if (row) { row.element.remove(); live.delete(key); }
-      if (known.has(key) && !filter.status) place(call, "start");
+      if (known.has(key) && !filter.status) place(call);
       else if (known.has(key) && !fits(call)) { known.get(key).remove(); known.delete(key); }
-      else if (fits(call)) place(call, "start");
+      else if (fits(call)) place(call);
     }
     liveCount.textContent = count(live.size);
     quiet.hidden = live.size > 0;
   }
 
+  /** The server can be heard again: it tells of the calls that go on, and the list of those that ended meanwhile. */
+  function catchUp() {
+    live.forEach((row) => row.element.remove());
+    live.clear();
+    get("/v1/calls", { ...filter, limit: PAGE }).then((page) => page.calls.forEach(changed), () => null);
+  }
+
+  let broken = false;
   const stopWatching = watch({
     call: changed,
     levels(levels) {
       for (const one of levels) live.get(`${one.tenant}\u0000${one.call_id}`)?.meter.push(one.track, one.levels_db);
     },
-    state(open) { connection.textContent = open ? "" : "Connecting…"; },
+    state(open) {
+      connection.textContent = open ? "" : "Connecting…";
+      if (open && broken) catchUp();
+      broken = !open;
+    },
   });
   const stopAnimating = animate(() => [...live.values()].map((row) => row.meter));
   const ticking = setInterval(() => live.forEach((row) => row.run(Date.now())), 500);
