@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo up test screenshots chaos lint bench lock clean env
+.PHONY: help demo up test screenshots chaos replay lint bench lock clean env
 
 help:
 	@echo "make demo   sets up, plays two real calls through the whole stack and prints what came out"
@@ -12,6 +12,7 @@ help:
 	@echo "make test   sets up and runs all tests"
 	@echo "make screenshots  takes a picture of every page, light, dark and on a phone, into ./screenshots (ARGS: elsewhere)"
 	@echo "make chaos  kills, hangs and fills what it can for 10 minutes of calls, then checks everything (root: more faults)"
+	@echo "make replay makes 1,000 calls, replays them while services are killed, and compares everything"
 	@echo "make lint   style and types"
 	@echo "make bench  measures, side by side in one run"
 	@echo "make env    makes up the secrets that docker-compose.yml wants, in .env"
@@ -46,6 +47,9 @@ screenshots: $(READY)
 
 chaos: $(READY)
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+replay: $(READY)
+	@$(BIN)/python -m tests.replay $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

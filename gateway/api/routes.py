@@ -18,16 +18,10 @@ from gateway.api.models import (
     LinkRequest,
     Operations,
     Readiness,
-    Replay,
-    ReplayAnswer,
-    ReplayList,
-    ReplayRequest,
     SearchResults,
     Session,
     SignIn,
     Usage,
-    VersionComparison,
-    VersionList,
     Waveform,
 )
 from gateway.api.params import (
@@ -43,6 +37,7 @@ from gateway.api.params import (
     UsageQuery,
     UseQuery,
 )
+from gateway.api.replay_models import Replay, ReplayAnswer, ReplayList, ReplayRequest, VersionComparison, VersionList
 
 # Call ids are the carrier's and may hold braces, which aiohttp's own pattern for a path segment leaves out.
 CALL = "/v1/calls/{id:[^/]+}"

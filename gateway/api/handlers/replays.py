@@ -7,8 +7,8 @@ from aiohttp import web
 from audiotext.settings import SettingsError
 from gateway.api.endpoint import Asked
 from gateway.api.errors import ApiError, bad_parameter
-from gateway.api.models import FailedPart, Replay, ReplayAnswer, ReplayItem, ReplayList, ReplayRequest
 from gateway.api.params import NoQuery, ReplaysQuery
+from gateway.api.replay_models import FailedPart, Replay, ReplayAnswer, ReplayItem, ReplayList, ReplayRequest
 from gateway.api.responses import json_response
 from pipelines.replay.engines import engines_of
 from pipelines.replay.estimate import estimate

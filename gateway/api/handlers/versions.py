@@ -6,8 +6,8 @@ from aiohttp import web
 
 from gateway.api.endpoint import Asked
 from gateway.api.errors import ApiError
-from gateway.api.models import VersionComparison, VersionItem, VersionList
 from gateway.api.params import CompareQuery, NoQuery, UseQuery
+from gateway.api.replay_models import VersionComparison, VersionItem, VersionList
 from gateway.api.responses import json_response
 from pipelines.replay.choosing import NoSuchVersionError, chosen, to_compare, version_of, versions_of
 from pipelines.replay.comparing import compare
