@@ -75,16 +75,7 @@ def parser() -> argparse.ArgumentParser:
     service = _command(commands, "run", "run one service alone", "audiotext.commands.service:run")
     service.add_argument("service", choices=list(SERVICES), metavar="SERVICE", help=", ".join(SERVICES))
 
-    topics = _group(commands, "topics", "the log's topics as redpanda/topics.yaml has them")
-    for name, text in (("apply", "create what is missing"), ("check", "say where the log differs")):
-        _running_stack_option(_command(topics, name, text, f"audiotext.commands.topics:{name}"))
-
-    grow = _command(topics, "grow", "add partitions while calls go on (2 minutes)", "audiotext.commands.topics:grow")
-    grow.add_argument("partitions", type=int, metavar="N", help="how many each topic is to have")
-    grow.add_argument(
-        "--notice", type=_positive, default=60.0, metavar="S", help="how long gateways have to read of it, twice (60)"
-    )
-    _running_stack_option(grow)
+    _topics_commands(_group(commands, "topics", "the log's topics as redpanda/topics.yaml has them"))
 
     schemas = _command(
         commands, "schemas", "write JSON Schemas of all that is on the log", "audiotext.commands.schemas:run"
@@ -107,6 +98,29 @@ def parser() -> argparse.ArgumentParser:
     _upkeep(commands)
     _command(commands, "settings", "show every setting, its value and what it means", "audiotext.commands.settings:run")
     return top
+
+
+def _topics_commands(topics: "_Commands") -> None:
+    for name, text in (("apply", "create what is missing"), ("check", "say where the log differs")):
+        _running_stack_option(_command(topics, name, text, f"audiotext.commands.topics:{name}"))
+
+    grow = _command(topics, "grow", "add partitions while calls go on (2 minutes)", "audiotext.commands.topics:grow")
+    grow.add_argument("partitions", type=int, metavar="N", help="how many each topic is to have")
+    grow.add_argument(
+        "--notice", type=_positive, default=60.0, metavar="S", help="how long gateways have to read of it, twice (60)"
+    )
+    _running_stack_option(grow)
+
+    group = _command(
+        topics, "group", "show where a stage stands on the log, or move it", "audiotext.commands.topics:groups"
+    )
+    group.add_argument("group", metavar="GROUP", help="transcribe, summarize, embed, usage, analytics, …")
+    where = group.add_mutually_exclusive_group()
+    where.add_argument(
+        "--since", type=_position_ms, metavar="T", help="put it there: start, or 30m, 12h, 7d ago, or a UTC time"
+    )
+    where.add_argument("--like", metavar="OTHER", help="put it where the other group stands")
+    _running_stack_option(group)
 
 
 def _letter_commands(letters: "_Commands") -> None:
@@ -247,6 +261,11 @@ def _since_ms(text: str) -> int:
             f"{text} is neither like 30m, 12h, 7d nor a time like 2026-11-22T10:00"
         ) from None
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _position_ms(text: str) -> int:
+    """As `_since_ms`; `start` is 0."""
+    return 0 if text == "start" else _since_ms(text)
 
 
 def _port(text: str) -> int:

@@ -95,6 +95,10 @@ class Places:
                 log.debug("the places of calls cannot be read, trying again: %s", error)
                 self._closed.wait(_AGAIN_S)
                 continue
+            except Exception:  # whatever it is: without this thread no new call would get to the log
+                log.exception("the places of calls cannot be read, trying again")
+                self._closed.wait(_TIMEOUT_S)
+                continue
             self._wake.wait(max(0.0, refreshed_at + self._refresh_s - time.monotonic()))
             self._wake.clear()
         if consumer is not None:

@@ -7,12 +7,14 @@
 Killed anywhere, nothing has happened to any call; done again, it goes on.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
+from pydantic import ValidationError
 
 from audiotext.errors import UserError
 from audiotext.settings import KafkaSettings
@@ -22,6 +24,8 @@ from redpanda.scan import Stretch, scan
 from schemas.events import LayoutAnnounced
 from schemas.ids import uuid_of
 from schemas.topics import Topic
+
+log = logging.getLogger(__name__)
 
 CHANGELOG = f"changelog__recorder--{Topic.CALL_MEDIA}--default"
 """The recorder's states, as Quix names the topic; it must have as many partitions as call.media."""
@@ -63,10 +67,13 @@ def grow(kafka: KafkaSettings, wanted: int, say: Callable[[str], None], *, notic
 def announced(kafka: KafkaSettings, first: int = 0, end: int | None = None) -> list[LayoutAnnounced]:
     """The layouts announced in that stretch of log.layouts, in order. Raises LogUnavailableError."""
     stretch = Stretch(Topic.LOG_LAYOUTS, 0, first, end)
-    return [
-        LayoutAnnounced.model_validate_json(message.value() or b"")
-        for message in scan(kafka, stretch, threading.Event())
-    ]
+    found = []
+    for message in scan(kafka, stretch, threading.Event()):
+        try:
+            found.append(LayoutAnnounced.model_validate_json(message.value() or b""))
+        except ValidationError:
+            log.error("%s offset %s is no announcement and is passed over", Topic.LOG_LAYOUTS, message.offset())
+    return found
 
 
 def _order(name: str) -> int:

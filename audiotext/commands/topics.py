@@ -1,8 +1,9 @@
-"""`audiotext topics apply|check|grow`."""
+"""`audiotext topics apply|check|grow|group`."""
 
 import argparse
 
 from audiotext.commands.running import settings_for
+from redpanda import groups as consumer_groups
 from redpanda import growing, topics
 
 
@@ -23,6 +24,19 @@ def grow(args: argparse.Namespace) -> int:
     settings, _ = settings_for(args.data_dir)
     growing.grow(settings.kafka, args.partitions, print, notice_s=args.notice)
     print(f"done; from now on set AUDIOTEXT_KAFKA__PARTITIONS={args.partitions} for `topics apply` and `check`")
+    return 0
+
+
+def groups(args: argparse.Namespace) -> int:
+    """Shows where a consumer group stands, or puts it elsewhere."""
+    settings, _ = settings_for(args.data_dir)
+    if args.since is None and args.like is None:
+        found = consumer_groups.positions(settings.kafka, args.group)
+    else:
+        found = consumer_groups.move(settings.kafka, args.group, since_ms=args.since, like=args.like)
+    for (topic, partition), offset in sorted(found.items()):
+        print(f"{topic}[{partition}]  {offset}")
+    print(f"group {args.group} stands on {len(found)} partitions")
     return 0
 
 

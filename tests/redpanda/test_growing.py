@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from audiotext.embedded import kafka as embedded_kafka
 from audiotext.errors import UserError
 from audiotext.settings import KafkaSettings
 from gateway.log_writer import LogWriter
@@ -23,12 +24,23 @@ from schemas.events import RecordingReady, StreamStarted
 from schemas.media import EosReason, MediaRecord
 from schemas.topics import Topic
 from tests.conftest import StartServer, kafka_settings
+from tests.kafka_lane import plain_producer_config
 from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
 from tests.pipelines.recorder.running import Bench, eventually
 from tests.running import RunningServer
 
 BEFORE, AFTER = 2, 5
 NOTICE_S = 2.0
+
+
+@pytest.fixture
+def own_log(request: pytest.FixtureRequest) -> RunningServer:
+    """Apache Kafka, where it can run: what it does with partitions is what counts. Else the embedded log."""
+    if embedded_kafka.available() is None:
+        node: RunningServer = request.getfixturevalue("kafka_node")
+        return node
+    server: RunningServer = request.getfixturevalue("start_server")("log")
+    return server
 
 
 @pytest.fixture
@@ -175,6 +187,9 @@ def test_grown_by_what_was_killed_it_goes_on(start_server: StartServer, monkeypa
     with pytest.raises(UserError, match="topics apply"):
         grow(kafka, 3, print)
     topics.apply(kafka, embedded=True)
+    nonsense = Producer(plain_producer_config(kafka))
+    nonsense.produce(Topic.LOG_LAYOUTS, b"nonsense", partition=0)  # must not keep gateways from knowing where calls go
+    assert nonsense.flush(30) == 0
     told: list[str] = []
 
     def killed(_seconds: float) -> None:
