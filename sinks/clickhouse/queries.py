@@ -213,11 +213,7 @@ class CallStore:
         """The bill of calls that started from `from_ms` on and before `to_ms` (ms since the epoch), summed per group
         and currency and ordered by them; without a group the total."""
         group = _GROUPS[group_by] if group_by else "''"
-        where, parameters = conditions(
-            ("tenant = {tenant:String}", "tenant", tenant),
-            ("call_started_at >= fromUnixTimestamp64Milli({from_ms:Int64})", "from_ms", from_ms),
-            ("call_started_at < fromUnixTimestamp64Milli({to_ms:Int64})", "to_ms", to_ms),
-        )
+        where, parameters = _of_the_bill(tenant, from_ms, to_ms)
         rows = self._database.query(
             f"""
             SELECT {group} AS grouped, currency, count() AS lines, sum(units) AS all_units,
@@ -228,6 +224,20 @@ class CallStore:
             parameters,
         )
         return [_usage_row(row) for row in rows]
+
+    def transcribed_ms(self, *, tenant: str | None = None, from_ms: int | None = None, to_ms: int | None = None) -> int:
+        """How much audio of these calls was transcribed: each part counts once, however often it was replayed."""
+        where, parameters = _of_the_bill(tenant, from_ms, to_ms)
+        rows = self._database.query(
+            f"""
+            SELECT sum(ms) AS all_ms FROM (
+                SELECT max(duration_ms) AS ms FROM ledger {where or "WHERE true"} AND kind = 'transcription'
+                GROUP BY tenant, call_id, part
+            )
+            """,
+            parameters,
+        )
+        return int(str(rows[0]["all_ms"]))
 
     def put_key(self, key: ApiKey) -> None:
         """Stores a key; storing it again changes nothing, and a revoked one stays revoked."""
@@ -322,6 +332,15 @@ class CallStore:
             line = UsageLine.model_validate(row | money)
             lines.setdefault((str(row["tenant"]), str(row["call_id"])), []).append(line)
         return lines
+
+
+def _of_the_bill(tenant: str | None, from_ms: int | None, to_ms: int | None) -> tuple[str, dict[str, object]]:
+    """The condition for lines of these calls, and its parameters."""
+    return conditions(
+        ("tenant = {tenant:String}", "tenant", tenant),
+        ("call_started_at >= fromUnixTimestamp64Milli({from_ms:Int64})", "from_ms", from_ms),
+        ("call_started_at < fromUnixTimestamp64Milli({to_ms:Int64})", "to_ms", to_ms),
+    )
 
 
 def _literal(names: list[tuple[str, str]] | list[str]) -> str:

@@ -218,6 +218,19 @@ def combinations(tenant: str) -> dict[str, list[AnyEvent]]:
     return calls
 
 
+def test_a_replay_adds_a_line_and_no_minutes(database: Database, store: CallStore, tenant: str) -> None:
+    """A call of two parts, the first transcribed again by a better model: three lines, what both models cost, and still
+    two minutes of calls. If it failed, a replay would make what other services charge look dearer than it is."""
+    call = Call("CA1", tenant)
+    better = call.usage(cost="0.002", price="0", units=0).model_copy(update={"key": "transcription_better"})
+    insert(database, [call.usage(), call.usage(part=2), better])
+
+    (row,) = store.usage(tenant=tenant)
+    assert (row.lines, row.units, row.provider_cost, row.price) == (3, 100, "0.003", "0.02")
+    assert store.transcribed_ms(tenant=tenant) == 120_000
+    assert store.transcribed_ms(tenant=tenant, to_ms=call.t0) == 0
+
+
 def test_a_line_told_again_with_another_price_stays_as_it_was(
     database: Database, store: CallStore, tenant: str
 ) -> None:
