@@ -97,7 +97,10 @@ def site(
         kafka=kafka,
         admin_key=SecretStr(ADMIN_KEY),
         public_url=url,  # where links lead
-        api=ApiSettings(session_secret=SecretStr(SESSION_SECRET)),
+        api=ApiSettings(
+            session_secret=SecretStr(SESSION_SECRET),
+            watched={"api": url, "usage": "http://127.0.0.1:9"},  # one that is up, and one that is not
+        ),
     )
     words = WordEmbedder(f"words-{uuid.uuid4().hex}")
     services = replace(make_services(settings), embedder=QueryEmbedder(lambda: words, 10))
