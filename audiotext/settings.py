@@ -204,6 +204,7 @@ class KratosSettings(_Section):
     tenants: dict[str, str] = {}  # by identity id; goes before that field
     admins: tuple[str, ...] = ()  # ids of identities that see every tenant
     cache_s: float = Field(5.0, ge=0, le=60)  # how long a session that was ended may still work
+    login_url: str | None = Field(None, pattern="^https?://")  # where people sign in: a link on our sign-in page
 
 
 class RecorderSettings(_Section):

@@ -126,6 +126,7 @@ MEANINGS = {
     "AUDIOTEXT_KRATOS__TENANT_FIELD": "where an identity's tenant is: metadata_public.… (or traits.…)",
     "AUDIOTEXT_KRATOS__TENANTS": "tenants by identity id, before that field (JSON object)",
     "AUDIOTEXT_KRATOS__ADMINS": "ids of identities that see every tenant (JSON list)",
+    "AUDIOTEXT_KRATOS__LOGIN_URL": "where people sign in with their account: a link on the sign-in page",
     "AUDIOTEXT_KRATOS__CACHE_S": "how long a session that was ended may still work (s)",
     "AUDIOTEXT_RECORDER__GRACE_MS": "after its last stream ended, a call waits so long for another (ms)",
     "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS": "a call silent for so long is closed (ms)",

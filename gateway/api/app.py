@@ -106,7 +106,7 @@ def create_app(services: Services) -> web.Application:
             app.router.add_get(endpoint.path, _handler(endpoint, services, authenticator))
         else:
             app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, services, authenticator))
-    pages.add_routes(app)
+    pages.add_routes(app, settings.kratos.login_url)
 
     async def send_watchers_away(_: web.Application) -> None:
         services.live.close()

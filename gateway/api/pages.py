@@ -6,6 +6,7 @@ version is a new address; what they import from each other is relative and moves
 
 import gzip
 import hashlib
+import html
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,10 +57,14 @@ class Site:
     files: dict[str, File]
     version: str
 
-    def document(self, nonce: str) -> str:
-        """The HTML document, for one visit."""
+    def document(self, nonce: str, login_url: str = "") -> str:
+        """The HTML document, for one visit. login_url: where people sign in with an account, "" = nowhere."""
         text = self.files["index.html"].content.decode()
-        return text.replace("{{version}}", self.version).replace("{{nonce}}", nonce)
+        return (
+            text.replace("{{version}}", self.version)
+            .replace("{{nonce}}", nonce)
+            .replace("{{login}}", html.escape(login_url))
+        )
 
 
 def load() -> Site:
@@ -79,15 +84,15 @@ def is_page(canonical: str | None) -> bool:
     return canonical in _CANONICAL
 
 
-def add_routes(app: web.Application) -> None:
-    """Serves the page and its files."""
+def add_routes(app: web.Application, login_url: str | None = None) -> None:
+    """Serves the page and its files. login_url: where people sign in with an account, None = with a key only."""
     site = load()
 
     async def page(request: web.Request) -> web.StreamResponse:
         """The document. The browser asks again each time, so that a new version is seen at once."""
         nonce = secrets.token_urlsafe(16)
         return web.Response(
-            text=site.document(nonce),
+            text=site.document(nonce, login_url or ""),
             content_type="text/html",
             headers={
                 **_HEADERS,

@@ -9,6 +9,7 @@ export function render(root, { signedIn }) {
     id: "key", name: "key", type: "password", autocomplete: "current-password", required: true, spellcheck: "false",
     "aria-describedby": "key-help key-error",
   });
+  const account = document.querySelector("meta[name=login-url]").content;
   const error = h("p", { id: "key-error", class: "form-error", role: "alert" });
   const button = h("button", { class: "button primary wide", type: "submit" }, "Sign in");
   const form = h("form", { class: "card sign-in", onsubmit: submit },
@@ -17,8 +18,9 @@ export function render(root, { signedIn }) {
     key,
     error,
     button,
+    account && h("a", { class: "button wide", href: account }, "Sign in with your account"),
     h("p", { id: "key-help", class: "muted small" },
-      "The key is kept as a cookie that scripts cannot read, for twelve hours by default. Make one with ",
+      "The browser keeps a cookie that stands for the key and that scripts cannot read, for twelve hours by default. Make a key with ",
       h("code", {}, "audiotext keys create"), ", or use ", h("code", {}, "AUDIOTEXT_ADMIN_KEY"), "."),
   );
   root.append(form);

@@ -4,13 +4,15 @@ import gzip
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import gateway
 from gateway.api import pages
-from tests.gateway.api.conftest import Client
+from gateway.api.endpoint import Services
+from tests.gateway.api.conftest import Client, client_of
 
 _UI = Path(gateway.__file__).parent / "ui"
 _VENDORED = (_UI / "vendor", Path(__file__).parents[2] / "web" / "vendor")
@@ -40,6 +42,16 @@ async def test_what_a_page_may_do(api: Client) -> None:
     assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=|https?://", document)
     nonces = {re.findall(r'csp-nonce" content="(.*?)"', await (await api.get("/")).text())[0] for _ in range(3)}
     assert len(nonces) == 3
+
+
+async def test_signing_in_with_an_account(services: Services) -> None:
+    """Says where people sign in. If it failed, whoever has an account would not find where, or an address from the
+    settings could become markup."""
+    kratos = services.settings.kratos.model_copy(update={"login_url": 'https://sign-in.example/?a=1&"b'})
+    settings = services.settings.model_copy(update={"kratos": kratos})
+    async with client_of(replace(services, settings=settings)) as api:
+        document = await (await api.get("/sign-in")).text()
+    assert '<meta name="login-url" content="https://sign-in.example/?a=1&amp;&quot;b">' in document
 
 
 async def test_files_are_kept_until_there_are_others(api: Client) -> None:
