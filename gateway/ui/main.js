@@ -5,11 +5,18 @@ import { fill, h, icon, problem } from "./dom.js";
 
 const ROUTES = [
   { path: /^\/$/, load: () => import("./pages/calls.js"), title: "Calls", nav: "/" },
-  { path: /^\/calls\/([^/]+)$/, load: () => import("./pages/call.js"), title: "Call", nav: "/" },
+  { path: /^\/calls\/([^/]+)$/, load: callPage, title: "Call", nav: "/" },
   { path: /^\/search$/, load: () => import("./pages/search.js"), title: "Search", nav: "/search" },
   { path: /^\/usage$/, load: () => import("./pages/usage.js"), title: "Usage", nav: "/usage" },
   { path: /^\/operations$/, load: () => import("./pages/operations.js"), title: "Operations", nav: "/operations" },
 ];
+// All at once, not each when the one before has told of it.
+function callPage() {
+  import("./vendor/wavesurfer.esm.js").catch(() => null);
+  import("./player.js").catch(() => null);
+  return import("./pages/call.js");
+}
+
 const SIGN_IN = { load: () => import("./pages/signin.js"), title: "Sign in", nav: null };
 
 const header = document.getElementById("header");
