@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from audiotext.settings import KafkaSettings
 from redpanda.client import LogUnavailableError, connection_config
 from redpanda.growing import announced
-from redpanda.layouts import MEMORY_MS, Layouts, layouts_of
+from redpanda.layouts import MEMORY_MS, Layouts, layouts_of, trusted
 from redpanda.scan import Stretch, scan
 from schemas.events import LayoutAnnounced
 from schemas.topics import Topic
@@ -116,8 +116,7 @@ class Places:
         # A call's audio and its events lie at the same place.
         number = min(len(found[one].partitions) if one in found else 0 for one in (Topic.CALL_MEDIA, Topic.CALL_EVENTS))
         with self._lock:
-            # More partitions than before mean nothing as long as no layout says so.
-            self._partitions = number if self._announced else min(number, self._partitions or number)
+            self._partitions = trusted(number, self._partitions, announced=bool(self._announced))
             layouts = layouts_of(self._announced, self._partitions)
             if self._layouts is not None and layouts != self._layouts:
                 log.info("partitions of call.media, and from when on (ms): %s", layouts.history)

@@ -54,6 +54,17 @@ def layouts_of(announced: Sequence[LayoutAnnounced], found: int) -> Layouts:
     return Layouts(tuple(history))
 
 
+def trusted(found: int, known: int, *, announced: bool) -> int:
+    """How many partitions there are, by what a broker tells now and what is known (0: nothing).
+
+    A broker that is catching up, or looking for a leader, tells of fewer, or none. More than before mean nothing as
+    long as no layout was announced.
+    """
+    if not found or not known:
+        return found or known
+    return max(found, known) if announced else min(found, known)
+
+
 def partition_of(call_id: str, partitions: int) -> int:
     """As the Java clients' partitioner, and ours (redpanda.client), has it."""
     return (murmur2(call_id.encode()) & 0x7FFFFFFF) % partitions

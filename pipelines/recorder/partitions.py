@@ -72,6 +72,8 @@ class PartitionedApplication(Application):
     def _on_assign(self, _: Any, topic_partitions: list[TopicPartition]) -> None:
         ours = self._ours(topic_partitions)
         if ours:
+            # Of partitions that were just added the client knows those it reads, but not yet their changelog's.
+            self._consumer.list_topics(timeout=_TIMEOUT_S)
             self._begin_where_the_log_begins(ours)
         super()._on_assign(_, topic_partitions)
         for place in ours:

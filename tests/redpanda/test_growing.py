@@ -115,6 +115,8 @@ def recorded(bench: Bench, calls: Iterable[Call]) -> dict[str, list[RecordingRea
     wanted = {one.call_id for one in calls}
 
     def look() -> dict[str, list[RecordingReady]] | None:
+        if bench.running is not None and bench.running.poll() is not None:
+            bench.start()  # as the stack does: a broker that does not know a new partition yet may end it
         events = {event.event_id: event for event in bench.all_recordings()}
         found: dict[str, list[RecordingReady]] = {}
         for event in events.values():

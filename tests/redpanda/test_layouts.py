@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpanda.layouts import MEMORY_MS, Layouts, layouts_of, murmur2, partition_of
+from redpanda.layouts import MEMORY_MS, Layouts, layouts_of, murmur2, partition_of, trusted
 from schemas.events import LayoutAnnounced
 
 T = 1_790_000_000_000
@@ -57,6 +57,24 @@ def test_both_places_are_looked_at_for_a_day(call_id: str, after_ms: int) -> Non
         dict.fromkeys((partition_of(call_id, 2), partition_of(call_id, 5)))
     )
     assert layouts.beginning(call_id, T + after_ms) == partition_of(call_id, 5 if after_ms >= 0 else 2)
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "announced", "number"),
+    [
+        (2, 0, False, 2),
+        (5, 2, False, 2),  # added by a broker's own tool: calls stay where they are
+        (1, 2, False, 1),  # made anew
+        (0, 5, True, 5),
+        (2, 5, True, 5),
+        (5, 2, True, 5),
+        (0, 0, False, 0),
+    ],
+)
+def test_what_a_broker_tells_is_not_always_followed(found: int, known: int, announced: bool, number: int) -> None:
+    """A broker that does not know of the new partitions yet, or of none, moves no call; nor do partitions that nobody
+    announced."""
+    assert trusted(found, known, announced=announced) == number
 
 
 def test_what_is_over_is_not_looked_at() -> None:
