@@ -7,8 +7,11 @@ import { animate, watch } from "../live.js";
 import { LiveRow, finishedRow, keyOf } from "./rows.js";
 
 const STATUSES = [["", "All"], ["recorded", "In transcription"], ["transcribed", "In summary"], ["summarized", "Nearly done"], ["complete", "Complete"], ["failed", "Failed"]];
-const PAGE = 50;
+const PAGE = 50; // quickly there
+const NEXT_PAGE = 200; // for those who scroll on
 const LIVE_SHOWN = 100;
+const CHUNK = 50; // rows that are laid out together, or not at all while they are out of sight
+const ROW_PX = 55;
 
 export function render(root, { who, go, params }) {
   const tenants = who.tenant === null;
@@ -28,7 +31,7 @@ export function render(root, { who, go, params }) {
   const connection = h("span", { class: "connection", role: "status" });
   const liveList = h("ul", { class: "rows live-rows", "aria-label": "Live calls" });
   const quiet = h("p", { class: "muted quiet" }, "Nobody is on the line.");
-  const list = h("ul", { class: "rows", "aria-label": "Finished calls" });
+  const list = h("div", { class: "rows", role: "list", "aria-label": "Finished calls" });
   const more = h("div", { class: "more" });
 
   root.append(
@@ -69,7 +72,7 @@ export function render(root, { who, go, params }) {
     const own = (asking = new AbortController());
     fill(more, h("span", { class: "muted", role: "status" }, "Loading…"));
     try {
-      const page = await get("/v1/calls", { ...filter, limit: PAGE, cursor: anew ? null : cursor }, own.signal);
+      const page = await get("/v1/calls", { ...filter, limit: anew ? PAGE : NEXT_PAGE, cursor: anew ? null : cursor }, own.signal);
       if (own !== asking) return;
       if (anew) { list.replaceChildren(); known.clear(); }
       for (const call of page.calls) if (call.status !== "live") place(call, true);
@@ -95,7 +98,7 @@ export function render(root, { who, go, params }) {
   function place(call, last = false) {
     const row = finishedRow(call, { tenants });
     const old = known.get(keyOf(call));
-    const after = old || last ? null : [...list.children].find((one) => Number(one.dataset.started) <= call.started_at_ms);
+    const after = old || last ? null : [...list.querySelectorAll(".row-item")].find((one) => Number(one.dataset.started) <= call.started_at_ms);
     if (!old && !last && !after && !ended) return; // older than what is loaded: it comes with its page
     known.set(keyOf(call), row);
     if (old) {
@@ -103,7 +106,17 @@ export function render(root, { who, go, params }) {
       old.replaceWith(row);
       if (focused) row.querySelector("a").focus();
     } else if (after) after.before(row);
-    else list.append(row);
+    else chunk().append(row);
+  }
+
+  /** Where the next row goes. Rows one by one would each be watched by the browser, in every frame. */
+  function chunk() {
+    const last = list.lastElementChild;
+    if (last && last.childElementCount < CHUNK) return last;
+    const next = h("div", { class: "chunk", role: "none" });
+    next.style.containIntrinsicSize = `auto ${CHUNK * ROW_PX}px`;
+    list.append(next);
+    return next;
   }
 
   function fits(call) {

@@ -36,7 +36,7 @@ function who(call) {
 
 /** A finished call. */
 export function finishedRow(call, { tenants }) {
-  return h("li", { class: "row-item", "data-key": keyOf(call), "data-status": call.status, "data-started": call.started_at_ms },
+  return h("div", { class: "row-item", role: "listitem", "data-key": keyOf(call), "data-status": call.status, "data-started": call.started_at_ms },
     h("a", { class: "row", href: `/calls/${encodeURIComponent(call.id)}` },
       h("time", { class: "cell-when", datetime: new Date(call.started_at_ms).toISOString(), title: fullMoment(call.started_at_ms) }, moment(call.started_at_ms)),
       who(call),
