@@ -56,12 +56,27 @@ def grow(kafka: KafkaSettings, wanted: int, say: Callable[[str], None], *, notic
     say(f"announcing {wanted} partitions instead of {used}; gateways have {notice_s:g} s to read it")
     _announce(kafka, wanted, used, None)
     time.sleep(notice_s)
+    found = _partitions(admin)  # a recorder that has begun meanwhile has made its changelog
     for name in sorted(found.keys() & {*Topic, CHANGELOG}, key=_order):
         if found[name] < wanted:
             _add(admin, name, wanted)
     say(f"made them; calls that begin in {notice_s:g} s or later are spread over {wanted} partitions")
     _announce(kafka, wanted, used, _now_ms() + round(notice_s * 1000))
     time.sleep(notice_s)
+
+
+def keep_up(kafka: KafkaSettings, name: str = CHANGELOG, leader: str = Topic.CALL_MEDIA) -> None:
+    """Gives a topic the partitions it lacks beside its leader; nothing where one of the two is not there.
+
+    A recorder that makes its changelog while call.media grows makes it too small, and could never start again. A
+    partition of the changelog belongs to the one of the same number: adding some moves no state.
+    Raises LogUnavailableError.
+    """
+    admin = AdminClient(connection_config(kafka) | {"log_level": 3})
+    found = _partitions(admin)
+    if name in found and leader in found and found[name] < found[leader]:
+        log.warning("%s gets %d partitions, as %s has; it had %d", name, found[leader], leader, found[name])
+        _add(admin, name, found[leader])
 
 
 def announced(kafka: KafkaSettings, first: int = 0, end: int | None = None) -> list[LayoutAnnounced]:

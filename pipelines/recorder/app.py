@@ -29,7 +29,7 @@ from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_di
 from pipelines.recorder.states import read_changelog
 from redpanda import quix
 from redpanda.client import EventProducer, LogUnavailableError, connection_config
-from redpanda.growing import CHANGELOG
+from redpanda.growing import CHANGELOG, keep_up
 from redpanda.quix import broker_address, consumer_extras
 from schemas.media import MediaError, MediaRecord
 from schemas.topics import Topic
@@ -82,6 +82,7 @@ def run(settings: Settings) -> None:
         directory=directory,
     )
     effects = Effects(spool=spool, closer=closer, finisher=finisher, metrics=metrics)
+    keep_up(settings.kafka)
     app = application(settings, effects, ownership)
     closer.start()
     finisher.start()

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from audiotext.embedded import kafka as embedded_kafka
 from audiotext.errors import UserError
@@ -18,7 +19,7 @@ from gateway.metrics import Metrics
 from gateway.places import Places
 from redpanda import topics
 from redpanda.client import connection_config
-from redpanda.growing import CHANGELOG, announced, grow
+from redpanda.growing import CHANGELOG, announced, grow, keep_up
 from redpanda.layouts import partition_of
 from schemas.events import RecordingReady, StreamStarted
 from schemas.media import EosReason, MediaRecord
@@ -214,3 +215,20 @@ def test_grown_by_what_was_killed_it_goes_on(start_server: StartServer, monkeypa
     assert told[-1] == "calls are spread over 3 partitions already"
     with pytest.raises(UserError, match="ask for 3 or more"):
         grow(kafka, 2, told.append)
+
+
+def test_a_changelog_that_came_too_late_to_grow_keeps_up(kafka: KafkaSettings) -> None:
+    """A recorder's first start made its changelog just when call.media grew: it has two partitions where call.media has
+    three. Without this the recorder refuses to start, for ever. What is as large already, or not there, is left."""
+    leader, late, same = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("leader", "late", "same"))
+    admin = AdminClient(connection_config(kafka))
+    made = admin.create_topics([NewTopic(leader, 3), NewTopic(late, 2), NewTopic(same, 3)])
+    for future in made.values():
+        future.result()
+
+    for name in (late, same, "nobody-made-this"):
+        keep_up(kafka, name, leader)
+
+    found = admin.list_topics(timeout=10).topics
+    assert [len(found[name].partitions) for name in (leader, late, same)] == [3, 3, 3]
+    assert "nobody-made-this" not in found

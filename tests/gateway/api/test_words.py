@@ -150,4 +150,6 @@ async def test_usage_sums(api: Client, put: Put, new_tenant: Callable[[], Tenant
         assert [row["group"] for row in (await bill(group_by=group_by))["groups"]] == groups
     day = {"from": "2026-11-23", "to": "2026-11-23"}
     assert [row["units"] for row in (await bill(**day))["total"]] == [25]
-    assert await bill(**{"from": "2027-01-01"}) == {"group_by": "day", "groups": [], "total": []}
+    nothing = await bill(**{"from": "2027-01-01"})
+    assert (nothing["group_by"], nothing["groups"], nothing["total"]) == ("day", [], [])
+    assert [service["amount"] for service in nothing["bundled"]] == ["0.000000"]
