@@ -15,7 +15,7 @@ from audiotext.settings import MetricsSettings
 log = logging.getLogger(__name__)
 
 _LAG_EVERY_S = 5.0
-_TIMEOUT_S = 5.0  # of one question to the log
+_TIMEOUT_S = 1.0  # of one question to the log; who ends may have to wait for it
 
 
 class LagSource(Protocol):

@@ -74,7 +74,7 @@ def run(app: Application, settings: Settings, consuming: Consuming, topics: Coll
     topics: which it reads, without those it made itself. Raises ExporterError, and whatever its work raises.
     """
     consumer, producer = app._consumer, app._producer
-    poll, flush = consumer.poll, producer.flush
+    poll, close, flush = consumer.poll, consumer.close, producer.flush
 
     # Every round of Quix' loop polls, also while it restores its state; it has no hook of its own for that.
     def polled(timeout: float | None = None) -> Message | None:
@@ -91,7 +91,13 @@ def run(app: Application, settings: Settings, consuming: Consuming, topics: Coll
             if not left or time.monotonic() >= deadline:
                 return left
 
+    # A question that is under way when the consumer is closed is never answered: its asker waits for its time-out.
+    def closed() -> None:
+        consuming.stop()
+        close()
+
     consumer.poll = polled  # type: ignore[method-assign]
+    consumer.close = closed  # type: ignore[method-assign]
     producer.flush = flushed  # type: ignore[method-assign]
     consuming.serve(settings.metrics, consumer, topics)
     try:

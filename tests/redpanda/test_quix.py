@@ -6,7 +6,9 @@ import pytest
 from pydantic import SecretStr
 
 from audiotext.settings import KafkaSettings, Settings
+from redpanda import quix
 from redpanda.client import LogUnavailableError
+from redpanda.consuming import Consuming
 from redpanda.quix import application
 
 
@@ -63,3 +65,18 @@ def test_not_configured_says_what_to_set() -> None:
     """Without a log the error names the setting that is missing."""
     with pytest.raises(LogUnavailableError, match="AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"):
         application(Settings(), "usage", commit_interval_s=1)
+
+
+def test_the_log_is_asked_nothing_once_its_consumer_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application ends while its lag is asked for: the questions end first, then the consumer is closed. The other way
+    round the question is never answered, and whoever ends waits seconds for it, more than Ctrl-C may take."""
+    ended: list[str] = []
+    app = application(Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9")), "usage", commit_interval_s=1)
+    monkeypatch.setattr(app._consumer, "close", lambda: ended.append("consumer closed"))
+    monkeypatch.setattr(app, "run", lambda: app._consumer.__exit__(None, None, None))
+    consuming = Consuming("usage")
+    monkeypatch.setattr(consuming, "stop", lambda: ended.append("questions ended"))
+
+    quix.run(app, Settings(), consuming, [])
+
+    assert ended[:2] == ["questions ended", "consumer closed"]
