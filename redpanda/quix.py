@@ -94,7 +94,7 @@ def run(app: Application, settings: Settings, consuming: Consuming, topics: Coll
     # A question that is under way when the consumer is closed is never answered: its asker waits for its time-out.
     def closed() -> None:
         consuming.stop()
-        close()
+        close()  # type: ignore[no-untyped-call]
 
     consumer.poll = polled  # type: ignore[method-assign]
     consumer.close = closed  # type: ignore[method-assign]
