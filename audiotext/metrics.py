@@ -89,6 +89,9 @@ REFUSED = CounterMetric(
         "no-start, idle, late-start, too-fast, call-streams, tenant-calls, handshake, unproven, no-websocket"
     },
 )
+FLOOD = CounterMetric(
+    "audiotext_gateway_flood", "Connections and requests not listened to: their address asks a lot and proves nothing."
+)
 REFUSED_WEBHOOKS = CounterMetric(
     "audiotext_gateway_refused_webhooks",
     "Carriers' voice and status requests turned away.",
@@ -231,7 +234,7 @@ SINK_AWAY = CounterMetric(
 
 SECTIONS: Mapping[str, tuple[Metric, ...]] = {
     "Gateway": (
-        STREAMS_LIVE, FRAMES, AUDIO_BYTES, MALFORMED, REFUSED, REFUSED_WEBHOOKS, STREAMS_ENDED, ACKNOWLEDGED,
+        STREAMS_LIVE, FRAMES, AUDIO_BYTES, MALFORMED, REFUSED, REFUSED_WEBHOOKS, FLOOD, STREAMS_ENDED, ACKNOWLEDGED,
         BUFFER_BYTES, BUFFER_LIMIT_BYTES, DROPPED_MS, DROPPED_BYTES, DROPPED_RECORDS, PRODUCER_RESTARTS,
     ),
     "API": (API_REQUESTS, API_SECONDS),

@@ -6,6 +6,7 @@ somebody in (keys, tokens) has no default: not configured is denied.
 
 import os
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -156,6 +157,16 @@ class AudioSocketSettings(_Section):
     tenant: str = "default"
 
 
+# Loopback, private use, carrier-grade NAT and link-local: RFC 1122, 1918, 6598, 3927, 4291, 4193.
+_PRIVATE_NETWORKS = tuple(
+    ip_network(network)
+    for network in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"),
+        *("::1/128", "fe80::/10", "fc00::/7"),
+    )
+)
+
+
 class GatewaySettings(_Section):
     """The edge: media sockets and, on one machine, the front of the API."""
 
@@ -168,6 +179,9 @@ class GatewaySettings(_Section):
     start_timeout_s: float = Field(10.0, gt=0)  # a media socket whose stream has not started by then is closed
     handshake_timeout_s: float = Field(10.0, gt=0)  # how long a connection may take to make a request
     max_unproven_sockets: int = Field(100, ge=1)  # whose proof comes with their start, and has not come yet
+    max_stranger_requests: int = Field(100, ge=1)  # in 10 s, of an address that has proved nothing yet
+    # For whom that limit is not, as networks: what may be a proxy, a tunnel or a load balancer, and so everybody.
+    unlimited_peers: tuple[IPvAnyNetwork, ...] = _PRIVATE_NETWORKS
     max_speed: float = Field(100.0, ge=1)  # audio a stream may send, times real time
     max_streams_per_call: int = Field(8, ge=1)  # at the same time, per process, as the next
     max_calls_per_tenant: int = Field(5_000, ge=1)

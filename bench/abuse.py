@@ -2,7 +2,8 @@
 
 The attacker here is Python on raw sockets; one in C would spend less CPU, but as many octets and sockets. Times within
 which something has to be said are 3 s instead of the defaults' 10 s, so that a run is short. Meanwhile somebody asks
-/healthz again and again, as a carrier that calls would have to wait.
+/healthz again and again, as a carrier that calls would have to wait: from another address, which has proved something.
+Loopback is limited like any other network here.
 
     python -m bench.abuse
 """
@@ -10,6 +11,7 @@ which something has to be said are 3 s instead of the defaults' 10 s, so that a 
 import asyncio
 import base64
 import http.client
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -31,6 +34,7 @@ from gateway.signatures import HEADER, sign
 TOKEN = "bench"
 SIGNED_PATH, UNPROVEN_PATH = "/v1/media/twilio", "/v1/media/vonage"
 TIMEOUT_S = 3
+BYSTANDER = "127.0.0.1"
 AT_ONCE = 100  # connections opened at the same time
 
 Row = tuple[str, str, str]
@@ -57,7 +61,19 @@ class Toll:
     waits_ms: list[float] = field(default_factory=list)
 
 
-Attack = Callable[[int], Awaitable[Effort]]
+@dataclass(frozen=True)
+class Target:
+    """The gateway's port and where the attack comes from: an address of loopback, given the number of a connection."""
+
+    port: int
+    source: Callable[[int], str]
+
+    async def connect(self, number: int = 0) -> Stream:
+        """A connection to it."""
+        return await asyncio.open_connection(LOOPBACK, self.port, local_addr=(self.source(number), 0))
+
+
+Attack = Callable[[Target], Awaitable[Effort]]
 
 
 def rows() -> list[Row]:
@@ -70,23 +86,36 @@ def rows() -> list[Row]:
             "AUDIOTEXT_GATEWAY__HANDSHAKE_TIMEOUT_S": str(TIMEOUT_S),
             "AUDIOTEXT_GATEWAY__START_TIMEOUT_S": str(TIMEOUT_S),
             "AUDIOTEXT_GATEWAY__STREAM_TOKEN_SECRET": "a-secret-of-some-length",
+            "AUDIOTEXT_GATEWAY__UNLIMITED_PEERS": json.dumps([f"{BYSTANDER}/32"]),
             "AUDIOTEXT_TWILIO__AUTH_TOKEN": TOKEN,
         }
         run = "from audiotext.settings import load; from gateway.app import run; run(load())"
         with running([sys.executable, "-c", run], variables, subprocess.DEVNULL) as gateway:
             until_ready(port, "/readyz")
-            uvloop.run(_forged_sockets(port))  # once for nothing: what is allocated once is no attack's
+            # Once for nothing: what is allocated once is no attack's.
+            uvloop.run(_forged_sockets(Target(port, lambda _: BYSTANDER)))
             found = []
-            for name, attack in ATTACKS:
-                found.append(_measured(name, gateway, port, attack))
+            for number, (name, attack, spread) in enumerate(ATTACKS):
+                target = Target(port, partial(_everywhere if spread else _here, number))
+                found.append(_measured(name, gateway, target, attack))
                 time.sleep(1)  # for what is still being closed
             return found
 
 
-def _measured(name: str, pid: int, port: int, attack: Attack) -> Row:
+def _here(attack: int, _connection: int) -> str:
+    """One address for all connections of this attack; none has proved anything before."""
+    return f"127.1.{attack}.1"
+
+
+def _everywhere(attack: int, connection: int) -> str:
+    """An address for each connection."""
+    return f"127.{2 + attack}.{connection // 250}.{1 + connection % 250}"
+
+
+def _measured(name: str, pid: int, target: Target, attack: Attack) -> Row:
     ours, theirs = cpu_s(pid), time.process_time()
-    with _watched(pid, port) as toll:
-        effort = uvloop.run(_timed(attack, port))
+    with _watched(pid, target.port) as toll:
+        effort = uvloop.run(_timed(attack, target))
     ours, theirs = cpu_s(pid) - ours, time.process_time() - theirs
     waits = sorted(toll.waits_ms)
     each = f", {ours * 1e6 / effort.messages:.0f} µs a message" if effort.messages else ""
@@ -98,9 +127,9 @@ def _measured(name: str, pid: int, port: int, attack: Attack) -> Row:
     )
 
 
-async def _timed(attack: Attack, port: int) -> Effort:
+async def _timed(attack: Attack, target: Target) -> Effort:
     async with asyncio.timeout(60):
-        return await attack(port)
+        return await attack(target)
 
 
 @contextmanager
@@ -129,12 +158,12 @@ def _watched(pid: int, port: int) -> Iterator[Toll]:
         thread.join()
 
 
-async def _silent(port: int) -> Effort:
+async def _silent(target: Target) -> Effort:
     """3000 connections that say nothing, until the gateway has closed them all."""
-    return await _each(port, 3000, b"", _until_closed)
+    return await _each(target, 3000, b"", _until_closed)
 
 
-async def _slow_loris(port: int) -> Effort:
+async def _slow_loris(target: Target) -> Effort:
     """1000 connections that send a request one octet a second."""
 
     async def trickle(stream: Stream) -> int:
@@ -147,20 +176,20 @@ async def _slow_loris(port: int) -> Effort:
                     await asyncio.wait_for(stream[0].read(1), timeout=1)
         return sent
 
-    return await _each(port, 1000, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", trickle)
+    return await _each(target, 1000, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", trickle)
 
 
-async def _never_start(port: int) -> Effort:
+async def _never_start(target: Target) -> Effort:
     """2000 media sockets that prove nothing and never start."""
-    return await _each(port, 2000, _upgrade(port, UNPROVEN_PATH), _until_closed)
+    return await _each(target, 2000, _upgrade(target.port, UNPROVEN_PATH), _until_closed)
 
 
-async def _nonsense(port: int) -> Effort:
+async def _nonsense(target: Target) -> Effort:
     """One such socket that sends nonsense as fast as it can."""
-    return await _flood(port, UNPROVEN_PATH, b"", masked({"event": "x", "y": "z" * 150}))
+    return await _flood(target, UNPROVEN_PATH, b"", masked({"event": "x", "y": "z" * 150}))
 
 
-async def _frames(port: int) -> Effort:
+async def _frames(target: Target) -> Effort:
     """One signed media socket that sends audio as fast as it can."""
     body = {
         "callSid": f"CA{time.time_ns()}",
@@ -168,10 +197,10 @@ async def _frames(port: int) -> Effort:
         "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
     }
     start = masked({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": body})
-    return await _flood(port, SIGNED_PATH, start, masked(media(0)))
+    return await _flood(target, SIGNED_PATH, start, masked(media(0)))
 
 
-async def _oversized(port: int) -> Effort:
+async def _oversized(target: Target) -> Effort:
     """300 signed media sockets that each send a message of 10 MB."""
     head = b"\x81\xff" + (10_000_000).to_bytes(8, "big") + bytes(4)
 
@@ -187,19 +216,19 @@ async def _oversized(port: int) -> Effort:
                 await asyncio.sleep(0)
         return sent
 
-    return await _each(port, 300, _upgrade(port, SIGNED_PATH), send)
+    return await _each(target, 300, _upgrade(target.port, SIGNED_PATH), send)
 
 
-async def _forged_sockets(port: int) -> Effort:
+async def _forged_sockets(target: Target) -> Effort:
     """3000 upgrades with wrong signatures, each on a connection of its own."""
-    request = _upgrade(port, SIGNED_PATH, "bm90IHRoaXM=")
+    request = _upgrade(target.port, SIGNED_PATH, "bm90IHRoaXM=")
 
-    effort = await _each(port, 3000, request, _answered)
+    effort = await _each(target, 3000, request, _answered)
     effort.messages = 3000
     return effort
 
 
-async def _forged_webhooks(port: int) -> Effort:
+async def _forged_webhooks(target: Target) -> Effort:
     """1000 webhooks of 60 kB with wrong signatures; a refusal closes the connection."""
     body = b"a=" + b"x" * 60_000
     head = (
@@ -207,44 +236,46 @@ async def _forged_webhooks(port: int) -> Effort:
         f"{HEADER}: bm90IHRoaXM=\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
 
-    effort = await _each(port, 1000, head + body, _answered)
+    effort = await _each(target, 1000, head + body, _answered)
     effort.messages = 1000
     return effort
 
 
-ATTACKS: list[tuple[str, Attack]] = [
-    ("3000 silent connections", _silent),
-    ("1000 requests, an octet a second", _slow_loris),
-    ("2000 sockets that never start", _never_start),
-    ("a socket full of nonsense", _nonsense),
-    ("a stream far too fast", _frames),
-    ("300 messages of 10 MB", _oversized),
-    ("3000 forged upgrades", _forged_sockets),
-    ("1000 forged webhooks of 60 kB", _forged_webhooks),
+# The third: whether each connection comes from an address of its own.
+ATTACKS: list[tuple[str, Attack, bool]] = [
+    ("3000 silent connections", _silent, False),
+    ("1000 requests, an octet a second", _slow_loris, False),
+    ("2000 sockets that never start", _never_start, False),
+    ("a socket full of nonsense", _nonsense, False),
+    ("a stream far too fast", _frames, False),
+    ("300 messages of 10 MB", _oversized, False),
+    ("3000 forged upgrades", _forged_sockets, False),
+    ("1000 forged webhooks of 60 kB", _forged_webhooks, False),
+    ("3000 forged upgrades from 3000 addresses", _forged_sockets, True),
 ]
 
 
-async def _each(port: int, count: int, opening: bytes, then: Callable[[Stream], Awaitable[int]]) -> Effort:
+async def _each(target: Target, count: int, opening: bytes, then: Callable[[Stream], Awaitable[int]]) -> Effort:
     """So many connections that say this first; `then` returns how many octets more it has sent."""
     effort = Effort(sockets=count)
     turn = asyncio.Semaphore(AT_ONCE)
 
-    async def one() -> None:
+    async def one(number: int) -> None:
         async with turn:
-            stream = await asyncio.open_connection(LOOPBACK, port)
+            stream = await target.connect(number)
             stream[1].write(opening)
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             more = await then(stream)
             effort.octets += len(opening) + more
         stream[1].close()
 
-    await asyncio.gather(*(one() for _ in range(count)))
+    await asyncio.gather(*(one(number) for number in range(count)))
     return effort
 
 
 async def _answered(stream: Stream) -> int:
     answer = await stream[0].readuntil(b"\r\n\r\n")
-    assert b" 403 " in answer.partition(b"\r\n")[0], answer
+    assert answer.split(b" ", 2)[1] in (b"403", b"429"), answer
     return 0
 
 
@@ -254,12 +285,12 @@ async def _until_closed(stream: Stream) -> int:
     return 0
 
 
-async def _flood(port: int, path: str, start: bytes, message: bytes) -> Effort:
+async def _flood(target: Target, path: str, start: bytes, message: bytes) -> Effort:
     """The message again and again until the gateway has had enough."""
     effort = Effort(sockets=1)
     batch = message * 100
-    reader, writer = await asyncio.open_connection(LOOPBACK, port)
-    writer.write(_upgrade(port, path))
+    reader, writer = await target.connect()
+    writer.write(_upgrade(target.port, path))
     await reader.readuntil(b"\r\n\r\n")
     writer.write(start)
     closed = asyncio.ensure_future(reader.read(1))  # its close frame, which is all it ever says

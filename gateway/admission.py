@@ -18,6 +18,7 @@ from gateway import stream_tokens
 from gateway.access import basic_password, credentials
 from gateway.carriers import Carrier, Grant, Proof, StreamStart, UnauthorizedError
 from gateway.session import Admit, SessionClosedError, StreamKey
+from gateway.strangers import Strangers
 from gateway.stream_tokens import PREFIX, Claims, TokenError
 
 TOKEN = "token"
@@ -41,11 +42,13 @@ class Admission:
 
 
 class Admissions:
-    """The judge of every socket of this process. streams: those that live, with how many sockets each."""
+    """The judge of every socket of this process. streams: those that live, with how many sockets each. strangers: who
+    is told of what was proved."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, strangers: Strangers | None = None) -> None:
         self.streams: Counter[StreamKey] = Counter()
         self._settings = settings
+        self._strangers = strangers or Strangers(settings.gateway)
         secret = settings.gateway.stream_token_secret
         self._secret = secret.get_secret_value() if secret else ""
         # Which call has used a token that names none, and until when that must be remembered.
@@ -65,18 +68,31 @@ class Admissions:
         token = _token_in(proof)
         if token:
             claims = self._claims(token, name, proof.at_s)
+            self._strangers.proved(proof.peer)
             return Admission(lambda start: self._admit(name, Grant(claims.tenant), claims, start))
         try:
             grant = carrier.authorize_socket(proof, self._settings)
         except UnauthorizedError:
             if not (carrier.token_at_start and self._secret):
                 raise
-            return Admission(lambda start: self._admit(name, None, None, start), proven=False)
+            return Admission(lambda start: self._admit_unproven(name, proof.peer, start), proven=False)
+        self._strangers.proved(proof.peer)
         return Admission(lambda start: self._admit(name, grant, None, start))
+
+    def webhook(self, carrier: Carrier, proof: Proof) -> Grant:
+        """What a voice or status request proves. Raises UnauthorizedError."""
+        grant = carrier.authorize_webhook(proof, self._settings)
+        self._strangers.proved(proof.peer)
+        return grant
 
     def of_tenant(self, tenant: str) -> Admit:
         """For streams that have been let in by other means."""
         return lambda start: (tenant, self._within_limits(tenant, start))
+
+    def _admit_unproven(self, name: str, peer: str, start: StreamStart) -> tuple[str, StreamStart]:
+        admitted = self._admit(name, None, None, start)
+        self._strangers.proved(peer)
+        return admitted
 
     def _admit(
         self, name: str, grant: Grant | None, claims: Claims | None, start: StreamStart

@@ -18,7 +18,7 @@ from audiotext.settings import Settings
 from gateway.admission import Admissions
 from gateway.audiosocket import AudioSocketServer
 from gateway.carriers import load_carriers
-from gateway.handshake import HandshakeTimeout
+from gateway.door import Door, client_of
 from gateway.log_flood import bounded
 from gateway.log_writer import LogWriter
 from gateway.metrics import Metrics
@@ -26,6 +26,7 @@ from gateway.notices import Notices
 from gateway.proxy import Proxy
 from gateway.readiness import Readiness
 from gateway.sockets import MediaSockets
+from gateway.strangers import Strangers
 from gateway.webhooks import MAX_BODY_BYTES, Webhooks
 from redpanda.client import LogUnavailableError
 from schemas.notices import WEBHOOK_PATH
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 # Where what outsiders do is logged.
 _KNOCKED_AT = ("gateway.sockets", "gateway.webhooks", "gateway.session", "gateway.audiosocket", "aiohttp.server")
 
+_NEEDS_A_KEY = "/v1/"  # what the API answers nobody without one
 _NO_API = "there is no API behind this gateway: set AUDIOTEXT_GATEWAY__API_URL, or use `audiotext up`"
 
 
@@ -46,13 +48,14 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self._metrics = Metrics()
-        self.handshake = HandshakeTimeout(settings.gateway.handshake_timeout_s, self._metrics)
+        self._strangers = Strangers(settings.gateway)
+        self.door = Door(settings, self._strangers, self._metrics)
         # What is passed on to the API is not read here, so this is the webhooks' limit.
-        self.app = web.Application(middlewares=[self.handshake.middleware], client_max_size=MAX_BODY_BYTES)
+        self.app = web.Application(middlewares=[self.door.middleware], client_max_size=MAX_BODY_BYTES)
         self._settings = settings
         self._carriers = load_carriers()
         self._writer = LogWriter(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
-        admissions = Admissions(settings)
+        admissions = Admissions(settings, self._strangers)
         self._sockets = MediaSockets(settings, self._carriers, admissions, self._writer, self._metrics)
         self._audiosocket = AudioSocketServer(
             settings, self._carriers["audiosocket"], admissions, self._writer, self._metrics
@@ -128,7 +131,10 @@ class Gateway:
     async def _otherwise(self, request: web.Request) -> web.StreamResponse:
         if self._proxy is None:
             return web.json_response({"error": _NO_API}, status=404)
-        return await self._proxy.pass_on(request)
+        answer = await self._proxy.pass_on(request)
+        if answer.status < 400 and request.path.startswith(_NEEDS_A_KEY):
+            self._strangers.proved(client_of(request, self._settings))
+        return answer
 
 
 def run(settings: Settings) -> None:
@@ -153,7 +159,7 @@ async def _serve(settings: Settings) -> None:
     await runner.setup()
     host, port = settings.gateway.host, settings.gateway.port
     assert runner.server is not None
-    connected = gateway.handshake.factory(runner.server)
+    connected = gateway.door.factory(runner.server)
     try:
         server = await asyncio.get_running_loop().create_server(connected, host, port, backlog=1024)
     except OSError as error:

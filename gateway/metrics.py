@@ -18,6 +18,7 @@ class Metrics:
         self.malformed = metrics.MALFORMED.on(registry)
         self.refused = metrics.REFUSED.on(registry)
         self.refused_webhooks = metrics.REFUSED_WEBHOOKS.on(registry)
+        self.flood = metrics.FLOOD.on(registry)
         self.ended = metrics.STREAMS_ENDED.on(registry)
         self.produced = metrics.ACKNOWLEDGED.on(registry)
         self.buffered = metrics.BUFFER_BYTES.on(registry)

@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from audiotext.settings import Settings
-from gateway.access import client_address
 from gateway.admission import Admissions
 from gateway.carriers import Answer, CallReport, Carrier, CarrierError, Grant, Offer, Proof, UnauthorizedError
+from gateway.door import client_of
 from gateway.metrics import Metrics
 from gateway.session import Sink
 from gateway.signatures import socket_url
@@ -112,7 +112,7 @@ class Webhooks:
             raise self._refused(web.HTTPNotFound(), "unknown-carrier", text)
         proof = await self._proof(request)
         try:
-            return name, carrier, proof, carrier.authorize_webhook(proof, self._settings)
+            return name, carrier, proof, self._admissions.webhook(carrier, proof)
         except UnauthorizedError as error:
             log.warning("%s: %s refused: %s", name, request.path, error)
             raise self._refused(web.HTTPForbidden(), "unauthorized", "forbidden") from None
@@ -150,13 +150,12 @@ def proof_of(
     request: web.Request, settings: Settings, form: Sequence[tuple[str, str]] = (), body: bytes = b""
 ) -> Proof:
     """What the request brings to prove where it comes from."""
-    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
     return Proof(
         target=request.raw_path,
         headers=request.headers,
         form=form,
         body=body,
-        peer=client_address(request.remote or "", forwarded, settings.gateway.trusted_proxies),
+        peer=client_of(request, settings),
         at_s=time.time(),
     )
 

@@ -107,6 +107,8 @@ MEANINGS = {
     "AUDIOTEXT_GATEWAY__START_TIMEOUT_S": "a media socket whose stream has not started by then is closed (s)",
     "AUDIOTEXT_GATEWAY__HANDSHAKE_TIMEOUT_S": "a connection that has made no request by then is closed (s)",
     "AUDIOTEXT_GATEWAY__MAX_UNPROVEN_SOCKETS": "media sockets that may wait for the token in their start, per gateway",
+    "AUDIOTEXT_GATEWAY__MAX_STRANGER_REQUESTS": "requests in 10 s of an address that has proved nothing yet",
+    "AUDIOTEXT_GATEWAY__UNLIMITED_PEERS": "networks without that limit; by default the private ones (JSON list)",
     "AUDIOTEXT_GATEWAY__MAX_SPEED": "a stream that sends more than so many times real time is closed",
     "AUDIOTEXT_GATEWAY__MAX_STREAMS_PER_CALL": "streams of one call at the same time, per gateway",
     "AUDIOTEXT_GATEWAY__MAX_CALLS_PER_TENANT": "calls of one tenant at the same time, per gateway",

@@ -1,0 +1,125 @@
+"""New connections: those that make no request, and those of whom asks too much."""
+
+import asyncio
+
+import aiohttp
+from aiohttp import web
+
+from audiotext.settings import GatewaySettings, KafkaSettings, Settings
+from gateway.app import Gateway
+from gateway.door import Door
+from gateway.metrics import Metrics
+from gateway.signatures import HEADER, sign
+from gateway.strangers import Strangers
+from tests.gateway.conftest import settings_for
+from tests.gateway.wire import PUBLIC_URL, TOKEN
+
+MEDIA = "/v1/media/twilio"
+
+
+async def test_who_asks_for_nothing_is_hung_up_on() -> None:
+    """Opens three connections: one says nothing, one sends half a request, one asks and stays: only that one lives on.
+    Half-open connections are the cheapest way to use up a server's descriptors."""
+    metrics = Metrics()
+    door = _door(metrics, handshake_timeout_s=0.2)
+    app = web.Application(middlewares=[door.middleware])
+    app.router.add_get("/", _hello)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    assert runner.server is not None
+    server = await asyncio.get_running_loop().create_server(door.factory(runner.server), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    silent, slow, good = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    slow[1].write(b"GET / HTTP/1.1\r\nHost: x\r\nX-")
+    good[1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"hello" in await good[0].readuntil(b"hello")
+    async with asyncio.timeout(5):
+        for reader, _ in (silent, slow):
+            assert await _ended(reader)
+    good[1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"hello" in await good[0].readuntil(b"hello")
+    assert b'refused_sockets_total{reason="handshake"} 2.0' in metrics.render()
+    for _, writer in (silent, slow, good):
+        writer.close()
+    server.close()
+    await runner.cleanup()
+
+
+async def test_of_too_many_the_oldest_goes_first() -> None:
+    """Opens one silent connection more than there may be: the one that was silent longest is closed at once, and who
+    asks is answered. Otherwise a flood of them would use up the descriptors within the time each may be silent."""
+    metrics = Metrics()
+    door = _door(metrics, most_silent=2, handshake_timeout_s=600)
+    app = web.Application(middlewares=[door.middleware])
+    app.router.add_get("/", _hello)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    assert runner.server is not None
+    server = await asyncio.get_running_loop().create_server(door.factory(runner.server), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    async with asyncio.timeout(60):
+        assert await _ended(connections[0][0])
+    reader, writer = connections[2]
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"hello" in await reader.readuntil(b"hello")
+    assert b'refused_sockets_total{reason="handshake"} 1.0' in metrics.render()
+    for _, writer in connections:
+        writer.close()
+    server.close()
+    await runner.cleanup()
+
+
+async def test_who_floods_is_not_listened_to(kafka: KafkaSettings) -> None:
+    """An address, of which three requests are taken, floods a real gateway: a forged upgrade is forbidden; of requests
+    on one connection the fourth is told that it is one too many; all further connections are closed before they say a
+    word. Another address brings call after call meanwhile, since what it brings is signed. Each refusal costs as much
+    as any request: without this a flood would cost us more than who makes it."""
+    settings = settings_for(kafka, max_stranger_requests=3, unlimited_peers=[])
+    gateway = Gateway(settings)
+    runner = web.AppRunner(gateway.app)
+    await runner.setup()
+    assert runner.server is not None
+    server = await asyncio.get_running_loop().create_server(gateway.door.factory(runner.server), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    signed = {HEADER: sign(TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)}
+    async with _from("127.0.0.66") as flood, _from("127.0.0.1") as carrier:
+        async with flood.get(url + MEDIA, headers={HEADER: "bm90IHRoaXM="}) as forged:
+            assert forged.status == 403
+        answers = [await flood.get(url + "/healthz") for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert "AUDIOTEXT_GATEWAY__MAX_STRANGER_REQUESTS" in await answers[2].text()
+        assert answers[2].headers["Retry-After"] == "10"
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.66", 0))
+            assert await _ended(reader)
+            writer.close()
+        for _ in range(5):
+            async with carrier.ws_connect(url + MEDIA, headers=signed):
+                pass
+        async with carrier.get(url + "/metrics") as answer:
+            assert "audiotext_gateway_flood_total 21.0" in await answer.text()
+    server.close()
+    await runner.cleanup()
+
+
+def _from(address: str) -> aiohttp.ClientSession:
+    """A client at this address of loopback."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(address, 0)))
+
+
+async def _ended(reader: asyncio.StreamReader) -> bool:
+    try:
+        return await reader.read() == b""
+    except ConnectionResetError:
+        return True
+
+
+async def _hello(_request: web.Request) -> web.Response:
+    return web.Response(text="hello")
+
+
+def _door(metrics: Metrics, *, most_silent: int = 1000, **limits: object) -> Door:
+    settings = Settings(gateway=GatewaySettings.model_validate(limits))
+    return Door(settings, Strangers(settings.gateway), metrics, most_silent)
