@@ -1,12 +1,14 @@
-"""Starting and ending child processes that never outlive their parent."""
+"""Starting and ending child processes that never outlive their parent; leaving this one."""
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded here: not in the forked child, where only little is safe
@@ -73,3 +75,15 @@ def end(process: "subprocess.Popen[bytes]", timeout_s: float) -> int:
     except subprocess.TimeoutExpired:
         kill(process)
         return process.wait()
+
+
+def leave(code: int = 0) -> NoReturn:
+    """Ends this process now, whatever its threads do. Everything has to be done and closed.
+
+    A thread in an engine or in a store's client cannot be interrupted. The interpreter would wait for it or, if it is a
+    daemon, end it where it comes back to Python, which C++ that is on its stack answers with abort().
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -11,9 +11,7 @@ on the stage's retry topic, or a dead letter. A crash at any line delivers the j
 
 import asyncio
 import logging
-import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -26,6 +24,7 @@ from weakref import WeakValueDictionary
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
+from audiotext import process
 from audiotext.settings import RetrySettings, Settings
 from pipelines.runtime.clock import Clock, SystemClock
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, StageError
@@ -75,11 +74,8 @@ async def _run_until_signal(settings: Settings, stages: Sequence[Stage[Any]]) ->
     except ConsumerStalledError as error:
         log.critical("%s; this process ends, so that another one starts", error)
         code = 1
-    # A thread in an engine or in a store's client cannot be interrupted, and the loop would wait for it at its end;
-    # its job is not committed and will be done again, so leave now.
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(code)
+    # The loop would wait for threads at its end. What they do is not committed and will be done again.
+    process.leave(code)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -18,9 +19,12 @@ from audiotext.settings import load, variable_names
 from schemas.topics import Topic
 
 ROOT = Path(__file__).parents[2] / "deploy" / "k8s"
+_KEDA_CRDS = Path(__file__).parent / "keda"
 OVERLAYS = ("k3s", "production")
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
-_KEDA = "keda.sh/v1alpha1"  # no schema of it is at hand
+_KEDA = "keda.sh/v1alpha1"
+# What its Kafka scaler reads (pkg/scalers/apache_kafka_scaler.go and kafka_scaler.go of 2.17); it passes over all else.
+_KEDA_KAFKA = {"bootstrapServers", "consumerGroup", "topic", "lagThreshold", "offsetResetPolicy"}
 _NAME = "app.kubernetes.io/name"
 
 Object = dict[str, Any]
@@ -42,6 +46,27 @@ def built(overlay: str) -> list[Object]:
 def objects(request: pytest.FixtureRequest) -> list[Object]:
     """Everything of one overlay."""
     return built(request.param)
+
+
+@cache
+def _keda(kind: str) -> Object:
+    """KEDA's schema of one of its resources, in which what it does not name is an error."""
+    definition = yaml.safe_load((_KEDA_CRDS / f"keda.sh_{kind.lower()}s.yaml").read_text())
+    (version,) = definition["spec"]["versions"]
+    schema: Object = version["schema"]["openAPIV3Schema"]
+    schema["properties"]["metadata"] = {"type": "object", "properties": {"name": {}, "namespace": {}, "labels": {}}}
+    _close(schema)
+    return schema
+
+
+def _close(schema: Object) -> None:
+    for name, value in list(schema.items()):
+        if name == "properties":
+            schema.setdefault("additionalProperties", False)
+            for one in value.values():
+                _close(one)
+        elif isinstance(value, dict):
+            _close(value)
 
 
 def _of(objects: list[Object], *kinds: str) -> list[Object]:
@@ -67,7 +92,9 @@ def _labels(workload: Object) -> dict[str, str]:
 def test_every_object_is_one(objects: list[Object]) -> None:
     """Against Kubernetes' own schemas, strictly: a misspelt field would be dropped, with what it asks for."""
     for one in objects:
-        if one["apiVersion"] != _KEDA:
+        if one["apiVersion"] == _KEDA:
+            jsonschema.validate(one, _keda(one["kind"]))
+        else:
             kubernetes_validate.validate(one, "1.30", strict=True)
         if one["kind"] != "Namespace":
             assert one["metadata"]["namespace"] == "audiotext"
@@ -237,6 +264,7 @@ def test_lag_is_asked_of_real_groups_and_topics() -> None:
     assert {one["metadata"]["name"] for one in scaled} == groups.keys()
     for one in scaled:
         (trigger,) = one["spec"]["triggers"]
+        assert trigger["metadata"].keys() <= _KEDA_KAFKA
         assert trigger["metadata"]["topic"] in set(Topic)
         assert trigger["metadata"]["consumerGroup"] == groups[one["metadata"]["name"]]
         assert trigger["metadata"]["bootstrapServers"] == settings["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"]
