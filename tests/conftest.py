@@ -15,22 +15,21 @@ from pydantic import SecretStr
 
 from audiotext.embedded import clickhouse as embedded_clickhouse
 from audiotext.embedded import log as embedded_log
-from audiotext.embedded import objects as embedded_objects
 from audiotext.embedded import qdrant as embedded_qdrant
 from audiotext.embedded.server import Server
 from audiotext.embedded.state import State
 from audiotext.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings
 from redpanda import topics
 from sinks.objects import ObjectStore
+from tests import object_lane
+from tests.object_lane import BUCKET
 from tests.running import RunningServer
 
 pytest_plugins = ["tests.browser", "tests.kafka_lane"]
 
-BUCKET = "audiotext"
-
 MAKERS: dict[str, Callable[[State], list[Server]]] = {
     "log": embedded_log.servers,
-    "objects": lambda state: [embedded_objects.server(state, BUCKET)],
+    "objects": lambda state: [object_lane.server(state)],
     "clickhouse": lambda state: [embedded_clickhouse.server(state)],
     "qdrant": lambda state: [embedded_qdrant.server(state)],
 }
