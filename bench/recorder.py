@@ -54,7 +54,9 @@ def rows() -> list[Row]:
     ]
 
 
-def _call(call_id: str, seconds: int) -> Iterator[MediaRecord]:
+def call(call_id: str, seconds: int) -> Iterator[MediaRecord]:
+    """The records of a call of two tracks that ends properly."""
+
     def record(kind: RecordType, at_ms: int, **fields: object) -> MediaRecord:
         return MediaRecord(kind, call_id, "bench", "twilio", "MZ1", at_ms, **fields)  # type: ignore[arg-type]
 
@@ -77,7 +79,7 @@ def _rendering(directory: Path) -> tuple[float, int]:
     """Times real time, and the most memory (MB) this process ever had."""
     spool, part = Spool(directory / "spool"), PartId("bench", "long", 1, 0)
     offset = 0
-    for offset, record in enumerate(_call("long", LONG_CALL_S)):
+    for offset, record in enumerate(call("long", LONG_CALL_S)):
         spool.append(part, record, offset)
         spool.flush()
     close = MediaRecord(RecordType.CLOSE, "long", "bench", "twilio", "", 0, detail=CloseReason.ENDED, part=1)
@@ -102,16 +104,16 @@ def times_real_time(kafka: KafkaSettings, recorder: int) -> float:
     ready, producer = Consumer(consumer_config(kafka, "bench")), Producer(producer_config(kafka))
     ready.subscribe([Topic.RECORDING_READY])
     # The first call waits for everything to start, which is not what is measured.
-    _produce(producer, [list(_call("first", 1))])
+    produce(producer, [list(call("first", 1))])
     _until_recorded(ready, 1)
     before = _cpu_s(recorder)
-    _produce(producer, [list(_call(f"call-{number}", CALL_S)) for number in range(CALLS)])
+    produce(producer, [list(call(f"call-{number}", CALL_S)) for number in range(CALLS)])
     _until_recorded(ready, CALLS)
     ready.close()
     return CALLS * CALL_S / (_cpu_s(recorder) - before)
 
 
-def _produce(producer: Producer, calls: list[list[MediaRecord]]) -> None:
+def produce(producer: Producer, calls: list[list[MediaRecord]]) -> None:
     """Puts the calls on the log, side by side as they would come."""
     for record in (record for records in zip(*calls, strict=True) for record in records):
         producer.produce(Topic.CALL_MEDIA, key=record.call_id, value=record.payload, headers=to_headers(record))
