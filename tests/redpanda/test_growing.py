@@ -25,7 +25,7 @@ from schemas.events import RecordingReady, StreamStarted
 from schemas.media import EosReason, MediaRecord
 from schemas.topics import Topic
 from tests.conftest import StartServer, kafka_settings
-from tests.kafka_lane import plain_producer_config
+from tests.kafka_lane import KafkaNodes, plain_producer_config
 from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
 from tests.pipelines.recorder.running import Bench, eventually
 from tests.running import RunningServer
@@ -34,12 +34,15 @@ BEFORE, AFTER = 2, 5
 NOTICE_S = 2.0
 
 
-@pytest.fixture
+@pytest.fixture(params=[1, 3], ids=["one node", "three nodes"])
 def own_log(request: pytest.FixtureRequest) -> RunningServer:
-    """Apache Kafka, where it can run: what it does with partitions is what counts. Else the embedded log."""
+    """Apache Kafka, where it can run: what it does with partitions is what counts, and of three nodes each learns of
+    them at its own time. Else the embedded log."""
     if embedded_kafka.available() is None:
-        node: RunningServer = request.getfixturevalue("kafka_node")
-        return node
+        nodes: KafkaNodes = request.getfixturevalue("kafka_node" if request.param == 1 else "kafka_cluster")
+        return nodes
+    if request.param != 1:
+        pytest.skip("the embedded log is one node")
     server: RunningServer = request.getfixturevalue("start_server")("log")
     return server
 
