@@ -90,7 +90,8 @@ REFUSED = CounterMetric(
     },
 )
 FLOOD = CounterMetric(
-    "audiotext_gateway_flood", "Connections and requests not listened to: their address asks a lot and proves nothing."
+    "audiotext_gateway_flood",
+    "Connections and requests not listened to: their address, or all such addresses together, ask a lot and prove nothing.",
 )
 REFUSED_WEBHOOKS = CounterMetric(
     "audiotext_gateway_refused_webhooks",

@@ -180,7 +180,8 @@ class GatewaySettings(_Section):
     handshake_timeout_s: float = Field(10.0, gt=0)  # how long a connection may take to make a request
     max_unproven_sockets: int = Field(100, ge=1)  # whose proof comes with their start, and has not come yet
     max_stranger_requests: int = Field(100, ge=1)  # in 10 s, of an address that has proved nothing yet
-    # For whom that limit is not, as networks: what may be a proxy, a tunnel or a load balancer, and so everybody.
+    max_unproven_requests: int = Field(500, ge=1)  # in 10 s, of all such addresses together
+    # For whom these two limits are not, as networks: what may be a proxy, a tunnel or a load balancer, and so everybody.
     unlimited_peers: tuple[IPvAnyNetwork, ...] = _PRIVATE_NETWORKS
     max_speed: float = Field(100.0, ge=1)  # audio a stream may send, times real time
     max_streams_per_call: int = Field(8, ge=1)  # at the same time, per process, as the next

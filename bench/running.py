@@ -26,6 +26,14 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def fine_cpu_s(pid: int) -> float:
+    """The same in nanoseconds instead of ticks of 10 ms, without the threads that have ended."""
+    spent_ns = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        spent_ns += int((task / "schedstat").read_text().split()[0])
+    return spent_ns / 1e9
+
+
 @contextmanager
 def log(directory: Path) -> Iterator[str]:
     """The embedded log, with its topics; yields its address."""

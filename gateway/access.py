@@ -2,9 +2,9 @@
 
 import base64
 import hmac
-import ipaddress
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Protocol, TypeVar
 
 from pydantic import SecretStr
@@ -97,13 +97,19 @@ def without_query(url: str) -> str:
 
 def from_network(peer: str, networks: Sequence[Network]) -> bool:
     """Whether an address is in one of the networks. What is no address is in none."""
+    address = address_of(peer)
+    return address is not None and any(address in network for network in networks)
+
+
+@lru_cache(10_000)
+def address_of(peer: str) -> IPv4Address | IPv6Address | None:
+    """A connection's other end as an address; None if it is none."""
     try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
+        address = ip_address(peer.partition("%")[0])
     except ValueError:
-        return False
+        return None
     # A socket for both families shows IPv4 as ::ffff:a.b.c.d.
-    address = getattr(address, "ipv4_mapped", None) or address
-    return any(address in network for network in networks)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def client_address(remote: str, forwarded_for: str, trusted: Sequence[Network]) -> str:

@@ -19,6 +19,7 @@ from gateway.admission import Admissions
 from gateway.audiosocket import AudioSocketServer
 from gateway.carriers import load_carriers
 from gateway.door import Door, client_of
+from gateway.first_look import FirstLook
 from gateway.log_flood import bounded
 from gateway.log_writer import LogWriter
 from gateway.metrics import Metrics
@@ -34,7 +35,14 @@ from schemas.notices import WEBHOOK_PATH
 log = logging.getLogger(__name__)
 
 # Where what outsiders do is logged.
-_KNOCKED_AT = ("gateway.sockets", "gateway.webhooks", "gateway.session", "gateway.audiosocket", "aiohttp.server")
+_KNOCKED_AT = (
+    "gateway.first_look",
+    "gateway.sockets",
+    "gateway.webhooks",
+    "gateway.session",
+    "gateway.audiosocket",
+    "aiohttp.server",
+)
 
 _NEEDS_A_KEY = "/v1/"  # what the API answers nobody without one
 _NO_API = "there is no API behind this gateway: set AUDIOTEXT_GATEWAY__API_URL, or use `audiotext up`"
@@ -49,13 +57,14 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._metrics = Metrics()
         self._strangers = Strangers(settings.gateway)
-        self.door = Door(settings, self._strangers, self._metrics)
+        self._carriers = load_carriers()
+        admissions = Admissions(settings, self._strangers)
+        first_look = FirstLook(self._carriers, admissions, self._strangers, self._metrics)
+        self.door = Door(settings, self._strangers, self._metrics, first_look)
         # What is passed on to the API is not read here, so this is the webhooks' limit.
         self.app = web.Application(middlewares=[self.door.middleware], client_max_size=MAX_BODY_BYTES)
         self._settings = settings
-        self._carriers = load_carriers()
         self._writer = LogWriter(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
-        admissions = Admissions(settings, self._strangers)
         self._sockets = MediaSockets(settings, self._carriers, admissions, self._writer, self._metrics)
         self._audiosocket = AudioSocketServer(
             settings, self._carriers["audiosocket"], admissions, self._writer, self._metrics

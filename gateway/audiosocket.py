@@ -92,6 +92,7 @@ class AudioSocketServer:
             metrics=self._metrics,
             streams=self._admissions.streams,
             merge_ms=self._settings.gateway.merge_ms,
+            max_speed=self._settings.gateway.max_speed,
         )
         live = _Live(writer, session, Watched(session, time.monotonic()))
         self._live.add(live)

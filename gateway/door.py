@@ -10,14 +10,21 @@ from aiohttp import web
 
 from audiotext.settings import Settings
 from gateway.access import client_address
+from gateway.first_look import CARRIERS_PATHS
 from gateway.metrics import Metrics
 from gateway.strangers import WINDOW_S, Strangers
 
 MOST_SILENT = 1000
 """Connections that have not made a request yet, at the same time."""
 
+_UNANNOUNCED = 64 * 1024  # octets that a body of unknown length is taken for
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Server = Callable[[], asyncio.Protocol]
+
+FirstLook = Callable[[bytes, str], bytes | None]
+"""What has come of a stranger's request, and his address → the answer that ends it, b"" to wait for more, or None to
+have it heard."""
 
 
 class Door:
@@ -27,28 +34,32 @@ class Door:
     """
 
     def __init__(
-        self, settings: Settings, strangers: Strangers, metrics: Metrics, most_silent: int = MOST_SILENT
+        self,
+        settings: Settings,
+        strangers: Strangers,
+        metrics: Metrics,
+        first_look: FirstLook,
+        most_silent: int = MOST_SILENT,
     ) -> None:
-        limits = settings.gateway
-        self._timeout_s = limits.handshake_timeout_s
+        self.first_look = first_look
+        self._timeout_s = settings.gateway.handshake_timeout_s
         self._strangers = strangers
         self._metrics = metrics
         self._most_silent = most_silent
-        self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}  # oldest first
-        too_many = (
-            f"more than {limits.max_stranger_requests} requests in {WINDOW_S:g} s from an address that has proved "
-            "nothing: AUDIOTEXT_GATEWAY__MAX_STRANGER_REQUESTS"
-        )
+        self._silent: dict[asyncio.Transport, asyncio.TimerHandle] = {}  # oldest first
 
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            timer = self._silent.pop(request.protocol, None)
-            if timer is not None:
-                timer.cancel()
-            if strangers.asks(client_of(request, settings)):
+            if request.transport is not None:
+                self.has_spoken(request.transport)
+            client = client_of(request, settings)
+            carriers = request.path.startswith(tuple(CARRIERS_PATHS))
+            too_many = strangers.asks(client, _body_octets(request), in_crowd=not carriers)
+            if not too_many:
                 return await handler(request)
             metrics.flood.inc()
-            answer = web.json_response({"error": too_many}, status=429, headers={"Retry-After": f"{WINDOW_S:.0f}"})
+            status = 429 if strangers.limit_for(client, in_crowd=False) else 503
+            answer = web.json_response({"error": too_many}, status=status, headers={"Retry-After": f"{WINDOW_S:.0f}"})
             answer.force_close()
             return answer
 
@@ -58,24 +69,30 @@ class Door:
         """A protocol factory for `loop.create_server` that watches the connections of `server`."""
         return lambda: _Knock(self, server)
 
-    def let_in(self, transport: asyncio.Transport, server: Server) -> None:
-        """Hands a new connection to a protocol of `server`, or closes it."""
-        peer = (transport.get_extra_info("peername") or ("",))[0]
-        if self._strangers.has_asked_enough(peer):
+    def opens_to(self, transport: asyncio.Transport, peer: str) -> bool:
+        """Whether a new connection may speak; from now on it has its time. Else it is closed."""
+        if self._strangers.limit_for(peer, in_crowd=False):
             self._metrics.flood.inc()
             transport.abort()
-            return
+            return False
         if len(self._silent) >= self._most_silent:
             self._hang_up(next(iter(self._silent)))
-        protocol = server()
-        self._silent[protocol] = asyncio.get_running_loop().call_later(self._timeout_s, self._hang_up, protocol)
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+        self._silent[transport] = asyncio.get_running_loop().call_later(self._timeout_s, self._hang_up, transport)
+        return True
 
-    def _hang_up(self, protocol: asyncio.BaseProtocol) -> None:
-        self._silent.pop(protocol).cancel()
-        transport: asyncio.Transport | None = getattr(protocol, "transport", None)
-        if transport is not None and not transport.is_closing():
+    def knows(self, peer: str) -> bool:
+        """Whether this address needs no first look."""
+        return self._strangers.is_known(peer)
+
+    def has_spoken(self, transport: asyncio.Transport) -> None:
+        """The connection has made its request, or is gone."""
+        timer = self._silent.pop(transport, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _hang_up(self, transport: asyncio.Transport) -> None:
+        self._silent.pop(transport).cancel()
+        if not transport.is_closing():
             self._metrics.refused.labels("handshake").inc()
             transport.abort()
 
@@ -86,9 +103,41 @@ class _Knock(asyncio.Protocol):
     def __init__(self, door: Door, server: Server) -> None:
         self._door = door
         self._server = server
+        self._peer = ""
+        self._said = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._door.let_in(cast(asyncio.Transport, transport), self._server)
+        self._transport = cast(asyncio.Transport, transport)
+        self._peer = (transport.get_extra_info("peername") or ("",))[0]
+        if self._door.opens_to(self._transport, self._peer) and self._door.knows(self._peer):
+            self._let_in()
+
+    def data_received(self, data: bytes) -> None:
+        self._said += data
+        answer = self._door.first_look(self._said, self._peer)
+        if answer is None:
+            self._let_in()
+        elif answer:
+            self._door.has_spoken(self._transport)
+            self._transport.write(answer)
+            self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._door.has_spoken(self._transport)
+
+    def _let_in(self) -> None:
+        protocol = self._server()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        if self._said:
+            protocol.data_received(self._said)
+
+
+def _body_octets(request: web.Request) -> int:
+    """As announced; what is not announced is taken for large."""
+    if request.content_length is not None:
+        return request.content_length
+    return _UNANNOUNCED if request.body_exists else 0
 
 
 def client_of(request: web.Request, settings: Settings) -> str:

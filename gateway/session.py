@@ -42,6 +42,12 @@ EARLY_MESSAGES = 500
 PARKED_BYTES = 256 * 1024
 """Audio bytes kept meanwhile, whatever the frames' size."""
 
+NONSENSE = 20
+"""Messages before `start` that the carrier would never send."""
+
+_BURST_S = 60.0  # audio that may come at once: a carrier that was held up empties its buffers
+_MESSAGES_PER_S = 200  # of a stream in real time: two tracks in frames of 10 ms
+_TRACKS = 2
 _COMPLAINTS = 3  # malformed messages of one socket that are logged; the metric counts the others
 
 StreamKey = tuple[str, str, str]
@@ -73,6 +79,7 @@ class Session:
 
     admit: judges the stream's start; nothing is handed on before. streams: how many sockets each stream has at this
     moment, shared by all sessions: a carrier that reconnects may have two, and the stream ends with the last of them.
+    max_speed: audio it may send, times real time, beyond a minute at once. clock: monotonic seconds.
     """
 
     def __init__(
@@ -85,6 +92,8 @@ class Session:
         metrics: Metrics,
         streams: Counter[StreamKey],
         merge_ms: int,
+        max_speed: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.messages = 0
         """Messages so far: who wants to know whether the socket is idle looks twice."""
@@ -108,16 +117,15 @@ class Session:
         self._bytes = self._bytes_told = 0
         self._bytes_per_s = 8000
         self._malformed = 0
+        self._max_speed = max_speed
+        self._clock = clock
+        self._began_s = clock()
+        self._allow()
 
     @property
     def started(self) -> bool:
         """Whether the stream has begun."""
         return self._start is not None
-
-    @property
-    def audio_s(self) -> float:
-        """Seconds of audio received so far, of all tracks, by its octets."""
-        return self._bytes / self._bytes_per_s
 
     def on_text(self, data: bytes) -> None:
         """A text message. Raises SessionClosedError when the socket must be closed."""
@@ -177,6 +185,20 @@ class Session:
         self.messages += 1
         if self.messages > EARLY_MESSAGES and self._start is None:
             raise SessionClosedError(1002, f"no start among the first {EARLY_MESSAGES} messages", "no-start")
+        if self._is_beyond():
+            self._allow()
+            if self._is_beyond():
+                text = f"more than {self._max_speed:g} times real time: AUDIOTEXT_GATEWAY__MAX_SPEED"
+                raise SessionClosedError(1008, text, "too-fast")
+
+    def _is_beyond(self) -> bool:
+        return self.messages > self._most_messages or self._bytes > self._most_bytes
+
+    def _allow(self) -> None:
+        """What may have come by now. Asked for only by who has used it up: a message costs two comparisons."""
+        allowed_s = _BURST_S + self._max_speed * (self._clock() - self._began_s)
+        self._most_messages = int(allowed_s * _MESSAGES_PER_S)
+        self._most_bytes = int(allowed_s * self._bytes_per_s * _TRACKS)
 
     def _take(self, message: Message) -> None:
         if self._ended:
@@ -211,6 +233,7 @@ class Session:
         self._tenant, start = self._admit(start)
         self._start = start
         self._bytes_per_s = bytes_per_s(start.codec, start.rate_hz)
+        self._allow()
         self._normalise = normaliser(start.codec, start.byte_order)
         self._streams[self._key(start)] += 1
         self._metrics.streams_live.inc()
@@ -273,7 +296,7 @@ class Session:
             measure = samples_of(start.codec, start.rate_hz)
             merger = TrackMerger(merge_ms=self._merge_ms, samples_of=measure, rate_hz=start.rate_hz)
             self._mergers[frame.track] = merger
-        runs = merger.add(frame, time.monotonic())
+        runs = merger.add(frame, self._clock())
         if runs:
             self._emit(runs)
 
@@ -345,6 +368,8 @@ class Session:
             log.warning("%s: message passed over (%s): %.200s", self._name, call, error)
         if isinstance(error, StartError) and self._start is None:
             raise SessionClosedError(error.close_code, str(error), error.label) from None
+        if self._malformed >= NONSENSE and self._start is None:
+            raise SessionClosedError(1002, f"{NONSENSE} messages that make no sense, and no start", "no-start")
 
     def _tell_metrics(self) -> None:
         if self._frames == self._frames_told:

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from audiotext.settings import Settings
 from gateway.admission import Admissions
 from gateway.carriers import Carrier, UnauthorizedError
+from gateway.lingering import linger
 from gateway.metrics import Metrics
 from gateway.session import Session, SessionClosedError, Sink
 from gateway.watching import TICK_S, Verdict, Watched
@@ -23,12 +24,25 @@ _CLOSE_TEXT_BYTES = 123  # RFC 6455: what fits into a close frame beside the cod
 
 
 class Socket(web.WebSocketResponse[bool]):
-    """A media socket that says which limit a message was too big for: the library closes with the code alone."""
+    """A media socket that says which limit a message was too big for: the library closes with the code alone. And who
+    is hung up on is not listened to while it closes: the library reads on until the other side has closed as well."""
+
+    def __init__(self, request: web.Request, max_message_bytes: int, protocols: Sequence[str]) -> None:
+        super().__init__(
+            max_msg_size=max_message_bytes,
+            timeout=_CLOSE_TIMEOUT_S,
+            protocols=protocols,
+            compress=False,  # base64 of audio gains little and costs more than all the rest
+            decode_text=False,
+        )
+        self._connection = request.transport
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
         """Closes; see the library."""
         if code == WSCloseCode.MESSAGE_TOO_BIG and not message:
             message = b"message too big: AUDIOTEXT_GATEWAY__MAX_MESSAGE_BYTES"
+        if code not in (WSCloseCode.OK, WSCloseCode.GOING_AWAY) and self._connection is not None and not self.closed:
+            linger(self._connection)
         return await super().close(code=code, message=message, drain=drain)
 
 
@@ -69,13 +83,8 @@ class MediaSockets:
             return self._refused(403, "unauthorized", "forbidden")
         if not admission.proven and self._crowded():
             return self._refused(503, "unproven", "too many sockets that have proved nothing yet; try again")
-        socket = Socket(
-            max_msg_size=self._settings.gateway.max_message_bytes,
-            timeout=_CLOSE_TIMEOUT_S,
-            protocols=carrier.subprotocols,
-            compress=False,  # base64 of audio gains little and costs more than all the rest
-            decode_text=False,
-        )
+        limits = self._settings.gateway
+        socket = Socket(request, limits.max_message_bytes, carrier.subprotocols)
         if not socket.can_prepare(request).ok:
             return self._refused(400, "no-websocket", "this is a WebSocket's address")
         session = Session(
@@ -85,7 +94,8 @@ class MediaSockets:
             sink=self._sink,
             metrics=self._metrics,
             streams=self._admissions.streams,
-            merge_ms=self._settings.gateway.merge_ms,
+            merge_ms=limits.merge_ms,
+            max_speed=limits.max_speed,
         )
         self._live[socket] = session
         self._watched[socket] = Watched(session, time.monotonic())

@@ -1,22 +1,24 @@
-"""Addresses that have proved nothing get a few requests; then their connections are closed before a word is read.
+"""Addresses that have proved nothing get a few requests, each for itself and all together; then they are refused.
 
-A refusal costs as much as any request, more than asking costs who asks. A connection that is closed when it comes
-costs less, so whoever floods pays more than the gateway. One proof, a carrier's or a user's, and an address is no
-stranger for a day: carriers share theirs, and nobody's calls may suffer from what another customer of his carrier does.
+A refusal by HTTP's rules costs as much as any request, more than asking costs who asks. A connection that is closed
+when it comes, or by its first octets, costs less, so whoever floods pays more than the gateway. One proof, a carrier's
+or a user's, and an address is no stranger for a day: carriers share theirs, and nobody's calls may suffer from what
+another customer of his carrier does.
 """
 
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 
 from audiotext.settings import GatewaySettings
-from gateway.access import from_network
+from gateway.access import address_of, from_network
 
 WINDOW_S = 10.0
-"""What the limit of requests is for."""
+"""What the limits of requests are for."""
 
 _KNOWN_S = 86_400.0
+_LARGE = 16 * 1024  # octets of a body
 _MOST = 10_000  # addresses remembered of either kind: a few megabytes
 
 
@@ -25,53 +27,87 @@ class Strangers:
 
     def __init__(self, limits: GatewaySettings, now_s: Callable[[], float] = time.monotonic) -> None:
         self._limit = limits.max_stranger_requests
+        self._limit_of_all = limits.max_unproven_requests
+        words = "more than {} requests in {:g} s from {} proved nothing: AUDIOTEXT_GATEWAY__{}".format
+        self._too_many = words(self._limit, WINDOW_S, "an address that has", "MAX_STRANGER_REQUESTS")
+        self._crowd = words(self._limit_of_all, WINDOW_S, "addresses that have", "MAX_UNPROVEN_REQUESTS")
         self._now_s = now_s
-        # By address, the oldest first, both.
-        self._known: dict[str, float] = {}  # when it proved something
-        self._asked: dict[str, tuple[float, int]] = {}  # when its window began, and its requests since
+        self._known: dict[str, float] = {}  # when an address proved something, the oldest first
+        self._began_s = float("-inf")  # the window that the rest is about
+        self._asked: dict[str, int] = {}  # requests by address, the one that asked last at the end
+        self._listened: dict[str, int] = {}  # those of them that were listened to
+        self._of_all = 0
         networks = (*limits.unlimited_peers, *limits.trusted_proxies)
         self._unlimited = lru_cache(_MOST)(lambda peer: from_network(peer, networks))
 
-    def asks(self, peer: str) -> bool:
-        """Counts a request of this address. False: it is one too many."""
-        if self._is_known(peer):
-            return True
-        who, now = _who(peer), self._now_s()
-        began, requests = self._asked.pop(who, (now, 0))
-        if now - began >= WINDOW_S:
-            began, requests = now, 0
-        self._asked[who] = (began, requests + 1)
-        if len(self._asked) > _MOST:
-            del self._asked[next(iter(self._asked))]
-        return requests < self._limit
+    def limit_for(self, peer: str, *, in_crowd: bool = True) -> str:
+        """Which limit the next request of this address is beyond, in words for who asks, or "".
 
-    def has_asked_enough(self, peer: str) -> bool:
-        """Whether the next request of this address would be one too many."""
-        if self._is_known(peer):
-            return False
-        began, requests = self._asked.get(_who(peer), (0.0, 0))
-        return requests >= self._limit and self._now_s() - began < WINDOW_S
+        in_crowd: whether the limit of all strangers counts; nobody's calls may be refused for what others do.
+        """
+        if self.is_known(peer):
+            return ""
+        self._turn()
+        if self._asked.get(_who(peer), 0) >= self._limit:
+            return self._too_many
+        return self._crowd if in_crowd and self._of_all >= self._limit_of_all else ""
+
+    def asks(self, peer: str, octets: int = 0, *, in_crowd: bool = True) -> str:
+        """Counts a request of this address; see `limit_for`.
+
+        octets: of its body; a large one counts as several, for reading it costs us as much.
+        """
+        limit = self.limit_for(peer, in_crowd=in_crowd)
+        if not self.is_known(peer):
+            requests = 1 + octets // _LARGE
+            who = self._count(peer, requests)
+            if in_crowd and not limit:
+                self._listened[who] = self._listened.get(who, 0) + requests
+                self._of_all += requests
+        return limit
+
+    def refused(self, peer: str) -> None:
+        """Counts a request that was refused by its first octets. That costs little, so it counts for the address alone
+        and takes nothing from the others."""
+        if not self.is_known(peer):
+            self._count(peer, 1)
 
     def proved(self, peer: str) -> None:
-        """This address is no stranger."""
+        """This address is no stranger, and what it asked for takes nothing from the others."""
         who = _who(peer)
         self._known.pop(who, None)
         self._known[who] = self._now_s()
         if len(self._known) > _MOST:
             del self._known[next(iter(self._known))]
+        self._asked.pop(who, None)
+        self._of_all -= self._listened.pop(who, 0)
 
-    def _is_known(self, peer: str) -> bool:
+    def is_known(self, peer: str) -> bool:
+        """Whether this address has proved something, or needs not."""
         proved = self._known.get(_who(peer))
         return (proved is not None and self._now_s() - proved < _KNOWN_S) or self._unlimited(peer)
+
+    def _count(self, peer: str, requests: int) -> str:
+        """Returns whose they are."""
+        self._turn()
+        who = _who(peer)
+        self._asked[who] = self._asked.pop(who, 0) + requests
+        if len(self._asked) > _MOST:
+            del self._asked[next(iter(self._asked))]
+        return who
+
+    def _turn(self) -> None:
+        """Begins a new window if the last one is over."""
+        now_s = self._now_s()
+        if now_s - self._began_s >= WINDOW_S:
+            self._began_s = now_s
+            self._asked, self._listened, self._of_all = {}, {}, 0
 
 
 @lru_cache(_MOST)
 def _who(peer: str) -> str:
     """An address; of IPv6 its network of 64 bits, which is what one customer has."""
-    try:
-        address = ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+    address = address_of(peer)
+    if isinstance(address, IPv6Address):
         return str(IPv6Address(int(address) >> 64 << 64))
     return peer

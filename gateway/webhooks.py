@@ -5,7 +5,6 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -13,6 +12,7 @@ from audiotext.settings import Settings
 from gateway.admission import Admissions
 from gateway.carriers import Answer, CallReport, Carrier, CarrierError, Grant, Offer, Proof, UnauthorizedError
 from gateway.door import client_of
+from gateway.form_fields import MOST_FIELDS, read_form
 from gateway.metrics import Metrics
 from gateway.session import Sink
 from gateway.signatures import socket_url
@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
 """Of a carrier's request; they send a few hundred."""
-
-_FIELDS = 500  # of a form; they send some forty, and sorting thousands is what a forger would have us do
-_FORM = "application/x-www-form-urlencoded"
 
 
 class Webhooks:
@@ -128,13 +125,10 @@ class Webhooks:
             raise self._refused(error, "oversized", f"more than {MAX_BODY_BYTES} bytes") from None
         except TimeoutError:
             raise self._refused(web.HTTPRequestTimeout(), "slow", f"no body within {timeout_s:g} s") from None
-        if request.content_type != _FORM:
-            return proof_of(request, self._settings, (), body)
         try:
-            # Not request.post(): nobody is authorized yet, and it fails on what is no well-formed form.
-            form = parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_FIELDS)
+            form = read_form(request.content_type, body)
         except ValueError:
-            raise self._refused(web.HTTPBadRequest(), "malformed", f"more than {_FIELDS} fields") from None
+            raise self._refused(web.HTTPBadRequest(), "malformed", f"more than {MOST_FIELDS} fields") from None
         return proof_of(request, self._settings, form, body)
 
     def _refused(self, answer: web.HTTPException, reason: str, error: str) -> web.HTTPException:

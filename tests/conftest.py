@@ -22,7 +22,6 @@ from audiotext.settings import ClickHouseSettings, KafkaSettings, QdrantSettings
 from redpanda import topics
 from sinks.objects import ObjectStore
 from tests import object_lane
-from tests.kafka_lane import KafkaNodes
 from tests.object_lane import BUCKET
 from tests.running import RunningServer
 
@@ -162,8 +161,6 @@ def qdrant(qdrant_server: RunningServer) -> QdrantSettings:
 
 def kafka_settings(server: RunningServer) -> KafkaSettings:
     """How to reach that log."""
-    if isinstance(server, KafkaNodes):
-        return server.settings
     return KafkaSettings(bootstrap_servers=server.addresses["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"])
 
 

@@ -122,4 +122,4 @@ async def _hello(_request: web.Request) -> web.Response:
 
 def _door(metrics: Metrics, *, most_silent: int = 1000, **limits: object) -> Door:
     settings = Settings(gateway=GatewaySettings.model_validate(limits))
-    return Door(settings, Strangers(settings.gateway), metrics, most_silent)
+    return Door(settings, Strangers(settings.gateway), metrics, lambda _octets, _peer: None, most_silent)

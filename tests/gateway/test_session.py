@@ -1,22 +1,28 @@
 """One socket's life without a socket: what it leaves on the log, message by message."""
 
 import json
+import time
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 from gateway.carriers.twilio import TwilioDecoder
 from gateway.metrics import Metrics
-from gateway.session import EARLY_MESSAGES, Session, SessionClosedError, StreamKey
+from gateway.session import EARLY_MESSAGES, NONSENSE, Session, SessionClosedError, StreamKey
 from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
 from tests.gateway.wire import Remembering, dtmf, media, media_of, start, stop
 
 
 def new_session(
-    sink: Remembering, *, streams: Counter[StreamKey] | None = None, metrics: Metrics | None = None
+    sink: Remembering,
+    *,
+    streams: Counter[StreamKey] | None = None,
+    metrics: Metrics | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Session:
-    """A session of Twilio's for tenant acme."""
+    """A session of Twilio's for tenant acme, that may send at twice the speed of real time."""
     return Session(
         name="twilio",
         decoder=TwilioDecoder(),
@@ -25,6 +31,8 @@ def new_session(
         metrics=metrics or Metrics(),
         streams=Counter() if streams is None else streams,
         merge_ms=500,
+        max_speed=2,
+        clock=clock,
     )
 
 
@@ -135,6 +143,51 @@ def test_large_frames_are_parked_no_longer_than_small_ones() -> None:
 
     with pytest.raises(SessionClosedError, match="bytes of audio"):
         flood()
+
+
+def test_a_flood_of_audio_ends_with_the_message_that_is_too_much() -> None:
+    """Sends frames of one second as fast as it can, where twice the speed of real time is allowed: a minute of both
+    tracks may come at once, as from a carrier that was held up, and not one more; ten seconds later there is room for
+    forty more. Looked at only now and then, a flood would cost us whatever comes in between."""
+    now_s = [0.0]
+    session = new_session(Remembering(), clock=lambda: now_s[0])
+    session.on_text(start())
+    second = media(0).replace(b'"payload": "', b'"payload": "' + b"AAAA" * 2_614)  # 8002 octets
+    for _ in range(120):
+        session.on_text(second)
+    with pytest.raises(SessionClosedError, match="AUDIOTEXT_GATEWAY__MAX_SPEED") as closed:
+        session.on_text(second)
+    assert (closed.value.code, closed.value.label) == (1008, "too-fast")
+    now_s[0] = 10.0
+    for _ in range(40):
+        session.on_text(second)
+    with pytest.raises(SessionClosedError, match="AUDIOTEXT_GATEWAY__MAX_SPEED"):
+        session.on_text(second)
+
+
+def test_a_flood_of_small_messages_ends_as_well() -> None:
+    """Sends messages without audio, faster than any call."""
+    session = new_session(Remembering(), clock=lambda: 0.0)
+    session.on_text(start())
+    for _ in range(11_999):
+        session.on_text(b'{"event":"connected"}')
+    with pytest.raises(SessionClosedError, match="MAX_SPEED"):
+        session.on_text(b'{"event":"connected"}')
+
+
+def test_nonsense_without_a_start_is_not_heard_for_long() -> None:
+    """Sends what is no message of the carrier's: after 20 the session gives up, for nobody has proved anything yet. In
+    a stream that has begun nonsense is counted and passed over, however much: a call is not lost for it."""
+    session = new_session(Remembering())
+    for _ in range(NONSENSE - 1):
+        session.on_text(b"nonsense")
+    with pytest.raises(SessionClosedError) as closed:
+        session.on_text(b"nonsense")
+    assert (closed.value.code, closed.value.label) == (1002, "no-start")
+    other = new_session(Remembering())
+    other.on_text(start())
+    for _ in range(10 * NONSENSE):
+        other.on_text(b"nonsense")
 
 
 def test_frames_are_counted() -> None:

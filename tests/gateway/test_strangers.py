@@ -7,7 +7,7 @@ import pytest
 from audiotext.settings import GatewaySettings
 from gateway.strangers import Strangers
 
-FLOOD, CARRIER = "203.0.113.66", "198.51.100.7"
+FLOOD, CARRIER, NOBODY = "203.0.113.66", "198.51.100.7", "192.0.2.250"
 DAY_S = 86_400
 
 
@@ -26,19 +26,24 @@ def strangers(clock: Clock, **limits: object) -> Strangers:
     return Strangers(GatewaySettings.model_validate({"max_stranger_requests": 3} | limits), clock)
 
 
+def listened(door: Strangers, peer: str) -> bool:
+    """Whether a request of this address is heard."""
+    return door.asks(peer) == ""
+
+
 def test_so_many_and_no_more_until_the_time_is_over() -> None:
     """Asks four times within 10 s: the fourth is one too many, and the next connection need not be read. 10 s after
     the first all begins anew; what was asked meanwhile does not prolong it, so nobody is shut out for good."""
     clock = Clock()
     door = strangers(clock)
-    assert [door.asks(FLOOD) for _ in range(4)] == [True, True, True, False]
+    assert [listened(door, FLOOD) for _ in range(4)] == [True, True, True, False]
     clock.now_s += 9.9
-    assert door.has_asked_enough(FLOOD)
-    assert not door.asks(FLOOD)
-    assert not door.has_asked_enough(CARRIER)
+    assert door.limit_for(FLOOD, in_crowd=False)
+    assert not listened(door, FLOOD)
+    assert not door.limit_for(CARRIER, in_crowd=False)
     clock.now_s += 0.1
-    assert not door.has_asked_enough(FLOOD)
-    assert door.asks(FLOOD)
+    assert not door.limit_for(FLOOD, in_crowd=False)
+    assert listened(door, FLOOD)
 
 
 def test_one_proof_and_the_limit_is_gone_for_a_day() -> None:
@@ -47,16 +52,55 @@ def test_one_proof_and_the_limit_is_gone_for_a_day() -> None:
     Otherwise an attacker could have us refuse the calls of the carrier he shares with us."""
     clock = Clock()
     door = strangers(clock)
-    assert [door.asks(CARRIER) for _ in range(4)][-1] is False
+    assert [listened(door, CARRIER) for _ in range(4)][-1] is False
     door.proved(CARRIER)
-    assert all(door.asks(CARRIER) for _ in range(1000))
-    assert not door.has_asked_enough(CARRIER)
+    assert all(listened(door, CARRIER) for _ in range(1000))
+    assert not door.limit_for(CARRIER, in_crowd=False)
     clock.now_s += DAY_S - 1
     door.proved(CARRIER)
     clock.now_s += DAY_S - 1
-    assert all(door.asks(CARRIER) for _ in range(10))
+    assert all(listened(door, CARRIER) for _ in range(10))
     clock.now_s += 1
-    assert [door.asks(CARRIER) for _ in range(4)][-1] is False
+    assert [listened(door, CARRIER) for _ in range(4)][-1] is False
+
+
+def test_all_together_have_a_limit_as_well() -> None:
+    """A thousand addresses ask once each, and five are listened to: the others would have us work for nobody. A known
+    address is heard meanwhile; and whoever proves something takes nothing from the others, so carriers that bring many
+    calls at once from everywhere never fill it."""
+    clock = Clock()
+    door = strangers(clock, max_unproven_requests=5)
+    door.proved(CARRIER)
+    addresses = [f"203.0.113.{number}" for number in range(20)]
+    assert sum(listened(door, address) for address in addresses) == 5
+    assert "AUDIOTEXT_GATEWAY__MAX_UNPROVEN_REQUESTS" in door.limit_for(NOBODY)
+    assert "AUDIOTEXT_GATEWAY__MAX_UNPROVEN_REQUESTS" in door.asks(FLOOD)
+    assert all(listened(door, CARRIER) for _ in range(100))
+    assert door.asks("192.0.2.1", in_crowd=False) == "", "a call was refused for what others did"
+    clock.now_s += 10
+    assert door.limit_for(NOBODY) == ""
+    for number in range(1_000):
+        assert listened(door, f"198.18.{number // 250}.{number % 250}")
+        door.proved(f"198.18.{number // 250}.{number % 250}")
+    assert door.limit_for(NOBODY) == ""
+
+
+def test_a_large_request_counts_as_several() -> None:
+    """Asks with bodies of 60 kB where ten requests are taken: the fourth is one too many. Reading one costs us more
+    than it costs to send it."""
+    door = strangers(Clock(), max_stranger_requests=10)
+    assert [door.asks(FLOOD, 60_000) == "" for _ in range(4)] == [True, True, True, False]
+    assert door.limit_for(FLOOD, in_crowd=False)
+
+
+def test_what_was_refused_at_once_takes_nothing_from_others() -> None:
+    """An address is refused by its first octets again and again: that counts for itself, and for nobody else."""
+    door = strangers(Clock(), max_unproven_requests=5)
+    for _ in range(100):
+        door.refused(FLOOD)
+    assert door.limit_for(FLOOD, in_crowd=False)
+    assert door.limit_for(NOBODY) == ""
+    assert listened(door, CARRIER)
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "10.1.2.3", "::1", "fd00::1", "::ffff:192.168.1.1", "100.64.0.1"])
@@ -65,18 +109,18 @@ def test_what_may_be_everybody_is_not_limited(peer: str) -> None:
     are named: all carriers may come through one of them."""
     door = strangers(Clock(), trusted_proxies=["203.0.113.0/24"])
     for address in (peer, FLOOD):
-        assert all(door.asks(address) for _ in range(1000))
-        assert not door.has_asked_enough(address)
+        assert all(listened(door, address) for _ in range(1000))
+        assert not door.limit_for(address, in_crowd=False)
 
 
 def test_a_network_of_ipv6_is_one_address() -> None:
     """Asks from four addresses of one network of 64 bits: its owner has 2^64 of them, and one allowance. IPv4 inside
     of IPv6 is not one network."""
     door = strangers(Clock())
-    asked = [door.asks(f"2001:db8:1:2::{number:x}") for number in range(4)]
+    asked = [listened(door, f"2001:db8:1:2::{number:x}") for number in range(4)]
     assert asked == [True, True, True, False]
-    assert door.asks("2001:db8:1:3::1")
-    assert all(door.asks(f"::ffff:203.0.113.{number}") for number in range(10))
+    assert listened(door, "2001:db8:1:3::1")
+    assert all(listened(door, f"::ffff:203.0.113.{number}") for number in range(10))
 
 
 def test_memory_is_bounded() -> None:
@@ -84,15 +128,15 @@ def test_memory_is_bounded() -> None:
     door = strangers(Clock(), max_stranger_requests=1)
     addresses = [f"198.18.{number // 256}.{number % 256}" for number in range(30_000)]
     for address in addresses:
-        door.asks(address)
-    assert sum(door.has_asked_enough(address) for address in addresses) == 10_000
+        listened(door, address)
+    assert sum(bool(door.limit_for(address, in_crowd=False)) for address in addresses) == 10_000
     for address in addresses:
         door.proved(address)
-    assert not any(door.has_asked_enough(address) for address in addresses)
-    assert [door.asks(addresses[-1]) for _ in range(3)] == [True] * 3
+    assert not any(door.limit_for(address, in_crowd=False) for address in addresses)
+    assert [listened(door, addresses[-1]) for _ in range(3)] == [True] * 3
 
 
 def test_what_is_no_address_is_one_stranger() -> None:
     """A connection that does not tell where it comes from is limited like any other."""
     door = strangers(Clock())
-    assert [door.asks("") for _ in range(4)] == [True, True, True, False]
+    assert [listened(door, "") for _ in range(4)] == [True, True, True, False]

@@ -68,6 +68,7 @@ def session_for(name: str, sink: Remembering, metrics: Metrics | None = None) ->
         metrics=metrics or Metrics(),
         streams=Counter(),
         merge_ms=500,
+        max_speed=100,
     )
 
 

@@ -19,7 +19,7 @@ from schemas.media import MediaRecord, RecordType, from_headers, to_headers
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
 from tests.conftest import kafka_settings, s3_settings
-from tests.kafka_lane import plain_producer_config
+from tests.kafka_lane import KafkaNodes, plain_producer_config
 from tests.running import RunningServer
 
 T = TypeVar("T")
@@ -67,7 +67,8 @@ class Bench:
     running: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        self.kafka, self.s3 = kafka_settings(self.log), s3_settings(self.objects)
+        self.kafka = self.log.settings if isinstance(self.log, KafkaNodes) else kafka_settings(self.log)
+        self.s3 = s3_settings(self.objects)
         topics.apply(self.kafka, embedded=True)
         self.store = ObjectStore(self.s3)
         self.store.ensure_bucket()
