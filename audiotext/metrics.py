@@ -91,7 +91,7 @@ REFUSED = CounterMetric(
 )
 FLOOD = CounterMetric(
     "audiotext_gateway_flood",
-    "Connections and requests not listened to: their address, or all such addresses together, ask a lot and prove nothing.",
+    "Connections and requests not listened to: their address, or all such together, ask a lot and prove nothing.",
 )
 REFUSED_WEBHOOKS = CounterMetric(
     "audiotext_gateway_refused_webhooks",

@@ -181,7 +181,7 @@ class GatewaySettings(_Section):
     max_unproven_sockets: int = Field(100, ge=1)  # whose proof comes with their start, and has not come yet
     max_stranger_requests: int = Field(100, ge=1)  # in 10 s, of an address that has proved nothing yet
     max_unproven_requests: int = Field(500, ge=1)  # in 10 s, of all such addresses together
-    # For whom these two limits are not, as networks: what may be a proxy, a tunnel or a load balancer, and so everybody.
+    # For whom those limits are not, as networks: what may be a proxy, a tunnel or a load balancer, and so everybody.
     unlimited_peers: tuple[IPvAnyNetwork, ...] = _PRIVATE_NETWORKS
     max_speed: float = Field(100.0, ge=1)  # audio a stream may send, times real time
     max_streams_per_call: int = Field(8, ge=1)  # at the same time, per process, as the next

@@ -24,6 +24,9 @@ from gateway.stream_tokens import PREFIX, Claims, TokenError
 TOKEN = "token"
 """What a stream token is called in a query string and among what a customer attaches to a stream."""
 
+TOO_MANY_UNPROVEN = "too many sockets that have proved nothing yet; try again"
+"""What is said when as many sockets wait for the token in their start as may at once."""
+
 
 _UNBOUND_TTL_S = 120
 """How long a token that names no call is good: such a stream begins as soon as the carrier has our answer."""

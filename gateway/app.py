@@ -56,16 +56,16 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self._metrics = Metrics()
+        self._settings = settings
         self._strangers = Strangers(settings.gateway)
         self._carriers = load_carriers()
+        self._writer = LogWriter(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
         admissions = Admissions(settings, self._strangers)
-        first_look = FirstLook(self._carriers, admissions, self._strangers, self._metrics)
+        self._sockets = MediaSockets(settings, self._carriers, admissions, self._writer, self._metrics)
+        first_look = FirstLook(self._carriers, admissions, self._strangers, self._metrics, self._sockets.crowded)
         self.door = Door(settings, self._strangers, self._metrics, first_look)
         # What is passed on to the API is not read here, so this is the webhooks' limit.
         self.app = web.Application(middlewares=[self.door.middleware], client_max_size=MAX_BODY_BYTES)
-        self._settings = settings
-        self._writer = LogWriter(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
-        self._sockets = MediaSockets(settings, self._carriers, admissions, self._writer, self._metrics)
         self._audiosocket = AudioSocketServer(
             settings, self._carriers["audiosocket"], admissions, self._writer, self._metrics
         )

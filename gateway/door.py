@@ -10,7 +10,7 @@ from aiohttp import web
 
 from audiotext.settings import Settings
 from gateway.access import client_address
-from gateway.first_look import CARRIERS_PATHS
+from gateway.first_look import FirstLook
 from gateway.metrics import Metrics
 from gateway.strangers import WINDOW_S, Strangers
 
@@ -21,10 +21,6 @@ _UNANNOUNCED = 64 * 1024  # octets that a body of unknown length is taken for
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Server = Callable[[], asyncio.Protocol]
-
-FirstLook = Callable[[bytes, str], bytes | None]
-"""What has come of a stranger's request, and his address → the answer that ends it, b"" to wait for more, or None to
-have it heard."""
 
 
 class Door:
@@ -53,8 +49,8 @@ class Door:
             if request.transport is not None:
                 self.has_spoken(request.transport)
             client = client_of(request, settings)
-            carriers = request.path.startswith(tuple(CARRIERS_PATHS))
-            too_many = strangers.asks(client, _body_octets(request), in_crowd=not carriers)
+            in_crowd = not first_look.is_carriers(request.method, request.path)
+            too_many = strangers.asks(client, _body_octets(request), in_crowd=in_crowd)
             if not too_many:
                 return await handler(request)
             metrics.flood.inc()

@@ -6,12 +6,12 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
-from gateway.admission import Admissions
+from gateway.admission import TOO_MANY_UNPROVEN, Admissions
 from gateway.carriers import Carrier, Proof, UnauthorizedError
 from gateway.form_fields import read_form
 from gateway.metrics import Metrics
@@ -81,16 +81,25 @@ class FirstLook:
     """Judges what has come of a stranger's first request."""
 
     def __init__(
-        self, carriers: Mapping[str, Carrier], admissions: Admissions, strangers: Strangers, metrics: Metrics
+        self,
+        carriers: Mapping[str, Carrier],
+        admissions: Admissions,
+        strangers: Strangers,
+        metrics: Metrics,
+        sockets_crowded: Callable[[], bool],
     ) -> None:
+        """sockets_crowded: whether as many sockets wait for their proof as may at once."""
         self._carriers = carriers
         self._admissions = admissions
         self._strangers = strangers
+        self._sockets_crowded = sockets_crowded
         # Made here, since they are for who asks thousands of times.
         self._forged_sockets = metrics.refused.labels("unauthorized")
         self._forged_webhooks = metrics.refused_webhooks.labels("unauthorized")
+        self._unproven_sockets = metrics.refused.labels("unproven")
         self._flood = metrics.flood
         self._forbidden = _answer("403 Forbidden", "forbidden")
+        self._too_many_unproven = _answer("503 Service Unavailable", TOO_MANY_UNPROVEN)
 
     def __call__(self, octets: bytes, peer: str) -> bytes | None:
         """What to answer before hanging up, WAIT, or None if the request is to be heard. peer: the other end of the
@@ -101,28 +110,40 @@ class FirstLook:
             return WAIT
         if asked is None:
             return self._unless_beyond(peer, in_crowd=False)
-        path, name = _carriers_path(asked)
-        if name not in self._carriers:
+        path, name = self._carriers_path(asked.method, asked.target.partition("?")[0])
+        if not name:
             return self._unless_beyond(peer, in_crowd=True)
-        try:
-            self._require(path, name, Proof(asked.target, asked.headers, asked.form, asked.body, peer, time.time()))
-        except UnauthorizedError as error:
-            log.warning("%s: %s refused: %s", name, path, error)
+        proof = Proof(asked.target, asked.headers, asked.form, asked.body, peer, time.time())
+        refusal = self._refusal(path, name, proof)
+        if refusal is not None:
             self._strangers.refused(peer)
-            return self._forbidden
+            return refusal
         return self._unless_beyond(peer, in_crowd=False)
 
-    def _require(self, path: str, name: str, proof: Proof) -> None:
-        """Raises UnauthorizedError, counted, if a carrier's request does not prove what it has to by now."""
-        media = path == MEDIA_PATH
+    def is_carriers(self, method: str, path: str) -> bool:
+        """Whether this is what a carrier asks for, whoever asks."""
+        return bool(self._carriers_path(method, path)[1])
+
+    def _carriers_path(self, method: str, path: str) -> tuple[str, str]:
+        """The path before the carrier's name, and that; "" and "" if it is nothing that a carrier asks for."""
+        before, _, name = path.rpartition("/")
+        before += "/"
+        return (before, name) if method in CARRIERS_PATHS.get(before, ()) and name in self._carriers else ("", "")
+
+    def _refusal(self, path: str, name: str, proof: Proof) -> bytes | None:
+        """The answer to a carrier's request that does not prove what it has to by now; counted."""
         try:
-            if media:
-                self._admissions.upgrade(name, self._carriers[name], proof)
-            else:
+            if path != MEDIA_PATH:
                 self._admissions.webhook(self._carriers[name], proof)
-        except UnauthorizedError:
-            (self._forged_sockets if media else self._forged_webhooks).inc()
-            raise
+                return None
+            if self._admissions.upgrade(name, self._carriers[name], proof).proven or not self._sockets_crowded():
+                return None
+        except UnauthorizedError as error:
+            log.warning("%s: %s refused: %s", name, path, error)
+            (self._forged_sockets if path == MEDIA_PATH else self._forged_webhooks).inc()
+            return self._forbidden
+        self._unproven_sockets.inc()
+        return self._too_many_unproven
 
     def _unless_beyond(self, peer: str, *, in_crowd: bool) -> bytes | None:
         """None, unless this request is beyond a limit."""
@@ -155,13 +176,6 @@ def _content(headers: CIMultiDict[str]) -> tuple[str, int] | None:
     if found is None or _LENGTH.fullmatch(lengths[0]) is None:
         return None
     return found[1].lower(), int(lengths[0])
-
-
-def _carriers_path(asked: Asked) -> tuple[str, str]:
-    """The path before the carrier's name, and that; "" and "" if it is nothing that carriers ask for."""
-    path, _, name = asked.target.partition("?")[0].rpartition("/")
-    path += "/"
-    return (path, name) if asked.method in CARRIERS_PATHS.get(path, ()) else ("", "")
 
 
 def _answer(status: str, error: str, headers: str = "") -> bytes:

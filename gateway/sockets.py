@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from audiotext.settings import Settings
-from gateway.admission import Admissions
+from gateway.admission import TOO_MANY_UNPROVEN, Admissions
 from gateway.carriers import Carrier, UnauthorizedError
 from gateway.lingering import linger
 from gateway.metrics import Metrics
@@ -81,8 +81,8 @@ class MediaSockets:
         except UnauthorizedError as error:
             log.warning("%s: media socket refused: %s", name, error)
             return self._refused(403, "unauthorized", "forbidden")
-        if not admission.proven and self._crowded():
-            return self._refused(503, "unproven", "too many sockets that have proved nothing yet; try again")
+        if not admission.proven and self.crowded():
+            return self._refused(503, "unproven", TOO_MANY_UNPROVEN)
         limits = self._settings.gateway
         socket = Socket(request, limits.max_message_bytes, carrier.subprotocols)
         if not socket.can_prepare(request).ok:
@@ -113,6 +113,11 @@ class MediaSockets:
             session.end(EosReason.GATEWAY_DRAINING if self.draining else EosReason.SOCKET_CLOSED)
         return socket
 
+    def crowded(self) -> bool:
+        """Whether as many sockets wait for the token in their start as may at once."""
+        self._unproven = {session for session in self._unproven if not session.started}
+        return len(self._unproven) >= self._settings.gateway.max_unproven_sockets
+
     async def watch(self) -> None:
         """Hands on old windows and closes sockets that have to go, until cancelled."""
         while True:
@@ -137,11 +142,6 @@ class MediaSockets:
         await asyncio.gather(*closing, return_exceptions=True)
         for session in list(self._live.values()):
             session.end(EosReason.GATEWAY_DRAINING)
-
-    def _crowded(self) -> bool:
-        """Whether as many sockets wait for the token in their start as may at once."""
-        self._unproven = {session for session in self._unproven if not session.started}
-        return len(self._unproven) >= self._settings.gateway.max_unproven_sockets
 
     async def _read(self, socket: Socket, session: Session) -> None:
         try:

@@ -6,8 +6,10 @@ import aiohttp
 from aiohttp import web
 
 from audiotext.settings import GatewaySettings, KafkaSettings, Settings
+from gateway.admission import Admissions
 from gateway.app import Gateway
 from gateway.door import Door
+from gateway.first_look import FirstLook
 from gateway.metrics import Metrics
 from gateway.signatures import HEADER, sign
 from gateway.strangers import Strangers
@@ -122,4 +124,6 @@ async def _hello(_request: web.Request) -> web.Response:
 
 def _door(metrics: Metrics, *, most_silent: int = 1000, **limits: object) -> Door:
     settings = Settings(gateway=GatewaySettings.model_validate(limits))
-    return Door(settings, Strangers(settings.gateway), metrics, lambda _octets, _peer: None, most_silent)
+    strangers = Strangers(settings.gateway)
+    first_look = FirstLook({}, Admissions(settings, strangers), strangers, metrics, lambda: False)
+    return Door(settings, strangers, metrics, first_look, most_silent)

@@ -13,6 +13,7 @@ from aiohttp.http_parser import HttpRequestParser
 from aiohttp.web_protocol import RequestHandler
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from audiotext.settings import GatewaySettings, KafkaSettings
 from gateway.app import Gateway
@@ -24,6 +25,12 @@ from tests.gateway.wire import PUBLIC_URL
 
 MEDIA = "/v1/media/twilio"
 SIGNED = sign(TWILIO_TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)
+LIMITS = GatewaySettings(
+    max_unproven_requests=3,
+    max_unproven_sockets=2,
+    unlimited_peers=(ip_network("127.0.0.1/32"),),
+    stream_token_secret=SecretStr("a-secret-of-some-length"),
+)
 FORGED = "bm90IHRoaXM="
 
 
@@ -63,11 +70,7 @@ class Asking:
 @pytest.fixture
 async def asking(kafka: KafkaSettings) -> AsyncIterator[Asking]:
     """A gateway of every carrier, that listens to three requests of strangers, all together; 127.0.0.1 is none."""
-    gateway = Gateway(
-        settings_for(kafka).model_copy(
-            update={"gateway": GatewaySettings(max_unproven_requests=3, unlimited_peers=(ip_network("127.0.0.1/32"),))}
-        )
-    )
+    gateway = Gateway(settings_for(kafka).model_copy(update={"gateway": LIMITS}))
     runner = web.AppRunner(gateway.app, lingering_time=1)
     await runner.setup()
     assert runner.server is not None
@@ -116,11 +119,38 @@ async def test_who_proves_something_is_heard_in_any_crowd(asking: Asking) -> Non
     assert await asking.status(plain, "127.0.3.1") == 200
 
 
-@pytest.mark.parametrize("pieces", [1, 7])
+async def test_sockets_that_prove_nothing_fill_no_more_than_their_places(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sockets of a carrier whose proof comes with the start wait for it, which is as many as may. More, each from
+    an address of its own, are told so before HTTP is spent on them."""
+    waiting = [await asyncio.open_connection("127.0.0.1", asking.port, local_addr=("127.0.8.1", 0)) for _ in range(2)]
+    for reader, writer in waiting:
+        writer.write(upgrade("", "/v1/media/vonage"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    with monkeypatch.context() as broken:
+        broken.setattr(RequestHandler, "data_received", None)
+        told = [await asking.raw(upgrade("", "/v1/media/vonage"), f"127.0.8.{number}") for number in range(2, 12)]
+    assert all(one.startswith(b"HTTP/1.1 503 ") and b"proved nothing yet" in one for one in told)
+    assert await asking.metric('audiotext_gateway_refused_sockets_total{reason="unproven"}') == 10
+    for _, writer in waiting:
+        writer.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/media/nobody", "/v1/status/nobody", "/v1/media/", "/v1/calls", "/"])
+async def test_what_only_looks_like_a_carriers_is_in_the_crowd(asking: Asking, path: str) -> None:
+    """Strangers ask for what no carrier asks for: three are listened to, the fourth is not. Whatever is left out of the
+    limit is what a flood would ask for."""
+    octets = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    statuses = [await asking.status(octets, f"127.0.9.{number}") for number in range(1, 5)]
+    assert statuses == [404, 404, 404, 503]
+
+
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
-async def test_a_webhook_is_heard_in_any_crowd_if_it_is_signed(asking: Asking, name: str, pieces: int) -> None:
-    """Strangers have used up what is listened to. Each carrier's status, from an address nobody knows, in one packet or
-    in pieces: taken if it is signed, forbidden if its signature is another's, or its body."""
+async def test_a_webhook_is_heard_in_any_crowd_if_it_is_signed(asking: Asking, name: str) -> None:
+    """Strangers have used up what is listened to. Each carrier's status, from an address nobody knows, in three pieces:
+    taken if it is signed, forbidden if it is not, or if its body is another's."""
+    pieces = 3
     for number in range(1, 4):
         await asking.status(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", f"127.0.1.{number}")
     made = request(name, f"/v1/status/{name}", ending(name, "c-1"))
