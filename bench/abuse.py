@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -205,19 +205,24 @@ async def _never_start(target: Target) -> Effort:
 
 
 async def _nonsense(target: Target) -> Effort:
-    """One such socket that sends nonsense as fast as it can."""
-    return await _flood(target, UNPROVEN_PATH, b"", masked({"event": "x", "y": "z" * 150}))
+    """20 such sockets that send nonsense as fast as they can."""
+    nonsense = masked({"event": "x", "y": "z" * 150})
+    return _sum(await asyncio.gather(*(_flood(target, UNPROVEN_PATH, b"", nonsense) for _ in range(20))))
 
 
 async def _frames(target: Target) -> Effort:
-    """One signed media socket that sends audio as fast as it can."""
-    body = {
-        "callSid": f"CA{time.time_ns()}",
-        "tracks": ["inbound"],
-        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
-    }
-    start = masked({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": body})
-    return await _flood(target, SIGNED_PATH, start, masked(media(0)))
+    """20 signed media sockets that send audio as fast as they can."""
+
+    async def one(number: int) -> Effort:
+        body = {
+            "callSid": f"CA{time.time_ns()}-{number}",
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+        }
+        start = masked({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": body})
+        return await _flood(target, SIGNED_PATH, start, masked(media(0)))
+
+    return _sum(await asyncio.gather(*(one(number) for number in range(20))))
 
 
 async def _oversized(target: Target) -> Effort:
@@ -275,8 +280,8 @@ ATTACKS: list[tuple[str, Attack, bool]] = [
     ("3000 silent connections", _silent, False),
     ("1000 requests, an octet a second", _slow_loris, False),
     ("2000 sockets that never start", _never_start, False),
-    ("a socket full of nonsense", _nonsense, False),
-    ("a stream far too fast", _frames, False),
+    ("20 sockets full of nonsense", _nonsense, False),
+    ("20 streams far too fast", _frames, False),
     ("300 messages of 10 MB", _oversized, False),
     ("3000 forged upgrades", _forged_sockets, False),
     ("1000 forged webhooks of 60 kB", _large_webhooks, False),
@@ -313,6 +318,12 @@ async def _until_closed(stream: Stream) -> int:
     while await stream[0].read(4096):
         pass
     return 0
+
+
+def _sum(efforts: Sequence[Effort]) -> Effort:
+    return Effort(
+        sum(one.sockets for one in efforts), sum(one.octets for one in efforts), sum(one.messages for one in efforts)
+    )
 
 
 async def _flood(target: Target, path: str, start: bytes, message: bytes) -> Effort:

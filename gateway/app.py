@@ -6,6 +6,7 @@ It holds no state that outlives a call, so any number of them may run behind a l
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import resource
 import signal
@@ -177,6 +178,9 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # What is there now stays: looking through it again and again would keep calls waiting, 50 ms at a time.
+    gc.collect()
+    gc.freeze()
     log.info("gateway listens on %s:%d, known to carriers as %s", host, port, settings.base_url)
     await stop.wait()
     log.info("gateway ends its streams")

@@ -42,10 +42,12 @@ EARLY_MESSAGES = 500
 PARKED_BYTES = 256 * 1024
 """Audio bytes kept meanwhile, whatever the frames' size."""
 
-NONSENSE = 20
-"""Messages before `start` that the carrier would never send."""
+EARLY_WORDS = 20
+"""Of those, messages that are neither audio nor keypad nor mark: carriers say hello, once, if anything."""
 
-_BURST_S = 60.0  # audio that may come at once: a carrier that was held up empties its buffers
+# Audio that may come at once: what a carrier has kept from before the stream. What is held up later comes later, and
+# time has gone by for all of it.
+_BURST_S = 10.0
 _MESSAGES_PER_S = 200  # of a stream in real time: two tracks in frames of 10 ms
 _TRACKS = 2
 _COMPLAINTS = 3  # malformed messages of one socket that are logged; the metric counts the others
@@ -79,7 +81,7 @@ class Session:
 
     admit: judges the stream's start; nothing is handed on before. streams: how many sockets each stream has at this
     moment, shared by all sessions: a carrier that reconnects may have two, and the stream ends with the last of them.
-    max_speed: audio it may send, times real time, beyond a minute at once. clock: monotonic seconds.
+    max_speed: audio it may send, times real time, beyond ten seconds at once. clock: monotonic seconds.
     """
 
     def __init__(
@@ -183,9 +185,10 @@ class Session:
 
     def _count(self) -> None:
         self.messages += 1
-        if self.messages > EARLY_MESSAGES and self._start is None:
-            raise SessionClosedError(1002, f"no start among the first {EARLY_MESSAGES} messages", "no-start")
-        if self._is_beyond():
+        if self._start is None:
+            if self.messages > EARLY_MESSAGES or self.messages - len(self._parked) > EARLY_WORDS:
+                raise SessionClosedError(1002, f"no start among the first {self.messages} messages", "no-start")
+        elif self._is_beyond():
             self._allow()
             if self._is_beyond():
                 text = f"more than {self._max_speed:g} times real time: AUDIOTEXT_GATEWAY__MAX_SPEED"
@@ -368,8 +371,6 @@ class Session:
             log.warning("%s: message passed over (%s): %.200s", self._name, call, error)
         if isinstance(error, StartError) and self._start is None:
             raise SessionClosedError(error.close_code, str(error), error.label) from None
-        if self._malformed >= NONSENSE and self._start is None:
-            raise SessionClosedError(1002, f"{NONSENSE} messages that make no sense, and no start", "no-start")
 
     def _tell_metrics(self) -> None:
         if self._frames == self._frames_told:

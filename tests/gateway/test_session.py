@@ -9,7 +9,7 @@ import pytest
 
 from gateway.carriers.twilio import TwilioDecoder
 from gateway.metrics import Metrics
-from gateway.session import EARLY_MESSAGES, NONSENSE, Session, SessionClosedError, StreamKey
+from gateway.session import EARLY_MESSAGES, EARLY_WORDS, Session, SessionClosedError, StreamKey
 from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
 from tests.gateway.wire import Remembering, dtmf, media, media_of, start, stop
@@ -146,14 +146,14 @@ def test_large_frames_are_parked_no_longer_than_small_ones() -> None:
 
 
 def test_a_flood_of_audio_ends_with_the_message_that_is_too_much() -> None:
-    """Sends frames of one second as fast as it can, where twice the speed of real time is allowed: a minute of both
-    tracks may come at once, as from a carrier that was held up, and not one more; ten seconds later there is room for
+    """Sends frames of one second as fast as it can, where twice the speed of real time is allowed: ten seconds of
+    both tracks may come at once, as from a carrier that was late, and not one more; ten seconds later there is room for
     forty more. Looked at only now and then, a flood would cost us whatever comes in between."""
     now_s = [0.0]
     session = new_session(Remembering(), clock=lambda: now_s[0])
     session.on_text(start())
     second = media(0).replace(b'"payload": "', b'"payload": "' + b"AAAA" * 2_614)  # 8002 octets
-    for _ in range(120):
+    for _ in range(20):
         session.on_text(second)
     with pytest.raises(SessionClosedError, match="AUDIOTEXT_GATEWAY__MAX_SPEED") as closed:
         session.on_text(second)
@@ -169,25 +169,27 @@ def test_a_flood_of_small_messages_ends_as_well() -> None:
     """Sends messages without audio, faster than any call."""
     session = new_session(Remembering(), clock=lambda: 0.0)
     session.on_text(start())
-    for _ in range(11_999):
+    for _ in range(1_999):
         session.on_text(b'{"event":"connected"}')
     with pytest.raises(SessionClosedError, match="MAX_SPEED"):
         session.on_text(b'{"event":"connected"}')
 
 
-def test_nonsense_without_a_start_is_not_heard_for_long() -> None:
-    """Sends what is no message of the carrier's: after 20 the session gives up, for nobody has proved anything yet. In
-    a stream that has begun nonsense is counted and passed over, however much: a call is not lost for it."""
+@pytest.mark.parametrize("said", [b"nonsense", b'{"event":"connected"}'])
+def test_talk_without_a_start_is_not_heard_for_long(said: bytes) -> None:
+    """Sends what is no message of the carrier's, or says hello again and again: after 20 the session gives up, for
+    nobody has proved anything yet. In a stream that has begun such things are passed over, however many: a call is not
+    lost for them."""
     session = new_session(Remembering())
-    for _ in range(NONSENSE - 1):
-        session.on_text(b"nonsense")
-    with pytest.raises(SessionClosedError) as closed:
-        session.on_text(b"nonsense")
+    for _ in range(EARLY_WORDS):
+        session.on_text(said)
+    with pytest.raises(SessionClosedError, match="no start among the first 21 messages") as closed:
+        session.on_text(said)
     assert (closed.value.code, closed.value.label) == (1002, "no-start")
     other = new_session(Remembering())
     other.on_text(start())
-    for _ in range(10 * NONSENSE):
-        other.on_text(b"nonsense")
+    for _ in range(10 * EARLY_WORDS):
+        other.on_text(said)
 
 
 def test_frames_are_counted() -> None:
