@@ -101,6 +101,7 @@ class _Knock(asyncio.Protocol):
         self._server = server
         self._peer = ""
         self._said = b""
+        self._needed = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -110,12 +111,16 @@ class _Knock(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._said += data
-        answer = self._door.first_look(self._said, self._peer)
-        if answer is None:
+        if len(self._said) < self._needed:
+            return
+        verdict = self._door.first_look(self._said, self._peer)
+        if verdict is None:
             self._let_in()
-        elif answer:
+        elif isinstance(verdict, int):
+            self._needed = verdict
+        else:
             self._door.has_spoken(self._transport)
-            self._transport.write(answer)
+            self._transport.write(verdict)
             self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -22,9 +22,6 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 16 * 1024
 """What is looked at; carriers' requests have some hundred."""
 
-WAIT = b""
-"""The answer to a request of which not enough has come."""
-
 MEDIA_PATH = "/v1/media/"
 
 CARRIERS_PATHS = {MEDIA_PATH: ("GET",), "/v1/voice/": ("GET", "POST"), "/v1/status/": ("GET", "POST")}
@@ -40,8 +37,16 @@ _CONTENT_TYPE = re.compile(r"((?:[a-z]+/[a-z.+-]+)?)(?:\s*;.*)?", re.IGNORECASE)
 _NOT_PLAIN = ("Transfer-Encoding", "Content-Encoding", "Expect")  # then the body is not what follows the head
 
 
+Verdict = bytes | int | None
+"""What to do about a request: answer this and hang up; look again when so many octets are there; or have it heard."""
+
+
 class UnfinishedError(Exception):
-    """Not all of a request is there."""
+    """Not all of a request is there. needed: how many octets there must be before looking at it again."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(f"less than {needed} octets")
+        self.needed = needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Asked:
 def read_request(octets: bytes) -> Asked | None:
     """The request that these octets begin with; None if it is not plain. Raises UnfinishedError."""
     if _END not in octets and len(octets) < MOST_BYTES:
-        raise UnfinishedError
+        raise UnfinishedError(len(octets) + 1)
     head, _, body = octets.partition(_END)
     line, *fields = head.split(b"\r\n")
     request, headers = _REQUEST_LINE.fullmatch(line), _headers(fields)
@@ -69,7 +74,7 @@ def read_request(octets: bytes) -> Asked | None:
     if len(head) + length > MOST_BYTES:
         return None
     if len(body) < length:
-        raise UnfinishedError
+        raise UnfinishedError(len(octets) - len(body) + length)
     try:
         form = read_form(content_type, body[:length])
     except ValueError:
@@ -101,13 +106,12 @@ class FirstLook:
         self._forbidden = _answer("403 Forbidden", "forbidden")
         self._too_many_unproven = _answer("503 Service Unavailable", TOO_MANY_UNPROVEN)
 
-    def __call__(self, octets: bytes, peer: str) -> bytes | None:
-        """What to answer before hanging up, WAIT, or None if the request is to be heard. peer: the other end of the
-        connection, which is no proxy."""
+    def __call__(self, octets: bytes, peer: str) -> Verdict:
+        """peer: the other end of the connection, which is no proxy."""
         try:
             asked = read_request(octets)
-        except UnfinishedError:
-            return WAIT
+        except UnfinishedError as error:
+            return error.needed
         if asked is None:
             return self._unless_beyond(peer, in_crowd=False)
         path, name = self._carriers_path(asked.method, asked.target.partition("?")[0])

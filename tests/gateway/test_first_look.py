@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from audiotext.settings import GatewaySettings, KafkaSettings
 from gateway.app import Gateway
-from gateway.first_look import read_request
+from gateway.first_look import UnfinishedError, read_request
 from gateway.signatures import HEADER, sign
 from tests.gateway.test_webhooks import settings_for
 from tests.gateway.webhook_requests import TWILIO_TOKEN, WITH_WEBHOOKS, ending, request
@@ -190,6 +190,21 @@ async def test_what_came_with_the_request_is_not_lost(asking: Asking) -> None:
 async def test_what_is_not_plain_is_left_to_http(asking: Asking, octets: bytes) -> None:
     """Sends heads that no carrier would: HTTP's own machinery says what is wrong, as ever."""
     assert await asking.status(octets, "127.0.5.1") in {400, 403, 404}
+
+
+def test_a_body_is_waited_for_once() -> None:
+    """Brings a webhook octet by octet: its head is read when it is there, and again when its body is, not with each
+    octet in between. Otherwise a flood in small packets would cost us more than who sends it."""
+    head = b"POST /v1/status/twilio HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n"
+    with pytest.raises(UnfinishedError) as unfinished:
+        read_request(head[:-1])
+    assert unfinished.value.needed == len(head)
+    with pytest.raises(UnfinishedError) as unfinished:
+        read_request(head)
+    assert unfinished.value.needed == len(head) + 5000
+    asked = read_request(head + b"x" * 5001)
+    assert asked is not None
+    assert asked.body == b"x" * 5000
 
 
 _NAMES = st.text("abcXYZ-_019", min_size=1, max_size=12)
