@@ -8,9 +8,9 @@ import os
 from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,143 +18,65 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from audiotext.store_settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings
+from audiotext.carrier_settings import (
+    AudioSocketSettings,
+    ExotelSettings,
+    JambonzSettings,
+    PlivoAccount,
+    PlivoSettings,
+    SignalWireAccount,
+    SignalWireSettings,
+    TelnyxAccount,
+    TelnyxSettings,
+    TwilioAccount,
+    TwilioSettings,
+    VonageAccount,
+    VonageSettings,
+)
+from audiotext.engine_settings import (
+    OPENAI_URL,
+    EmbeddingSettings,
+    GeminiSettings,
+    OpenAiSettings,
+    SonioxSettings,
+    SttSettings,
+    SummaryField,
+    SummarySettings,
+)
+from audiotext.store_settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Section
 
-# Of what is imported, these belong to this module's users.
-__all__ = ["ClickHouseSettings", "KafkaSettings", "QdrantSettings", "S3Settings"]
-
-
-OPENAI_URL = "https://api.openai.com/v1"
-_URL = r"^https?://\S+$"
+# All settings are imported from here.
+__all__ = [
+    "OPENAI_URL",
+    "AudioSocketSettings",
+    "ClickHouseSettings",
+    "EmbeddingSettings",
+    "ExotelSettings",
+    "GeminiSettings",
+    "JambonzSettings",
+    "KafkaSettings",
+    "OpenAiSettings",
+    "PlivoAccount",
+    "PlivoSettings",
+    "QdrantSettings",
+    "S3Settings",
+    "SignalWireAccount",
+    "SignalWireSettings",
+    "SonioxSettings",
+    "SttSettings",
+    "SummaryField",
+    "SummarySettings",
+    "TelnyxAccount",
+    "TelnyxSettings",
+    "TwilioAccount",
+    "TwilioSettings",
+    "VonageAccount",
+    "VonageSettings",
+]
 
 
 class SettingsError(Exception):
     """Settings that cannot be used; the message names each wrong setting and what it may be."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class _Plan(_Section):
-    """What becomes of a call whose voice webhook we answer, once its audio streams; nothing = the line stays open.
-
-    `say` comes first; of the two others only one can be.
-    """
-
-    say: str | None = None
-    dial: str | None = None  # a number in E.164, or a sip: address
-    redirect: str | None = None  # URL of the user's own answer
-
-    @model_validator(mode="after")
-    def _one_way_on(self) -> Self:
-        if self.dial and self.redirect:
-            raise ValueError("dial and redirect exclude each other")
-        return self
-
-
-class _Doors(_Section):
-    """For carriers that sign nothing. What is set has to hold, all of it; nothing set lets nobody in."""
-
-    username: str | None = None  # HTTP Basic
-    password: SecretStr | None = None
-    allowed_peers: tuple[IPvAnyNetwork, ...] = ()  # networks ("10.0.0.5", "10.0.0.0/24")
-    tenant: str = "default"
-
-
-class TwilioAccount(_Section):
-    """One account at Twilio. Without the auth token everything of it is refused."""
-
-    auth_token: SecretStr | None = None
-    signing_keys: dict[str, SecretStr] = {}  # id to secret, of the newer signatures (HMAC-SHA256)
-    tenant: str = "default"
-
-
-class TwilioSettings(TwilioAccount, _Plan):
-    """Twilio: one account, or several by account SID."""
-
-    accounts: dict[str, TwilioAccount] = {}
-
-
-class TelnyxAccount(_Section):
-    """One account at Telnyx. Without the stream token its sockets, without the public key its webhooks are refused."""
-
-    stream_token: SecretStr | None = None
-    public_key: str | None = None  # base64, of the webhooks' Ed25519 signatures
-    tenant: str = "default"
-
-
-class TelnyxSettings(TelnyxAccount, _Plan):
-    """Telnyx: one account, or several by user id."""
-
-    accounts: dict[str, TelnyxAccount] = {}
-    l16_byte_order: Literal["big", "little"] = "big"  # RTP's; no page of Telnyx' says
-
-
-class SignalWireAccount(_Section):
-    """One project at SignalWire. Without the stream token its sockets, without the signing key its webhooks are
-    refused."""
-
-    stream_token: SecretStr | None = None
-    signing_key: SecretStr | None = None
-    tenant: str = "default"
-
-
-class SignalWireSettings(SignalWireAccount, _Plan):
-    """SignalWire: one project, or several by project id."""
-
-    accounts: dict[str, SignalWireAccount] = {}
-    l16_byte_order: Literal["big", "little"] = "little"  # what speech engines want; no page of SignalWire's says
-
-
-class PlivoAccount(_Section):
-    """One account at Plivo. Without the auth token everything of it is refused."""
-
-    auth_token: SecretStr | None = None
-    tenant: str = "default"
-
-
-class PlivoSettings(PlivoAccount, _Plan):
-    """Plivo: one account, or several by auth id."""
-
-    accounts: dict[str, PlivoAccount] = {}
-    l16_byte_order: Literal["big", "little"] = "little"  # no page of Plivo's says
-
-
-class ExotelSettings(_Doors):
-    """Exotel. How a call goes on is said in its own flow."""
-
-    accounts: dict[str, _Doors] = {}
-
-
-class VonageAccount(_Doors):
-    """One account at Vonage. With a signature secret its webhooks have to be signed; the password is for sockets."""
-
-    signature_secret: SecretStr | None = None
-
-
-class VonageSettings(VonageAccount):
-    """Vonage: one account, or several by API key. Its calls cannot go on elsewhere while they stream (see
-    docs/carriers/vonage.md)."""
-
-    accounts: dict[str, VonageAccount] = {}
-    say: str | None = None
-
-
-class JambonzSettings(_Doors, _Plan):
-    """jambonz."""
-
-    accounts: dict[str, _Doors] = {}
-
-
-class AudioSocketSettings(_Section):
-    """Asterisk AudioSocket: a port of its own, closed unless it is set here."""
-
-    host: str = "127.0.0.1"
-    port: int | None = Field(None, ge=1, le=65535)
-    # The protocol proves nothing: who may connect is told by address, as networks ("10.0.0.5", "10.0.0.0/24").
-    allowed_peers: tuple[IPvAnyNetwork, ...] = ()
-    tenant: str = "default"
 
 
 # Loopback, private use, carrier-grade NAT and link-local: RFC 1122, 1918, 6598, 3927, 4291, 4193.
@@ -167,7 +89,7 @@ _PRIVATE_NETWORKS = tuple(
 )
 
 
-class GatewaySettings(_Section):
+class GatewaySettings(Section):
     """The edge: media sockets and, on one machine, the front of the API."""
 
     host: str = "127.0.0.1"
@@ -196,7 +118,7 @@ class GatewaySettings(_Section):
     api_url: str | None = None  # where everything that is not a carrier's path is passed on to
 
 
-class ApiSettings(_Section):
+class ApiSettings(Section):
     """The HTTP API and the web page."""
 
     host: str = "127.0.0.1"
@@ -209,7 +131,7 @@ class ApiSettings(_Section):
     watched: dict[str, str] = {}
 
 
-class KratosSettings(_Section):
+class KratosSettings(Section):
     """Ory Kratos, whose sessions the API takes besides API keys."""
 
     url: str | None = Field(None, pattern="^https?://")  # of its public API; None = no such sessions
@@ -222,7 +144,7 @@ class KratosSettings(_Section):
     login_url: str | None = Field(None, pattern="^https?://")  # where people sign in: a link on our sign-in page
 
 
-class RecorderSettings(_Section):
+class RecorderSettings(Section):
     """The recorder."""
 
     grace_ms: int = Field(400, ge=0)  # after its last stream ended, a call waits this long for another
@@ -231,104 +153,7 @@ class RecorderSettings(_Section):
     uploads: int = Field(2, ge=1)  # recordings finished at the same time
 
 
-class SttSettings(_Section):
-    """Speech to text."""
-
-    provider: Literal["whisper", "soniox", "openai"] = "whisper"
-    model: str = "base"  # whisper: "base" (99 languages), "tiny.en", or a path to a CTranslate2 model
-    language: str | None = None  # ISO 639-1; None = the engine finds out
-    timeout_s: float = Field(900.0, gt=0)  # of one attempt
-    # Calls at the same time, per process; None = 1 with Whisper, which has this machine's cores to share, 4 with
-    # openai, 16 with soniox, where all there is to do is to wait.
-    concurrency: int | None = Field(None, ge=1)
-    per_minute: int | None = Field(None, ge=1)  # attempts begun per minute and process; None = as many as there are
-
-    @property
-    def calls(self) -> int:
-        """Calls at the same time, per process."""
-        return self.concurrency or {"whisper": 1, "openai": 4, "soniox": 16}[self.provider]
-
-
-class SummaryField(_Section):
-    """Something a tenant wants to know of every call. description: for the model; values: all it can be, if not any
-    text."""
-
-    description: str = Field(min_length=1, max_length=500)
-    values: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
-
-
-FieldName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
-
-
-class SummarySettings(_Section):
-    """Summaries."""
-
-    provider: Literal["extractive", "gemini"] = "extractive"
-    timeout_s: float = Field(60.0, gt=0)
-    concurrency: int = Field(2, ge=1)
-    per_minute: int | None = Field(None, ge=1)
-    fields: dict[str, dict[FieldName, SummaryField]] = {}  # by tenant and name; a language model fills them in
-    # A longer call is summarized in stretches, which are then merged. By our own estimate, three bytes a token: about
-    # five hours of talk.
-    max_prompt_tokens: int = Field(60_000, ge=500)
-    max_output_tokens: int = Field(8_192, ge=256)  # of one answer, thoughts included
-
-
-class EmbeddingSettings(_Section):
-    """Embeddings."""
-
-    provider: Literal["local", "gemini"] = "local"
-    timeout_s: float = Field(60.0, gt=0)
-    concurrency: int = Field(2, ge=1)
-    per_minute: int | None = Field(None, ge=1)
-
-
-class SonioxSettings(_Section):
-    """Soniox, for speech to text. A key belongs to a region, and so does the URL (api.eu.soniox.com)."""
-
-    api_key: SecretStr | None = None
-    base_url: str = Field("https://api.soniox.com/v1", pattern=_URL)
-    model: str = Field("stt-async-v5", max_length=32)
-    # How it gets the audio: uploaded, or from a presigned URL of our object storage, which it must be able to reach.
-    send: Literal["upload", "url"] = "upload"
-    language_hints: tuple[str, ...] = ()  # ISO 639-1, the expected ones; AUDIOTEXT_STT__LANGUAGE goes before it
-    terms: tuple[str, ...] = ()  # names and words of the trade, so that they are spelled right
-    tenant_terms: dict[str, tuple[str, ...]] = {}  # the same per tenant, in addition
-    context: str | None = Field(None, max_length=8_000)  # what calls are about, in a few sentences
-    # With it and AUDIOTEXT_PUBLIC_URL Soniox tells when an order is done; without, it is only asked.
-    webhook_secret: SecretStr | None = Field(None, min_length=16, max_length=256)
-
-    @model_validator(mode="after")
-    def _context_fits(self) -> Self:
-        """Soniox takes 10,000 characters, and would refuse every call of a tenant with more."""
-        longest = max((len("".join(terms)) + 4 * len(terms) for terms in self.tenant_terms.values()), default=0)
-        if len(self.context or "") + len("".join(self.terms)) + 4 * len(self.terms) + longest > 9_900:
-            raise ValueError("context and terms together are longer than the 10,000 characters Soniox takes")
-        return self
-
-
-class OpenAiSettings(_Section):
-    """Speech to text by OpenAI, or by any server that speaks its /v1/audio/transcriptions (speaches, vLLM)."""
-
-    api_key: SecretStr | None = None  # servers of your own may want none
-    base_url: str = Field(OPENAI_URL, pattern=_URL)
-    model: str = "whisper-1"
-    prompt: str | None = Field(None, max_length=1_000)  # names and words to spell right, as a text
-    timestamps: Literal["word", "segment"] = "word"  # "segment" for servers that refuse the other; times are coarser
-
-
-class GeminiSettings(_Section):
-    """Gemini, for summaries and embeddings. What its models cost: pricing.gemini_rates."""
-
-    api_key: SecretStr | None = None
-    base_url: str = "https://generativelanguage.googleapis.com"
-    summary_model: str = "gemini-3.5-flash-lite"
-    summary_prompt: str | None = Field(None, max_length=20_000)  # what else to heed; the answer's shape stays
-    embedding_model: str = "gemini-embedding-2"
-    embedding_dimension: int = Field(768, ge=128, le=3072)
-
-
-class ReplaySettings(_Section):
+class ReplaySettings(Section):
     """Replays: calls processed again, beside the live ones."""
 
     concurrency: int = Field(1, ge=1)  # jobs at the same time, per process
@@ -336,21 +161,21 @@ class ReplaySettings(_Section):
     timeout_s: float = Field(900.0, gt=0)  # of one attempt
 
 
-class RetrySettings(_Section):
+class RetrySettings(Section):
     """What a slow stage does about a failed attempt."""
 
     delays_s: tuple[float, ...] = (1, 10, 60, 300, 420, 600)  # before attempt 2, 3, …; then the dead letters
     outage_pause_s: float = Field(5.0, gt=0)  # how long a stage waits when its provider is away altogether
 
 
-class MetricsSettings(_Section):
+class MetricsSettings(Section):
     """Prometheus' figures of the services that have no port of their own."""
 
     host: str = "127.0.0.1"
     port: int | None = Field(None, ge=1, le=65535)  # None = not served
 
 
-class TokenRates(_Section):
+class TokenRates(Section):
     """What a million tokens cost. cached: of a prompt that is in the model's cache; None = like any other."""
 
     input: Decimal = Field(ge=0)
@@ -358,7 +183,7 @@ class TokenRates(_Section):
     cached: Decimal | None = Field(None, ge=0)
 
 
-class BundledRate(_Section):
+class BundledRate(Section):
     """What a service that bundles recording and transcription charges. source: where that was read, and when."""
 
     per_minute: Decimal = Field(ge=0)
@@ -366,7 +191,7 @@ class BundledRate(_Section):
     source: str
 
 
-class PricingSettings(_Section):
+class PricingSettings(Section):
     """Money. Decimal strings; per hour of audio where not said otherwise."""
 
     currency: str = "USD"
