@@ -26,10 +26,7 @@ async def fetch(objects: ObjectStore, ref: ObjectRef, model: type[M]) -> M:
     """The JSON object behind a claim, checked and parsed."""
     with classified():
         data = await asyncio.to_thread(objects.get_verified, ref)
-    try:
-        return model.model_validate_json(data)
-    except ValidationError as error:
-        raise PermanentError(f"{ref.key} is no {model.__name__}: {error}") from error
+    return _parsed(ref.key, data, model)
 
 
 async def download(objects: ObjectStore, ref: ObjectRef, path: Path) -> None:
@@ -44,6 +41,16 @@ async def find(objects: ObjectStore, key: str) -> ObjectRef | None:
         return await asyncio.to_thread(objects.find, key)
 
 
+async def look(objects: ObjectStore, key: str, model: type[M]) -> M | None:
+    """The decision that is there, if one is."""
+    with classified():
+        try:
+            data = await asyncio.to_thread(objects.get, key)
+        except ObjectMissingError:
+            return None
+    return _parsed(key, data, model)
+
+
 async def first(objects: ObjectStore, key: str, decision: M) -> M:
     """Stores a decision unless one is there, and returns the one that is: who decides first decides for all."""
     data = decision.model_dump_json().encode()
@@ -51,16 +58,20 @@ async def first(objects: ObjectStore, key: str, decision: M) -> M:
         if await asyncio.to_thread(objects.swap, key, data, _JSON, replaces=None) is not None:
             return decision
         there = await asyncio.to_thread(objects.get, key)
-    try:
-        return type(decision).model_validate_json(there)
-    except ValidationError as error:
-        raise PermanentError(f"{key} is no {type(decision).__name__}: {error}") from error
+    return _parsed(key, there, type(decision))
 
 
 async def leave(objects: ObjectStore, key: str, result: BaseModel) -> ObjectRef:
     """Stores a result as JSON and returns its claim."""
     with classified():
         return await asyncio.to_thread(objects.put, key, result.model_dump_json().encode(), _JSON)
+
+
+def _parsed(key: str, data: bytes, model: type[M]) -> M:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise PermanentError(f"{key} is no {model.__name__}: {error}") from error
 
 
 def _download(objects: ObjectStore, ref: ObjectRef, path: Path) -> None:

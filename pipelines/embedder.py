@@ -16,6 +16,7 @@ from pipelines.providers import Embedder, registry
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
+from pipelines.told import ToldOnce
 from pipelines.turns import Piece, pieces_of
 from schemas.artifacts import Transcript, embedding_answers_key, embedding_charge_key
 from schemas.events import NO_TOKENS, EmbeddingReady, TranscriptReady, UsageRecorded
@@ -195,7 +196,8 @@ def run(settings: Settings) -> None:
     """The service: blocks until it is told to end. Raises SettingsError."""
     provider = registry.embedder(settings)
     vectors = VectorStore(settings.qdrant)
-    handler = EmbedHandler(provider, ObjectStore(settings.s3), vectors, settings.pricing)
+    objects = ObjectStore(settings.s3)
+    handler = EmbedHandler(provider, objects, vectors, settings.pricing)
     threading.Thread(target=_bring_over, args=(vectors,), name="migrate", daemon=True).start()
     registry.load_in_background(provider)
     run_stage(
@@ -205,7 +207,7 @@ def run(settings: Settings) -> None:
             source=Topic.TRANSCRIPT_READY,
             retry=Topic.EMBED_RETRY,
             event_type=TranscriptReady,
-            handler=handler,
+            handler=ToldOnce(NAME, handler, objects),
             concurrency=settings.embedding.concurrency,
             timeout_s=settings.embedding.timeout_s,
             per_minute=settings.embedding.per_minute,

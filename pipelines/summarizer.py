@@ -10,6 +10,7 @@ from pipelines.pricing import Charge, Charges, token_charge
 from pipelines.providers import Summarizer, SummaryJob, registry
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
+from pipelines.told import ToldOnce
 from schemas.artifacts import Summary, Transcript, answers_key, summary_charge_key, summary_key
 from schemas.events import ObjectRef, SummaryReady, TranscriptReady, UsageRecorded
 from schemas.ids import config_hash, job_key, uuid_of
@@ -129,7 +130,8 @@ class SummarizeHandler:
 
 def run(settings: Settings) -> None:
     """The service: blocks until it is told to end. Raises SettingsError."""
-    handler = SummarizeHandler(registry.summarizer(settings), ObjectStore(settings.s3), settings.pricing)
+    objects = ObjectStore(settings.s3)
+    handler = SummarizeHandler(registry.summarizer(settings), objects, settings.pricing)
     run_stage(
         settings,
         Stage(
@@ -137,7 +139,7 @@ def run(settings: Settings) -> None:
             source=Topic.TRANSCRIPT_READY,
             retry=Topic.SUMMARIZE_RETRY,
             event_type=TranscriptReady,
-            handler=handler,
+            handler=ToldOnce(NAME, handler, objects),
             concurrency=settings.summary.concurrency,
             timeout_s=settings.summary.timeout_s,
             per_minute=settings.summary.per_minute,

@@ -14,6 +14,7 @@ from pipelines.providers import Bill, Billing, RemoteJobs, SpeechToText, Transcr
 from pipelines.remote import Place, RemoteEngine, Timing
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
+from pipelines.told import ToldOnce
 from schemas.artifacts import Transcript, charge_key, intent_key, transcript_key
 from schemas.events import ObjectRef, RecordingReady, TranscriptReady, UsageRecorded
 from schemas.ids import config_hash, job_key, uuid_of
@@ -179,7 +180,8 @@ def run(settings: Settings) -> None:
     """The service: blocks until it is told to end. Raises SettingsError."""
     provider = registry.speech_to_text(settings)
     notices = listen(settings.kafka) if registry.webhook_url(settings) else None
-    handler = TranscribeHandler(provider, ObjectStore(settings.s3), settings.pricing, notices=notices)
+    objects = ObjectStore(settings.s3)
+    handler = TranscribeHandler(provider, objects, settings.pricing, notices=notices)
     registry.load_in_background(provider)
     run_stage(
         settings,
@@ -188,7 +190,7 @@ def run(settings: Settings) -> None:
             source=Topic.RECORDING_READY,
             retry=Topic.TRANSCRIBE_RETRY,
             event_type=RecordingReady,
-            handler=handler,
+            handler=ToldOnce(NAME, handler, objects),
             concurrency=settings.stt.calls,
             timeout_s=settings.stt.timeout_s,
             per_minute=settings.stt.per_minute,

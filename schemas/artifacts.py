@@ -166,6 +166,11 @@ def embedding_charge_key(tenant: str, call_id: str, embedding_id: str) -> str:
     return f"{_safe(tenant)}/{_safe(call_id)}/embedding/{embedding_id}.charge.json"
 
 
+def told_key(tenant: str, call_id: str, told_id: str) -> str:
+    """Key of what a stage has told of an event."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/told/{told_id}.json"
+
+
 def _safe(name: str) -> str:
     """A name as one path segment: what S3 or a file system could take amiss is percent-encoded, dots included
     when they are all there is. Distinct names stay distinct."""
