@@ -7,13 +7,13 @@ from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
 from pipelines.answers import AnswerStore
 from pipelines.pricing import Charge, Charges, token_charge
-from pipelines.providers import Summarizer, SummaryJob, registry
+from pipelines.providers import Summarizer, SummaryJob, hashing, registry
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
 from pipelines.told import ToldOnce
 from schemas.artifacts import Summary, Transcript, answers_key, summary_charge_key, summary_key
 from schemas.events import ObjectRef, SummaryReady, TranscriptReady, UsageRecorded
-from schemas.ids import config_hash, job_key, uuid_of
+from schemas.ids import job_key, uuid_of
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
 
@@ -36,7 +36,7 @@ class SummarizeHandler:
         self._objects = objects
         self._pricing = pricing
         self._charges = charges
-        self._config_hash = config_hash(provider.config())
+        self._hash_for = hashing(provider)
 
     async def __call__(self, event: TranscriptReady) -> Sequence[Output]:
         """The summary's event, and its ledger line if it costs anything. Raises pipelines.runtime.errors."""
@@ -45,7 +45,7 @@ class SummarizeHandler:
             call_id=event.call_id,
             stage=NAME,
             input_sha256=event.transcript.sha256,
-            config_hash=self._config_hash,
+            config_hash=self._hash_for(event.tenant),
         )
         key = summary_key(event.tenant, event.call_id, summary_id)
         answers = AnswerStore(self._objects, answers_key(event.tenant, event.call_id, summary_id))
@@ -86,7 +86,7 @@ class SummarizeHandler:
             tenant=event.tenant,
             part=event.part,
             occurred_at_ms=time.time_ns() // 1_000_000,
-            config_hash=self._config_hash,
+            config_hash=self._hash_for(event.tenant),
             transcript_id=event.transcript_id,
             summary=ref,
             provider=summary.provider,
@@ -113,7 +113,7 @@ class SummarizeHandler:
             tenant=event.tenant,
             part=event.part,
             occurred_at_ms=event.occurred_at_ms,
-            config_hash=self._config_hash,
+            config_hash=self._hash_for(event.tenant),
             key=key,
             kind="summary",
             units=charge.units,

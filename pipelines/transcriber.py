@@ -10,14 +10,14 @@ from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
 from pipelines.notices import NoticeBoard, listen
 from pipelines.pricing import Charge, Charges, surprised, transcription_charge
-from pipelines.providers import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, registry
+from pipelines.providers import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, hashing, registry
 from pipelines.remote import Place, RemoteEngine, Timing
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
 from pipelines.told import ToldOnce
 from schemas.artifacts import Transcript, charge_key, intent_key, transcript_key
 from schemas.events import ObjectRef, RecordingReady, TranscriptReady, UsageRecorded
-from schemas.ids import config_hash, job_key, uuid_of
+from schemas.ids import job_key, uuid_of
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
 
@@ -49,7 +49,7 @@ class TranscribeHandler:
         self._objects = objects
         self._pricing = pricing
         self._charges = charges
-        self._config_hash = config_hash(provider.config())
+        self._hash_for = hashing(provider)
 
     async def __call__(self, event: RecordingReady) -> Sequence[Output]:
         """The transcript's event and its ledger line. Raises pipelines.runtime.errors."""
@@ -58,7 +58,7 @@ class TranscribeHandler:
             call_id=event.call_id,
             stage=NAME,
             input_sha256=event.audio.sha256,
-            config_hash=self._config_hash,
+            config_hash=self._hash_for(event.tenant),
         )
         key = transcript_key(event.tenant, event.call_id, transcript_id)
         place = Place(intent_key(event.tenant, event.call_id, transcript_id), key)
@@ -134,7 +134,7 @@ class TranscribeHandler:
             tenant=recording.tenant,
             part=recording.part,
             occurred_at_ms=time.time_ns() // 1_000_000,
-            config_hash=self._config_hash,
+            config_hash=self._hash_for(recording.tenant),
             transcript_id=transcript_id,
             transcript=ref,
             recording_sha256=recording.audio.sha256,
@@ -160,7 +160,7 @@ class TranscribeHandler:
             tenant=recording.tenant,
             part=recording.part,
             occurred_at_ms=recording.ended_at_ms,
-            config_hash=self._config_hash,
+            config_hash=self._hash_for(recording.tenant),
             key=key,
             kind="transcription",
             units=charge.units,

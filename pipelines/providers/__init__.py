@@ -1,8 +1,9 @@
 """Engines behind small protocols: speech to text, summary, embedding. One file each; a registry picks by setting."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ from pipelines.answers import AnswerStore
 from pipelines.runtime.errors import RetryableError
 from schemas.artifacts import Summary, Transcript
 from schemas.events import NO_TOKENS, Tokens
+from schemas.ids import config_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,34 @@ class Bill:
     audio_ms: int | None
     cost: Decimal | None
     currency: str
+
+
+class ByTenant(dict[str, object]):
+    """Part of a provider's configuration: what it says of each tenant, which changes nothing for the others."""
+
+
+class Configured(Protocol):
+    """Whatever has a configuration that its results follow from."""
+
+    def config(self) -> Mapping[str, object]: ...
+
+
+def hashing(provider: Configured) -> Callable[[str], str]:
+    """Gives for a tenant the hash of all in the provider's configuration that changes its results for that tenant."""
+    config = provider.config()
+
+    @lru_cache(1_000)
+    def hash_for(tenant: str) -> str:
+        def told(value: object) -> object:
+            return (
+                {whose: one for whose, one in value.items() if whose == tenant}
+                if isinstance(value, ByTenant)
+                else value
+            )
+
+        return config_hash({name: told(value) for name, value in config.items()})
+
+    return hash_for
 
 
 class SpeechToText(Protocol):

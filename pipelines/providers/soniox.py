@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from audiotext.settings import SonioxSettings
 from pipelines.claims import classified
-from pipelines.providers import Bill, RemoteJobGoneError, TranscriptionJob, reels
+from pipelines.providers import Bill, ByTenant, RemoteJobGoneError, TranscriptionJob, reels
 from pipelines.providers.checking import Check
 from pipelines.providers.http import checked
 from pipelines.providers.soniox_api import SonioxApi
@@ -66,7 +66,7 @@ class Soniox:
             "language_hints": self._hints,
             "context": self._settings.context,
             "terms": list(self._settings.terms),
-            "tenant_terms": {tenant: list(terms) for tenant, terms in self._settings.tenant_terms.items()},
+            "tenant_terms": ByTenant({tenant: list(terms) for tenant, terms in self._settings.tenant_terms.items()}),
             "reels": reels.REVISION,
             "revision": _REVISION,
         }

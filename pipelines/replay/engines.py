@@ -1,21 +1,21 @@
 """Which engines a replay would ask, without asking them for anything."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from audiotext.settings import Settings
-from pipelines.providers import Embedder, RemoteJobs, SpeechToText, Summarizer, registry
+from pipelines.providers import Embedder, RemoteJobs, SpeechToText, Summarizer, hashing, registry
 from pipelines.replay.selection import TRANSCRIBING
 from schemas.events import ReplayStage
-from schemas.ids import config_hash
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine's name and model in price lists, and the hash of its configuration."""
+    """An engine's name and model in price lists, and the hash of its configuration for a tenant."""
 
     provider: str
     model: str
-    config_hash: str
+    hash_for: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +38,4 @@ def engines_of(settings: Settings, stage: ReplayStage) -> Engines:
 
 
 def _engine(provider: SpeechToText | RemoteJobs | Summarizer | Embedder) -> Engine:
-    return Engine(provider.name, provider.model, config_hash(provider.config()))
+    return Engine(provider.name, provider.model, hashing(provider))

@@ -40,17 +40,17 @@ def estimate(chosen: Chosen, engines: Engines, pricing: PricingSettings) -> Esti
     transcribe_ms = summarize = embed = 0
     for part in chosen.parts:
         charges: list[tuple[Charge | None, bool]] = []  # and whether something of the kind was made before
-        new = engines.transcribe is not None and engines.transcribe.config_hash not in part.transcripts
+        new = engines.transcribe is not None and engines.transcribe.hash_for(part.tenant) not in part.transcripts
         if engines.transcribe is not None and new:
             transcribe_ms += part.duration_ms
             usual = transcription_charge(part.duration_ms, engines.transcribe.provider, pricing)
             charges.append((usual, bool(part.transcripts)))
-        if engines.summarize is not None and (new or engines.summarize.config_hash not in part.summaries):
+        if engines.summarize is not None and (new or engines.summarize.hash_for(part.tenant) not in part.summaries):
             summarize += 1
             tokens = _tokens(engines.summarize, part, _PROMPT_TOKENS, _ANSWER_TOKENS)
             usual_or_none = token_charge(tokens, engines.summarize.model, pricing.price_per_summary, pricing)
             charges.append((usual_or_none, part.summarized))
-        if engines.embed is not None and (new or engines.embed.config_hash not in part.embeddings):
+        if engines.embed is not None and (new or engines.embed.hash_for(part.tenant) not in part.embeddings):
             embed += 1
             tokens = _tokens(engines.embed, part, 0, 0)
             usual_or_none = token_charge(tokens, engines.embed.model, pricing.price_per_embedding, pricing)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from audiotext.settings import GeminiSettings, SummarySettings
 from pipelines.answers import AnswerStore
-from pipelines.providers import NOTHING_SAID, SummaryJob
+from pipelines.providers import NOTHING_SAID, ByTenant, SummaryJob
 from pipelines.providers.checking import Check
 from pipelines.providers.gemini.client import check_model, classified, connect, estimated_tokens
 from pipelines.providers.gemini.draft import (
@@ -61,10 +61,12 @@ class GeminiSummarizer:
             "provider": self.name,
             "model": self.model,
             "prompt": self._prompt,
-            "fields": {
-                tenant: {name: asked.model_dump(mode="json") for name, asked in fields.items()}
-                for tenant, fields in self._settings.fields.items()
-            },
+            "fields": ByTenant(
+                {
+                    tenant: {name: asked.model_dump(mode="json") for name, asked in fields.items()}
+                    for tenant, fields in self._settings.fields.items()
+                }
+            ),
             "max_prompt_tokens": self._settings.max_prompt_tokens,
             "max_output_tokens": self._settings.max_output_tokens,
             "revision": REVISION,

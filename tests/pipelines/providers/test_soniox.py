@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from audiotext.settings import S3Settings, SonioxSettings
-from pipelines.providers import RemoteJobGoneError, TranscriptionJob, reels
+from pipelines.providers import RemoteJobGoneError, TranscriptionJob, hashing, reels
 from pipelines.providers.soniox import Soniox
 from pipelines.providers.soniox_api import File, Files, Transcription, UsageLogs, base_url
 from pipelines.providers.soniox_errors import error_of, failed_job
@@ -380,6 +380,17 @@ def test_the_configuration_names_all_that_changes_a_transcript() -> None:
     assert all(Soniox(settings, "one").config() != base for settings in changed)
     assert Soniox(SonioxSettings(), "one", language="de").config() != base
     json.dumps(base)
+
+
+def test_one_tenants_words_change_nothing_for_another() -> None:
+    """Names are added for one tenant: its calls are other jobs from now on, as its transcripts would be. Another
+    tenant's keep their keys: to replay them with the settings there are finds what is there, and orders nothing."""
+    before = Soniox(SonioxSettings(terms=("x",)), "key")
+    after = Soniox(SonioxSettings(terms=("x",), tenant_terms={"a": ("Northwind",)}), "key")
+    assert hashing(after)("a") != hashing(before)("a")
+    assert hashing(after)("b") == hashing(before)("b")
+    more = Soniox(SonioxSettings(terms=("x",), tenant_terms={"a": ("Northwind",), "b": ("y",)}), "key")
+    assert hashing(more)("a") == hashing(after)("a")
 
 
 def test_the_base_url_may_leave_the_version_out() -> None:

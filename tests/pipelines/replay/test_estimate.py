@@ -8,11 +8,11 @@ from pipelines.replay.engines import Engine, Engines
 from pipelines.replay.estimate import estimate
 from pipelines.replay.selection import Chosen, ChosenPart
 
-WHISPER = Engine("whisper", "base", "stt")
-SONIOX = Engine("soniox", "v5", "soniox")
-EXTRACTIVE = Engine("extractive", "lsa", "summary")
-GEMINI = Engine("gemini", "m", "gemini")
-LOCAL = Engine("local", "minilm", "embedding")
+WHISPER = Engine("whisper", "base", lambda _tenant: "stt")
+SONIOX = Engine("soniox", "v5", lambda _tenant: "soniox")
+EXTRACTIVE = Engine("extractive", "lsa", lambda _tenant: "summary")
+GEMINI = Engine("gemini", "m", lambda _tenant: "gemini")
+LOCAL = Engine("local", "minilm", lambda _tenant: "embedding")
 PRICING = PricingSettings.model_validate(
     {
         "charge_replays": {"pays": True},

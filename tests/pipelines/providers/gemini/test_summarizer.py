@@ -6,7 +6,7 @@ import pytest
 from google.genai.types import GenerateContentResponse
 
 from audiotext.settings import GeminiSettings, S3Settings, SummarySettings
-from pipelines.providers import NOTHING_SAID
+from pipelines.providers import NOTHING_SAID, hashing
 from pipelines.providers.gemini.draft import INSTRUCTION
 from pipelines.providers.gemini.stretches import tokens_of
 from pipelines.providers.gemini.summarizer import GeminiSummarizer, tokens_counted
@@ -74,6 +74,15 @@ async def test_a_prompt_of_ones_own(google: FakeGemini, objects: ObjectStore) ->
     assert part["text"].startswith(INSTRUCTION)
     assert part["text"].endswith("List the boats.")
     assert own.config() != client(google).config()
+
+
+def test_one_tenants_fields_change_nothing_for_another(google: FakeGemini) -> None:
+    """A tenant wants something new to be known of its calls: another tenant's summaries keep their keys, and replays of
+    its calls cost nothing."""
+    fields = SummarySettings.model_validate({"fields": {"a": {"budget": {"description": "What it may cost."}}}})
+    before, after = client(google), GeminiSummarizer(GeminiSettings(base_url=google.url), fields, fake.KEY)
+    assert hashing(after)("a") != hashing(before)("a")
+    assert hashing(after)("b") == hashing(before)("b")
 
 
 async def test_a_long_call_is_summarized_in_stretches(google: FakeGemini, objects: ObjectStore) -> None:
