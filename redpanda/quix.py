@@ -1,10 +1,12 @@
 """The one place that configures Quix Streams applications."""
 
+import faulthandler
 import os
 import tempfile
 import time
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Message
 from quixstreams import Application
@@ -27,6 +29,10 @@ _OWNED_BY_QUIX = frozenset(
 
 _FLUSH_S = 300.0  # how long Quix waits for its records to be delivered where it says nothing of its own
 _FLUSH_SLICE_S = 5.0
+_COMMIT_S = 40.0
+"""How long the commit of a transaction may take, once everything is delivered. It takes milliseconds, or seconds if a
+broker has to be replaced meanwhile; but librdkafka can wait for ever for a coordinator that is gone, whatever time-out
+it is given (https://github.com/confluentinc/librdkafka/issues/5456 and 5511). Nothing but a new process helps then."""
 
 
 def application(
@@ -74,7 +80,7 @@ def run(app: Application, settings: Settings, consuming: Consuming, topics: Coll
     topics: which it reads, without those it made itself. Raises ExporterError, and whatever its work raises.
     """
     consumer, producer = app._consumer, app._producer
-    poll, close, flush = consumer.poll, consumer.close, producer.flush
+    poll, close, flush, commit = consumer.poll, consumer.close, producer.flush, producer.commit_transaction
 
     # Every round of Quix' loop polls, also while it restores its state; it has no hook of its own for that.
     def polled(timeout: float | None = None) -> Message | None:
@@ -91,6 +97,13 @@ def run(app: Application, settings: Settings, consuming: Consuming, topics: Coll
             if not left or time.monotonic() >= deadline:
                 return left
 
+    def committed(*args: Any, **more: Any) -> None:
+        faulthandler.dump_traceback_later(_COMMIT_S, exit=True)
+        try:
+            commit(*args, **more)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
     # A question that is under way when the consumer is closed is never answered: its asker waits for its time-out.
     def closed() -> None:
         consuming.stop()
@@ -99,6 +112,7 @@ def run(app: Application, settings: Settings, consuming: Consuming, topics: Coll
     consumer.poll = polled  # type: ignore[method-assign]
     consumer.close = closed  # type: ignore[method-assign]
     producer.flush = flushed  # type: ignore[method-assign]
+    producer.commit_transaction = committed  # type: ignore[method-assign]
     consuming.serve(settings.metrics, consumer, topics)
     try:
         app.run()

@@ -1,5 +1,7 @@
 """The configuration of Quix applications. Nothing is connected to."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,35 @@ def test_not_configured_says_what_to_set() -> None:
     """Without a log the error names the setting that is missing."""
     with pytest.raises(LogUnavailableError, match="AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"):
         application(Settings(), "usage", commit_interval_s=1)
+
+
+_HANGS = """
+import time
+from audiotext.settings import KafkaSettings, Settings
+from redpanda import quix
+from redpanda.consuming import Consuming
+
+def never_answered(*args, **more):
+    time.sleep(60)
+
+settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9"))
+app = quix.application(settings, "usage", commit_interval_s=1)
+app._producer.commit_transaction = never_answered
+app.run = lambda: app._producer.commit_transaction([], None, timeout=None)
+quix._COMMIT_S = 0.3
+quix.run(app, settings, Consuming("usage"), ())
+"""
+
+
+def test_a_commit_that_never_comes_back_ends_the_process() -> None:
+    """The log's client waits for ever in a commit, as librdkafka does if the group's coordinator dies at that moment:
+    the process ends, and says where it was, so that another one goes on. It held up every call of its partitions for
+    two minutes before, until somebody outside saw that it hangs."""
+    command, root = [sys.executable, "-c", _HANGS], Path(__file__).parents[2]
+    ended = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert "Timeout" in ended.stderr
+    assert "never_answered" in ended.stderr
 
 
 def test_the_log_is_asked_nothing_once_its_consumer_closes(monkeypatch: pytest.MonkeyPatch) -> None:
