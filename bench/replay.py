@@ -57,7 +57,7 @@ Row = tuple[str, str, str]
 
 
 def rows() -> list[Row]:
-    """Runs the benchmark (some five minutes) and returns its rows."""
+    """Runs the benchmark (some three minutes) and returns its rows."""
     with tempfile.TemporaryDirectory() as directory:
         rebuilt = _rebuilding(Path(directory))
     with tempfile.TemporaryDirectory() as directory:
