@@ -12,7 +12,10 @@ from pathlib import Path
 from confluent_kafka import Consumer, TopicPartition
 
 from audiotext.settings import KafkaSettings
+from redpanda import topics
 from redpanda.client import consumer_config
+from tests.conftest import kafka_settings
+from tests.running import RunningServer
 
 _ROOT = Path(__file__).parents[2]
 _PROGRAM = """
@@ -21,6 +24,21 @@ from audiotext import settings
 logging.basicConfig(level=logging.INFO)
 importlib.import_module(sys.argv[1]).run(settings.load())
 """
+
+
+def on_its_own(log: RunningServer, objects: RunningServer, models: Path) -> tuple[KafkaSettings, dict[str, str]]:
+    """How to reach a log of the test's own, its topics made, and the environment of a service on it. models: where the
+    engines' models lie. Static membership, as the supervisor gives: the embedded log waits for ever for a member that
+    was killed."""
+    kafka = kafka_settings(log).model_copy(update={"instance_id": "0"})
+    topics.apply(kafka, embedded=True)
+    env = {
+        **log.addresses,
+        **objects.addresses,
+        "AUDIOTEXT_KAFKA__INSTANCE_ID": "0",
+        "AUDIOTEXT_DATA_DIR": str(models.parent),
+    }
+    return kafka, env
 
 
 class Service:

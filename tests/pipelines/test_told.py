@@ -11,14 +11,13 @@ from audiotext.settings import PricingSettings, S3Settings
 from pipelines.runtime.stage import Output
 from pipelines.told import ToldOnce
 from pipelines.transcriber import TranscribeHandler
-from redpanda import topics
 from redpanda.client import EventProducer
 from schemas.events import RecordingReady, TranscriptReady, UsageRecorded, parse_event
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
-from tests.conftest import StartServer, kafka_settings
+from tests.conftest import StartServer
 from tests.pipelines.made import new_call, recording
-from tests.pipelines.service import eventually, offsets, records, running
+from tests.pipelines.service import eventually, offsets, on_its_own, records, running
 from tests.pipelines.test_transcriber import WAV, FakeEngine
 from tests.running import RunningServer
 
@@ -89,15 +88,7 @@ def test_a_service_with_another_model_charges_nothing_twice(
     """The transcriber as it runs in production does a call, is killed, and comes back with another model; the call's
     recording is told once more, as a recorder does that was killed. There must be one transcript and one ledger line,
     each told twice."""
-    log = start_server("log")
-    kafka = kafka_settings(log).model_copy(update={"instance_id": "0"})
-    topics.apply(kafka, embedded=True)
-    env = {
-        **log.addresses,
-        **object_server.addresses,
-        "AUDIOTEXT_KAFKA__INSTANCE_ID": "0",
-        "AUDIOTEXT_DATA_DIR": str(model_cache.parent),
-    }
+    kafka, env = on_its_own(start_server("log"), object_server, model_cache)
     with wave.open(str(tmp_path / "short.wav"), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)

@@ -12,15 +12,14 @@ from audiotext.settings import PricingSettings, S3Settings
 from pipelines.providers import TranscriptionJob
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.transcriber import TranscribeHandler
-from redpanda import topics
 from redpanda.client import EventProducer
 from schemas.artifacts import Segment, Transcript
 from schemas.events import RecordingReady, TranscriptReady, UsageRecorded, parse_event
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
-from tests.conftest import StartServer, kafka_settings, s3_settings
+from tests.conftest import StartServer, s3_settings
 from tests.pipelines.made import STARTED_MS, new_call, recording
-from tests.pipelines.service import eventually, offsets, records, running
+from tests.pipelines.service import eventually, offsets, on_its_own, records, running
 from tests.running import RunningServer
 from tests.speech import demo_call, word_error_rate
 
@@ -167,15 +166,7 @@ def test_a_call_survives_a_kill_of_the_service(
     again. What must be there then: the call's transcript, right, and one ledger key, whatever number of times it was
     told. SIGTERM ends the service at once although a call is at work."""
     log = start_server("log")
-    # Static membership, as the supervisor gives: the embedded log waits for ever for a member that was killed.
-    kafka = kafka_settings(log).model_copy(update={"instance_id": "0"})
-    topics.apply(kafka, embedded=True)
-    env = {
-        **log.addresses,
-        **object_server.addresses,
-        "AUDIOTEXT_KAFKA__INSTANCE_ID": "0",
-        "AUDIOTEXT_DATA_DIR": str(model_cache.parent),
-    }
+    kafka, env = on_its_own(log, object_server, model_cache)
     call = demo_call("clinic_reschedule")
     objects = ObjectStore(s3)
     call_id = new_call()
