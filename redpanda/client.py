@@ -8,6 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from audiotext.settings import KafkaSettings
 from schemas.events import Event
@@ -54,6 +55,15 @@ def connection_config(kafka: KafkaSettings) -> Config:
     if kafka.ssl_key_password:
         config["ssl.key.password"] = kafka.ssl_key_password.get_secret_value()
     return config
+
+
+def answers(kafka: KafkaSettings, timeout_s: float = 5.0) -> bool:
+    """Whether the log answers a client that is new to it. Raises LogUnavailableError when no address is configured."""
+    try:
+        AdminClient(connection_config(kafka) | {"log_level": 0}).list_topics(timeout=timeout_s)
+    except KafkaException:
+        return False
+    return True
 
 
 def producer_config(kafka: KafkaSettings) -> Config:

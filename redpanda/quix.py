@@ -1,10 +1,9 @@
 """The one place that configures Quix Streams applications."""
 
-import faulthandler
 import os
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from quixstreams.kafka.configuration import ConnectionConfig
 from audiotext.settings import KafkaSettings, Settings
 from redpanda.client import Config, connection_config, consumer_config, producer_config
 from redpanda.consuming import Consuming
+from redpanda.patience import Patience
 
 # What Quix sets itself, from its own arguments.
 _OWNED_BY_QUIX = frozenset(
@@ -29,10 +29,6 @@ _OWNED_BY_QUIX = frozenset(
 
 _FLUSH_S = 300.0  # how long Quix waits for its records to be delivered where it says nothing of its own
 _FLUSH_SLICE_S = 5.0
-_COMMIT_S = 40.0
-"""How long the commit of a transaction may take, once everything is delivered. It takes milliseconds, or seconds if a
-broker has to be replaced meanwhile; but librdkafka can wait for ever for a coordinator that is gone, whatever time-out
-it is given (https://github.com/confluentinc/librdkafka/issues/5456 and 5511). Nothing but a new process helps then."""
 
 
 def application(
@@ -80,7 +76,8 @@ def run(app: Application, settings: Settings, consuming: Consuming, topics: Coll
     topics: which it reads, without those it made itself. Raises ExporterError, and whatever its work raises.
     """
     consumer, producer = app._consumer, app._producer
-    poll, close, flush, commit = consumer.poll, consumer.close, producer.flush, producer.commit_transaction
+    poll, close, flush = consumer.poll, consumer.close, producer.flush
+    patience = Patience.with_log(settings.kafka, consuming.heartbeat.beat)
 
     # Every round of Quix' loop polls, also while it restores its state; it has no hook of its own for that.
     def polled(timeout: float | None = None) -> Message | None:
@@ -97,12 +94,12 @@ def run(app: Application, settings: Settings, consuming: Consuming, topics: Coll
             if not left or time.monotonic() >= deadline:
                 return left
 
-    def committed(*args: Any, **more: Any) -> None:
-        faulthandler.dump_traceback_later(_COMMIT_S, exit=True)
-        try:
-            commit(*args, **more)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+    def patiently(commit: Callable[..., Any]) -> Callable[..., Any]:
+        def committed(*args: Any, **more: Any) -> Any:
+            with patience:
+                return commit(*args, **more)
+
+        return committed
 
     # A question that is under way when the consumer is closed is never answered: its asker waits for its time-out.
     def closed() -> None:
@@ -112,12 +109,14 @@ def run(app: Application, settings: Settings, consuming: Consuming, topics: Coll
     consumer.poll = polled  # type: ignore[method-assign]
     consumer.close = closed  # type: ignore[method-assign]
     producer.flush = flushed  # type: ignore[method-assign]
-    producer.commit_transaction = committed  # type: ignore[method-assign]
+    consumer.commit = patiently(consumer.commit)  # type: ignore[method-assign]
+    producer.commit_transaction = patiently(producer.commit_transaction)  # type: ignore[method-assign]
     consuming.serve(settings.metrics, consumer, topics)
     try:
         app.run()
     finally:
         consuming.stop()
+        patience.stop()
 
 
 def broker_address(kafka: KafkaSettings) -> ConnectionConfig:

@@ -37,6 +37,7 @@ from pipelines.runtime.retry import GiveUp, decide, describe
 from pipelines.runtime.stage import E, Output, Stage
 from pipelines.runtime.stall import ConsumerStalledError, Progress, StallDetector
 from redpanda.client import EventProducer, LogUnavailableError, consumer_config
+from redpanda.patience import Patience
 from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ class Runner(Generic[E]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
         self._paused: frozenset[str] = frozenset()
+        self._patience = Patience.with_log(settings.kafka, self._metrics.heartbeat.beat)
         self._metrics.watch(held=lambda: len(self._tasks), provider_away=lambda: self._gate.closed)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -185,7 +187,8 @@ class Runner(Generic[E]):
             return []
         offsets = [TopicPartition(topic, number, position) for (topic, number), position in positions.items()]
         try:
-            committed = self._consumer.commit(offsets=offsets, asynchronous=False) or []
+            with self._patience:
+                committed = self._consumer.commit(offsets=offsets, asynchronous=False) or []
         except KafkaException as error:
             log.warning("%s: offsets not committed: %s", self._stage.name, error)
             return list(positions)
@@ -264,6 +267,7 @@ class Runner(Generic[E]):
         self._metrics.stop()
         self._consumer.close()
         self._producer.close()
+        self._patience.stop()
 
     # In the loop's thread
 

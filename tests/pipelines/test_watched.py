@@ -1,5 +1,6 @@
 """Every service that reads the log shows how it fares, and tells that it lives, as a process would be watched."""
 
+import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
@@ -16,12 +17,13 @@ from schemas.topics import Topic
 from sinks.objects import ObjectStore
 from tests.conftest import StartServer, kafka_settings, s3_settings
 from tests.e2e.stack import free_port
+from tests.pipelines.impatient_recorder import HELD, LIMIT_S
 from tests.pipelines.recorder.calls import call
 from tests.pipelines.service import eventually, running
 from tests.sinks.clickhouse.telling import Call
 
 SERVICES = {
-    "recorder": "pipelines.recorder.app",
+    "recorder": "tests.pipelines.impatient_recorder",
     "usage": "pipelines.usage",
     "analytics": "pipelines.analytics",
     "summarize": "pipelines.summarizer",
@@ -59,7 +61,14 @@ def test_services_show_how_they_fare_and_live_on_while_the_log_hangs(start_serve
     ObjectStore(s3_settings(objects)).ensure_bucket()
     listeners = {stage: Listener() for stage in SERVICES}
     ports = {stage: free_port() for stage in SERVICES}
-    env = log.addresses | objects.addresses | clickhouse.addresses | {"AUDIOTEXT_KAFKA__INSTANCE_ID": "0"}
+    hold = tmp_path / "hold"
+    env = (
+        {HELD: str(hold)}
+        | log.addresses
+        | objects.addresses
+        | clickhouse.addresses
+        | {"AUDIOTEXT_KAFKA__INSTANCE_ID": "0"}
+    )
     with ExitStack() as stack:
         for stage, module in SERVICES.items():
             own = {"AUDIOTEXT_METRICS__PORT": str(ports[stage]), "AUDIOTEXT_DATA_DIR": str(tmp_path / stage)}
@@ -86,9 +95,13 @@ def test_services_show_how_they_fare_and_live_on_while_the_log_hangs(start_serve
         for stage, port in ports.items():
             eventually(lambda p=port: figures(p).get("audiotext_consumer_lag_records") == 0, f"{stage} has no lag")  # type: ignore[misc]
 
+        hold.touch()
         talk(1)
+        eventually(hold.with_suffix(".waits").exists, "the recorder is about to commit")
         log.pause()
-        for _ in range(2):
+        hold.unlink()
+        until = time.monotonic() + 3 * LIMIT_S
+        while time.monotonic() < until:
             for listener in listeners.values():
                 listener.heard()
             for stage, listener in listeners.items():

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import json
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -19,6 +21,7 @@ from pipelines.runtime.runner import Runner
 from pipelines.runtime.stage import Output, Stage
 from pipelines.runtime.stall import ConsumerStalledError
 from redpanda.client import Config, connection_config, consumer_config
+from redpanda.patience import Patience
 from schemas.events import Event, RetryScheduled, StageFailed, StreamEnded, parse_event
 from schemas.topics import Topic
 from tests.kafka_lane import BOTH, plain_producer_config
@@ -449,4 +452,30 @@ async def test_a_consumer_that_silently_stopped_ends_the_process(lab: Lab) -> No
             lab.send(f"unseen-{number}")
         with pytest.raises(ConsumerStalledError, match=lab.source):
             await stack.aclose()
+    assert lab.handled == ["first"]
+
+
+class _StuckInCommit:
+    """The consumer, whose commits are never answered until the event is set."""
+
+    def __init__(self, consumer: Consumer, answered: threading.Event) -> None:
+        self._consumer, self._answered = consumer, answered
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def commit(self, **_: object) -> None:
+        assert self._answered.wait(DEADLINE_S)
+
+
+async def test_a_commit_that_is_never_answered_ends_the_process(lab: Lab) -> None:
+    """librdkafka waits for a coordinator that is gone while the log answers others. Somebody has to see it: polling
+    waits for the commit, and the stage did nothing for two minutes before it was found from outside."""
+    answered, ended = threading.Event(), threading.Event()
+    lab.send("first")
+    async with lab.running(FAST) as worker:
+        worker._consumer = _StuckInCommit(worker._consumer, answered)
+        worker._patience = Patience(lambda: True, lambda: None, limit_s=0.3, look_every_s=0.1, on_hang=ended.set)
+        assert await asyncio.to_thread(ended.wait, DEADLINE_S)
+        answered.set()
     assert lab.handled == ["first"]
