@@ -91,7 +91,8 @@ REFUSED = CounterMetric(
 )
 FLOOD = CounterMetric(
     "audiotext_gateway_flood",
-    "Connections and requests not listened to: their address, or all such together, ask a lot and prove nothing.",
+    "Connections and requests not listened to: their address, or all such together, ask a lot and prove nothing, or "
+    "sockets of their address were cut off three times in a row.",
 )
 REFUSED_WEBHOOKS = CounterMetric(
     "audiotext_gateway_refused_webhooks",

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +35,7 @@ TOKEN = "bench"
 SIGNED_PATH, UNPROVEN_PATH = "/v1/media/twilio", "/v1/media/vonage"
 TIMEOUT_S = 3
 BYSTANDER = "127.0.0.1"
+FLOOD_S = 5
 AT_ONCE = 100  # connections opened at the same time
 
 Row = tuple[str, str, str]
@@ -204,25 +205,23 @@ async def _never_start(target: Target) -> Effort:
     return await _each(target, 2000, _upgrade(target.port, UNPROVEN_PATH), _until_closed)
 
 
-async def _nonsense(target: Target) -> Effort:
-    """20 such sockets that send nonsense as fast as they can."""
-    nonsense = masked({"event": "x", "y": "z" * 150})
-    return _sum(await asyncio.gather(*(_flood(target, UNPROVEN_PATH, b"", nonsense) for _ in range(20))))
+async def _nonsense(target: Target, seconds: float = 0) -> Effort:
+    """20 such sockets that send nonsense as fast as they can, or one after the other on 20 connections."""
+    return await _floods(target, UNPROVEN_PATH, seconds, lambda: b"", masked({"event": "x", "y": "z" * 150}))
 
 
-async def _frames(target: Target) -> Effort:
-    """20 signed media sockets that send audio as fast as they can."""
+async def _frames(target: Target, seconds: float = 0) -> Effort:
+    """20 signed media sockets that send audio as fast as they can, or one after the other on 20 connections."""
+    return await _floods(target, SIGNED_PATH, seconds, _start, masked(media(0)))
 
-    async def one(number: int) -> Effort:
-        body = {
-            "callSid": f"CA{time.time_ns()}-{number}",
-            "tracks": ["inbound"],
-            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
-        }
-        start = masked({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": body})
-        return await _flood(target, SIGNED_PATH, start, masked(media(0)))
 
-    return _sum(await asyncio.gather(*(one(number) for number in range(20))))
+def _start() -> bytes:
+    body = {
+        "callSid": f"CA{time.time_ns()}",
+        "tracks": ["inbound"],
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+    }
+    return masked({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": body})
 
 
 async def _oversized(target: Target) -> Effort:
@@ -282,6 +281,8 @@ ATTACKS: list[tuple[str, Attack, bool]] = [
     ("2000 sockets that never start", _never_start, False),
     ("20 sockets full of nonsense", _nonsense, False),
     ("20 streams far too fast", _frames, False),
+    (f"sockets full of nonsense, 20 at a time for {FLOOD_S} s", partial(_nonsense, seconds=FLOOD_S), False),
+    (f"streams far too fast, 20 at a time for {FLOOD_S} s", partial(_frames, seconds=FLOOD_S), False),
     ("300 messages of 10 MB", _oversized, False),
     ("3000 forged upgrades", _forged_sockets, False),
     ("1000 forged webhooks of 60 kB", _large_webhooks, False),
@@ -320,31 +321,38 @@ async def _until_closed(stream: Stream) -> int:
     return 0
 
 
-def _sum(efforts: Sequence[Effort]) -> Effort:
-    return Effort(
-        sum(one.sockets for one in efforts), sum(one.octets for one in efforts), sum(one.messages for one in efforts)
-    )
+async def _floods(target: Target, path: str, seconds: float, start: Callable[[], bytes], message: bytes) -> Effort:
+    """20 sockets, and 20 others when those are gone, for so long: each sends the start and then the message again and
+    again, whatever is said to that, until the gateway has hung up."""
+    effort = Effort()
+    batch, upgrade = message * 100, _upgrade(target.port, path)
+    until = time.monotonic() + seconds
 
+    async def one() -> None:
+        effort.sockets += 1
+        reader, writer = await target.connect()
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            writer.write(upgrade)
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(start())
+            closed = asyncio.ensure_future(_until_closed((reader, writer)))
+            with suppress(ConnectionError):
+                while not closed.done():
+                    writer.write(batch)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+                    effort.octets += len(batch)
+                    effort.messages += 100
+            writer.close()
+            await closed
+        writer.close()
 
-async def _flood(target: Target, path: str, start: bytes, message: bytes) -> Effort:
-    """The message again and again, whatever is said to that, until the gateway has hung up."""
-    effort = Effort(sockets=1)
-    batch = message * 100
-    reader, writer = await target.connect()
-    writer.write(_upgrade(target.port, path))
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(start)
-    closed = asyncio.ensure_future(_until_closed((reader, writer)))
-    with suppress(ConnectionError):
-        while not closed.done():
-            writer.write(batch)
-            await writer.drain()
-            await asyncio.sleep(0)
-            effort.octets += len(batch)
-            effort.messages += 100
-    writer.close()
-    with suppress(ConnectionError):
-        await closed
+    async def again_and_again() -> None:
+        await one()
+        while time.monotonic() < until:
+            await one()
+
+    await asyncio.gather(*(again_and_again() for _ in range(20)))
     return effort
 
 

@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from socket import AF_INET, inet_pton
 from typing import Protocol, TypeVar
 
 from pydantic import SecretStr
@@ -99,6 +100,26 @@ def from_network(peer: str, networks: Sequence[Network]) -> bool:
     """Whether an address is in one of the networks. What is no address is in none."""
     address = address_of(peer)
     return address is not None and any(address in network for network in networks)
+
+
+class Networks:
+    """Networks of which it is asked again and again whether they hold an address: `from_network`, several times faster
+    for IPv4 as a socket shows it."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._networks = tuple(networks)
+        self._ipv4 = tuple(
+            (int(network.netmask), int(network.network_address))
+            for network in networks
+            if isinstance(network, IPv4Network)
+        )
+
+    def __contains__(self, peer: str) -> bool:
+        try:
+            number = int.from_bytes(inet_pton(AF_INET, peer))
+        except (OSError, ValueError):
+            return from_network(peer, self._networks)
+        return any(number & mask == base for mask, base in self._ipv4)
 
 
 @lru_cache(10_000)

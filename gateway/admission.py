@@ -46,12 +46,12 @@ class Admission:
 
 class Admissions:
     """The judge of every socket of this process. streams: those that live, with how many sockets each. strangers: who
-    is told of what was proved."""
+    is told what addresses prove."""
 
     def __init__(self, settings: Settings, strangers: Strangers | None = None) -> None:
         self.streams: Counter[StreamKey] = Counter()
         self._settings = settings
-        self._strangers = strangers or Strangers(settings.gateway)
+        self.strangers = strangers or Strangers(settings.gateway)
         secret = settings.gateway.stream_token_secret
         self._secret = secret.get_secret_value() if secret else ""
         # Which call has used a token that names none, and until when that must be remembered.
@@ -71,7 +71,7 @@ class Admissions:
         token = _token_in(proof)
         if token:
             claims = self._claims(token, name, proof.at_s)
-            self._strangers.proved(proof.peer)
+            self.strangers.proved(proof.peer)
             return Admission(lambda start: self._admit(name, Grant(claims.tenant), claims, start))
         try:
             grant = carrier.authorize_socket(proof, self._settings)
@@ -79,13 +79,13 @@ class Admissions:
             if not (carrier.token_at_start and self._secret):
                 raise
             return Admission(lambda start: self._admit_unproven(name, proof.peer, start), proven=False)
-        self._strangers.proved(proof.peer)
+        self.strangers.proved(proof.peer)
         return Admission(lambda start: self._admit(name, grant, None, start))
 
     def webhook(self, carrier: Carrier, proof: Proof) -> Grant:
         """What a voice or status request proves. Raises UnauthorizedError."""
         grant = carrier.authorize_webhook(proof, self._settings)
-        self._strangers.proved(proof.peer)
+        self.strangers.proved(proof.peer)
         return grant
 
     def of_tenant(self, tenant: str) -> Admit:
@@ -94,7 +94,7 @@ class Admissions:
 
     def _admit_unproven(self, name: str, peer: str, start: StreamStart) -> tuple[str, StreamStart]:
         admitted = self._admit(name, None, None, start)
-        self._strangers.proved(peer)
+        self.strangers.proved(peer)
         return admitted
 
     def _admit(
@@ -162,7 +162,7 @@ class Admissions:
 def _token_in(proof: Proof) -> str:
     """A stream token in the query string, as a bearer token or as the password of Basic credentials; "" without."""
     candidates: tuple[Callable[[], str], ...] = (
-        lambda: dict(parse_qsl(urlsplit(proof.target).query)).get(TOKEN, ""),
+        lambda: dict(parse_qsl(urlsplit(proof.target).query)).get(TOKEN, "") if "?" in proof.target else "",
         lambda: credentials(proof, "bearer"),
         lambda: basic_password(proof),
     )

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from gateway.admission import TOO_MANY_UNPROVEN, Admissions
 from gateway.carriers import Carrier, Proof, UnauthorizedError
 from gateway.form_fields import read_form
+from gateway.log_flood import Sparing
 from gateway.metrics import Metrics
 from gateway.strangers import WINDOW_S, Strangers
 
@@ -103,6 +104,7 @@ class FirstLook:
         self._forged_webhooks = metrics.refused_webhooks.labels("unauthorized")
         self._unproven_sockets = metrics.refused.labels("unproven")
         self._flood = metrics.flood
+        self._refusals = Sparing(log)
         self._forbidden = _answer("403 Forbidden", "forbidden")
         self._too_many_unproven = _answer("503 Service Unavailable", TOO_MANY_UNPROVEN)
 
@@ -143,7 +145,7 @@ class FirstLook:
             if self._admissions.upgrade(name, self._carriers[name], proof).proven or not self._sockets_crowded():
                 return None
         except UnauthorizedError as error:
-            log.warning("%s: %s refused: %s", name, path, error)
+            self._refusals.warning("%s: %s refused: %s", name, path, error)
             (self._forged_sockets if path == MEDIA_PATH else self._forged_webhooks).inc()
             return self._forbidden
         self._unproven_sockets.inc()

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -24,6 +25,7 @@ Hash = Literal["sha1", "sha256"]
 ED25519_WINDOW_S = 300
 """How far a signed timestamp may be from now, in seconds."""
 
+_URLS = 256  # that are remembered: carriers use a few, forgers what they like
 _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _SOCKET_SCHEMES = {"https": "wss", "http": "ws"}
 
@@ -36,9 +38,11 @@ def socket_url(base_url: str, target: str) -> str:
 
 def sign(token: str, url: str, form: Sequence[tuple[str, str]] = (), algorithm: Hash = "sha1") -> str:
     """base64 of the HMAC over URL and sorted fields: the signature of a request to exactly this URL."""
+    if not form:
+        return _sign_url(token, url, algorithm)
     # A field that is given twice with the same value counts once, as in Twilio's own validator.
     text = url + "".join(name + value for name, value in sorted(set(form)))
-    return base64.b64encode(hmac.digest(token.encode(), _octets(text), algorithm)).decode()
+    return _sign(token, text, algorithm)
 
 
 def verify(
@@ -112,12 +116,22 @@ def _fits(token: str, url: str, signature: str, signed: Callable[[str], str]) ->
     return any(hmac.compare_digest(given, signed(spelling).encode()) for spelling in _spellings(url))
 
 
+@lru_cache(_URLS)  # it is the same for every socket
+def _sign_url(token: str, url: str, algorithm: Hash) -> str:
+    return _sign(token, url, algorithm)
+
+
+def _sign(token: str, text: str, algorithm: Hash) -> str:
+    return base64.b64encode(hmac.digest(token.encode(), _octets(text), algorithm)).decode()
+
+
 def _octets(text: str) -> bytes:
     # A hostile request line may hold octets that are no UTF-8; they reach us as lone surrogates.
     return text.encode(errors="surrogateescape")
 
 
-def _spellings(url: str) -> list[str]:
+@lru_cache(_URLS)
+def _spellings(url: str) -> Sequence[str]:
     parts = urlsplit(url)
     spellings = [url]
     if parts.port is not None:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _CLOSE_TIMEOUT_S = 1.0  # how long a closing handshake may take
 _CLOSE_TEXT_BYTES = 123  # RFC 6455: what fits into a close frame beside the code
+_CALL_S = 10.0  # a stream that lives so long, within its limits, is no flood
+_FLOODS = frozenset({"oversized", "no-start", "too-fast"})  # why sockets are cut off that send what no carrier does
 
 
 class Socket(web.WebSocketResponse[bool]):
@@ -76,8 +78,9 @@ class MediaSockets:
             return self._refused(404, "unknown-carrier", f"unknown carrier: one of {', '.join(self._carriers)}")
         if self.draining:
             return self._refused(503, "draining", "the gateway is shutting down")
+        proof = proof_of(request, self._settings)
         try:
-            admission = self._admissions.upgrade(name, carrier, proof_of(request, self._settings))
+            admission = self._admissions.upgrade(name, carrier, proof)
         except UnauthorizedError as error:
             log.warning("%s: media socket refused: %s", name, error)
             return self._refused(403, "unauthorized", "forbidden")
@@ -97,13 +100,16 @@ class MediaSockets:
             merge_ms=limits.merge_ms,
             max_speed=limits.max_speed,
         )
+        opened_s = time.monotonic()
         self._live[socket] = session
-        self._watched[socket] = Watched(session, time.monotonic())
+        self._watched[socket] = Watched(session, opened_s)
         if not admission.proven:
             self._unproven.add(session)
         try:
             await socket.prepare(request)
-            await self._read(socket, session)
+            kept_to_limits = await self._read(socket, session, proof.peer)
+            if kept_to_limits and session.started and time.monotonic() - opened_s >= _CALL_S:
+                self._admissions.strangers.kept_pace(proof.peer)
         except ConnectionError:
             pass  # the carrier was gone before the upgrade was answered
         finally:
@@ -143,7 +149,8 @@ class MediaSockets:
         for session in list(self._live.values()):
             session.end(EosReason.GATEWAY_DRAINING)
 
-    async def _read(self, socket: Socket, session: Session) -> None:
+    async def _read(self, socket: Socket, session: Session, peer: str) -> bool:
+        """Until the socket is closed. Returns whether nothing was wrong with what came."""
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
@@ -153,14 +160,20 @@ class MediaSockets:
                 elif message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
                     # The library has closed the socket with the right code (1009 for a message too big).
                     big = message.data.code == WSCloseCode.MESSAGE_TOO_BIG
-                    self._metrics.refused.labels("oversized" if big else "protocol").inc()
-                    log.warning("media socket closed with %d: %s", message.data.code, message.data)
-                    session.end(EosReason.PROTOCOL_ERROR)
+                    self._cut_off(session, peer, "oversized" if big else "protocol", message.data.code, message.data)
+                    return False
         except SessionClosedError as error:
-            self._metrics.refused.labels(error.label).inc()
-            log.warning("media socket closed with %d: %s", error.code, error)
-            session.end(EosReason.PROTOCOL_ERROR)
+            self._cut_off(session, peer, error.label, error.code, error)
             await socket.close(code=error.code, message=str(error).encode()[:_CLOSE_TEXT_BYTES])
+            return False
+        return True
+
+    def _cut_off(self, session: Session, peer: str, label: str, code: int, error: Exception) -> None:
+        self._metrics.refused.labels(label).inc()
+        if label in _FLOODS:
+            self._admissions.strangers.flooded(peer)
+        log.warning("media socket closed with %d: %s", code, error)
+        session.end(EosReason.PROTOCOL_ERROR)
 
     def _close(self, socket: Socket, verdict: Verdict) -> None:
         self._metrics.refused.labels(verdict.label).inc()

@@ -1,13 +1,15 @@
 """Tokens, passwords and addresses: the right one gets in, and nothing else does."""
 
 import base64
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from audiotext.settings import ExotelSettings, Settings, SignalWireSettings, TelnyxSettings
-from gateway.access import client_address, require_bearer, require_doors
+from gateway.access import Networks, client_address, from_network, require_bearer, require_doors
 from gateway.carriers import Proof, UnauthorizedError, load_carriers
 
 
@@ -111,3 +113,20 @@ def test_what_is_set_has_to_hold(doors: ExotelSettings, headers: dict[str, str],
 def test_only_trusted_proxies_say_who_asks(remote: str, forwarded: str, address: str) -> None:
     """Reads X-Forwarded-For: believed from our own proxies only, or anybody could claim an allowed address."""
     assert client_address(remote, forwarded, (NETWORK,)) == address
+
+
+_IPV4 = st.ip_addresses(v=4)
+_PEERS = _IPV4.map(str) | st.ip_addresses(v=6).map(str) | _IPV4.map("::ffff:{}".format) | st.text(max_size=20)
+
+
+@given(near=_IPV4, bits=st.integers(0, 32), offset=st.integers(-2, 2), peer=_PEERS)
+def test_the_fast_way_to_look_for_an_address_finds_the_same(
+    near: IPv4Address | IPv6Address, bits: int, offset: int, peer: str
+) -> None:
+    """Asks for addresses in, at the borders of and far from a network, of both families, and for what is no address: as
+    the standard library has it. Otherwise an address would be let in, or limited, that must not be."""
+    network = IPv4Network((int(near), bits), strict=False)
+    networks = (network, ip_network("2001:db8::/32"))
+    border = IPv4Address((int(network.broadcast_address) + offset) % 2**32)
+    for one in (peer, str(near), str(border), "2001:db8::1", ""):
+        assert (one in Networks(networks)) == from_network(one, networks)

@@ -3,20 +3,23 @@
 import asyncio
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from audiotext.settings import GatewaySettings, KafkaSettings, Settings
+from gateway import sockets
 from gateway.admission import Admissions
 from gateway.app import Gateway
 from gateway.door import Door
 from gateway.first_look import FirstLook
 from gateway.metrics import Metrics
 from gateway.signatures import HEADER, sign
-from gateway.strangers import Strangers
+from gateway.strangers import MOST_FLOODS, Strangers
 from tests.gateway.conftest import settings_for
-from tests.gateway.wire import PUBLIC_URL, TOKEN
+from tests.gateway.wire import PUBLIC_URL, TOKEN, media, new_call, start
 
 MEDIA = "/v1/media/twilio"
+SECOND = media(0, octet=1).decode().replace('"payload": "', '"payload": "' + "AAAA" * 2_667)  # of audio
 
 
 async def test_who_asks_for_nothing_is_hung_up_on() -> None:
@@ -102,6 +105,55 @@ async def test_who_floods_is_not_listened_to(kafka: KafkaSettings) -> None:
                 pass
         async with carrier.get(url + "/metrics") as answer:
             assert "audiotext_gateway_flood_total 21.0" in await answer.text()
+    server.close()
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("call_between", [False, True])
+async def test_who_floods_signed_sockets_is_not_listened_to(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch, *, call_between: bool
+) -> None:
+    """An address that knows our secret sends audio far too fast on three sockets, one after the other: each is cut off,
+    and its next connections are closed before they say a word. Until it is cut off such a socket costs us ten times
+    what it costs who floods. If a call of usual speed comes between, it is a carrier's address and goes on: what others
+    do there may not have our calls refused. (That a call takes ten seconds is left out here.)"""
+    monkeypatch.setattr(sockets, "_CALL_S", 0.0)
+    settings = settings_for(kafka, max_speed=1, unlimited_peers=[])
+    gateway = Gateway(settings)
+    runner = web.AppRunner(gateway.app)
+    await runner.setup()
+    assert runner.server is not None
+    server = await asyncio.get_running_loop().create_server(gateway.door.factory(runner.server), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}{MEDIA}"
+    signed = {HEADER: sign(TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)}
+
+    async def stream(client: aiohttp.ClientSession, seconds: int) -> int:
+        """A call with so much audio at once; the code it is closed with."""
+        async with client.ws_connect(url, headers=signed) as socket:
+            await socket.send_str(start(new_call()).decode())
+            for _ in range(seconds):
+                await socket.send_str(SECOND)
+            if seconds == 1:
+                await socket.close()
+            while (await socket.receive()).type != aiohttp.WSMsgType.CLOSED:
+                pass
+            return socket.close_code or 0
+
+    async with _from("127.0.0.66") as flood, _from("127.0.0.1") as carrier:
+        for number in range(MOST_FLOODS):
+            if call_between and number == MOST_FLOODS - 1:
+                assert await stream(flood, 1) == aiohttp.WSCloseCode.OK
+            assert await stream(flood, 40) == aiohttp.WSCloseCode.POLICY_VIOLATION
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.66", 0))
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            if call_between:
+                assert b"200 OK" in await reader.readline()
+            else:
+                assert await _ended(reader)
+            writer.close()
+        assert await stream(carrier, 1) == aiohttp.WSCloseCode.OK
     server.close()
     await runner.cleanup()
 

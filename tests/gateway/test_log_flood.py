@@ -2,7 +2,7 @@
 
 import logging
 
-from gateway.log_flood import FloodFilter
+from gateway.log_flood import MOST, WINDOW_S, FloodFilter, Sparing
 
 
 def knock(logger: logging.Logger, number: int) -> None:
@@ -31,6 +31,25 @@ def test_a_flood_is_told_once_in_a_while() -> None:
     later.created = written[0].created + 10.5
     logger.handle(later)
     assert written[-1].getMessage() == "socket 7 (997 more like this before)"
+
+
+def test_what_must_cost_nothing_is_kept_back_before_it_is_a_record() -> None:
+    """Warns a thousand times within one window, by the way that makes no record of what is kept back, and once in the
+    next: as above."""
+    written: list[logging.LogRecord] = []
+    logger, now = logging.Logger("test"), [100.0]
+    logger.addHandler(_Keeping(written))
+    sparing = Sparing(logger, lambda: now[0])
+    for number in range(1000):
+        sparing.warning("socket %d refused", number)
+    now[0] += WINDOW_S
+    sparing.warning("socket %d refused", 7)
+    sparing.warning("socket %d refused", 8)
+    assert [record.getMessage() for record in written] == [
+        *(f"socket {number} refused" for number in range(MOST)),
+        f"socket 7 refused ({1000 - MOST} more like this before)",
+        "socket 8 refused",
+    ]
 
 
 class _Keeping(logging.Handler):

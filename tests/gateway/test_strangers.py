@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from audiotext.settings import GatewaySettings
-from gateway.strangers import Strangers
+from gateway.strangers import FLOOD_PAUSE_S, MOST_FLOODS, Strangers
 
 FLOOD, CARRIER, NOBODY = "203.0.113.66", "198.51.100.7", "192.0.2.250"
 DAY_S = 86_400
@@ -140,3 +140,74 @@ def test_what_is_no_address_is_one_stranger() -> None:
     """A connection that does not tell where it comes from is limited like any other."""
     door = strangers(Clock())
     assert [listened(door, "") for _ in range(4)] == [True, True, True, False]
+
+
+def test_sockets_that_flood_in_a_row_shut_their_address_out() -> None:
+    """An address that has proved something floods three sockets in a row: it is not listened to for a minute, whatever
+    it proves meanwhile on those it still has; then it is a stranger. Each such socket costs us more than who floods it,
+    so coming again must not."""
+    clock = Clock()
+    door = strangers(clock)
+    door.proved(FLOOD)
+    for _ in range(MOST_FLOODS):
+        assert listened(door, FLOOD)
+        door.flooded(FLOOD)
+    assert "not listened to for 60 s" in door.limit_for(FLOOD, in_crowd=False)
+    door.proved(FLOOD)
+    door.kept_pace(FLOOD)
+    assert not listened(door, FLOOD)
+    assert listened(door, CARRIER)
+    clock.now_s += FLOOD_PAUSE_S - 1
+    assert not listened(door, FLOOD)
+    clock.now_s += 1
+    assert listened(door, FLOOD)
+
+
+def test_an_address_that_was_shut_out_has_to_prove_itself_again() -> None:
+    """A minute after its floods an address asks: no more than any stranger may."""
+    clock = Clock()
+    door = strangers(clock)
+    door.proved(FLOOD)
+    for _ in range(MOST_FLOODS):
+        door.flooded(FLOOD)
+    clock.now_s += FLOOD_PAUSE_S
+    assert not door.is_known(FLOOD)
+    assert [listened(door, FLOOD) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_carrier_whose_calls_are_calls_is_never_shut_out() -> None:
+    """Streams of a carrier's address are cut off again and again, two in a row at most, since real calls come between;
+    another has two and, a minute later, one more. Both are still listened to: other customers' calls come from there,
+    too."""
+    clock = Clock()
+    door = strangers(clock)
+    door.proved(CARRIER)
+    for _ in range(20):
+        for _ in range(MOST_FLOODS - 1):
+            door.flooded(CARRIER)
+        door.kept_pace(CARRIER)
+    assert listened(door, CARRIER)
+    assert door.is_known(CARRIER)
+    for _ in range(MOST_FLOODS - 1):
+        door.flooded(FLOOD)
+    clock.now_s += FLOOD_PAUSE_S
+    door.flooded(FLOOD)
+    assert listened(door, FLOOD)
+
+
+def test_floods_are_no_matter_where_everybody_may_be() -> None:
+    """Floods from a private address, which may be a proxy with all carriers behind it: it is still listened to."""
+    door = strangers(Clock())
+    for _ in range(10):
+        door.flooded("10.1.2.3")
+    assert listened(door, "10.1.2.3")
+
+
+def test_floods_of_many_addresses_take_a_bounded_memory() -> None:
+    """30,000 addresses flood: the last 10,000 are remembered."""
+    door = strangers(Clock())
+    addresses = [f"198.18.{number // 256}.{number % 256}" for number in range(30_000)]
+    for address in addresses:
+        for _ in range(MOST_FLOODS):
+            door.flooded(address)
+    assert sum(door.is_shut_out(address) for address in addresses) == 10_000
