@@ -163,9 +163,23 @@ def allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def runner_of(gateway: Gateway) -> web.AppRunner:
+    """What speaks HTTP for it."""
+    return web.AppRunner(
+        gateway.app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=0.5,
+        lingering_time=1,
+        # The proxy passes on what came: a body that is shorter than announced would take its rest from the next request
+        # over the same connection to the API, which is somebody else's.
+        auto_decompress=False,
+    )
+
+
 async def _serve(settings: Settings) -> None:
     gateway = Gateway(settings)
-    runner = web.AppRunner(gateway.app, access_log=None, handle_signals=False, shutdown_timeout=0.5, lingering_time=1)
+    runner = runner_of(gateway)
     await runner.setup()
     host, port = settings.gateway.host, settings.gateway.port
     assert runner.server is not None

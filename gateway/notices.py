@@ -50,7 +50,7 @@ class Notices:
         """A transcription is completed or has failed."""
         secret = self._secret.get_secret_value() if self._secret else ""
         given = request.headers.get(WEBHOOK_HEADER, "")
-        if not secret or not hmac.compare_digest(given.encode(), secret.encode()):
+        if not secret or not hmac.compare_digest(given.encode(errors="surrogateescape"), secret.encode()):
             log.warning("a notice that proves nothing was refused")
             raise web.HTTPForbidden(text="forbidden")
         if (request.content_length or 0) > _MAX_BYTES:

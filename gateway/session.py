@@ -50,6 +50,7 @@ EARLY_WORDS = 20
 _BURST_S = 10.0
 _MESSAGES_PER_S = 200  # of a stream in real time: two tracks in frames of 10 ms
 _TRACKS = 2
+_MARK_CHARS = 4096  # of a mark's name, which is a header on the log
 _COMPLAINTS = 3  # malformed messages of one socket that are logged; the metric counts the others
 
 StreamKey = tuple[str, str, str]
@@ -218,6 +219,8 @@ class Session:
         match message:
             case StreamStart():
                 self._begin(message)
+            case Mark() if len(message.name) > _MARK_CHARS:
+                self._refuse(CarrierError(f"a mark's name of {len(message.name)} characters"))
             case Dtmf() | Mark() if self._start is None:
                 self._park(message)
             case Dtmf():

@@ -82,7 +82,7 @@ def by_session(authenticator: Authenticator, seal: Seal) -> Way:
             return None
         claims = seal.open("session", cookie)
         if claims is None:
-            raise unauthorized()
+            return None  # it is over; there may be another way
         token = seal.mark("csrf", cookie)
         require_same_site(request, token)
         principal = await authenticator.by_subject(str(claims["key"]))
@@ -106,5 +106,13 @@ def require_same_site(request: web.Request, csrf_token: str) -> None:
 def require_own_origin(request: web.Request) -> None:
     """Refuses what a page of another origin asks. Raises ApiError 403."""
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
-        raise ApiError(403, "forbidden", f"the page at {origin} may not ask this")
+    if origin is not None and _netloc(origin) != request.host.lower():
+        raise ApiError(403, "forbidden", f"the page at {origin!a} may not ask this")
+
+
+def _netloc(origin: str) -> str:
+    """Lower case; "" of what is no origin."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

@@ -139,6 +139,7 @@ class Jambonz:
             "enable": True,
             "url": offer.stream_url,
             "mixType": "stereo",
+            "passDtmf": True,
             "sampleRate": _RATE_HZ,
             "metadata": {"tenant": offer.tenant},
             "wsAuth": {"username": "audiotext", "password": offer.token},

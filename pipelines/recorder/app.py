@@ -8,12 +8,14 @@ is committed, and the record comes again.
 import errno
 import logging
 import os
+import shutil
 from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from quixstreams import Application, State, message_context
+from quixstreams.state.exceptions import InvalidStoreChangelogOffset
 
 from audiotext.settings import KafkaSettings, Settings
 from pipelines.recorder.closer import Closer
@@ -49,7 +51,11 @@ _FETCH_WAIT_MS = 100
 
 
 def run(settings: Settings) -> None:
-    """Runs the recorder until SIGTERM or SIGINT. Raises LogUnavailableError, SpoolError, SettingsError (no store)."""
+    """Runs the recorder until SIGTERM or SIGINT. Raises LogUnavailableError, SpoolError, SettingsError (no store).
+
+    LogUnavailableError also if the log has lost its end: what is known beyond it is deleted then, so that the next run
+    can begin, from the changelog and the log as they are.
+    """
     logging.getLogger("quixstreams").setLevel(logging.WARNING)
     _require_topic(settings.kafka)
     store = ObjectStore(settings.s3)
@@ -88,6 +94,13 @@ def run(settings: Settings) -> None:
     finisher.start()
     try:
         quix.run(app, settings, metrics, [Topic.CALL_MEDIA])
+    except InvalidStoreChangelogOffset as error:
+        shutil.rmtree(directory / "state", ignore_errors=True)
+        spool.delete_open()
+        raise LogUnavailableError(
+            "the log has lost records that it had acknowledged, and this recorder knows of them. What it knew is "
+            "deleted; the next one goes on with what the log still has"
+        ) from error
     except Exception as error:
         if isinstance(error, SpoolError) or not is_full_disk(error):
             raise

@@ -7,6 +7,7 @@ be read from the log again.
 """
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -74,9 +75,13 @@ def _bodies(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def read_identity(path: Path) -> PartId | None:
-    """Whose journal it is, or None if not even that was written."""
+    """Whose journal it is, or None if it does not begin with that: not even that was written, or the file was deleted
+    and begun anew behind the recorder's back."""
     for _, body in _bodies(path):
-        return PartId(**json.loads(body))
+        try:
+            return PartId(**json.loads(body))
+        except (ValueError, TypeError):
+            return None
     return None
 
 
@@ -109,8 +114,11 @@ class Tail:
 
 def recover(path: Path) -> Tail:
     """Cuts a torn tail off and says where the journal ends now. A missing file is an empty journal, and so is one
-    without a record."""
+    without a record, or without its part's identity."""
     if not path.exists():
+        return Tail(-1, 0)
+    if read_identity(path) is None:
+        os.truncate(path, 0)
         return Tail(-1, 0)
     last, size = -1, 0
     for position, body in _bodies(path):

@@ -16,11 +16,15 @@ from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
 
+_HEADER_BYTES = 65_535  # what a journal has room for
+
 
 def parse(key: bytes | None, headers: Any, value: bytes | None) -> MediaRecord:
     """The record the log holds. Raises MediaError for what is none: it is passed over, whenever it is read."""
     if key is None:
         raise MediaError("no key")
+    if any(content is not None and len(content) > _HEADER_BYTES for _, content in headers or ()):
+        raise MediaError(f"a header of more than {_HEADER_BYTES} bytes")
     record = from_headers(key, headers, value)
     if record.type in (RecordType.MEDIA, RecordType.GAP) and record.track not in TRACKS:
         raise MediaError(f"no such track: {record.track!r}")

@@ -138,7 +138,7 @@ class _Timeline:
             if record.stream_id:  # else the call's own end, which moves no clock
                 self._clock(record).ended = True
         elif record.type is RecordType.GAP:
-            start_ms = self._clock(record).at(record.ts_ms, record.duration_ms)
+            start_ms = self._clock(record).at(record.track, record.ts_ms, record.duration_ms)
             self._note(record.track, start_ms, record.duration_ms, record.detail)
         elif record.type is RecordType.MEDIA:
             self._media(number, record)
@@ -146,12 +146,12 @@ class _Timeline:
     def _media(self, number: int, record: MediaRecord) -> None:
         if not decodable(record.codec, record.rate_hz):
             duration_ms = record.frames * MIN_GAP_MS
-            start_ms = self._clock(record).at(record.ts_ms, duration_ms)
+            start_ms = self._clock(record).at(record.track, record.ts_ms, duration_ms)
             self._note(record.track, start_ms, duration_ms, f"unsupported-codec {record.codec}/{record.rate_hz}")
             return
         samples = samples_of(record.codec, record.rate_hz)(record.payload)
         clock = self._clock(record)
-        start_ms = clock.at(record.ts_ms, samples * 1000 // record.rate_hz)
+        start_ms = clock.at(record.track, record.ts_ms, samples * 1000 // record.rate_hz)
         frames = max(1, record.frames)
         self.heard.append(_Heard(number, clock.number, record.track, start_ms, samples, record.rate_hz, frames))
 
@@ -178,14 +178,16 @@ class _Clock:
         self.number = number
         self.ended = False
         self._zero_ms = zero_ms
-        self._furthest_ms = 0  # furthest timestamp reached
+        # Furthest timestamp that each track has reached: a long hole of one is on the log before that of the other.
+        self._furthest_ms: dict[str, int] = {}
 
-    def at(self, ts_ms: int, duration_ms: int) -> int:
+    def at(self, track: str, ts_ms: int, duration_ms: int) -> int:
         """Place on the call's timeline (ms). A timestamp that cannot be true goes on where the stream was."""
-        if abs(ts_ms - self._furthest_ms) > CLOCK_SET_MS:
-            self._zero_ms += self._furthest_ms - ts_ms
-            self._furthest_ms = ts_ms
-        self._furthest_ms = max(self._furthest_ms, ts_ms + duration_ms)
+        reached = self._furthest_ms.values() or (0,)
+        if min(abs(ts_ms - furthest_ms) for furthest_ms in reached) > CLOCK_SET_MS:
+            self._zero_ms += max(reached) - ts_ms
+            self._furthest_ms = {}
+        self._furthest_ms[track] = max(self._furthest_ms.get(track, ts_ms), ts_ms + duration_ms)
         return self._zero_ms + ts_ms
 
 

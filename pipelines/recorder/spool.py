@@ -10,14 +10,15 @@ import fcntl
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.recorder.journal import PartId, encode_identity, encode_record, read_identity, recover
+from pipelines.recorder.journal import PartId, encode_identity, encode_record, read, read_identity, recover
 from schemas.ids import uuid_of
-from schemas.media import MediaRecord
+from schemas.media import MediaRecord, RecordType
 
 JOURNAL = "journal"
 _LOCK = "lock"
@@ -38,6 +39,7 @@ class _Journal:
     last_offset: int
     pending: list[bytes] = field(default_factory=list)
     unsynced: bool = False  # written since the last fsync
+    begun: bool = False  # there is a file
 
 
 def directory_of(root: Path, identity: PartId) -> Path:
@@ -129,7 +131,7 @@ class Spool:
 
     def adopt(self, identity: PartId, last_offset: int) -> None:
         """The part's journal was completed behind our back: it lies on disk, up to that offset of the log."""
-        self._journals[identity] = _Journal(self.directory_of(identity), last_offset)
+        self._journals[identity] = _Journal(self.directory_of(identity), last_offset, begun=True)
 
     def forget(self, identity: PartId) -> None:
         """Its journal may be changed behind our back from now on; what is not flushed comes again from the log."""
@@ -168,6 +170,14 @@ class Spool:
         self._journals.pop(identity, None)
         shutil.rmtree(self.directory_of(identity), ignore_errors=True)
 
+    def delete_open(self) -> None:
+        """Deletes the parts that are not closed: the log's offsets do not mean what they meant when those were written.
+        They are made anew from the log. What is closed only waits for its recording, and needs no log."""
+        for identity in list(self.parts()):
+            last = deque(read(self.directory_of(identity) / JOURNAL), maxlen=1)
+            if not last or last[0].record.type is not RecordType.CLOSE:
+                self.delete(identity)
+
     def flush(self) -> None:
         """Brings everything appended to disk. Raises SpoolError; nothing may be committed then."""
         try:
@@ -188,6 +198,10 @@ class Spool:
         self._delete_released()
 
     def _write(self, journal: _Journal) -> None:
+        if journal.begun and not (journal.directory / JOURNAL).exists():
+            # What comes next would be taken for the whole of it.
+            raise FileNotFoundError(errno.ENOENT, "the journal was deleted while its call is open")
+        journal.begun = True
         new = write_frames(journal.directory, journal.pending)
         journal.pending.clear()
         journal.unsynced = True
@@ -200,7 +214,7 @@ class Spool:
         if journal is None:
             directory = self.directory_of(identity)
             tail = recover(directory / JOURNAL)
-            journal = self._journals[identity] = _Journal(directory, tail.last_offset)
+            journal = self._journals[identity] = _Journal(directory, tail.last_offset, begun=tail.last_offset >= 0)
         return journal
 
     def _delete_released(self) -> None:

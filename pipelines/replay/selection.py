@@ -126,8 +126,10 @@ def _passing(calls: Iterable[CallDoc], selection: Selection) -> Iterator[CallDoc
     """Ids and filters together mean both."""
     for call in calls:
         since, until = selection.since_ms, selection.until_ms
+        told = (call.id, call.from_number, call.to_number)
         if (
-            selection.status in (None, call.status)
+            (not selection.query or any(selection.query.lower() in (text or "").lower() for text in told))
+            and selection.status in (None, call.status)
             and (since is None or call.started_at_ms >= since)
             and (until is None or call.started_at_ms < until)
         ):

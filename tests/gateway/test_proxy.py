@@ -1,13 +1,18 @@
 """The way through the gateway to the API: nothing changed that matters to either end."""
 
 import asyncio
+import gzip
+import zlib
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import ClientError, web
+from aiohttp import ClientError, ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from tests.gateway.conftest import Serve
+from audiotext.settings import KafkaSettings
+from gateway import app
+from gateway.app import Gateway
+from tests.gateway.conftest import Serve, settings_for
 
 GO_ON = web.AppKey("go_on", asyncio.Event)
 
@@ -45,6 +50,11 @@ async def _broken(request: web.Request) -> web.StreamResponse:
     return answer
 
 
+async def _refused(_request: web.Request) -> web.Response:
+    """Does not read what was sent."""
+    return web.Response(status=401)
+
+
 async def _ready(_request: web.Request) -> web.Response:
     return web.Response()
 
@@ -56,18 +66,19 @@ async def _moved(_request: web.Request) -> web.Response:
 @pytest.fixture
 async def api() -> AsyncIterator[TestServer]:
     """An API of the test's own."""
-    app = web.Application()
-    app[GO_ON] = asyncio.Event()
-    app.add_routes(
+    made = web.Application()
+    made[GO_ON] = asyncio.Event()
+    made.add_routes(
         [
             web.get("/slow", _slow),
             web.get("/broken", _broken),
             web.get("/readyz", _ready),
             web.get("/moved", _moved),
+            web.post("/refused", _refused),
             web.route("*", "/{path:.*}", _echo),
         ]
     )
-    server = TestServer(app)
+    server = TestServer(made)
     await server.start_server()
     yield server
     await server.close()
@@ -116,6 +127,42 @@ async def test_half_an_answer_is_not_a_whole_one(serve: Serve, api: TestServer) 
     async with client.get("/broken") as answer:
         with pytest.raises(ClientError):
             await answer.read()
+
+
+async def test_what_a_stranger_sends_is_no_part_of_another_s_request(kafka: KafkaSettings, api: TestServer) -> None:
+    """A stranger posts a compressed body and is refused by an API that does not read it; then somebody else asks over
+    the same connection to the API. Announced longer than it arrives, the rest of the first would be taken from the
+    second, whose key would then sign what the stranger wrote."""
+    gateway = Gateway(settings_for(kafka, api_url=str(api.make_url(""))))
+    runner = app.runner_of(gateway)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    (address,) = runner.addresses
+    body = zlib.compress(b"x")  # longer than what it holds
+    async with asyncio.timeout(5), ClientSession(f"http://{address[0]}:{address[1]}") as client:
+        for _ in range(2):
+            async with client.post("/refused", data=body, headers={"Content-Encoding": "deflate"}) as refused:
+                assert refused.status == 401
+            # A GET would be asked again by itself.
+            async with client.post("/v1/replays", data=b"mine", headers={"Authorization": "Bearer key"}) as answer:
+                got = await answer.json()
+                assert (got["method"], got["target"], got["body"]) == ("POST", "/v1/replays", "mine")
+    await runner.cleanup()
+
+
+async def test_a_compressed_body_arrives_as_it_was_sent(kafka: KafkaSettings, api: TestServer) -> None:
+    """Posts a gzip body through the gateway as it is served: the API reads what was meant. It was a 500."""
+    gateway = Gateway(settings_for(kafka, api_url=str(api.make_url(""))))
+    runner = app.runner_of(gateway)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    (address,) = runner.addresses
+    async with ClientSession(f"http://{address[0]}:{address[1]}") as client:
+        headers = {"Content-Encoding": "gzip"}
+        async with client.post("/v1/replays", data=gzip.compress(b"hello"), headers=headers) as answer:
+            assert (await answer.json())["body"] == "hello"
+    await runner.cleanup()
 
 
 async def test_ready_with_a_ready_api(serve: Serve, api: TestServer) -> None:

@@ -45,9 +45,11 @@ async def _pump(asked: Asked, response: web.StreamResponse, watcher: Watcher) ->
     while True:
         if loop.time() >= ask_again:
             try:
-                await asked.request.app[DOOR].principal(asked.request)
+                principal = await asked.request.app[DOOR].principal(asked.request)
             except ApiError:
                 return
+            if principal.tenant != asked.principal.tenant:
+                return  # whoever asks again sees the calls of the other
             await response.write(b": still here\n\n")
             ask_again = loop.time() + _ASK_AGAIN_S
         try:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -171,6 +172,31 @@ def test_a_gap_record_says_why() -> None:
     ]
     layout = plan([source.start(), *source.media(holes=[(1000, 1500)]), *given_up, source.eos()])
     assert gaps(layout)["inbound"] == [Gap(start_ms=1000, end_ms=1500, reason="log-unavailable")]
+
+
+@pytest.mark.parametrize("minutes", [5, 9, 11, 20])
+def test_audio_given_up_for_long_is_one_hole_of_its_length(minutes: int) -> None:
+    """A gateway gave up many minutes of both tracks, since the log was away: one gap of each, one after the other on
+    the log, both from the same moment. The second is no clock that was set: it would be counted twice, and charged."""
+    second = 1000
+    source = call("CA", 2 * second)
+    lost_ms = minutes * 60_000
+    records = [source.start()]
+    for track, octets in source.tracks.items():
+        records.append(source.run(track, 0, octets[: second * 8]))
+    for track in source.tracks:
+        records.append(
+            source.record(RecordType.GAP, track=track, ts_ms=second, duration_ms=lost_ms, detail="buffer-full")
+        )
+    for track, octets in source.tracks.items():
+        records.append(source.run(track, second + lost_ms, octets[second * 8 :]))
+
+    found = plan(records)
+
+    assert found.duration_ms == 2 * second + lost_ms
+    assert [track.gaps for track in found.tracks] == [
+        [Gap(start_ms=second, end_ms=second + lost_ms, reason="buffer-full")]
+    ] * 2
 
 
 def test_an_announced_track_without_audio_is_reported_and_an_unheard_one_is_not() -> None:

@@ -1,13 +1,15 @@
 """The spool keeps what was flushed, once, and says so when it cannot."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pipelines.recorder import spool as spool_module
-from pipelines.recorder.journal import PartId, read
+from pipelines.recorder.journal import PartId, encode_record, read
 from pipelines.recorder.spool import JOURNAL, Spool, SpoolError, take
+from schemas.media import RecordType
 from tests.pipelines.recorder.calls import call
 
 CALL = call("CA", 2000)
@@ -102,3 +104,42 @@ def test_a_spool_belongs_to_one_process(tmp_path: Path) -> None:
         take(tmp_path)
     os.close(held)
     os.close(take(tmp_path))
+
+
+def test_a_journal_that_is_deleted_under_an_open_call_is_no_beginning_of_another(tmp_path: Path) -> None:
+    """Somebody makes room by deleting what lies in the spool while a call goes on. Nothing may be committed then: the
+    file would begin in the middle of the call. The next start finds no journal, which is made again from the log."""
+    spool = Spool(tmp_path)
+    spool.append(PART, RECORDS[0], 0)
+    spool.flush()
+    shutil.rmtree(spool.directory_of(PART))
+    spool.append(PART, RECORDS[1], 1)
+    with pytest.raises(SpoolError, match="deleted"):
+        spool.flush()
+    assert Spool(tmp_path).last_offset(PART) == -1
+
+
+def test_a_journal_without_its_identity_is_none(tmp_path: Path) -> None:
+    """A journal that begins with a record, as such a deletion left it behind once: it is nobody's, and empty, so that
+    it is made again. The recorder ended at every start over one."""
+    spool = Spool(tmp_path)
+    path = spool.directory_of(PART) / JOURNAL
+    path.parent.mkdir()
+    path.write_bytes(encode_record(RECORDS[0], 7) + encode_record(RECORDS[1], 8))
+    assert list(spool.parts()) == []
+    assert spool.last_offset(PART) == -1
+    assert path.stat().st_size == 0
+
+
+def test_open_parts_are_deleted_and_closed_ones_wait_for_their_recording(tmp_path: Path) -> None:
+    """The log has lost its end: of an open call nothing on this disk is to be believed; a closed one needs no log, and
+    may be all that there still is of it."""
+    closed = PartId("acme", "CA", 2, 0)
+    spool = Spool(tmp_path)
+    for part in (PART, closed):
+        spool.append(part, RECORDS[0], 0)
+    spool.append(closed, CALL.record(RecordType.CLOSE, part=2), 1)
+    spool.flush()
+    spool.delete_open()
+    assert list(spool.parts()) == [closed]
+    assert held(spool, closed) == [0, 1]

@@ -9,6 +9,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 
 from pipelines.recorder.decisions import CallState
 from pipelines.recorder.states import read_changelog
@@ -16,6 +17,7 @@ from redpanda.growing import CHANGELOG
 from schemas.events import RecordingReady
 from schemas.media import RecordType
 from tests.conftest import MAKERS
+from tests.kafka_lane import plain_producer_config
 from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
 from tests.pipelines.recorder.running import Bench, eventually
 from tests.running import RunningServer
@@ -156,3 +158,42 @@ def test_finished_calls_are_forgotten_once_the_log_has_forgotten_them(bench: Ben
     late = kept.stream("MZ-late", after_ms=5_000)
     bench.send(late.records())
     assert [event.part for event in bench.recorded(kept.call_id, parts=2)] == [1, 2]
+
+
+def test_a_log_that_has_lost_its_end_is_gone_on_with(tmp_path: Path) -> None:
+    """The log is killed under traffic and comes back some seconds older, as the embedded one does. What the recorder
+    knows lies beyond its end then. Calls that come afterwards are recorded, and so is one that was closed, but not
+    uploaded: the recorder ended at every start until somebody deleted its state."""
+    for name in ("log", "objects"):
+        (tmp_path / name).mkdir()
+    log = RunningServer(tmp_path / "log", MAKERS["log"]).start()
+    objects = RunningServer(tmp_path / "objects", MAKERS["objects"]).start()
+    bench = Bench(log, objects, tmp_path, idle_timeout_ms=2000)
+    try:
+        bench.start()
+        for number in range(5):
+            bench.send(call(f"before-{number}", 1000, seed=number).records())
+            bench.recorded(f"before-{number}")
+        objects.kill()
+        waiting = call("waiting", 1000, seed=7)
+        bench.send(waiting.records())
+        eventually(lambda: b"The audio is kept" in bench.output.read_bytes() or None, "it cannot be uploaded")
+        end = bench.end(0)
+        log.kill()
+        bench.kill()
+        log.start()
+        assert bench.end(0) < end, "this log loses nothing: what is tested cannot happen"
+        objects.start()
+        bench.supervised = True
+        bench.producer = Producer(plain_producer_config(bench.kafka))
+        bench.start()
+        for number in range(3):
+            after = call(f"after-{number}", 1000, seed=number)
+            bench.send(after.records())
+            expect(bench, bench.recorded(after.call_id)[0], after)
+        assert b"the log has lost records that it had acknowledged" in bench.output.read_bytes()
+        expect(bench, bench.recorded("waiting")[0], waiting)
+    finally:
+        bench.kill()
+        objects.kill()
+        log.kill()
