@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
 from pipelines.answers import AnswerStore
+from pipelines.first_charge import FirstCharge
 from pipelines.pricing import Charge, Charges, token_charge
 from pipelines.providers import Embedder, registry
 from pipelines.runtime.errors import PermanentError, RetryableError
@@ -48,7 +49,7 @@ class EmbedHandler:
         self._objects = objects
         self._vectors = vectors
         self._pricing = pricing
-        self._charges = charges
+        self._charges = charges or FirstCharge(objects, pricing)
         self._collection = collection_of(provider.model, provider.dimension)
         self._config_hash = config_hash(provider.config())
 
@@ -119,10 +120,9 @@ class EmbedHandler:
         """What it costs. Prices may change before this is told again: the first ones stand."""
         tokens = (await answers.read()).spent()
         charge = token_charge(tokens, self._provider.model, self._pricing.price_per_embedding, self._pricing)
+        charge = await self._charges(event, f"embedding_{embedding_id}", charge)
         if charge is None:
             return None
-        if self._charges is not None:
-            charge = await self._charges(event, f"embedding_{embedding_id}", charge)
         return await claims.first(
             self._objects, embedding_charge_key(event.tenant, event.call_id, embedding_id), charge
         )

@@ -92,8 +92,8 @@ def replay_charge(charge: Charge, tenant: str, pricing: PricingSettings) -> Char
     return charge.model_copy(update={"units": 0, "price": Decimal(0)})
 
 
-Charges = Callable[[RecordingReady | TranscriptReady, str, Charge], Awaitable[Charge]]
-"""what was worked on, the line's key, the usual charge → the charge"""
+Charges = Callable[[RecordingReady | TranscriptReady, str, Charge | None], Awaitable[Charge | None]]
+"""what was worked on, the line's key, the usual charge → the charge; None: nothing, and no line"""
 
 
 def token_rates(model: str, pricing: PricingSettings) -> TokenRates:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
 from pipelines.answers import AnswerStore
+from pipelines.first_charge import FirstCharge
 from pipelines.pricing import Charge, Charges, token_charge
 from pipelines.providers import Summarizer, SummaryJob, hashing, registry
 from pipelines.runtime.runner import run_stage
@@ -35,7 +36,7 @@ class SummarizeHandler:
         self._provider = provider
         self._objects = objects
         self._pricing = pricing
-        self._charges = charges
+        self._charges = charges or FirstCharge(objects, pricing)
         self._hash_for = hashing(provider)
 
     async def __call__(self, event: TranscriptReady) -> Sequence[Output]:
@@ -71,10 +72,9 @@ class SummarizeHandler:
         """What it costs. Prices may change before this is told again: the first ones stand."""
         tokens = (await answers.read()).spent()
         charge = token_charge(tokens, summary.model, self._pricing.price_per_summary, self._pricing)
+        charge = await self._charges(event, f"summary_{summary_id}", charge)
         if charge is None:
             return None
-        if self._charges is not None:
-            charge = await self._charges(event, f"summary_{summary_id}", charge)
         return await claims.first(self._objects, summary_charge_key(event.tenant, event.call_id, summary_id), charge)
 
     def _ready(

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from audiotext.settings import PricingSettings, Settings
 from pipelines import claims
+from pipelines.first_charge import FirstCharge
 from pipelines.notices import NoticeBoard, listen
 from pipelines.pricing import Charge, Charges, surprised, transcription_charge
 from pipelines.providers import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, hashing, registry
@@ -48,7 +49,7 @@ class TranscribeHandler:
         )
         self._objects = objects
         self._pricing = pricing
-        self._charges = charges
+        self._charges = charges or FirstCharge(objects, pricing)
         self._hash_for = hashing(provider)
 
     async def __call__(self, event: RecordingReady) -> Sequence[Output]:
@@ -94,8 +95,7 @@ class TranscribeHandler:
                 recording.call_id,
                 expected,
             )
-        if self._charges is not None:
-            charge = await self._charges(recording, f"transcription_{transcript_id}", charge)
+        charge = await self._charges(recording, f"transcription_{transcript_id}", charge) or charge
         key = charge_key(recording.tenant, recording.call_id, transcript_id)
         return await claims.first(self._objects, key, charge)
 

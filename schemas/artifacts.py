@@ -171,6 +171,11 @@ def told_key(tenant: str, call_id: str, told_id: str) -> str:
     return f"{_safe(tenant)}/{_safe(call_id)}/told/{told_id}.json"
 
 
+def charged_key(tenant: str, call_id: str, part: int, kind: str) -> str:
+    """Key of which line of a part was the first to be charged. kind: transcription, summary, embedding."""
+    return f"{_safe(tenant)}/{_safe(call_id)}/charged/{part}-{kind}.json"
+
+
 def _safe(name: str) -> str:
     """A name as one path segment: what S3 or a file system could take amiss is percent-encoded, dots included
     when they are all there is. Distinct names stay distinct."""

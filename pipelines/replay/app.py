@@ -42,7 +42,7 @@ class Engines:
         self._settings = settings
         self._objects = objects
         self._vectors = VectorStore(settings.qdrant)
-        self._charges = ReplayCharges(store, settings.pricing)
+        self._charges = ReplayCharges(store, objects, settings.pricing)
         self._lock = Lock()
         self._made: dict[tuple[str, ReplayOverrides], Work] = {}
 

@@ -12,6 +12,9 @@ from pipelines.runtime.errors import NotYetError, ProviderOutageError, Retryable
 _SUSPICIOUS = 3
 
 
+_LONGEST_WAIT_S = 300.0
+
+
 class OutageGate:
     """Open, every job passes. It closes once one meets a ProviderOutageError, or once so many different calls in a row
     fail retryably that the provider must be the reason; that failure then counts as an outage too.
@@ -50,7 +53,8 @@ class OutageGate:
             raise
         except ProviderOutageError as error:
             answered = False
-            self._wait_s = max(self._pause_s, error.retry_after_s or 0)
+            # A longer wish is a mistake, and would hold every call back for ever.
+            self._wait_s = max(self._pause_s, min(error.retry_after_s or 0, _LONGEST_WAIT_S))
             raise
         except (RetryableError, TimeoutError) as error:
             self._failing.add(call_id)

@@ -11,7 +11,7 @@ from qdrant_client import QdrantClient
 
 from audiotext.settings import Settings
 from pipelines.turns import pieces_of
-from schemas.artifacts import LEFTOVERS, Transcript, told_key
+from schemas.artifacts import LEFTOVERS, Transcript, charged_key, told_key
 from schemas.events import Event, ObjectRef, RecordingReady, SummaryReady, TranscriptReady, UsageRecorded
 from schemas.ids import sha256_hex, uuid_of
 from schemas.topics import Topic
@@ -82,7 +82,7 @@ def _objects(evidence: Evidence, parts: Mapping[str, Sequence[Part]], measured: 
         part = next((part for part in parts.get(event.call_id, ()) if part.number == event.part), None)
         if part is None:
             continue  # told by _results
-        named.add(_told(event, "transcribe"))
+        named |= {_told(event, "transcribe"), _charged(event, "transcription")}
         wav = wav_of(part)
         measured.checked["recordings"] += 1
         measured.checked["WAV bytes"] += len(wav)
@@ -93,6 +93,7 @@ def _objects(evidence: Evidence, parts: Mapping[str, Sequence[Part]], measured: 
     for transcribed in events_of(evidence.tape, Topic.TRANSCRIPT_READY, TranscriptReady):
         named |= {transcribed.transcript.key, *_beside(transcribed)}
         named |= {_told(transcribed, stage) for stage in ("summarize", "embed")}
+        named |= {_charged(transcribed, kind) for kind in ("summary", "embedding")}
         yield from _as_named(store, transcribed, transcribed.transcript)
     for summarized in events_of(evidence.tape, Topic.SUMMARY_READY, SummaryReady):
         named.add(summarized.summary.key)
@@ -115,6 +116,11 @@ def _beside(event: TranscriptReady) -> set[str]:
 def _told(event: Event, stage: str) -> str:
     """Where lies what the stage has told of the event."""
     return told_key(event.tenant, event.call_id, uuid_of("told", stage, event.event_id))
+
+
+def _charged(event: RecordingReady | TranscriptReady, kind: str) -> str:
+    """Where lies which line of the part was charged first."""
+    return charged_key(event.tenant, event.call_id, event.part, kind)
 
 
 def _as_named(store: ObjectStore, event: Event, ref: ObjectRef) -> Iterator[Finding]:

@@ -78,7 +78,8 @@ async def test_a_notice_with_the_secret_is_put_on_the_log(
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {WEBHOOK_HEADER: ""}, {WEBHOOK_HEADER: SECRET[:-1]}, {"Authorization": SECRET}]
+    "headers",
+    [{}, {WEBHOOK_HEADER: ""}, {WEBHOOK_HEADER: SECRET[:-1]}, {WEBHOOK_HEADER: "\udcff"}, {"Authorization": SECRET}],
 )
 async def test_whoever_does_not_know_the_secret_is_refused(
     headers: dict[str, str], client: TestClient[web.Request, web.Application], log: Log

@@ -104,6 +104,19 @@ def test_a_second_start_is_passed_over() -> None:
     assert b'malformed_messages_total{carrier="twilio"} 1.0' in metrics.render()
 
 
+def test_a_mark_with_an_endless_name_is_passed_over() -> None:
+    """Marks with a name of 100 and of 10,000 characters: the second is counted as malformed. A name is a header on the
+    log, and one that no journal has room for would stop the recorder."""
+    sink, metrics = Remembering(), Metrics()
+    session = new_session(sink, metrics=metrics)
+    session.on_text(start())
+    for length in (100, 10_000):
+        told = {"event": "mark", "sequenceNumber": "3", "streamSid": "MZ1", "mark": {"name": "x" * length}}
+        session.on_text(json.dumps(told).encode())
+    assert [len(record.detail) for record in sink.records if record.type is RecordType.MARK] == [100]
+    assert b'malformed_messages_total{carrier="twilio"} 1.0' in metrics.render()
+
+
 def test_a_stream_with_two_sockets_ends_with_the_last() -> None:
     """Opens two sockets for one stream and ends them in turn: one end, after the second, behind both's audio."""
     sink = Remembering()

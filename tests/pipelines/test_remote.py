@@ -30,7 +30,7 @@ from tests.pipelines.remote_worker import TIMING, Fault, client, processes, star
 from tests.pipelines.runtime.clocks import ManualClock
 from tests.pipelines.service import eventually
 
-STEPS = 14  # calls of a run in which nothing happens; a test sees to it that there are no more
+STEPS = 15  # calls of a run in which nothing happens; a test sees to it that there are no more
 
 
 @pytest.fixture

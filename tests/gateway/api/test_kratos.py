@@ -12,6 +12,7 @@ import pytest
 
 from audiotext.doctor.examination import looks
 from audiotext.settings import KratosSettings, Settings
+from gateway.api import signin
 from gateway.api.endpoint import Services
 from gateway.api.errors import ApiError
 from gateway.api.kratos import Kratos, KratosSession, principal_of
@@ -129,6 +130,24 @@ async def test_kratos_away_is_503_and_keys_work(
         await server.stop()
         await refused()
         assert (await api.get("/v1/session", headers=tenant.auth)).status == 200
+
+
+async def test_a_session_that_is_over_keeps_nobody_out(services: Services, server: FakeKratos) -> None:
+    """A browser still has the cookie of an earlier sign-in with a key, which is over, and signs in at Kratos: that
+    counts. It was 401, and signing out was, too, for half a day."""
+    proof = server.sign_in(**in_metadata("acme"))
+    async with api_with(services, server) as api:
+        for stale in ("nonsense", services.seal.close("session", {"key": "0" * 64}, -1)):
+            answer = await api.get("/v1/session", cookies={COOKIE: proof, signin.COOKIE: stale})
+            assert (answer.status, (await answer.json())["tenant"]) == (200, "acme")
+
+
+async def test_what_is_no_origin_is_foreign(services: Services, server: FakeKratos) -> None:
+    """Asks for a session with origins that are none: 403, and no crash."""
+    async with api_with(services, server) as api:
+        for origin in ("http://[", "null", "http://\udcff"):
+            answer = await api.post("/v1/session", json={"key": "x"}, headers={"Origin": origin})
+            assert answer.status == 403, origin
 
 
 async def test_another_sites_page_cannot_change_anything(services: Services, server: FakeKratos) -> None:

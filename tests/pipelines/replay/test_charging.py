@@ -6,10 +6,12 @@ from typing import cast
 
 import pytest
 
-from audiotext.settings import PricingSettings
+from audiotext.settings import PricingSettings, S3Settings
 from pipelines.pricing import Charge
 from pipelines.replay.charging import ReplayCharges
 from sinks.clickhouse.replay_store import ReplayStore
+from sinks.objects import ObjectStore
+from tests.pipelines.made import new_call
 from tests.sinks.clickhouse.telling import Call
 
 USUAL = Charge(units=50, provider_cost=Decimal("0.0017"), price=Decimal("0.01"), currency="USD")
@@ -25,6 +27,14 @@ class Bill:
         return {key for key in self.keys if key.startswith(kind)}
 
 
+@pytest.fixture
+def objects(s3: S3Settings) -> ObjectStore:
+    """The store."""
+    store = ObjectStore(s3)
+    store.ensure_bucket()
+    return store
+
+
 @pytest.mark.parametrize(
     ("policy", "billed", "charged"),
     [
@@ -37,11 +47,14 @@ class Bill:
         ({}, ("transcription_new",), True),  # its own line, told again
     ],
 )
-def test_the_tenant_pays_by_its_policy(policy: dict[str, bool], billed: tuple[str, ...], charged: bool) -> None:
+def test_the_tenant_pays_by_its_policy(
+    objects: ObjectStore, policy: dict[str, bool], billed: tuple[str, ...], charged: bool
+) -> None:
     """A transcription made by a replay is on the bill at what the provider costs, always; the customer pays for it only
     if the policy says so or nothing was paid before. If it failed, customers would pay for our experiments, or the
     first transcription of a failed call would be free."""
-    charges = ReplayCharges(cast(ReplayStore, Bill(*billed)), PricingSettings(charge_replays=policy))
-    charge = asyncio.run(charges(Call("CA1").recording(), "transcription_new", USUAL))
+    charges = ReplayCharges(cast(ReplayStore, Bill(*billed)), objects, PricingSettings(charge_replays=policy))
+    charge = asyncio.run(charges(Call(new_call()).recording(), "transcription_new", USUAL))
+    assert charge is not None
     assert charge.provider_cost == USUAL.provider_cost
     assert (charge.units, charge.price) == ((50, USUAL.price) if charged else (0, Decimal(0)))
