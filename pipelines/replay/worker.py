@@ -77,11 +77,14 @@ class ReplayHandler:
         about = subject(part)
         if await _asked(self._store.is_erased, about.tenant, about.call_id):
             return [_outcome(job, about, "skipped", "the call was erased")]
+        told: list[Output] = []
         try:
             work = await asyncio.to_thread(self._make_work, job.stage, job.overrides)
-            told = await _chain(work, job.stage, part)
+            await _chain(work, job.stage, part, told)
         except (PermanentError, SettingsError, OverrideError) as error:
-            return [_outcome(job, about, "failed", str(error))]
+            # What was paid is on the bill; what was made is told when all of it is.
+            lines = [_marked(one, job.replay_id) for one in told if one.topic == Topic.USAGE_RECORDED]
+            return [*lines, _outcome(job, about, "failed", str(error))]
         return [*(_marked(output, job.replay_id) for output in told), _outcome(job, about, "done", part.note)]
 
     async def _from_media(self, job: ReplayJob) -> Sequence[Output]:
@@ -129,19 +132,17 @@ class ReplayHandler:
         return job.run < run or (job.run == run and stopped)
 
 
-async def _chain(work: Work, stage: ReplayStage, part: ReplayInput) -> list[Output]:
-    """The stages' outputs for a part, from the one asked for on."""
-    told: list[Output] = []
+async def _chain(work: Work, stage: ReplayStage, part: ReplayInput, told: list[Output]) -> None:
+    """Adds the stages' outputs for a part, from the one asked for on."""
     transcript = part.transcript
     if part.recording is not None:
-        told += await work.transcribe(part.recording)
+        told.extend(await work.transcribe(part.recording))
         transcript = next(output.event for output in told if isinstance(output.event, TranscriptReady))
     assert transcript is not None  # a part has either
     if stage != "embedding":
-        told += await work.summarize(transcript)
+        told.extend(await work.summarize(transcript))
     if stage != "summary":
-        told += await work.embed(transcript)
-    return told
+        told.extend(await work.embed(transcript))
 
 
 def _marked(output: Output, replay_id: str) -> Output:

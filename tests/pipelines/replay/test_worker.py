@@ -45,10 +45,11 @@ class Store:
 
 @dataclass
 class Stages:
-    """Stages that note that they were asked. error: what transcribing raises."""
+    """Stages that note that they were asked. error, refusal: what transcribing and summarizing raise."""
 
     asked: list[str] = field(default_factory=list)
     error: Exception | None = None
+    refusal: Exception | None = None
 
     def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> Work:
         return Work(self.transcribe, self.summarize, self.embed)
@@ -57,10 +58,15 @@ class Stages:
         self.asked.append("transcribe")
         if self.error:
             raise self.error
-        return [Output(Topic.TRANSCRIPT_READY, CALL.transcript())]
+        return [
+            Output(Topic.TRANSCRIPT_READY, CALL.transcript()),
+            Output(Topic.USAGE_RECORDED, CALL.usage(price="1", cost="1", units=1)),
+        ]
 
     async def summarize(self, event: TranscriptReady) -> Sequence[Output]:
         self.asked.append("summarize")
+        if self.refusal:
+            raise self.refusal
         return [Output(Topic.SUMMARY_READY, CALL.summary())]
 
     async def embed(self, event: TranscriptReady) -> Sequence[Output]:
@@ -134,6 +140,15 @@ async def test_an_erased_call_is_not_brought_back() -> None:
     stages = Stages()
     told = await handler(stages, Store(erased=True))(job("recording"))
     assert (stages.asked, outcome(told).outcome) == ([], "skipped")
+
+
+async def test_what_was_paid_is_on_the_bill_even_if_the_next_stage_fails() -> None:
+    """A provider is paid for a transcript, then the summary is refused for good: the part has failed, and its
+    transcription is on the bill. Nothing else is told: the call stays as it was until all of it has been made."""
+    told = await handler(Stages(refusal=PermanentError("SAFETY")))(job("recording"))
+    assert [output.topic for output in told] == [Topic.USAGE_RECORDED, Topic.REPLAY_PROGRESS]
+    assert outcome(told).outcome == "failed"
+    assert {output.event.replay_id for output in told} == {"rp"}
 
 
 async def test_what_will_never_work_fails_by_itself() -> None:
