@@ -161,31 +161,40 @@ def test_finished_calls_are_forgotten_once_the_log_has_forgotten_them(bench: Ben
 
 
 def test_a_log_that_has_lost_its_end_is_gone_on_with(tmp_path: Path) -> None:
-    """The log is killed under traffic and comes back some seconds older, as the embedded one does. What the recorder
-    knows lies beyond its end then. Calls that come afterwards are recorded: the recorder ended at every start until
-    somebody deleted its state."""
+    """The log comes back as it was some calls ago, as the embedded one does when it is killed under traffic. What the
+    recorder knows lies beyond its end then. Calls that come afterwards are recorded: the recorder ended at every start
+    until somebody deleted its state."""
     for name in ("log", "objects"):
         (tmp_path / name).mkdir()
     log = RunningServer(tmp_path / "log", MAKERS["log"]).start()
     objects = RunningServer(tmp_path / "objects", MAKERS["objects"]).start()
     bench = Bench(log, objects, tmp_path, idle_timeout_ms=2000)
-    try:
-        bench.start()
-        for number in range(5):
-            bench.send(call(f"before-{number}", 1000, seed=number).records())
-            bench.recorded(f"before-{number}")
-        end = bench.end(0)
-        log.kill()
-        bench.kill()
-        log.start()
-        assert bench.end(0) < end, "this log loses nothing: what is tested cannot happen"
-        bench.supervised = True
+
+    def recorded(name: str, count: int) -> None:
+        """So many calls, one after the other, by a recorder of their own."""
         bench.producer = Producer(plain_producer_config(bench.kafka))
         bench.start()
-        for number in range(3):
-            after = call(f"after-{number}", 1000, seed=number)
-            bench.send(after.records())
-            expect(bench, bench.recorded(after.call_id)[0], after)
+        for number in range(count):
+            source = call(f"{name}-{number}", 1000, seed=number)
+            bench.send(source.records())
+            expect(bench, bench.recorded(source.call_id)[0], source)
+
+    try:
+        recorded("kept", 1)
+        committed(bench)
+        bench.kill()
+        log.stop()
+        shutil.copytree(tmp_path / "log", tmp_path / "older")
+        log.start()
+        recorded("lost", 3)
+        committed(bench)
+        bench.kill()
+        log.kill()
+        shutil.rmtree(tmp_path / "log")
+        shutil.copytree(tmp_path / "older", tmp_path / "log")
+        log.start()
+        bench.supervised = True
+        recorded("after", 3)
         assert b"the log has lost records that it had acknowledged" in bench.output.read_bytes()
     finally:
         bench.kill()
