@@ -1,13 +1,15 @@
 """New connections: those that make no request, and those of whom asks too much."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from audiotext.settings import GatewaySettings, KafkaSettings, Settings
-from gateway import sockets
+from gateway import app, sockets
 from gateway.admission import Admissions
 from gateway.app import Gateway
 from gateway.door import Door
@@ -81,32 +83,25 @@ async def test_who_floods_is_not_listened_to(kafka: KafkaSettings) -> None:
     word. Another address brings call after call meanwhile, since what it brings is signed. Each refusal costs as much
     as any request: without this a flood would cost us more than who makes it."""
     settings = settings_for(kafka, max_stranger_requests=3, unlimited_peers=[])
-    gateway = Gateway(settings)
-    runner = web.AppRunner(gateway.app)
-    await runner.setup()
-    assert runner.server is not None
-    server = await asyncio.get_running_loop().create_server(gateway.door.factory(runner.server), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    signed = {HEADER: sign(TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)}
-    async with _from("127.0.0.66") as flood, _from("127.0.0.1") as carrier:
-        async with flood.get(url + MEDIA, headers={HEADER: "bm90IHRoaXM="}) as forged:
-            assert forged.status == 403
-        answers = [await flood.get(url + "/healthz") for _ in range(3)]
-        assert [answer.status for answer in answers] == [200, 200, 429]
-        assert "AUDIOTEXT_GATEWAY__MAX_STRANGER_REQUESTS" in await answers[2].text()
-        assert answers[2].headers["Retry-After"] == "10"
-        for _ in range(20):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.66", 0))
-            assert await _ended(reader)
-            writer.close()
-        for _ in range(5):
-            async with carrier.ws_connect(url + MEDIA, headers=signed):
-                pass
-        async with carrier.get(url + "/metrics") as answer:
-            assert "audiotext_gateway_flood_total 21.0" in await answer.text()
-    server.close()
-    await runner.cleanup()
+    async with _served(settings) as port:
+        url = f"http://127.0.0.1:{port}"
+        signed = {HEADER: sign(TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)}
+        async with _from("127.0.0.66") as flood, _from("127.0.0.1") as carrier:
+            async with flood.get(url + MEDIA, headers={HEADER: "bm90IHRoaXM="}) as forged:
+                assert forged.status == 403
+            answers = [await flood.get(url + "/healthz") for _ in range(3)]
+            assert [answer.status for answer in answers] == [200, 200, 429]
+            assert "AUDIOTEXT_GATEWAY__MAX_STRANGER_REQUESTS" in await answers[2].text()
+            assert answers[2].headers["Retry-After"] == "10"
+            for _ in range(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.66", 0))
+                assert await _ended(reader)
+                writer.close()
+            for _ in range(5):
+                async with carrier.ws_connect(url + MEDIA, headers=signed):
+                    pass
+            async with carrier.get(url + "/metrics") as answer:
+                assert "audiotext_gateway_flood_total 21.0" in await answer.text()
 
 
 @pytest.mark.parametrize("call_between", [False, True])
@@ -119,43 +114,51 @@ async def test_who_floods_signed_sockets_is_not_listened_to(
     do there may not have our calls refused. (That a call takes ten seconds is left out here.)"""
     monkeypatch.setattr(sockets, "_CALL_S", 0.0)
     settings = settings_for(kafka, max_speed=1, unlimited_peers=[])
+    async with _served(settings) as port:
+        url = f"http://127.0.0.1:{port}{MEDIA}"
+        signed = {HEADER: sign(TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)}
+
+        async def stream(client: aiohttp.ClientSession, seconds: int) -> int:
+            """A call with so much audio at once; the code it is closed with."""
+            async with client.ws_connect(url, headers=signed) as socket:
+                await socket.send_str(start(new_call()).decode())
+                for _ in range(seconds):
+                    await socket.send_str(SECOND)
+                if seconds == 1:
+                    await socket.close()
+                while (await socket.receive()).type != aiohttp.WSMsgType.CLOSED:
+                    pass
+                return socket.close_code or 0
+
+        async with _from("127.0.0.66") as flood, _from("127.0.0.1") as carrier:
+            for number in range(MOST_FLOODS):
+                if call_between and number == MOST_FLOODS - 1:
+                    assert await stream(flood, 1) == aiohttp.WSCloseCode.OK
+                assert await stream(flood, 40) == aiohttp.WSCloseCode.POLICY_VIOLATION
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.66", 0))
+                writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                if call_between:
+                    assert b"200 OK" in await reader.readline()
+                else:
+                    assert await _ended(reader)
+                writer.close()
+            assert await stream(carrier, 1) == aiohttp.WSCloseCode.OK
+
+
+@contextlib.asynccontextmanager
+async def _served(settings: Settings) -> AsyncIterator[int]:
+    """A gateway with its door, and its port."""
     gateway = Gateway(settings)
-    runner = web.AppRunner(gateway.app)
+    runner = app.runner_of(gateway)
     await runner.setup()
     assert runner.server is not None
     server = await asyncio.get_running_loop().create_server(gateway.door.factory(runner.server), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    url = f"http://127.0.0.1:{port}{MEDIA}"
-    signed = {HEADER: sign(TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)}
-
-    async def stream(client: aiohttp.ClientSession, seconds: int) -> int:
-        """A call with so much audio at once; the code it is closed with."""
-        async with client.ws_connect(url, headers=signed) as socket:
-            await socket.send_str(start(new_call()).decode())
-            for _ in range(seconds):
-                await socket.send_str(SECOND)
-            if seconds == 1:
-                await socket.close()
-            while (await socket.receive()).type != aiohttp.WSMsgType.CLOSED:
-                pass
-            return socket.close_code or 0
-
-    async with _from("127.0.0.66") as flood, _from("127.0.0.1") as carrier:
-        for number in range(MOST_FLOODS):
-            if call_between and number == MOST_FLOODS - 1:
-                assert await stream(flood, 1) == aiohttp.WSCloseCode.OK
-            assert await stream(flood, 40) == aiohttp.WSCloseCode.POLICY_VIOLATION
-        for _ in range(3):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.66", 0))
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            if call_between:
-                assert b"200 OK" in await reader.readline()
-            else:
-                assert await _ended(reader)
-            writer.close()
-        assert await stream(carrier, 1) == aiohttp.WSCloseCode.OK
-    server.close()
-    await runner.cleanup()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await runner.cleanup()
 
 
 def _from(address: str) -> aiohttp.ClientSession:
