@@ -6,6 +6,9 @@ memory before the log has acknowledged it. Should the producer break (a fatal er
 one is made after a pause and everything un-acknowledged is sent again in order: a record may then be on the log
 twice, which its readers expect, but none is missing.
 
+What is told of a stream waits until the log has the stream's start: a gateway killed in between would leave a call that
+goes on for ever in every list, without a record that could be recorded.
+
 Everything here happens on the event loop's thread.
 """
 
@@ -13,6 +16,7 @@ import asyncio
 import logging
 import threading
 from functools import partial
+from typing import TypeGuard
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -21,7 +25,7 @@ from gateway.backlog import Backlog, Item, audio_ms, gap_for, size_of
 from gateway.metrics import Metrics
 from gateway.places import Places
 from redpanda.client import Config, LogUnavailableError, producer_config
-from schemas.events import StreamEnded
+from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.media import MediaRecord, RecordType, to_headers
 from schemas.topics import Topic
 
@@ -38,6 +42,7 @@ _RESTART_PAUSE_S = 1.0  # before a broken producer is replaced, so that a lastin
 _HOPELESS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD})
 
 _StreamKey = tuple[str, str]
+_OfStream = StreamStarted | DtmfReceived | StreamEnded
 
 
 class LogWriter:
@@ -72,6 +77,8 @@ class LogWriter:
         self._producer: Producer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._dropped_ms: dict[_StreamKey, int] = {}
+        # Streams whose start is in flight, and what is to be told of them.
+        self._starting: dict[_StreamKey, list[_OfStream]] = {}
         self._complained_at = float("-inf")
         self._produced = {topic: metrics.produced.labels(topic) for topic in Topic}
         metrics.buffered.set_function(lambda: self.held_bytes)
@@ -153,6 +160,10 @@ class LogWriter:
         if place is None:  # asked again by the next tick; nothing may overtake it
             self._backlog.restore([item])
             return False
+        if isinstance(item, _OfStream) and (waiting := self._starting.get((item.call_id, item.stream_id))) is not None:
+            waiting.append(item)
+            self._in_flight_bytes += size_of(item)
+            return True
         if isinstance(item, StreamEnded):
             # All of the stream's audio went before: what was given up of it is final now.
             dropped_ms = self._dropped_ms.pop((item.call_id, item.stream_id), 0)
@@ -161,6 +172,8 @@ class LogWriter:
         self._sent += 1
         self._in_flight[number] = item
         self._in_flight_bytes += size_of(item)
+        if _is_start(item):
+            self._starting.setdefault((item.call_id, item.stream_id), [])
         report = partial(self._reported, self._generation, number)
         try:
             if isinstance(item, MediaRecord):
@@ -201,6 +214,10 @@ class LogWriter:
     def _forget(self, number: int) -> Item:
         item = self._in_flight.pop(number)
         self._in_flight_bytes -= size_of(item)
+        if _is_start(item):
+            waiting = self._starting.pop((item.call_id, item.stream_id), [])
+            self._in_flight_bytes -= sum(map(size_of, waiting))
+            self._backlog.restore(waiting)
         return item
 
     def _restart(self, error: KafkaError) -> None:
@@ -208,8 +225,10 @@ class LogWriter:
         self._metrics.producer_restarts.inc()
         self._broken = None
         self._generation += 1
-        self._backlog.restore(self._in_flight.values())
+        waiting = [event for events in self._starting.values() for event in events]
+        self._backlog.restore([*self._in_flight.values(), *waiting])
         self._in_flight.clear()
+        self._starting.clear()
         self._in_flight_bytes = 0
         producer, self._producer = self._producer, None
         if producer is not None:
@@ -232,6 +251,10 @@ class LogWriter:
         if records and self._loop.time() - self._complained_at > _COMPLAIN_S:
             self._complained_at = self._loop.time()
             log.error("the log does not keep up, the oldest audio is being given up (%d bytes held)", self.held_bytes)
+
+
+def _is_start(item: Item) -> TypeGuard[MediaRecord]:
+    return isinstance(item, MediaRecord) and item.type is RecordType.START
 
 
 def _discard(producer: Producer) -> None:

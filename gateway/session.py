@@ -250,10 +250,13 @@ class Session:
             "to_number": start.to_number,
             "custom": start.custom,
         }
-        self._put(RecordType.START, payload=json.dumps(details, ensure_ascii=False).encode())
+        # One time for both: a start that is all the log ever has of a stream must not lie before what is told of it,
+        # or the call would seem to go on after its recording.
+        at_ms = _now_ms()
+        self._put(RecordType.START, at_ms=at_ms, payload=json.dumps(details, ensure_ascii=False).encode())
         self._sink.put(
             StreamStarted(
-                **self._event("stream.started"),
+                **self._event("stream.started", at_ms=at_ms),
                 carrier=self._name,
                 stream_id=start.stream_id,
                 tracks=list(start.tracks),
@@ -327,6 +330,7 @@ class Session:
         frames: int = 0,
         detail: str = "",
         payload: bytes = b"",
+        at_ms: int | None = None,
     ) -> None:
         start = self._started()
         self._sink.put(
@@ -336,7 +340,7 @@ class Session:
                 tenant=self._tenant,
                 carrier=self._name,
                 stream_id=start.stream_id,
-                at_ms=time.time_ns() // 1_000_000,
+                at_ms=_now_ms() if at_ms is None else at_ms,
                 track=track,
                 codec=start.codec,
                 rate_hz=start.rate_hz,
@@ -348,14 +352,14 @@ class Session:
             )
         )
 
-    def _event(self, kind: str, *more: int) -> dict[str, object]:
+    def _event(self, kind: str, *more: int, at_ms: int | None = None) -> dict[str, object]:
         """The fields all events have. The id is the fact's, so that telling it twice is telling it once."""
         start = self._started()
         return {
             "event_id": uuid_of(kind, self._tenant, start.call_id, start.stream_id, *more),
             "call_id": start.call_id,
             "tenant": self._tenant,
-            "occurred_at_ms": time.time_ns() // 1_000_000,
+            "occurred_at_ms": _now_ms() if at_ms is None else at_ms,
         }
 
     def _started(self) -> StreamStart:
@@ -381,3 +385,7 @@ class Session:
         self._metrics.frames.labels(self._name).inc(self._frames - self._frames_told)
         self._metrics.bytes.labels(self._name).inc(self._bytes - self._bytes_told)
         self._frames_told, self._bytes_told = self._frames, self._bytes
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

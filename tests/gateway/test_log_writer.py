@@ -13,9 +13,9 @@ from gateway.log_writer import LogWriter
 from gateway.metrics import Metrics
 from redpanda import topics
 from redpanda.client import LogUnavailableError
-from schemas.events import StreamEnded
+from schemas.events import StreamEnded, StreamStarted
 from schemas.ids import uuid_of
-from schemas.media import MediaRecord, RecordType
+from schemas.media import Codec, MediaRecord, RecordType
 from schemas.topics import Topic
 from tests.conftest import kafka_settings
 from tests.gateway.wire import events_on_log, media_of, new_call, records_on_log
@@ -67,6 +67,21 @@ def ended(call: str) -> StreamEnded:
         occurred_at_ms=0,
         stream_id="MZ1",
         reason="carrier-stop",
+    )
+
+
+def started(call: str) -> StreamStarted:
+    """The event at a stream's start."""
+    return StreamStarted(
+        event_id=uuid_of("stream.started", call),
+        call_id=call,
+        tenant="acme",
+        occurred_at_ms=0,
+        carrier="twilio",
+        stream_id="MZ1",
+        tracks=["inbound"],
+        codec=Codec.PCMU,
+        rate_hz=8000,
     )
 
 
@@ -153,6 +168,29 @@ async def test_a_broken_producer_is_replaced(make_writer: MakeWriter, any_log: K
     first_seen = list(dict.fromkeys(one.seq for one in media_of(records)))
     assert first_seen == list(range(50))
     assert b"producer_restarts_total 1.0" in writer._metrics.render()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_stream_is_told_of_when_the_log_has_its_start(
+    make_writer: MakeWriter, any_log: KafkaSettings, lost: bool
+) -> None:
+    """Puts a stream's start and what is told of it: the events are not even sent before the start is acknowledged, also
+    if a first producer fails over it, and come in order then. A gateway killed in between would else have told of a
+    call of which there is nothing to record: it is live for ever."""
+    writer = make_writer(any_log)
+    warm, call = new_call(), new_call()
+    writer.put(record(warm, RecordType.START))
+    assert await writer.drain(20)  # it knows the log: what is put now is sent at once
+    for item in (record(call, RecordType.START), started(call), record(call, RecordType.EOS), ended(call)):
+        writer.put(item)
+    assert [type(item) for item in writer._in_flight.values()] == [MediaRecord, MediaRecord]
+    if lost:
+        first = min(writer._in_flight)
+        writer._reported(writer._generation, first, KafkaError(KafkaError._FATAL, "fenced"), None)
+    assert await writer.drain(20)
+    events = await asyncio.to_thread(events_on_log, any_log, call, 2)
+    assert [event.type for event in events] == ["stream.started", "stream.ended"]
+    assert writer.held_bytes == 0
 
 
 async def test_a_record_too_large_does_not_hold_up_the_others(make_writer: MakeWriter, any_log: KafkaSettings) -> None:

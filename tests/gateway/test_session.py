@@ -1,5 +1,6 @@
 """One socket's life without a socket: what it leaves on the log, message by message."""
 
+import itertools
 import json
 import time
 from collections import Counter
@@ -65,6 +66,17 @@ def test_a_call_in_order() -> None:
     assert isinstance(pressed, DtmfReceived)
     assert isinstance(ended, StreamEnded)
     assert (ended.reason, ended.frames) == ("carrier-stop", 2)
+
+
+def test_a_start_is_recorded_as_long_ago_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begins a stream while each look at the clock finds a later millisecond: record and event name the same one. If
+    the gateway is killed then, the start is the last that the recording has of the stream, and a call that is told to
+    have begun 1 ms after its recording ended goes on for ever in every list."""
+    clock = itertools.count(1_764_000_000_000)
+    monkeypatch.setattr("gateway.session._now_ms", lambda: next(clock))
+    sink = Remembering()
+    new_session(sink).on_text(start())
+    assert sink.records[0].at_ms == sink.events[0].occurred_at_ms
 
 
 def test_the_first_end_counts() -> None:
