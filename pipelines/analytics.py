@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from audiotext.settings import Settings
+from pipelines import erasure
 from redpanda import quix
 from redpanda.client import EventProducer
 from redpanda.consuming import Consuming
@@ -23,6 +24,7 @@ from schemas.events import (
 from schemas.ids import sha256_hex
 from schemas.topics import Topic
 from sinks.clickhouse.client import INSERT_TIMEOUT_S, Database
+from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.rows import Row, SegmentRow, erased_row, event_row, replay_row, segment_rows
 from sinks.clickhouse.sink import ClickHouseSink, explain
 from sinks.objects import ObjectMissingError, ObjectStore
@@ -105,6 +107,9 @@ def run(settings: Settings) -> None:
         database,
         rows=rows,
         later_rows=Segments(ObjectStore(settings.s3)).rows,
+        afterwards=erasure.Again(
+            CallStore(settings.clickhouse), lambda requests: producer.send(Topic.ERASURE_REQUESTS, requests)
+        ),
         dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),
         consuming=consuming,
     )

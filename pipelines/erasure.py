@@ -1,7 +1,9 @@
 """erasure.requests → nothing left of a call but its lines of the bill, and call.erased.
 
-The request hides the call at once. What is under way is let come to its end first, or it would leave something behind
-what has been deleted; then everything is deleted, each of it in a way that can be done again.
+The request hides the call at once. What is under way is let come to its end first, as far as it can be known; then
+everything is deleted, each of it in a way that can be done again. What comes later all the same (a replay that was at
+it, a retry, a stream of the same call) is told of like everything, and whoever keeps what is told asks for the call to
+be erased again.
 """
 
 import asyncio
@@ -16,9 +18,10 @@ from pipelines.providers import RemoteJobs
 from pipelines.runtime.errors import NotYetError, PermanentError, RetryableError
 from pipelines.runtime.stage import Output
 from schemas.artifacts import call_prefix
-from schemas.events import CallErased, ErasureRequested
+from schemas.events import CallErased, ErasureRequested, Event, ReplayCommand, ReplayedPart, StageFailed
 from schemas.ids import uuid_of
 from schemas.topics import Topic
+from sinks.clickhouse.calls import CallDoc
 from sinks.clickhouse.client import StoreUnavailableError
 from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_store import ReplayStore
@@ -78,7 +81,7 @@ class EraseHandler:
     def _check_through(self, event: ErasureRequested) -> None:
         """Raises NotYetError while the call is under way."""
         call = self._calls.get_hidden_call(event.tenant, event.call_id)
-        if call is None or call.status in ("complete", "failed"):
+        if call is None or _is_through(call):
             return
         heard_ms = max([call.started_at_ms, *(at for part in call.parts for at in part.times.values())])
         if time.time_ns() // 1_000_000 - heard_ms < _PATIENCE_MS:
@@ -114,6 +117,43 @@ class EraseHandler:
 
     def _keys(self, event: ErasureRequested) -> list[str]:
         return list(self._objects.list(call_prefix(event.tenant, event.call_id)))
+
+
+class Again:
+    """Has calls erased once more of which something was told after they were erased, or asked to be: what is told has
+    been stored before, and may have been stored too late for the erasure that was asked for.
+
+    tell: puts requests on the log. Called with events once they are kept, so that the erasure deletes those, too.
+    """
+
+    def __init__(self, calls: CallStore, tell: Callable[[Sequence[ErasureRequested]], None]) -> None:
+        self._calls = calls
+        self._tell = tell
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        """Raises StoreUnavailableError, LogUnavailableError."""
+        of_calls = {(event.tenant, event.call_id) for event in events if _may_leave_something(event)}
+        erased = self._calls.erased(sorted(of_calls))
+        if erased:
+            self._tell([requested(tenant, call_id) for tenant, call_id in sorted(erased)])
+
+
+def _may_leave_something(event: Event) -> bool:
+    match event:
+        case ErasureRequested() | CallErased() | ReplayCommand():
+            return False
+        case StageFailed():
+            return event.stage != NAME  # or an erasure that failed would ask for itself, for ever
+        case ReplayedPart():
+            return event.outcome != "skipped"
+    return True
+
+
+def _is_through(call: CallDoc) -> bool:
+    """Whether nothing more is to be expected of the call. One part's failure says nothing of the others."""
+    if call.status == "failed":
+        return call.ended_at_ms is not None and all(part.status in ("complete", "failed") for part in call.parts)
+    return call.status == "complete"
 
 
 def requested(tenant: str, call_id: str) -> ErasureRequested:

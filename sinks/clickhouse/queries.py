@@ -175,16 +175,22 @@ class CallStore:
                 found.setdefault((event.tenant, event.call_id), []).append(event)
         return found
 
+    def erased(self, calls: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of these calls (tenant, call id) that were erased, or are to be."""
+        found: set[tuple[str, str]] = set()
+        for start in range(0, len(calls), _CALLS_PER_QUERY):
+            names = _literal(list(calls[start : start + _CALLS_PER_QUERY]))
+            rows = self._database.query(f"SELECT tenant, call_id FROM erased_calls WHERE (tenant, call_id) IN {names}")
+            found |= {(str(row["tenant"]), str(row["call_id"])) for row in rows}
+        return found
+
     def that_count(self, hits: Sequence[F]) -> list[F]:
         """Those of a search's hits that are of a transcript that counts, in their order. What is not known here (yet)
         counts; what was erased does not."""
         calls = list({(hit.tenant, hit.call_id) for hit in hits})
         if not calls:
             return []
-        rows = self._database.query(
-            f"SELECT tenant, call_id FROM erased_calls WHERE (tenant, call_id) IN {_literal(calls)}"
-        )
-        erased = {(str(row["tenant"]), str(row["call_id"])) for row in rows}
+        erased = self.erased(calls)
         current: dict[tuple[str, str, int], str] = {}
         for (tenant, call_id), told in self.told(calls).items():
             for part in {event.part for event in told}:

@@ -49,7 +49,8 @@ class ClickHouseSink(BaseSink):
     service: its name, in dead letters and metrics. rows: an event's rows; raises ValueError for an event that can
     never be one. Rows of the second function, which may need other stores, are inserted after those of the first, so
     that a store that is away holds up its own rows only. dead_letter: puts a dead letter on the log and returns once
-    it is there. consuming: the figures of the process; without, nobody sees them.
+    it is there. afterwards: told the events once all their rows are there; raises what the stores and the log raise.
+    consuming: the figures of the process; without, nobody sees them.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ClickHouseSink(BaseSink):
         rows: Callable[[AnyEvent], Sequence[Row]],
         dead_letter: Callable[[StageFailed], None],
         later_rows: Callable[[AnyEvent], Sequence[Row]] = lambda _event: (),
+        afterwards: Callable[[Sequence[AnyEvent]], None] = lambda _events: None,
         consuming: Consuming | None = None,
     ) -> None:
         super().__init__()
@@ -70,6 +72,7 @@ class ClickHouseSink(BaseSink):
         self._database = database
         self._rows = rows
         self._later_rows = later_rows
+        self._afterwards = afterwards
         self._dead_letter = dead_letter
         self._records: list[Record] = []
 
@@ -126,6 +129,7 @@ class ClickHouseSink(BaseSink):
             later += self._later_rows(event)
             self._consuming.heartbeat.beat()
         self._database.insert(later)
+        self._afterwards(events)
         for record, reason in malformed:
             self._refuse(record, reason)
         now = time.time()

@@ -8,14 +8,16 @@ from confluent_kafka import Producer
 
 from audiotext.settings import ClickHouseSettings, S3Settings
 from pipelines.analytics import Segments
+from pipelines.erasure import requested
 from redpanda import topics
 from redpanda.client import EventProducer, producer_config
 from schemas.artifacts import Segment, Transcript, transcript_key
-from schemas.events import ObjectRef
+from schemas.events import ErasureRequested, ObjectRef, parse_event
 from schemas.ids import sha256_hex
 from schemas.topics import Topic
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.replay_store import ReplayStore
 from sinks.clickhouse.rows import ledger_row
 from sinks.objects import ObjectStore, ObjectStoreError
 from tests.conftest import StartServer, kafka_settings
@@ -112,6 +114,33 @@ def test_events_and_segments_are_there_soon(
     # The quarter that was not disturbed by what else the machine does.
     assert sorted(took_s)[len(took_s) // 4] < VISIBLE_WITHIN_S, took_s
     assert (code, ended_s < 10) == (0, True), service.output
+
+
+def test_a_result_of_an_erased_call_has_it_erased_again(
+    start_server: StartServer, clickhouse: ClickHouseSettings, addresses: dict[str, str], tmp_path: Path
+) -> None:
+    """Tells a summary of a call that was erased, and one of a call that was not: the service puts a request to erase
+    the one on the log. Without it, what a late stage or a replay has stored of somebody would stay for ever."""
+    log = start_server("log")
+    kafka = kafka_settings(log)
+    topics.apply(kafka, embedded=True)
+    tenant = f"analytics-{time.time_ns()}"
+    erased, kept = Call("CA1", tenant), Call("CA2", tenant)
+    ReplayStore(clickhouse).put(requested(tenant, erased.id))
+
+    with running("pipelines.analytics", log.addresses | addresses, tmp_path / "log") as service:
+        EventProducer(kafka).send(Topic.SUMMARY_READY, [kept.summary(), erased.summary()])
+        (request,) = records(kafka, Topic.ERASURE_REQUESTS, 1)
+        # Its own request is read, too, and is no reason for another.
+        with offsets(kafka, "analytics", Topic.ERASURE_REQUESTS.value) as committed:
+            eventually(lambda: committed() == 1, "the request is committed")
+        code, _ = service.terminate()
+
+    event = parse_event(request)
+    assert isinstance(event, ErasureRequested)
+    assert (event.tenant, event.call_id) == (tenant, erased.id)
+    assert len(records(kafka, Topic.ERASURE_REQUESTS, 1)) == 1
+    assert code == 0, service.output
 
 
 def visible_after(producer: EventProducer, store: CallStore, call: Call) -> float:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from audiotext.settings import ClickHouseSettings, QdrantSettings, S3Settings
-from pipelines.erasure import EraseHandler, requested
+from pipelines.erasure import Again, EraseHandler, requested
 from pipelines.intents import Intent
 from pipelines.providers import RemoteJobs
 from pipelines.runtime.errors import NotYetError, PermanentError
 from schemas.artifacts import call_prefix, intent_key
-from schemas.events import CallErased
+from schemas.events import CallErased, ErasureRequested
+from schemas.replays import outcome
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_store import ReplayStore
@@ -126,6 +127,64 @@ async def test_what_is_under_way_comes_to_its_end_first(desk: Desk) -> None:
     desk.put.events(stage_failed(tenant, call_id, "transcribe"))
     await desk.handler(requested(tenant, call_id))
     assert desk.left(tenant, call_id)["objects"] == 0
+
+
+async def test_one_part_s_failure_is_not_the_end_of_the_others(desk: Desk) -> None:
+    """A call whose first part was given up while its second is being transcribed: the erasure waits for the second.
+    Taken for a failed call, it would be deleted under the transcription's hands."""
+    tenant, call_id = f"t-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}"
+    now = time.time_ns() // 1_000_000
+    desk.put.call(tenant, call_id, "recorded")
+    desk.put.events(stage_failed(tenant, call_id, "transcribe"))
+    desk.put.stage(tenant, call_id, "recorded", part=2)
+    told = desk.calls.told([(tenant, call_id)])[tenant, call_id]
+    second = next(event for event in told if event.type == "recording.ready" and event.part == 2)
+    desk.put.events(second.model_copy(update={"event_id": "now", "occurred_at_ms": now}))
+
+    with pytest.raises(NotYetError):
+        await desk.handler(requested(tenant, call_id))
+
+    assert desk.left(tenant, call_id)["objects"] > 0
+
+
+async def test_what_comes_after_the_erasure_is_erased_as_well(desk: Desk) -> None:
+    """A call is erased while a replay is at it, and the replay's results are stored and told afterwards; so are another
+    call's, which is not erased. The telling has the one call erased again and nothing is left of it; the other is not
+    touched. If it failed, an erased call's transcript and vectors would lie there for ever, unseen."""
+    tenant, call_id, other = (f"{what}-{uuid.uuid4().hex}" for what in ("t", "CA", "CA"))
+    desk.put.call(tenant, call_id)
+    desk.put.call(tenant, other)
+    before = desk.left(tenant, other)
+    events = [event for told in desk.calls.told([(tenant, call_id), (tenant, other)]).values() for event in told]
+    await desk.handler(requested(tenant, call_id))
+
+    desk.put.call(tenant, call_id)
+    desk.put.vectors(desk.words, tenant, call_id, ["hello"])
+    asked: list[ErasureRequested] = []
+    Again(desk.calls, asked.extend)(events)
+
+    assert [(one.tenant, one.call_id) for one in asked] == [(tenant, call_id)]
+    await desk.handler(asked[0])
+    assert desk.left(tenant, call_id) == {"events": 0, "segments": 0, "ledger": 1, "vectors": 0, "objects": 0}
+    assert desk.left(tenant, other) == before
+
+
+async def test_an_erasure_is_no_reason_for_another(desk: Desk) -> None:
+    """Tells of an erased call what tells of no result: its request, its end, an erasure that failed, a replay that
+    passed it over. Asked again for these it would be erased without end. A replay that failed at it is another matter:
+    it may have stored a transcript before."""
+    tenant, call_id = f"t-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}"
+    desk.put.call(tenant, call_id)
+    told = await desk.handler(requested(tenant, call_id))
+    asked: list[ErasureRequested] = []
+    again = Again(desk.calls, asked.extend)
+
+    again([requested(tenant, call_id), *(one.event for one in told), stage_failed(tenant, call_id, "erase")])
+    again([outcome("r1", tenant, call_id, 1, 0, outcome="skipped", note="the call was erased")])
+    assert asked == []
+
+    again([outcome("r1", tenant, call_id, 1, 0, outcome="failed", note="")])
+    assert len(asked) == 1
 
 
 async def test_an_order_nobody_can_delete_is_not_hushed_up(desk: Desk) -> None:
