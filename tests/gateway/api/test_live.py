@@ -8,12 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
+from aiohttp import web
 
 from audiotext.settings import KafkaSettings, Settings
 from gateway.api.app import make_services
+from gateway.api.auth import Principal
 from gateway.api.endpoint import Services
 from gateway.api.keys import list_keys, revoke_key
 from gateway.api.live.levels import SILENCE_DB, Levels
+from gateway.api.signin import DOOR
 from schemas.g711 import encode_ulaw
 from schemas.media import MediaRecord, RecordType
 from schemas.topics import Topic
@@ -82,6 +86,31 @@ async def test_watching(
             if key.tenant == mine.name:
                 revoke_key(settings, key.id)
         assert [kind async for kind, _ in events if kind != "levels"] == []  # it has ended
+
+
+async def test_who_is_moved_to_another_tenant_sees_no_more_of_the_first(
+    services: Services,
+    settings: Settings,
+    kafka: KafkaSettings,
+    new_tenant: Callable[[], Tenant],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Watches, and is another tenant's by the time it is asked again who watches (a key cannot move, a person's session
+    can). The stream ends. If it went on, somebody who has changed sides would listen to the old side's calls for as
+    long as the page stays open."""
+    mine, other = new_tenant(), new_tenant()
+    live = make_services(settings.model_copy(update={"kafka": kafka})).live
+    monkeypatch.setattr("gateway.api.handlers.live._ASK_AGAIN_S", 0.2)
+    async with client_of(replace(services, live=live)) as api, asyncio.timeout(30):
+        response = await api.get("/v1/live", headers=mine.auth)
+        door = api.app[DOOR]
+        principal = door.principal
+
+        async def moved(request: web.Request) -> Principal:
+            return replace(await principal(request), tenant=other.name)
+
+        monkeypatch.setattr(door, "principal", moved)
+        assert [event async for event in _events(response)] == []  # it has ended
 
 
 async def _talk(lines: list[Line]) -> None:
