@@ -8,8 +8,9 @@ import asyncio
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,6 +21,14 @@ from sinks.objects import ObjectMissingError, ObjectStore, ObjectStoreError
 M = TypeVar("M", bound=BaseModel)
 
 _JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[M]):
+    """A stage's result and the claim of the object that holds it."""
+
+    content: M
+    ref: ObjectRef
 
 
 async def fetch(objects: ObjectStore, ref: ObjectRef, model: type[M]) -> M:
@@ -35,36 +44,40 @@ async def download(objects: ObjectStore, ref: ObjectRef, path: Path) -> None:
         await asyncio.to_thread(_download, objects, ref, path)
 
 
-async def find(objects: ObjectStore, key: str) -> ObjectRef | None:
-    """The claim of an object that may be there."""
-    with classified():
-        return await asyncio.to_thread(objects.find, key)
-
-
 async def look(objects: ObjectStore, key: str, model: type[M]) -> M | None:
     """The decision that is there, if one is."""
+    result = await find(objects, key, model)
+    return result.content if result else None
+
+
+async def find(objects: ObjectStore, key: str, model: type[M]) -> Result[M] | None:
+    """The result that is there, if one is."""
     with classified():
         try:
             data = await asyncio.to_thread(objects.get, key)
         except ObjectMissingError:
             return None
-    return _parsed(key, data, model)
+    return _result(key, data, model)
 
 
 async def first(objects: ObjectStore, key: str, decision: M) -> M:
     """Stores a decision unless one is there, and returns the one that is: who decides first decides for all."""
-    data = decision.model_dump_json().encode()
-    with classified():
-        if await asyncio.to_thread(objects.swap, key, data, _JSON, replaces=None) is not None:
-            return decision
-        there = await asyncio.to_thread(objects.get, key)
-    return _parsed(key, there, type(decision))
+    return (await leave(objects, key, decision)).content
 
 
-async def leave(objects: ObjectStore, key: str, result: BaseModel) -> ObjectRef:
-    """Stores a result as JSON and returns its claim."""
+async def leave(objects: ObjectStore, key: str, result: M) -> Result[M]:
+    """Stores a result as JSON unless one is there, and returns the one that is. Engines do not answer alike twice: of
+    two workers that do one job after a rebalance the second must not change what the first has told of."""
+    data = result.model_dump_json().encode()
     with classified():
-        return await asyncio.to_thread(objects.put, key, result.model_dump_json().encode(), _JSON)
+        stored = await asyncio.to_thread(objects.swap, key, data, _JSON, replaces=None) is not None
+        there = data if stored else await asyncio.to_thread(objects.get, key)
+    return _result(key, there, type(result))
+
+
+def _result(key: str, data: bytes, model: type[M]) -> Result[M]:
+    ref = ObjectRef(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    return Result(_parsed(key, data, model), ref)
 
 
 def _parsed(key: str, data: bytes, model: type[M]) -> M:

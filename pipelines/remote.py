@@ -195,7 +195,7 @@ class RemoteEngine:
     async def _check_result_is_missing(self, job: TranscriptionJob, place: Place) -> None:
         """Somebody may have stored the result since the caller looked, and made the provider forget the order. Raises
         NotYetError: the next attempt finds it."""
-        if await claims.find(self._objects, place.result) is not None:
+        if await claims.find(self._objects, place.result, Transcript) is not None:
             raise NotYetError(f"call {job.call_id} has its result meanwhile", retry_after_s=0)
 
     async def _forget(self, intents: IntentStore, remote_id: str) -> None:

@@ -51,16 +51,15 @@ class SummarizeHandler:
         key = summary_key(event.tenant, event.call_id, summary_id)
         answers = AnswerStore(self._objects, answers_key(event.tenant, event.call_id, summary_id))
         engine_ms = 0  # of this attempt: a result that is found cost nothing now
-        ref = await claims.find(self._objects, key)
-        if ref is not None:
-            summary = await claims.fetch(self._objects, ref, Summary)
-        else:
+        result = await claims.find(self._objects, key, Summary)
+        if result is None:
             transcript = await claims.fetch(self._objects, event.transcript, Transcript)
             started = time.monotonic()
             summary = await self._provider.summarize(SummaryJob(event.tenant, transcript, answers))
             engine_ms = round((time.monotonic() - started) * 1000)
-            ref = await claims.leave(self._objects, key, summary)
-        outputs = [Output(Topic.SUMMARY_READY, self._ready(event, summary_id, summary, ref, engine_ms))]
+            result = await claims.leave(self._objects, key, summary)
+        summary = result.content
+        outputs = [Output(Topic.SUMMARY_READY, self._ready(event, summary_id, summary, result.ref, engine_ms))]
         charge = await self._charge(event, summary_id, summary, answers)
         if charge is not None:
             outputs.append(Output(Topic.USAGE_RECORDED, self._usage(event, summary_id, summary, charge)))

@@ -64,19 +64,18 @@ class TranscribeHandler:
         key = transcript_key(event.tenant, event.call_id, transcript_id)
         place = Place(intent_key(event.tenant, event.call_id, transcript_id), key)
         engine_ms = 0  # of this attempt: a result that is found cost nothing now
-        ref = await claims.find(self._objects, key)
-        if ref is not None:
-            transcript = await claims.fetch(self._objects, ref, Transcript)
-        else:
+        result = await claims.find(self._objects, key, Transcript)
+        if result is None:
             transcript, engine_ms = await self._transcribe(event, transcript_id, place)
             if isinstance(self._engine, Billing):
                 # Only now known; once the transcript is there nobody asks the engine again.
                 await self._charge(event, transcript_id, transcript, self._engine.billed(transcript_id))
-            ref = await claims.leave(self._objects, key, transcript)
+            result = await claims.leave(self._objects, key, transcript)
+        transcript = result.content
         bill = await self._engine.settle(place) if isinstance(self._engine, RemoteEngine) else None
         charge = await self._charge(event, transcript_id, transcript, bill)
         return [
-            Output(Topic.TRANSCRIPT_READY, self._ready(event, transcript_id, transcript, ref, engine_ms)),
+            Output(Topic.TRANSCRIPT_READY, self._ready(event, transcript_id, transcript, result.ref, engine_ms)),
             Output(Topic.USAGE_RECORDED, self._usage(event, transcript_id, transcript, charge)),
         ]
 

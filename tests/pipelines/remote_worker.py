@@ -35,7 +35,7 @@ def client(url: str) -> Soniox:
 
 @dataclass(frozen=True)
 class Fault:
-    """After the `step`-th call (from 1) the process sends itself the signal."""
+    """After the `step`-th call (from 1), whatever it gave, the process sends itself the signal."""
 
     step: int
     signal: signal.Signals
@@ -58,16 +58,18 @@ class Steps:
         if asyncio.iscoroutinefunction(call):
 
             async def waited(*args: Any, **more: Any) -> Any:
-                result = await call(*args, **more)
-                self._strike()
-                return result
+                try:
+                    return await call(*args, **more)
+                finally:
+                    self._strike()
 
             return waited
 
         def done(*args: Any, **more: Any) -> Any:
-            result = call(*args, **more)
-            self._strike()
-            return result
+            try:
+                return call(*args, **more)
+            finally:
+                self._strike()
 
         return done
 

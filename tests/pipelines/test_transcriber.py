@@ -105,6 +105,43 @@ async def test_told_twice_is_done_once(objects: ObjectStore) -> None:
     assert usage_again.model_dump_json() == usage.model_dump_json()
 
 
+class Slow(FakeEngine):
+    """Hears something else every time, and is done when it is let."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+        self.asked.set()
+        await self.go_on.wait()
+        heard = await super().transcribe(job)
+        return heard.model_copy(update={"segments": [heard.segments[0].model_copy(update={"text": self._text})]})
+
+
+async def test_of_two_at_one_job_the_first_to_be_done_tells_for_both(objects: ObjectStore) -> None:
+    """Two processes transcribe one recording at the same time, as after a rebalance, and their engines do not hear the
+    same. Both tell of the transcript of the first that was done, and that is what lies there. If the second's took its
+    place, what the first has told of would match its SHA-256 never again: no summary, no vectors, and no replay."""
+    event = recording(objects, new_call(), WAV, 60_000)
+    early, late = Slow("Hello."), Slow("Hallo.")
+    tasks = [
+        asyncio.create_task(handled(TranscribeHandler(engine, objects, PricingSettings()), event))
+        for engine in (early, late)
+    ]
+    await asyncio.wait_for(asyncio.gather(early.asked.wait(), late.asked.wait()), 30)
+    for engine, task in zip((early, late), tasks, strict=True):
+        engine.go_on.set()
+        await task
+
+    (ready, usage), (again, usage_again) = (task.result() for task in tasks)
+    stored = Transcript.model_validate_json(objects.get_verified(ready.transcript))
+    assert stored.segments[0].text == "Hello."
+    assert (again.event_id, again.transcript) == (ready.event_id, ready.transcript)
+    assert usage_again.model_dump_json() == usage.model_dump_json()
+
+
 async def test_another_configuration_is_another_job(objects: ObjectStore) -> None:
     """The model was changed and the call is replayed: it must be transcribed anew and not find the old result."""
     event = recording(objects, new_call(), WAV, 60_000)
