@@ -6,12 +6,13 @@ is counted, so that the bill knows it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from pydantic import Field, ValidationError
 
 from pipelines.claims import classified
-from pipelines.runtime.errors import PermanentError
+from pipelines.runtime.errors import AnsweredError, PermanentError, RetryableError
 from schemas.events import Frozen, Tokens
 from sinks.objects import ObjectStore
 
@@ -45,8 +46,8 @@ class Answers(Frozen):
 
 
 class AnswerStore:
-    """The answers of one job, in one object. Methods raise RetryableError when object storage is away, PermanentError
-    for something else in the object's place."""
+    """The answers of one job, in one object. Methods raise RetryableError when object storage is away, AnsweredError
+    when that loses an answer, PermanentError for something else in the object's place."""
 
     def __init__(self, objects: ObjectStore, key: str) -> None:
         self._objects = objects
@@ -60,11 +61,13 @@ class AnswerStore:
 
     async def keep(self, step: str, text: str, tokens: Tokens) -> None:
         """Stores a step's answer."""
-        await self._change(lambda answers: answers.with_kept(step, Answer(text=text, tokens=tokens)))
+        with _answered():
+            await self._change(lambda answers: answers.with_kept(step, Answer(text=text, tokens=tokens)))
 
     async def waste(self, tokens: Tokens) -> None:
         """Counts tokens that were for nothing."""
-        await self._change(lambda answers: answers.with_wasted(tokens))
+        with _answered():
+            await self._change(lambda answers: answers.with_wasted(tokens))
 
     async def _change(self, change: Callable[[Answers], Answers]) -> None:
         # Again when somebody else was quicker. Should the store have taken a write and its answer be lost, tokens are
@@ -82,3 +85,12 @@ class AnswerStore:
         except ValidationError as error:
             # Asking again would pay again: somebody has to look.
             raise PermanentError(f"{self._key} holds no answers: {error}") from error
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """An answer that cannot be kept has been paid for."""
+    try:
+        yield
+    except RetryableError as error:
+        raise AnsweredError(str(error)) from error

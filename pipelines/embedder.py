@@ -13,12 +13,13 @@ from pipelines import claims
 from pipelines.answers import AnswerStore
 from pipelines.first_charge import FirstCharge
 from pipelines.pricing import Charge, Charges, token_charge
-from pipelines.providers import Embedder, registry
+from pipelines.providers import Embedded, Embedder, registry
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
 from pipelines.told import ToldOnce
 from pipelines.turns import Piece, pieces_of
+from pipelines.unstored import Unstored
 from schemas.artifacts import Transcript, embedding_answers_key, embedding_charge_key
 from schemas.events import NO_TOKENS, EmbeddingReady, TranscriptReady, UsageRecorded
 from schemas.ids import config_hash, job_key, uuid_of
@@ -29,6 +30,7 @@ from sinks.vectors import Point, Turn, VectorStore, VectorStoreError, VectorStor
 _log = logging.getLogger(__name__)
 
 NAME = "embed"
+_UNSTORED = 64  # requests' vectors kept until Qdrant takes them: at most 1.2 MB each
 _AT_ONCE = 100  # pieces embedded and written together: the most that Gemini takes in a request
 
 
@@ -52,6 +54,9 @@ class EmbedHandler:
         self._charges = charges or FirstCharge(objects, pricing)
         self._collection = collection_of(provider.model, provider.dimension)
         self._config_hash = config_hash(provider.config())
+        # Both by the first point's id.
+        self._unstored: Unstored[Embedded] = Unstored(_UNSTORED)
+        self._counted: Unstored[None] = Unstored(_UNSTORED)
 
     async def __call__(self, event: TranscriptReady) -> Sequence[Output]:
         """The event that says the call is searchable, and its ledger line if that costs anything. Raises
@@ -103,17 +108,20 @@ class EmbedHandler:
             if await asyncio.to_thread(self._vectors.holds, self._collection, ids, self._config_hash):
                 return 0
         started = time.monotonic()
-        embedded = await self._provider.embed([piece.text for piece in pieces])
+        first = ids[0]
+        embedded = await self._unstored.get(first, lambda: self._provider.embed([piece.text for piece in pieces]))
         engine_ms = round((time.monotonic() - started) * 1000)
         if embedded.tokens != NO_TOKENS:
             # Before the points: those who find them do not ask again.
-            await answers.keep(f"pieces from {start}", "", embedded.tokens)
+            await self._counted.get(first, lambda: answers.keep(f"pieces from {start}", "", embedded.tokens))
         points = [
             Point(id=point_id, vector=vector.tolist(), turn=_turn(event, piece, self._config_hash))
             for point_id, piece, vector in zip(ids, pieces, embedded.vectors, strict=True)
         ]
         with _classified():
             await asyncio.to_thread(self._write, points)
+        self._unstored.stored(first)
+        self._counted.stored(first)
         return engine_ms
 
     async def _charge(self, event: TranscriptReady, embedding_id: str, answers: AnswerStore) -> Charge | None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +17,7 @@ from pipelines.remote import Place, RemoteEngine, Timing
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
 from pipelines.told import ToldOnce
+from pipelines.unstored import Unstored
 from schemas.artifacts import Transcript, charge_key, intent_key, transcript_key
 from schemas.events import ObjectRef, RecordingReady, TranscriptReady, UsageRecorded
 from schemas.ids import job_key, uuid_of
@@ -26,6 +28,18 @@ logger = logging.getLogger(__name__)
 
 NAME = "transcribe"
 SPEAKERS = ("inbound", "outbound")  # by channel, as the recorder writes them
+
+
+_UNSTORED = 256  # transcripts kept until storage takes them: some 100 kB for half an hour
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A transcript. engine_ms: what the engine took. bill: what it said it charges."""
+
+    transcript: Transcript
+    engine_ms: int
+    bill: Bill | None
 
 
 class TranscribeHandler:
@@ -51,6 +65,7 @@ class TranscribeHandler:
         self._pricing = pricing
         self._charges = charges or FirstCharge(objects, pricing)
         self._hash_for = hashing(provider)
+        self._unstored: Unstored[_Made] = Unstored(_UNSTORED)
 
     async def __call__(self, event: RecordingReady) -> Sequence[Output]:
         """The transcript's event and its ledger line. Raises pipelines.runtime.errors."""
@@ -66,11 +81,13 @@ class TranscribeHandler:
         engine_ms = 0  # of this attempt: a result that is found cost nothing now
         result = await claims.find(self._objects, key, Transcript)
         if result is None:
-            transcript, engine_ms = await self._transcribe(event, transcript_id, place)
+            made = await self._unstored.get(transcript_id, lambda: self._transcribe(event, transcript_id, place))
+            engine_ms = made.engine_ms
             if isinstance(self._engine, Billing):
-                # Only now known; once the transcript is there nobody asks the engine again.
-                await self._charge(event, transcript_id, transcript, self._engine.billed(transcript_id))
-            result = await claims.leave(self._objects, key, transcript)
+                # Before the transcript is there: after that nobody knows.
+                await self._charge(event, transcript_id, made.transcript, made.bill)
+            result = await claims.leave(self._objects, key, made.transcript)
+            self._unstored.stored(transcript_id)
         transcript = result.content
         bill = await self._engine.settle(place) if isinstance(self._engine, RemoteEngine) else None
         charge = await self._charge(event, transcript_id, transcript, bill)
@@ -98,8 +115,8 @@ class TranscribeHandler:
         key = charge_key(recording.tenant, recording.call_id, transcript_id)
         return await claims.first(self._objects, key, charge)
 
-    async def _transcribe(self, recording: RecordingReady, transcript_id: str, place: Place) -> tuple[Transcript, int]:
-        """The engine's transcript, and how many ms it took."""
+    async def _transcribe(self, recording: RecordingReady, transcript_id: str, place: Place) -> _Made:
+        """The engine's transcript."""
         with TemporaryDirectory(prefix="audiotext-") as folder:
             audio = Path(folder) / "audio.wav"
             await claims.download(self._objects, recording.audio, audio)
@@ -117,7 +134,9 @@ class TranscribeHandler:
                 transcript = await self._engine.transcribe(job, place)
             else:
                 transcript = await self._engine.transcribe(job)
-            return transcript, round((time.monotonic() - started) * 1000)
+            engine_ms = round((time.monotonic() - started) * 1000)
+            bill = self._engine.billed(transcript_id) if isinstance(self._engine, Billing) else None
+            return _Made(transcript, engine_ms, bill)
 
     def _ready(
         self,

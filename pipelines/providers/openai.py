@@ -22,7 +22,7 @@ from pipelines.providers.checking import Check
 from pipelines.providers.http import CONNECT_S, checked, classified, failure
 from pipelines.providers.openai_words import UNDETERMINED, Answer, language_code, words_of
 from pipelines.providers.utterances import SpokenWord, segments_of
-from pipelines.runtime.errors import PermanentError, QuotaError, RetryableError, StageError
+from pipelines.runtime.errors import AnsweredError, PermanentError, QuotaError, RetryableError, StageError
 from schemas.artifacts import Transcript
 
 logger = logging.getLogger(__name__)
@@ -242,4 +242,4 @@ def _parsed(model: type[M], answer: httpx.Response) -> M:
     try:
         return model.model_validate_json(answer.content)
     except ValidationError as error:
-        raise RetryableError(f"the server answered what the API does not describe: {error}") from error
+        raise AnsweredError(f"the server answered what the API does not describe: {error}") from error

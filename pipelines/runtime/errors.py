@@ -19,6 +19,11 @@ class RetryableError(StageError):
         self.refused = refused
 
 
+class AnsweredError(RetryableError):
+    """The provider did its work and it came to nothing: its answer is none, or could not be kept. It is not away, and
+    another attempt pays again, so each of them counts."""
+
+
 class ProviderOutageError(RetryableError):
     """The provider is away altogether (no connection, 503): every job would fail, so the stage waits and no attempt
     is counted."""

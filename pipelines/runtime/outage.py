@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from pipelines.runtime.clock import Clock
-from pipelines.runtime.errors import NotYetError, ProviderOutageError, RetryableError, StageError
+from pipelines.runtime.errors import AnsweredError, NotYetError, ProviderOutageError, RetryableError, StageError
 
 # So many different calls failing one after the other, none succeeding between, are no coincidence. With fewer, calls
 # that only fail for what they contain would pass for an outage too often.
@@ -55,6 +55,10 @@ class OutageGate:
             answered = False
             # A longer wish is a mistake, and would hold every call back for ever.
             self._wait_s = max(self._pause_s, min(error.retry_after_s or 0, _LONGEST_WAIT_S))
+            raise
+        except AnsweredError:
+            answered = True
+            self._failing.clear()
             raise
         except (RetryableError, TimeoutError) as error:
             self._failing.add(call_id)

@@ -1,23 +1,26 @@
 """The embedder over real object storage and a real vector store, with the real model."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from audiotext.settings import PricingSettings, QdrantSettings, S3Settings
+from audiotext.settings import PricingSettings, QdrantSettings, S3Settings, TokenRates
 from pipelines.embedder import EmbedHandler
+from pipelines.providers import Embedded
 from pipelines.providers.minilm import MiniLm
 from pipelines.runtime.errors import RetryableError
 from pipelines.sentences import split_sentences
 from redpanda import topics
 from redpanda.client import EventProducer
 from schemas.artifacts import Transcript
-from schemas.events import EmbeddingReady, TranscriptReady, parse_event
+from schemas.events import EmbeddingReady, Tokens, TranscriptReady, UsageRecorded, parse_event
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
-from sinks.vectors import Hit, VectorStore, collection_of
+from sinks.vectors import Hit, VectorStore, VectorStoreError, collection_of
 from tests.conftest import StartServer, kafka_settings, qdrant_settings
 from tests.pipelines.made import new_call, said, transcribed
 from tests.pipelines.service import records, running
@@ -142,6 +145,41 @@ async def test_a_store_that_is_away_is_worth_another_try(
 
     server.start()
     assert (await embedded(minilm, objects, vectors, event)).points == 1
+
+
+async def test_vectors_wait_for_a_store_that_takes_nothing(
+    minilm: MiniLm, objects: ObjectStore, vectors: VectorStore, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vector store can be asked and takes nothing for two attempts, as when its disk is full; the provider charges.
+    The third attempt writes the vectors of the first, and the bill has them once. Embedded anew each time, they would
+    be paid for at every attempt."""
+    event = transcribed(objects, said(new_call(), "My router is broken."), tenant=tenant)
+    upsert, embed, refusals, asked = vectors.upsert, minilm.embed, [1, 2], []
+
+    def full(*args: Any) -> None:
+        if refusals:
+            refusals.pop()
+            raise VectorStoreError("full")
+        upsert(*args)
+
+    async def dear(texts: Sequence[str]) -> Embedded:
+        asked.append(texts)
+        return Embedded((await embed(texts)).vectors, Tokens(prompt=7))
+
+    monkeypatch.setattr(vectors, "upsert", full)
+    monkeypatch.setattr(minilm, "embed", dear)
+    handler = EmbedHandler(
+        minilm, objects, vectors, PricingSettings(gemini_rates={minilm.model: TokenRates(input=Decimal(1))})
+    )
+    for _ in range(2):
+        with pytest.raises(RetryableError):
+            await handler(event)
+    _, line = [output.event for output in await handler(event)]
+
+    assert len(asked) == 1
+    assert isinstance(line, UsageRecorded)
+    assert line.tokens is not None
+    assert line.tokens.prompt == 7
 
 
 async def test_the_service(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from redpanda.client import EventProducer
 from schemas.artifacts import Segment, Transcript
 from schemas.events import RecordingReady, TranscriptReady, UsageRecorded, parse_event
 from schemas.topics import Topic
-from sinks.objects import ObjectStore
+from sinks.objects import ObjectStore, ObjectStoreError
 from tests.conftest import StartServer, s3_settings
 from tests.pipelines.made import STARTED_MS, new_call, recording
 from tests.pipelines.service import eventually, offsets, on_its_own, records, running
@@ -140,6 +141,32 @@ async def test_of_two_at_one_job_the_first_to_be_done_tells_for_both(objects: Ob
     assert stored.segments[0].text == "Hello."
     assert (again.event_id, again.transcript) == (ready.event_id, ready.transcript)
     assert usage_again.model_dump_json() == usage.model_dump_json()
+
+
+async def test_what_was_heard_waits_for_a_store_that_takes_nothing(
+    objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bucket can be read and takes nothing for two attempts, as when it is full. The third stores what the engine
+    heard at the first: heard anew each time, a provider would be paid at every attempt for as long as the disk is
+    full."""
+    event = recording(objects, new_call(), WAV, 60_000)
+    engine, swap, refusals = FakeEngine(), objects.swap, [1, 2]
+
+    def full(*args: Any, **more: Any) -> Any:
+        if refusals:
+            refusals.pop()
+            raise ObjectStoreError("full")
+        return swap(*args, **more)
+
+    monkeypatch.setattr(objects, "swap", full)
+    handler = TranscribeHandler(engine, objects, PricingSettings())
+    for _ in range(2):
+        with pytest.raises(RetryableError):
+            await handler(event)
+    ready, _ = await handled(handler, event)
+
+    assert len(engine.jobs) == 1
+    assert objects.get_verified(ready.transcript)
 
 
 async def test_another_configuration_is_another_job(objects: ObjectStore) -> None:

@@ -19,7 +19,7 @@ from pipelines.providers.checking import Check
 from pipelines.providers.gemini.errors import error_of, is_key_invalid
 from pipelines.providers.http import CONNECT_S
 from pipelines.providers.http import classified as connection_classified
-from pipelines.runtime.errors import RetryableError
+from pipelines.runtime.errors import AnsweredError
 
 _CHECK_S = 5.0
 _BYTES_PER_TOKEN = 4
@@ -52,7 +52,7 @@ def classified() -> Iterator[None]:
         except APIError as error:
             raise error_of(error) from error
         except ValueError as error:  # no JSON, or none of the reference's shape
-            raise RetryableError(f"Gemini's answer cannot be read: {error}") from error
+            raise AnsweredError(f"Gemini's answer cannot be read: {error}") from error
 
 
 def estimated_tokens(*texts: str) -> int:

@@ -15,7 +15,7 @@ from audiotext.settings import GeminiSettings
 from pipelines.providers import Embedded
 from pipelines.providers.checking import Check
 from pipelines.providers.gemini.client import check_model, classified, connect, estimated_tokens
-from pipelines.runtime.errors import RetryableError
+from pipelines.runtime.errors import AnsweredError
 from schemas.events import Tokens
 
 # Raised when the same text would get another vector, so that it is made anew.
@@ -83,15 +83,15 @@ class GeminiEmbedder:
 
 
 def _rows(response: types.EmbedContentResponse, count: int, dimension: int) -> Vectors:
-    """The vectors, brought to unit length. Raises RetryableError for anything else."""
+    """The vectors, brought to unit length. Raises AnsweredError for anything else."""
     values = [embedding.values or [] for embedding in response.embeddings or []]
     if len(values) != count or any(len(row) != dimension for row in values):
         lengths = sorted({len(row) for row in values})
-        raise RetryableError(f"Gemini gave {len(values)} vectors of {lengths} numbers for {count} texts of {dimension}")
+        raise AnsweredError(f"Gemini gave {len(values)} vectors of {lengths} numbers for {count} texts of {dimension}")
     rows = np.array(values, np.float64).reshape(count, dimension)
     lengths_of = np.linalg.norm(rows, axis=1, keepdims=True)
     if not np.isfinite(rows).all() or not (lengths_of > 0).all():
-        raise RetryableError("Gemini gave a vector that is none: not finite, or of length 0")
+        raise AnsweredError("Gemini gave a vector that is none: not finite, or of length 0")
     unit: Vectors = (rows / lengths_of).astype(np.float32)
     return unit
 

@@ -25,7 +25,7 @@ from pipelines.providers.gemini.draft import (
 )
 from pipelines.providers.gemini.errors import finish_of, refusal_of
 from pipelines.providers.gemini.stretches import packed, stretches, tokens_of
-from pipelines.runtime.errors import RetryableError, StageError
+from pipelines.runtime.errors import AnsweredError, StageError
 from schemas.artifacts import Summary
 from schemas.events import Tokens
 
@@ -171,7 +171,7 @@ class _Asking:
         if feedback is not None and feedback.block_reason is not None:
             raise refusal_of(f"{feedback.block_reason.value}: {feedback.block_reason_message or 'no reason given'}")
         if not response.candidates:
-            raise RetryableError("Gemini answered without an answer")
+            raise AnsweredError("Gemini answered without an answer")
         candidate = response.candidates[0]
         if stopped := finish_of(candidate.finish_reason, candidate.finish_message):
             raise stopped
@@ -182,7 +182,7 @@ class _Asking:
         except ValidationError as error:
             places = "; ".join(f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors()[:3])
             # Not what it said, which is the callers' words: this goes to the logs.
-            raise RetryableError(f"Gemini's answer is not what was asked for: {places}") from None
+            raise AnsweredError(f"Gemini's answer is not what was asked for: {places}") from None
 
 
 def tokens_counted(response: types.GenerateContentResponse, prompt: str) -> Tokens:

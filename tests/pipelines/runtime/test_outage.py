@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from pipelines.runtime.errors import NotYetError, PermanentError, ProviderOutageError, RetryableError
+from pipelines.runtime.errors import AnsweredError, NotYetError, PermanentError, ProviderOutageError, RetryableError
 from pipelines.runtime.outage import OutageGate
 from tests.pipelines.runtime.clocks import ManualClock
 
@@ -67,3 +67,23 @@ async def test_a_provider_is_asked_again_when_it_said() -> None:
                 raise ProviderOutageError("503", retry_after_s=wish)
         waits.append(clock.at_s - before)
     assert waits == [0, 40, 5]
+
+
+async def test_an_answer_that_comes_to_nothing_is_no_outage() -> None:
+    """Many different calls in a row get an answer nobody can use, and pay for it: each is an attempt of its own call.
+    If it passed for an outage it would cost no attempts, and so be paid for without end."""
+    gate = OutageGate(5, ManualClock())
+    for n in range(10):
+        assert await tries(gate, f"call-{n}", AnsweredError("no JSON")) is AnsweredError
+    assert not gate.closed
+
+
+async def test_an_absurd_wish_is_not_granted() -> None:
+    """503 with a Retry-After of a month, as a server with a broken clock sends it: the next look comes after 5 minutes.
+    If it failed, one answer would stop the stage until somebody restarted it."""
+    clock = ManualClock()
+    began_s = clock.at_s
+    gate = OutageGate(5, clock)
+    assert await tries(gate, "a", ProviderOutageError("503", retry_after_s=2_600_000)) is ProviderOutageError
+    assert await tries(gate, "a", None) is None
+    assert clock.at_s - began_s == 300

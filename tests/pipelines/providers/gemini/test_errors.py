@@ -6,7 +6,14 @@ from google.genai.types import BlockedReason, FinishReason
 
 from audiotext.settings import S3Settings
 from pipelines.providers.gemini.errors import error_of, finish_of
-from pipelines.runtime.errors import PermanentError, ProviderOutageError, QuotaError, RetryableError, StageError
+from pipelines.runtime.errors import (
+    AnsweredError,
+    PermanentError,
+    ProviderOutageError,
+    QuotaError,
+    RetryableError,
+    StageError,
+)
 from pipelines.runtime.retry import GiveUp, decide
 from schemas.events import Tokens
 from sinks.objects import ObjectStore
@@ -73,9 +80,9 @@ FINISHES: dict[FinishReason, type[StageError] | None] = {
     FinishReason.BLOCKLIST: PermanentError,
     FinishReason.PROHIBITED_CONTENT: PermanentError,
     FinishReason.SPII: PermanentError,
-    FinishReason.RECITATION: RetryableError,
-    FinishReason.OTHER: RetryableError,
-    FinishReason.MALFORMED_RESPONSE: RetryableError,
+    FinishReason.RECITATION: AnsweredError,
+    FinishReason.OTHER: AnsweredError,
+    FinishReason.MALFORMED_RESPONSE: AnsweredError,
 }
 
 
@@ -95,11 +102,11 @@ def test_every_finish_reason(reason: FinishReason) -> None:
     [
         (Answer('{"abstract": "A ca', "MAX_TOKENS"), PermanentError, "MAX_OUTPUT_TOKENS"),
         (Answer("", "SAFETY"), PermanentError, "SAFETY"),
-        (Answer("", "RECITATION"), RetryableError, "RECITATION"),
+        (Answer("", "RECITATION"), AnsweredError, "RECITATION"),
         (Answer(None, block="PROHIBITED_CONTENT"), PermanentError, "PROHIBITED_CONTENT"),
-        (Answer(None), RetryableError, "without an answer"),
-        (Answer("Sure! Here is your summary"), RetryableError, "not what was asked for"),
-        (Answer('{"abstract": "x"}'), RetryableError, "topics"),
+        (Answer(None), AnsweredError, "without an answer"),
+        (Answer("Sure! Here is your summary"), AnsweredError, "not what was asked for"),
+        (Answer('{"abstract": "x"}'), AnsweredError, "topics"),
     ],
 )
 async def test_answers_that_are_none(
