@@ -54,6 +54,9 @@ def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str], monkeypa
     ("variables", "arguments", "code", "words"),
     [
         ({"AUDIOTEXT_GATEWAY__PORT": "x"}, ["topics", "check"], 2, "AUDIOTEXT_GATEWAY__PORT"),
+        ({"AUDIOTEXT_RETRY__DELAYS_S": "[1,"}, ["topics", "check"], 2, "AUDIOTEXT_RETRY__DELAYS_S is no JSON"),
+        ({"AUDIOTEXT_TWILIO__ACCOUNTS": "{'a'}"}, ["topics", "check"], 2, 'an object, like {"name": …}'),
+        ({"AUDIOTEXT_RETRY": "{"}, ["topics", "check"], 2, "unknown setting AUDIOTEXT_RETRY"),
         ({"AUDIOTEXT_NONSENSE": "1"}, ["topics", "check"], 2, "unknown setting AUDIOTEXT_NONSENSE"),
         ({}, ["topics", "check"], 1, "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"),
         ({}, ["topics", "check", "--data-dir", "nowhere"], 1, "audiotext up --data-dir nowhere"),
@@ -72,7 +75,8 @@ def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by n
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No stack trace for what a user can mend: one sentence on stderr that names the cure, and an exit code."""
+    """No stack trace for what a user can mend: one sentence on stderr that names the cure, and an exit code. Not of
+    audiotext.toml when it is a variable that is wrong."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cli.main(arguments) == code
@@ -80,6 +84,7 @@ def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by n
     assert error.count("\n") == 1
     assert error.startswith("audiotext: ")
     assert words in error
+    assert "audiotext.toml" not in error
 
 
 def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
