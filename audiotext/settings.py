@@ -342,5 +342,5 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         name = "AUDIOTEXT_" + "__".join(str(part) for part in problem["loc"]).upper()
-        lines.append(f"{name}: {problem['msg']}")
+        lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
     return "; ".join(lines)
