@@ -46,7 +46,7 @@ from audiotext.engine_settings import (
     SummaryField,
     SummarySettings,
 )
-from audiotext.store_settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Section
+from audiotext.store_settings import ClickHouseSettings, HttpAddress, KafkaSettings, QdrantSettings, S3Settings, Section
 
 # All settings are imported from here.
 __all__ = [
@@ -230,7 +230,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("data")
     admin_key: SecretStr | None = None  # bootstraps one API key that sees every tenant
-    public_url: str | None = None  # how carriers reach the gateway; None = http://127.0.0.1:{gateway.port}
+    public_url: HttpAddress | None = None  # how carriers reach the gateway; None = http://127.0.0.1:{gateway.port}
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     kafka: KafkaSettings = KafkaSettings()

@@ -1,14 +1,26 @@
 """Settings of what AudioText connects to: the log and the stores."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
 
 
 class Section(BaseModel):
     """A section of the settings: `[kafka]` in the file, AUDIOTEXT_KAFKA__… in the environment."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+def _address(text: str) -> str:
+    """The text, if other URLs can begin with it; nothing stands for none."""
+    url = urlsplit(text)
+    if text and (url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment):
+        raise ValueError("is no address: write it like https://your.host, without ? and #")
+    return text
+
+
+HttpAddress = Annotated[str, AfterValidator(_address)]
 
 
 class Tls(Section):

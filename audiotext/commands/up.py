@@ -84,7 +84,7 @@ def _run(stack: Stack, asked_to_end: threading.Event) -> None:
             say(f"note: {note}")
         say(f"ready after {time.monotonic() - began:.1f} s; Ctrl-C ends everything")
         _print_addresses(stack.settings)
-        asked_to_end.wait()
+        stack.wait()
     finally:
         ending = time.monotonic()
         if asked_to_end.is_set():
