@@ -1,6 +1,7 @@
 """Everything on one machine: embeds what has no address configured, then runs every service under a supervisor."""
 
 import http.client
+import json
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ from sinks.objects import ObjectStore, ObjectStoreError
 
 _SERVER_START_S = 30.0
 _SERVICES_START_S = 60.0
+_LOOK_S = 4.5  # the gateway asks the API, for 4 s at most, and that asks the stores
+_PATIENCE_S = 10.0  # what is not there by then is named
 _DISK_CHECK_S = 10.0
 _ALARM_EVERY_S = 60.0
 _NICE = 10  # of services that are not live
@@ -92,16 +95,26 @@ class Stack:
             raise
 
     def wait_ready(self, timeout_s: float = _SERVICES_START_S) -> None:
-        """Returns once the gateway takes calls (`/readyz` is 200). Raises StackError after `timeout_s`,
-        ServiceRefusedError as soon as a service cannot run."""
+        """Returns once everything is there that a call needs (the gateway's `/readyz` is 200). Says what is waited for
+        where that takes long. Raises StackError after `timeout_s`, ServiceRefusedError as soon as a service cannot run.
+        """
         gateway = self.settings.gateway
-        deadline = time.monotonic() + timeout_s
-        while not _is_ready(_reachable(gateway.host), gateway.port):
+        began = time.monotonic()
+        said = ""
+        while missing := _missing(_reachable(gateway.host), gateway.port):
+            waited_s = time.monotonic() - began
+            what = "; ".join(f"{name} ({why})" for name, why in sorted(missing.items()))
             if self._stopping.is_set():
                 self._refuse()
                 raise StackError("stopped before it was ready")
-            if time.monotonic() > deadline:
-                raise StackError(f"the gateway takes no calls after {timeout_s:g} s; logs: {self._log_dir}")
+            if waited_s > timeout_s:
+                raise StackError(
+                    f"not ready after {timeout_s:g} s, for want of {what}: see `audiotext doctor`, and the logs in "
+                    f"{self._log_dir}"
+                )
+            if waited_s > _PATIENCE_S and what != said:
+                self._say(f"waiting for {what}")
+                said = what
             time.sleep(0.05)
         self._refuse()
 
@@ -295,12 +308,16 @@ def _reachable(host: str) -> str:
     return LOOPBACK if host in ("0.0.0.0", "::", "") else host
 
 
-def _is_ready(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=2)
+def _missing(host: str, port: int) -> dict[str, str]:
+    """What the gateway there misses, by part; empty once it is ready."""
+    connection = http.client.HTTPConnection(host, port, timeout=_LOOK_S)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        answer = connection.getresponse()
+        if answer.status == http.HTTPStatus.OK:
+            return {}
+        return {str(name): str(why) for name, why in json.loads(answer.read())["missing"].items()}
+    except (OSError, http.client.HTTPException, ValueError, LookupError, AttributeError):
+        return {"the gateway": "it does not answer"}
     finally:
         connection.close()

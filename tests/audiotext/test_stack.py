@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from audiotext import stack as stack_module
 from audiotext.datadir import running_stack
 from audiotext.embedded import clickhouse as embedded_clickhouse
 from audiotext.embedded import log as embedded_log
@@ -206,6 +207,29 @@ def test_stop_kills_what_would_not_end_and_hurry_shortens_it(configured: Setting
     began = time.monotonic()
     stack.stop()
     assert 0.2 < time.monotonic() - began < 2.0
+
+
+WANTS = """
+import http.server, json, os
+class Unready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503); self.end_headers()
+        self.wfile.write(json.dumps({"ready": False, "missing": {"Qdrant": "Qdrant cannot be reached"}}).encode())
+http.server.HTTPServer(("127.0.0.1", int(os.environ["AUDIOTEXT_GATEWAY__PORT"])), Unready).serve_forever()
+"""
+
+
+def test_waiting_names_what_is_not_there(configured: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway takes calls and says that Qdrant is away: that is what the user learns, once while it is waited for
+    and again at the end. Told that the gateway takes no calls, they would look at the wrong thing."""
+    monkeypatch.setattr(stack_module, "_PATIENCE_S", 0.0)
+    said: list[str] = []
+    stack = Stack(configured, said.append, services={"gateway": (sys.executable, "-c", WANTS)})
+    stack.start()
+    with pytest.raises(StackError, match=r"for want of Qdrant \(Qdrant cannot be reached\): .*doctor"):
+        stack.wait_ready(3)
+    stack.stop()
+    assert [line for line in said if "Qdrant" in line] == ["waiting for Qdrant (Qdrant cannot be reached)"]
 
 
 def test_waiting_for_readiness_ends_with_where_the_logs_are(configured: Settings) -> None:
