@@ -3,7 +3,10 @@
 import argparse
 import importlib
 import importlib.util
+import os
 import pkgutil
+import select
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -23,8 +26,34 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit code: 0 done, 1 it did not work, 2 it was asked wrongly. What a user can
-    mend is one line on stderr."""
-    args = parser().parse_args(argv)
+    mend is one line on stderr; who has read enough (`| head`) is told nothing more."""
+    try:
+        try:
+            return _run(parser().parse_args(argv))
+        finally:
+            sys.stdout.flush()  # or a pipe that is closed would be found when nobody can catch it any more
+    except BrokenPipeError:
+        if not _leave_closed_pipes():
+            raise
+        return _NOBODY_READS
+
+
+_NOBODY_READS = 128 + signal.SIGPIPE  # as a shell tells it of other programs
+
+
+def _leave_closed_pipes() -> bool:
+    """Has what is still to be printed go nowhere, where nobody reads it. Whether there was such a stream."""
+    closed = []
+    for stream in (sys.stdout, sys.stderr):
+        poll = select.poll()
+        poll.register(stream, 0)
+        closed += [number for number, _ in poll.poll(0)]  # POLLERR: no reader
+    for number in closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(closed)
+
+
+def _run(args: argparse.Namespace) -> int:
     module, _, function = cast(str, args.run).partition(":")
     try:
         return cast(int, getattr(importlib.import_module(module), function)(args))

@@ -68,7 +68,15 @@ def notes(stack: Stack) -> list[str]:
     return lines
 
 
-_console = Console(stderr=True)
+class Terminal(Console):
+    """Falls silent when nobody reads any more: whoever says something, the supervisor's thread above all, goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Instead of ending the thread that wrote."""
+        self.quiet = True
+
+
+_console = Terminal(stderr=True)
 
 
 def _run(stack: Stack, asked_to_end: threading.Event) -> None:

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from audiotext import cli, services
 from audiotext.commands.settings import MEANINGS
+from audiotext.commands.up import Terminal
 from audiotext.datadir import DataDir, RunningStack
 from audiotext.settings import KafkaSettings, variable_names
 from gateway.carriers import load_carriers
@@ -48,6 +50,61 @@ def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str], monkeypa
     assert "very-secret" not in text
     assert "tiny.en*" in text
     assert all(name in text for name in variable_names())
+
+
+def test_settings_fit_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists them on a terminal of 80 columns, one changed: no line is wider, and name, value, default and meaning are
+    there. Tables that wrap cannot be read. Into a file each value is on one line, whatever its length."""
+    monkeypatch.setenv("AUDIOTEXT_STT__MODEL", "tiny.en")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["settings"]) == 0
+    assert "169.254.0.0/16, ::1/128" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert cli.main(["settings"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    at = lines.index("AUDIOTEXT_STT__MODEL  tiny.en*  (base)")
+    assert lines[at + 1].startswith("    ")
+
+
+def test_who_has_read_enough_is_told_nothing() -> None:
+    """Closes the pipe before the command prints, as `| head` and a pager that is left do: no stack trace, and the exit
+    code that shells know for it."""
+    command = (sys.executable, "-m", "audiotext", "settings")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 141
+
+
+def test_a_stack_outlives_whoever_read_what_it_says() -> None:
+    """Says two lines into a pipe that nobody reads, as `audiotext up 2>&1 | head` does later on. It is the supervisor's
+    thread that says most, and its children die with it: it must not be ended for that."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with suppress(BrokenPipeError), os.fdopen(writing, "w") as nobody:  # which the file finds when it is closed
+        terminal = Terminal(file=nobody)
+        try:
+            terminal.print("one")
+            terminal.print("two")
+        except (SystemExit, BrokenPipeError):
+            pytest.fail("the thread that says something would end")
+
+
+def test_a_pipe_of_ours_that_breaks_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another pipe than the terminal's breaks, with somebody reading: not to be taken for a reader that left."""
+
+    def broken(_name: str) -> services.Run:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("audiotext.commands.service.entry_point", broken)
+    with (tmp_path / "out").open("w") as file:
+        monkeypatch.setattr("sys.stdout", file)
+        monkeypatch.setattr("sys.stderr", file)
+        with pytest.raises(BrokenPipeError):
+            cli.main(["run", "usage"])
 
 
 @pytest.mark.parametrize(
