@@ -1,9 +1,10 @@
 """The command line as a user meets it: help, one-line errors, exit codes, and the commands that need no stack."""
 
+import io
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ from audiotext.commands.up import Terminal
 from audiotext.datadir import DataDir, RunningStack
 from audiotext.settings import KafkaSettings, variable_names
 from gateway.carriers import load_carriers
+from pipelines import analytics, embedder, erasure, summarizer, transcriber, usage
+from pipelines.replay import planner
+from redpanda.groups import RECORDER
+from schemas import replays
 from tests.conftest import StartServer, kafka_settings
 
 ALL = ("doctor", "idle", "migrate", "up", "demo", "call", "run", "topics", "keys", "settings")
@@ -142,6 +147,43 @@ def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by n
     assert error.startswith("audiotext: ")
     assert words in error
     assert "audiotext.toml" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dlq", "list", "--stage", "transcriber"], "transcribe, summarize"),
+        (["dlq", "replay", "--stage", ""], "transcribe, summarize"),
+        (["keys", "create", "--tenant="], "a tenant has a name"),
+        (["erase", "CA1", "--tenant", " "], "a tenant has a name"),
+    ],
+)
+def test_what_nothing_is_called_is_asked_wrongly(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stage that is a service's name, and nothing where a name is expected: told with what there is, as any other
+    wrong argument. A list that is empty because of a typo looks like one without dead letters."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err.replace("'", "")
+
+
+def test_every_stage_is_known_by_its_group() -> None:
+    """The command line knows stages without importing them: here are those there are. One that was missing could not
+    be asked for."""
+    stages = (transcriber.NAME, summarizer.NAME, embedder.NAME, usage.GROUP, analytics.GROUP)
+    assert (*stages, replays.STAGE, planner.NAME, erasure.NAME) == services.STAGES
+    assert (RECORDER, *services.STAGES) == services.GROUPS
+
+
+def test_a_group_that_is_not_there_is_said(kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asks where a group stands whose name is a service's: not "on 0 partitions", as a stage that has not begun."""
+    monkeypatch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
+    said = io.StringIO()
+    with redirect_stderr(said):
+        assert cli.main(["topics", "group", "transcriber"]) == 1
+    assert "there is no group transcriber on this log; AudioText's are recorder, transcribe," in said.getvalue()
 
 
 def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
