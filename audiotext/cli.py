@@ -3,7 +3,10 @@
 import argparse
 import importlib
 import importlib.util
+import os
 import pkgutil
+import select
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -12,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from audiotext.errors import exit_code
-from audiotext.services import SERVICES
+from audiotext.services import GROUPS, SERVICES, STAGES
 from schemas.media import Codec
 
-_STAGES = ("media", "recording", "transcript", "summary", "embedding")
+_REPLAYED = ("media", "recording", "transcript", "summary", "embedding")
 
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -23,8 +26,34 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit code: 0 done, 1 it did not work, 2 it was asked wrongly. What a user can
-    mend is one line on stderr."""
-    args = parser().parse_args(argv)
+    mend is one line on stderr; who has read enough (`| head`) is told nothing more."""
+    try:
+        try:
+            return _run(parser().parse_args(argv))
+        finally:
+            sys.stdout.flush()  # or a pipe that is closed would be found when nobody can catch it any more
+    except BrokenPipeError:
+        if not _leave_closed_pipes():
+            raise
+        return _NOBODY_READS
+
+
+_NOBODY_READS = 128 + signal.SIGPIPE  # as a shell tells it of other programs
+
+
+def _leave_closed_pipes() -> bool:
+    """Has what is still to be printed go nowhere, where nobody reads it. Whether there was such a stream."""
+    closed = []
+    for stream in (sys.stdout, sys.stderr):
+        poll = select.poll()
+        poll.register(stream, 0)
+        closed += [number for number, _ in poll.poll(0)]  # POLLERR: no reader
+    for number in closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(closed)
+
+
+def _run(args: argparse.Namespace) -> int:
     module, _, function = cast(str, args.run).partition(":")
     try:
         return cast(int, getattr(importlib.import_module(module), function)(args))
@@ -84,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
 
     keys = _group(commands, "keys", "keys to the API")
     create = _command(keys, "create", "make a key and print it, this once", "audiotext.commands.keys:create")
-    create.add_argument("--tenant", default="default", help="whose calls it opens (default)")
+    create.add_argument("--tenant", type=_tenant, default="default", help="whose calls it opens (default)")
     create.add_argument("--name", default="", help="what it is for")
     revoke = _command(keys, "revoke", "make a key useless", "audiotext.commands.keys:revoke")
     revoke.add_argument("key_id", metavar="ID", help="as `audiotext keys list` shows it")
@@ -114,7 +143,7 @@ def _topics_commands(topics: "_Commands") -> None:
     group = _command(
         topics, "group", "show where a stage stands on the log, or move it", "audiotext.commands.topics:groups"
     )
-    group.add_argument("group", metavar="GROUP", help="transcribe, summarize, embed, usage, analytics, …")
+    group.add_argument("group", metavar="GROUP", help=", ".join(GROUPS) + ", or one of yours")
     where = group.add_mutually_exclusive_group()
     where.add_argument(
         "--since", type=_position_ms, metavar="T", help="put it there: start, or 30m, 12h, 7d ago, or a UTC time"
@@ -131,7 +160,7 @@ def _letter_commands(letters: "_Commands") -> None:
     again = _command(letters, "replay", "give letters back to their stage", "audiotext.commands.dlq:replay")
     again.add_argument("letters", nargs="*", metavar="ID", help="which; or all open ones that the filters leave")
     for command in (which, again):
-        command.add_argument("--stage", help="only this stage's (transcribe, summarize, embed, …)")
+        command.add_argument("--stage", choices=STAGES, metavar="S", help=f"only this stage's: {', '.join(STAGES)}")
         command.add_argument("--call", metavar="ID", help="only this call's")
         command.add_argument("--since", type=_since_ms, metavar="T", help="not older than 30m, 12h, 7d, or a UTC time")
     for command in (which, one, again):
@@ -140,9 +169,9 @@ def _letter_commands(letters: "_Commands") -> None:
 
 def _replay_commands(replays: "_Commands") -> None:
     start = _command(replays, "start", "process calls again, from the stage on", "audiotext.commands.replay:start")
-    start.add_argument("--stage", required=True, choices=_STAGES, help="what to start from: " + ", ".join(_STAGES))
+    start.add_argument("--stage", required=True, choices=_REPLAYED, help="what to start from: " + ", ".join(_REPLAYED))
     start.add_argument("--calls", nargs="+", default=[], metavar="ID", help="these calls, or those that pass:")
-    start.add_argument("--tenant", metavar="T", help="only this tenant's calls")
+    start.add_argument("--tenant", type=_tenant, metavar="T", help="only this tenant's calls")
     start.add_argument("--from", dest="since", type=_since_ms, metavar="T", help="started since 12h, 30d or a UTC time")
     start.add_argument("--to", dest="until", type=_since_ms, metavar="T", help="started before")
     start.add_argument("--failed", action="store_true", help="only calls that failed")
@@ -176,6 +205,7 @@ def _upkeep(commands: "_Commands") -> None:
     )
     idle.add_argument("--timeout", type=_positive, default=3600.0, metavar="S", help="wait no longer than S (3600)")
     idle.add_argument("--settle", type=_positive, default=10.0, metavar="S", help="nothing live for so long (10)")
+    _running_stack_option(idle)
     doctor = _command(
         commands, "doctor", "look at every configured system and say what to do", "audiotext.commands.doctor:run"
     )
@@ -200,7 +230,9 @@ def _version_commands(versions: "_Commands") -> None:
 def _erase_command(commands: "_Commands") -> None:
     erase = _command(commands, "erase", "erase calls: all but their lines of the bill", "audiotext.commands.erase:run")
     erase.add_argument("calls", nargs="+", metavar="ID", help="call ids")
-    erase.add_argument("--tenant", metavar="T", help="only this tenant's, should two have a call of one id")
+    erase.add_argument(
+        "--tenant", type=_tenant, metavar="T", help="only this tenant's, should two have a call of one id"
+    )
     _running_stack_option(erase)
 
 
@@ -226,6 +258,12 @@ def _running_stack_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data-dir", type=Path, metavar="D", help="talk to the stack that `audiotext up` runs on that directory (data)"
     )
+
+
+def _tenant(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a tenant has a name")
+    return text
 
 
 def _positive(text: str) -> float:

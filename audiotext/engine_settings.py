@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from audiotext.languages import NAMES, Language
 from audiotext.store_settings import Section
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -15,7 +16,7 @@ class SttSettings(Section):
 
     provider: Literal["whisper", "soniox", "openai"] = "whisper"
     model: str = "base"  # whisper: "base" (99 languages), "tiny.en", or a path to a CTranslate2 model
-    language: str | None = None  # ISO 639-1; None = the engine finds out
+    language: Language | None = None  # ISO 639-1; None = the engine finds out
     timeout_s: float = Field(900.0, gt=0)  # of one attempt
     # Calls at the same time, per process; None = 1 with Whisper, which has this machine's cores to share, 4 with
     # openai, 16 with soniox, where all there is to do is to wait.
@@ -26,6 +27,13 @@ class SttSettings(Section):
     def calls(self) -> int:
         """Calls at the same time, per process."""
         return self.concurrency or {"whisper": 1, "openai": 4, "soniox": 16}[self.provider]
+
+    @model_validator(mode="after")
+    def _language_is_known(self) -> Self:
+        """Whisper would refuse every call; other engines' servers may know more languages than we do."""
+        if self.provider == "whisper" and self.language is not None and self.language not in NAMES:
+            raise ValueError(f"whisper knows no language {self.language!r}: choose one of {', '.join(NAMES)}")
+        return self
 
 
 class SummaryField(Section):
@@ -70,7 +78,7 @@ class SonioxSettings(Section):
     model: str = Field("stt-async-v5", max_length=32)
     # How it gets the audio: uploaded, or from a presigned URL of our object storage, which it must be able to reach.
     send: Literal["upload", "url"] = "upload"
-    language_hints: tuple[str, ...] = ()  # ISO 639-1, the expected ones; AUDIOTEXT_STT__LANGUAGE goes before it
+    language_hints: tuple[Language, ...] = ()  # ISO 639-1, the expected ones; AUDIOTEXT_STT__LANGUAGE goes before it
     terms: tuple[str, ...] = ()  # names and words of the trade, so that they are spelled right
     tenant_terms: dict[str, tuple[str, ...]] = {}  # the same per tenant, in addition
     context: str | None = Field(None, max_length=8_000)  # what calls are about, in a few sentences

@@ -28,6 +28,9 @@ def configure(service: str, level: str) -> None:
     # Each request of an HTTP client is no news, and its URL may hold what no log should.
     for chatty in ("httpx", "httpcore", "urllib3", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Each try at a store that is away; who wanted something of it says so, in words.
+    for chatty in ("urllib3.connectionpool", "clickhouse_connect"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 def warning_in(line: str) -> str | None:

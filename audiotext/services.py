@@ -29,6 +29,10 @@ LIVE = frozenset({"gateway", "api", "recorder"})
 # The others serve /metrics beside what they are there for. Ports of `audiotext up` are given in this order.
 WITH_METRICS_PORT = tuple(name for name in SERVICES if name not in ("gateway", "api"))
 
+# Their consumer groups. The recorder sends no dead letters; the others do, under these names.
+STAGES = ("transcribe", "summarize", "embed", "usage", "analytics", "replay", "replay-plan", "erase")
+GROUPS = ("recorder", *STAGES)
+
 Run = Callable[["Settings"], None]
 
 # What tells whether a store has been migrated by a newer version, of the stores a service uses.

@@ -4,19 +4,22 @@ A default says what is right for one machine; what has no address configured is 
 somebody in (keys, tokens) has no default: not configured is denied.
 """
 
+import json
 import os
 from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_origin
 
 from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as SettingsSourceError
 
 from audiotext.carrier_settings import (
     AudioSocketSettings,
@@ -43,7 +46,7 @@ from audiotext.engine_settings import (
     SummaryField,
     SummarySettings,
 )
-from audiotext.store_settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Section
+from audiotext.store_settings import ClickHouseSettings, HttpAddress, KafkaSettings, QdrantSettings, S3Settings, Section
 
 # All settings are imported from here.
 __all__ = [
@@ -227,7 +230,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("data")
     admin_key: SecretStr | None = None  # bootstraps one API key that sees every tenant
-    public_url: str | None = None  # how carriers reach the gateway; None = http://127.0.0.1:{gateway.port}
+    public_url: HttpAddress | None = None  # how carriers reach the gateway; None = http://127.0.0.1:{gateway.port}
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     kafka: KafkaSettings = KafkaSettings()
@@ -277,39 +280,67 @@ class Settings(BaseSettings):
 
 def load(**overrides: object) -> Settings:
     """The settings of this process. `overrides` (by field name) win over everything. Raises SettingsError."""
-    try:
-        settings = Settings(**overrides)  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
-    except ValueError as error:  # a malformed audiotext.toml
-        raise SettingsError(f"audiotext.toml cannot be read: {error}") from None
     unknown = _unknown_variables()
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}: see `audiotext settings` for all there are")
-    return settings
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+    except SettingsSourceError as error:  # which says the section only
+        raise SettingsError("; ".join(_malformed_variables()) or str(error)) from None
+    except ValueError as error:  # a malformed audiotext.toml
+        raise SettingsError(f"audiotext.toml cannot be read: {error}") from None
 
 
 def _unknown_variables() -> list[str]:
     """Variables with our prefix that name no setting: a typo must not be taken for a default."""
-    known = set(variable_names())
+    known = _fields()
     return sorted(name for name in os.environ if name.startswith("AUDIOTEXT_") and name.upper() not in known)
+
+
+def _malformed_variables() -> list[str]:
+    """What is wrong with each variable that has to be JSON and is not. Never its value, which may be a secret."""
+    found = []
+    fields = _fields()
+    for variable, text in sorted(os.environ.items()):
+        field = fields.get(variable.upper())
+        example = _JSON.get(get_origin(field.annotation)) if field else None
+        if example is None:
+            continue
+        try:
+            json.loads(text)
+        except ValueError as error:
+            found.append(f"{variable} is no JSON ({error}): write {example}, in single quotes for a shell")
+    return found
+
+
+_JSON: dict[object, str] = {
+    tuple: 'a list, like ["one", "two"] or [1, 10]',
+    dict: 'an object, like {"name": …}',
+}
 
 
 def variable_names() -> list[str]:
     """The environment variable of every setting."""
-    names: list[str] = []
+    return list(_fields())
+
+
+def _fields() -> dict[str, FieldInfo]:
+    """Every setting by its environment variable."""
+    found: dict[str, FieldInfo] = {}
     for name, field in Settings.model_fields.items():
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            names += [f"AUDIOTEXT_{name}__{inner}".upper() for inner in annotation.model_fields]
+            found |= {f"AUDIOTEXT_{name}__{inner}".upper(): of for inner, of in annotation.model_fields.items()}
         else:
-            names.append(f"AUDIOTEXT_{name}".upper())
-    return names
+            found[f"AUDIOTEXT_{name}".upper()] = field
+    return found
 
 
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         name = "AUDIOTEXT_" + "__".join(str(part) for part in problem["loc"]).upper()
-        lines.append(f"{name}: {problem['msg']}")
+        lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
     return "; ".join(lines)

@@ -1,6 +1,7 @@
 """Everything on one machine: embeds what has no address configured, then runs every service under a supervisor."""
 
 import http.client
+import json
 import os
 import signal
 import sys
@@ -14,10 +15,11 @@ from pydantic import BaseModel, SecretStr
 
 from audiotext.datadir import ALARM_BYTES, DataDir, RunningStack
 from audiotext.embedded import clickhouse, log, objects, qdrant
-from audiotext.embedded.server import LOOPBACK, Server, ServerError, port_is_free, wait_until_it_answers
+from audiotext.embedded.server import LOOPBACK, Server, ServerError, wait_until_it_answers
 from audiotext.embedded.state import State
 from audiotext.environment import child_environment, variables
 from audiotext.errors import UserError
+from audiotext.preflight import refuse_hopeless
 from audiotext.services import LIVE, SERVICES, WITH_METRICS_PORT
 from audiotext.settings import ApiSettings, Settings, SettingsError
 from audiotext.supervisor import Program, RestartPolicy, Status, Supervisor
@@ -26,6 +28,8 @@ from sinks.objects import ObjectStore, ObjectStoreError
 
 _SERVER_START_S = 30.0
 _SERVICES_START_S = 60.0
+_LOOK_S = 4.5  # the gateway asks the API, for 4 s at most, and that asks the stores
+_PATIENCE_S = 10.0  # what is not there by then is named
 _DISK_CHECK_S = 10.0
 _ALARM_EVERY_S = 60.0
 _NICE = 10  # of services that are not live
@@ -37,11 +41,16 @@ _SERVICES_END_S = 4.2
 _SERVERS_TAKE_S = 0.7  # from when they are asked: SeaweedFS dawdles for 2 s, and all of them survive a kill
 # The log saves itself, and the gateway marks its live streams.
 _LAST_WORDS = frozenset({"gateway", log.NAME, "log-front"})
+_USERS_MISTAKE = 2  # the exit code of a service that its settings keep from running
 _LOG_END_S = 30.0  # never killed while it saves: that would lose what nobody else has
 
 
 class StackError(UserError):
     """The stack cannot be started; the message is one sentence that says why."""
+
+
+class ServiceRefusedError(SettingsError):
+    """A service cannot run with such settings; the message names it and says why."""
 
 
 class Stack:
@@ -67,13 +76,15 @@ class Stack:
         self._supervisor: Supervisor | None = None
         self._servers: list[Server] = []
         self._stopping = threading.Event()
+        self._refusal: str | None = None
         self._hurry = threading.Event()
 
     def start(self) -> None:
         """Takes the data directory, starts the servers, makes topics and bucket, starts the services.
 
         Afterwards `settings` are those of the running stack, addresses included. What was started is ended if this
-        fails. Raises StackError, DataDirError, MissingExtraError, LogUnavailableError.
+        fails. Raises StackError, DataDirError, MissingExtraError, LogUnavailableError, and SettingsError for what could
+        never run.
         """
         self._data = DataDir(self.settings.data_dir)
         try:
@@ -84,15 +95,33 @@ class Stack:
             raise
 
     def wait_ready(self, timeout_s: float = _SERVICES_START_S) -> None:
-        """Returns once the gateway takes calls (`/readyz` is 200). Raises StackError after `timeout_s`."""
+        """Returns once everything is there that a call needs (the gateway's `/readyz` is 200). Says what is waited for
+        where that takes long. Raises StackError after `timeout_s`, ServiceRefusedError as soon as a service cannot run.
+        """
         gateway = self.settings.gateway
-        deadline = time.monotonic() + timeout_s
-        while not _is_ready(_reachable(gateway.host), gateway.port):
+        began = time.monotonic()
+        said = ""
+        while missing := _missing(_reachable(gateway.host), gateway.port):
+            waited_s = time.monotonic() - began
+            what = "; ".join(f"{name} ({why})" for name, why in sorted(missing.items()))
             if self._stopping.is_set():
+                self._refuse()
                 raise StackError("stopped before it was ready")
-            if time.monotonic() > deadline:
-                raise StackError(f"the gateway takes no calls after {timeout_s:g} s; logs: {self._log_dir}")
+            if waited_s > timeout_s:
+                raise StackError(
+                    f"not ready after {timeout_s:g} s, for want of {what}: see `audiotext doctor`, and the logs in "
+                    f"{self._log_dir}"
+                )
+            if waited_s > _PATIENCE_S and what != said:
+                self._say(f"waiting for {what}")
+                said = what
             time.sleep(0.05)
+        self._refuse()
+
+    def wait(self) -> None:
+        """Returns once the stack is to end: after `give_up`. Raises ServiceRefusedError if a service cannot run."""
+        self._stopping.wait()
+        self._refuse()
 
     @property
     def embedded(self) -> list[str]:
@@ -132,17 +161,25 @@ class Stack:
     def _log_dir(self) -> Path:
         return self.settings.data_dir.absolute() / "logs"
 
+    def _refused(self, why: str) -> None:
+        self._refusal = why
+        self._stopping.set()
+
+    def _refuse(self) -> None:
+        if self._refusal is not None:
+            raise ServiceRefusedError(self._refusal)
+
     def _left(self, deadline: float) -> float:
         return 0.0 if self._hurry.is_set() else deadline - time.monotonic()
 
     def _start(self, data: DataDir) -> None:
-        gateway = self.settings.gateway
-        if not port_is_free(gateway.port, gateway.host):
-            raise StackError(f"port {gateway.port} is taken by another program: choose one with --port")
+        refuse_hopeless(self.settings, self._services)
         state = State(data.path)
         self._servers = _servers(self.settings, state)
         self.settings = self._with_addresses(state)
-        supervisor = Supervisor(self._log_dir, self._say, policy=self._policy, keep_open=(data.lock_fd,))
+        supervisor = Supervisor(
+            self._log_dir, self._say, policy=self._policy, keep_open=(data.lock_fd,), refused=self._refused
+        )
         self._supervisor = supervisor
         supervisor.start(
             Program(
@@ -166,6 +203,7 @@ class Stack:
                 env | self._metrics_port(name),
                 nice=0 if name in LIVE else _NICE,
                 orphaned=_when_orphaned(name),
+                refuses=_USERS_MISTAKE,
             )
             for name, command in self._services.items()
         )
@@ -177,8 +215,6 @@ class Stack:
         api = self.settings.api
         if "port" not in api.model_fields_set:  # nobody but the gateway talks to it: any port will do
             api = api.model_copy(update={"port": state.port("api", api.port)})
-        elif not port_is_free(api.port, api.host):
-            raise StackError(f"port {api.port} of the API is taken by another program: set AUDIOTEXT_API__PORT")
         session_secret = self.settings.api.session_secret or SecretStr(state.secret("sessions"))
         api = api.model_copy(update={"session_secret": session_secret, "watched": self._watched(state, api)})
         # Made up once and kept, so that a token given out before a restart is good after it.
@@ -272,12 +308,16 @@ def _reachable(host: str) -> str:
     return LOOPBACK if host in ("0.0.0.0", "::", "") else host
 
 
-def _is_ready(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=2)
+def _missing(host: str, port: int) -> dict[str, str]:
+    """What the gateway there misses, by part; empty once it is ready."""
+    connection = http.client.HTTPConnection(host, port, timeout=_LOOK_S)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        answer = connection.getresponse()
+        if answer.status == http.HTTPStatus.OK:
+            return {}
+        return {str(name): str(why) for name, why in json.loads(answer.read())["missing"].items()}
+    except (OSError, http.client.HTTPException, ValueError, LookupError, AttributeError):
+        return {"the gateway": "it does not answer"}
     finally:
         connection.close()

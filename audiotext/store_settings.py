@@ -1,14 +1,46 @@
 """Settings of what AudioText connects to: the log and the stores."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
 
 
 class Section(BaseModel):
     """A section of the settings: `[kafka]` in the file, AUDIOTEXT_KAFKA__… in the environment."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+def _leads_to_a_host(text: str, *schemes: str) -> bool:
+    try:
+        url = urlsplit(text)
+        _ = url.port  # which is read only now
+    except ValueError:  # whose message may have a piece of a password in it
+        return False
+    return url.scheme in schemes and bool(url.hostname)
+
+
+def _address(text: str) -> str:
+    """The text, if other URLs can begin with it; nothing stands for none."""
+    if text and (not _leads_to_a_host(text, "http", "https") or "?" in text or "#" in text):
+        raise ValueError("is no address: write it like https://your.host, without ? and #")
+    return text
+
+
+def _dsn(secret: SecretStr) -> SecretStr:
+    """The secret, if it names a server; nothing stands for none."""
+    text = secret.get_secret_value()
+    if text and not _leads_to_a_host(text, "clickhouse", "clickhouses", "http", "https"):
+        raise ValueError(
+            "is no DSN: write it like clickhouse://user:password@host:8123/database (clickhouses:// with TLS), what is "
+            "special in a password as %2F"
+        )
+    return secret
+
+
+HttpAddress = Annotated[str, AfterValidator(_address)]
+Dsn = Annotated[SecretStr, AfterValidator(_dsn)]
 
 
 class Tls(Section):
@@ -82,11 +114,11 @@ class ClickHouseSettings(Tls):
     """ClickHouse. DSN as clickhouse-connect takes it: clickhouse://user:password@host:8123/database; with TLS
     clickhouses://user:password@host:8443/database."""
 
-    dsn: SecretStr | None = None  # None = embedded
+    dsn: Dsn | None = None  # None = embedded
 
 
 class QdrantSettings(Tls):
     """The vector store."""
 
-    url: str | None = None  # http(s)://host:port; None = embedded
+    url: HttpAddress | None = None  # http(s)://host:port; None = embedded
     api_key: SecretStr | None = None

@@ -28,7 +28,8 @@ _NOISE = "weak version `GLIBC"
 @dataclass(frozen=True, slots=True)
 class Program:
     """A child to keep running. env: the whole environment it gets; nice: how much it steps back for others; orphaned:
-    the signal it gets should the supervisor die before it."""
+    the signal it gets should the supervisor die before it; refuses: the exit code by which it says that with such
+    settings it never can run."""
 
     name: str
     command: Sequence[str]
@@ -36,6 +37,7 @@ class Program:
     cwd: Path | None = None
     nice: int = 0
     orphaned: signal.Signals = signal.SIGKILL
+    refuses: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,9 @@ class Supervisor:
     """Runs children in a thread of its own (which they die with), until closed.
 
     say: is told, one line at a time, what a user should know; called from that thread.
-    keep_open: file descriptors all children inherit.
+    keep_open: file descriptors all children inherit. refused: is told, likewise, of a child that is not started again
+    since it refused to run, and why. Only at its first start: what comes later is not its settings' fault alone, and no
+    reason to end what runs.
     """
 
     def __init__(
@@ -139,11 +143,13 @@ class Supervisor:
         *,
         policy: RestartPolicy | None = None,
         keep_open: Sequence[int] = (),
+        refused: Callable[[str], None] | None = None,
     ) -> None:
         self._log_dir = log_dir
         self._say = say
         self._policy = policy or RestartPolicy()
         self._keep_open = tuple(keep_open)
+        self._refused = refused or say
         self._children: dict[str, _Child] = {}
         self._lock = threading.RLock()
         self._closed = threading.Event()
@@ -218,10 +224,7 @@ class Supervisor:
                     self._look_after(child)
 
     def _look_after(self, child: _Child) -> None:
-        for line in child.log.new_lines():
-            warning = logs.warning_in(line)
-            if warning:
-                self._say(f"{child.program.name}: {warning}")
+        self._read(child)
         if child.stopping:
             return
         now = time.monotonic()
@@ -229,13 +232,22 @@ class Supervisor:
             if now >= child.due:
                 self._spawn(child, now)
         elif (code := child.process.poll()) is not None:
-            self._died(child, now, _how(code))
+            if code == child.program.refuses and not child.restarts:
+                self._never(child)
+            else:
+                self._died(child, now, _how(code))
         elif child.heart.heard():
             child.beat_at = now
         elif child.beat_at is not None and now - child.beat_at > self._policy.hangs_s:
             self._say(f"{child.program.name}: hangs, no sign of life for {now - child.beat_at:.0f} s; it is killed")
             child.beat_at = None
             process.kill(child.process)
+
+    def _read(self, child: _Child) -> None:
+        for line in child.log.new_lines():
+            warning = logs.warning_in(line)
+            if warning:
+                self._say(f"{child.program.name}: {warning}")
 
     def _spawn(self, child: _Child, now: float) -> None:
         program = child.program
@@ -255,6 +267,12 @@ class Supervisor:
                 )
         except OSError as error:
             self._died(child, now, f"cannot be started ({os.strerror(error.errno or 0)})")
+
+    def _never(self, child: _Child) -> None:
+        child.process = None
+        child.stopping = True
+        self._read(child)  # its last words, which may have come since
+        self._refused(f"{child.program.name} cannot run: {child.log.last_line.removeprefix('audiotext: ')}")
 
     def _died(self, child: _Child, now: float, how: str) -> None:
         name = child.program.name

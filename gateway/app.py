@@ -10,7 +10,9 @@ import gc
 import logging
 import resource
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
 
 import uvloop
 from aiohttp import web
@@ -21,6 +23,7 @@ from gateway.audiosocket import AudioSocketServer
 from gateway.carriers import load_carriers
 from gateway.door import Door, client_of
 from gateway.first_look import FirstLook
+from gateway.listener import Listener
 from gateway.log_flood import bounded
 from gateway.log_writer import LogWriter
 from gateway.metrics import Metrics
@@ -44,6 +47,14 @@ _KNOCKED_AT = (
     "gateway.audiosocket",
     "aiohttp.server",
 )
+
+_HTTP: dict[str, Any] = {
+    "access_log": None,
+    "lingering_time": 1,
+    # The proxy passes on what came: a body that is shorter than announced would take its rest from the next request
+    # over the same connection to the API, which is somebody else's.
+    "auto_decompress": False,
+}
 
 _NEEDS_A_KEY = "/v1/"  # what the API answers nobody without one
 _NO_API = "there is no API behind this gateway: set AUDIOTEXT_GATEWAY__API_URL, or use `audiotext up`"
@@ -165,16 +176,13 @@ def allow_descriptors() -> None:
 
 def runner_of(gateway: Gateway) -> web.AppRunner:
     """What speaks HTTP for it."""
-    return web.AppRunner(
-        gateway.app,
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=0.5,
-        lingering_time=1,
-        # The proxy passes on what came: a body that is shorter than announced would take its rest from the next request
-        # over the same connection to the API, which is somebody else's.
-        auto_decompress=False,
-    )
+    return web.AppRunner(gateway.app, handle_signals=False, shutdown_timeout=0.5, **_HTTP)
+
+
+def connections_of(gateway: Gateway, runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+    """What takes each new connection: the door, and behind it HTTP. The runner must be set up."""
+    assert runner.server is not None
+    return gateway.door.factory(partial(Listener, runner.server, loop=asyncio.get_running_loop(), **_HTTP))
 
 
 async def _serve(settings: Settings) -> None:
@@ -182,8 +190,7 @@ async def _serve(settings: Settings) -> None:
     runner = runner_of(gateway)
     await runner.setup()
     host, port = settings.gateway.host, settings.gateway.port
-    assert runner.server is not None
-    connected = gateway.door.factory(runner.server)
+    connected = connections_of(gateway, runner)
     try:
         server = await asyncio.get_running_loop().create_server(connected, host, port, backlog=1024)
     except OSError as error:

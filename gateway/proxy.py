@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator, Mapping
+from typing import Annotated
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
+from pydantic import BaseModel, Field, ValidationError
 from yarl import URL
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,12 @@ _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=120)
 _CHUNK = 64 * 1024
 
 
+class _Unready(BaseModel):
+    """The upstream's answer when it is not ready."""
+
+    missing: Annotated[dict[str, str], Field(min_length=1)]
+
+
 class Proxy:
     """A reverse proxy to one upstream. `close` when done."""
 
@@ -46,13 +54,13 @@ class Proxy:
         """Closes the connections."""
         await self._client.close()
 
-    async def is_ready(self) -> bool:
-        """Whether the upstream's own /readyz says so, within 4 s: it asks three stores itself."""
+    async def missing(self) -> Mapping[str, str]:
+        """What the upstream's own /readyz misses, by part, within 4 s: it asks three stores itself."""
         try:
             async with self._client.get(f"{self._upstream}/readyz", timeout=aiohttp.ClientTimeout(total=4)) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+                return {} if response.status == 200 else _Unready.model_validate_json(await response.read()).missing
+        except (aiohttp.ClientError, TimeoutError, ValidationError):
+            return {"api": "its /readyz does not answer"}
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """The upstream's answer to the request; 502 when there is none."""

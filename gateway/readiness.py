@@ -27,8 +27,8 @@ class Readiness:
         """What keeps calls from being taken, by part; empty when nothing does."""
         async with self._lock:
             if time.monotonic() - self._asked_at > _FRESH_S:
-                log, api = await asyncio.gather(self._log(), self._api_ready())
-                self._missing = log | api
+                log, api = await asyncio.gather(self._log(), self._api_missing())
+                self._missing = {**log, **api}
                 self._asked_at = time.monotonic()
             return self._missing
 
@@ -40,7 +40,5 @@ class Readiness:
         absent = [topic for topic in _NEEDED if topic not in topics]
         return {"topics": f"missing: {', '.join(absent)}; run `audiotext topics apply`"} if absent else {}
 
-    async def _api_ready(self) -> dict[str, str]:
-        if self._api is None or await self._api.is_ready():
-            return {}
-        return {"api": "its /readyz does not answer 200"}
+    async def _api_missing(self) -> Mapping[str, str]:
+        return {} if self._api is None else await self._api.missing()

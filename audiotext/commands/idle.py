@@ -2,10 +2,11 @@
 
 import argparse
 import http.client
+import sys
 import time
 
+from audiotext.commands.running import settings_for
 from audiotext.errors import UserError
-from audiotext.settings import load
 
 _EVERY_S = 1.0
 _TIMEOUT_S = 5.0
@@ -17,12 +18,18 @@ class NoGatewayError(UserError):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Returns 0 once no stream has been live for `settle` seconds, 1 if some still are after `timeout` seconds."""
-    port = load().gateway.port
+    """Returns 0 once no stream has been live for `settle` seconds, 1 if some still are after `timeout` seconds. Says
+    what it waits for whenever that changes."""
+    settings, _ = settings_for(args.data_dir)
+    port = settings.gateway.port
     began = time.monotonic()
     idle_since: float | None = None
+    said: float | None = None
     while True:
         live = _streams_live(port)
+        if live != said:
+            print(_told(live, args.timeout, args.settle), file=sys.stderr, flush=True)
+            said = live
         now = time.monotonic()
         idle_since = (idle_since or now) if live == 0 else None
         if idle_since is not None and now - idle_since >= args.settle:
@@ -31,6 +38,12 @@ def run(args: argparse.Namespace) -> int:
             print(f"{live:g} streams are still live after {args.timeout:g} s")
             return 1
         time.sleep(_EVERY_S)
+
+
+def _told(live: float, timeout_s: float, settle_s: float) -> str:
+    if not live:
+        return f"no stream is live; waiting {settle_s:g} s for another"
+    return f"{live:g} streams are live; waiting for their end, {timeout_s:g} s at most"
 
 
 def _streams_live(port: int) -> float:

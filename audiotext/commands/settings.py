@@ -1,6 +1,9 @@
 """`audiotext settings`."""
 
 import argparse
+import shutil
+import sys
+import textwrap
 
 from pydantic import BaseModel, SecretStr
 
@@ -193,16 +196,22 @@ MEANINGS = {
 
 
 def run(_args: argparse.Namespace) -> int:
-    """Prints all settings, one a line; what differs from its default is marked with a star."""
+    """Prints all settings, each with what it means below it; what differs from its default has a star."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     defaults = dict(rows(Settings.model_construct()))
-    lines = [("setting", "value", "default", "meaning")]
     for variable, value in rows(load()):
-        mark = "*" if value != defaults[variable] else ""
-        lines.append((variable, value + mark, defaults[variable], MEANINGS.get(variable, "")))
-    widths = [max(len(line[column]) for line in lines) for column in range(3)]
-    for line in lines:
-        print("  ".join(text.ljust(width) for text, width in zip(line, [*widths, 0], strict=True)))
+        default = defaults[variable]
+        told = f"{variable}  {value}" if value == default else f"{variable}  {value}*  ({default})"
+        print(_fitting(told, "        ", width))
+        print(_fitting("    " + MEANINGS.get(variable, ""), "    ", width))
     return 0
+
+
+def _fitting(text: str, indent: str, width: int | None) -> str:
+    """In as many lines as it takes; in one where nobody looks, so that it can be searched."""
+    if width is None:
+        return text
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def rows(section: BaseModel, prefix: str = "AUDIOTEXT_") -> list[tuple[str, str]]:

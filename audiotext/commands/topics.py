@@ -3,6 +3,8 @@
 import argparse
 
 from audiotext.commands.running import settings_for
+from audiotext.errors import UserError
+from audiotext.services import GROUPS
 from redpanda import groups as consumer_groups
 from redpanda import growing, topics
 
@@ -32,6 +34,8 @@ def groups(args: argparse.Namespace) -> int:
     settings, _ = settings_for(args.data_dir)
     if args.since is None and args.like is None:
         found = consumer_groups.positions(settings.kafka, args.group)
+        if not found and args.group not in GROUPS:
+            raise UserError(f"there is no group {args.group} on this log; AudioText's are {', '.join(GROUPS)}")
     else:
         found = consumer_groups.move(settings.kafka, args.group, since_ms=args.since, like=args.like)
     for (topic, partition), offset in sorted(found.items()):

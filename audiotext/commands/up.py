@@ -68,7 +68,15 @@ def notes(stack: Stack) -> list[str]:
     return lines
 
 
-_console = Console(stderr=True)
+class Terminal(Console):
+    """Falls silent when nobody reads any more: whoever says something, the supervisor's thread above all, goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Instead of ending the thread that wrote."""
+        self.quiet = True
+
+
+_console = Terminal(stderr=True)
 
 
 def _run(stack: Stack, asked_to_end: threading.Event) -> None:
@@ -84,7 +92,7 @@ def _run(stack: Stack, asked_to_end: threading.Event) -> None:
             say(f"note: {note}")
         say(f"ready after {time.monotonic() - began:.1f} s; Ctrl-C ends everything")
         _print_addresses(stack.settings)
-        asked_to_end.wait()
+        stack.wait()
     finally:
         ending = time.monotonic()
         if asked_to_end.is_set():

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.live import Live
 
-from audiotext.commands.up import notes, settings_of
+from audiotext.commands.up import Terminal, notes, settings_of
 from audiotext.demo.client import ApiClient, ApiError, Json
 from audiotext.demo.report import CallView, Result, call_report, closing, progress_table, sign_in_link
 from audiotext.embedded.server import port_is_free
@@ -44,7 +44,7 @@ class DemoCall:
 
 def main(args: argparse.Namespace) -> int:
     """Returns 0 if both calls came out complete: recorded, transcribed, summarized, found by search and billed once."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     settings = _settings(args)
     if not args.data_dir:
         _start_empty(settings.data_dir)

@@ -43,6 +43,7 @@ def looks(settings: Settings, *, embedded: bool) -> list[Look]:
         found.append(Look("Ory Kratos", awaited=Kratos(settings.kratos, settings.kratos.url).check))
     found += [
         Look("public URL", awaited=lambda: surroundings.public_url(settings)),
+        Look("admin key", lambda: surroundings.admin_key(settings)),
         Look("carriers", lambda: surroundings.carriers(settings)),
         Look("disk", lambda: surroundings.disk(settings.data_dir)),
     ]

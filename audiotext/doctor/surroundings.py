@@ -20,6 +20,7 @@ from audiotext.tls import client_context
 _TIMEOUT_S = 5.0
 _SKEW_S = 60.0  # S3 refuses signatures 15 min off; carriers' and our own tokens are stricter
 _SHORTEST_SECRET = 16
+_LONGER = f"make it {_SHORTEST_SECRET} random ones or more"
 _ED25519_BYTES = 32
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # What lets a carrier in, by its section: one of them set means that its calls are wanted.
@@ -32,6 +33,17 @@ _SECRETS = {
     "vonage": ("signature_secret", "password", "allowed_peers"),
     "jambonz": ("password", "allowed_peers"),
 }
+
+
+def admin_key(settings: Settings) -> Check:
+    """Whether the key that sees every tenant can be guessed."""
+    name = "admin key"
+    if settings.admin_key is None:
+        return Check(name, True, "not set: `audiotext keys create` makes keys")
+    length = len(settings.admin_key.get_secret_value())
+    if length < _SHORTEST_SECRET:
+        return Check(name, False, f"AUDIOTEXT_ADMIN_KEY has only {length} characters", _LONGER)
+    return Check(name, True, f"{length} characters")
 
 
 def carriers(settings: Settings) -> Check:
@@ -58,7 +70,7 @@ def carriers_in_use(settings: Settings) -> list[str]:
 def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     for variable, secret in _secrets(settings):
         if len(secret) < _SHORTEST_SECRET:
-            yield f"{variable} has only {len(secret)} characters", "make it 16 random ones or more"
+            yield f"{variable} has only {len(secret)} characters", _LONGER
     key = settings.telnyx.public_key
     if key and _decoded_length(key) != _ED25519_BYTES:
         yield "AUDIOTEXT_TELNYX__PUBLIC_KEY is no Ed25519 key in base64", "copy it anew from Telnyx' portal"
@@ -67,8 +79,6 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _secrets(settings: Settings) -> Iterator[tuple[str, str]]:
-    if settings.admin_key:
-        yield "AUDIOTEXT_ADMIN_KEY", settings.admin_key.get_secret_value()
     for carrier, names in _SECRETS.items():
         for name in names:
             value = getattr(getattr(settings, carrier), name)
@@ -108,8 +118,6 @@ def _public_url_problem(settings: Settings) -> tuple[str, str] | None:
         used = [carrier for carrier in carriers_in_use(settings) if carrier != "audiosocket"]
         return (f"not set, and {', '.join(used)} signs what it sends for it", written) if used else None
     url = urlsplit(settings.public_url)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-        return f"{settings.public_url} is no base of URLs", written
     if url.scheme == "http" and url.hostname not in _LOOPBACK:
         return f"{settings.public_url}: carriers stream to wss only", "put TLS in front, and make it https"
     return None

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from audiotext import process
-from audiotext.settings import Settings, SettingsError
+from audiotext.settings import Settings
 from gateway.api import openapi, pages
 from gateway.api.auth import Authenticator, Principal
 from gateway.api.backends import Backend
@@ -125,11 +125,11 @@ def create_app(services: Services) -> web.Application:
 def run(settings: Settings) -> None:
     """Serves the API until SIGTERM or SIGINT, then ends the process: a model may still be loading in a thread.
 
-    Raises SystemExit with a sentence if it cannot begin.
+    Raises SettingsError, or SystemExit with a sentence, if it cannot begin.
     """
     try:
         services = make_services(settings)
-    except (SettingsError, StoreUnavailableError) as error:
+    except StoreUnavailableError as error:
         raise SystemExit(f"the API cannot start: {error}") from None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, services))

@@ -18,7 +18,10 @@ T = TypeVar("T")
 
 
 class Backend:
-    """One store: a name users know, what its client raises when it is away, and how many threads it may use."""
+    """One store: a name users know, what its client raises when it is away, and how many threads it may use.
+
+    That it is away is told once, until it answers again: it is asked every second whether it is there.
+    """
 
     def __init__(
         self,
@@ -37,21 +40,26 @@ class Backend:
         self._passes = passes
         self._timeout_s = timeout_s
         self._free = asyncio.Semaphore(threads)
+        self._told = False
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The function's result. Raises ApiError 503 naming the store if it is away, else what the function does."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 # Shielded: whoever gives up must not mark a thread as done that goes on.
-                return await asyncio.shield(await self._start(partial(function, *args, **kwargs)))
+                answer = await asyncio.shield(await self._start(partial(function, *args, **kwargs)))
         except TimeoutError as error:
-            log.warning("%s has not answered within %g s", self.name, self._timeout_s)
+            self._tell("%s has not answered within %g s", self.name, self._timeout_s)
             raise unavailable(self.name) from error
         except self._passes:
             raise
         except self._away as error:
-            log.warning("%s is away: %s", self.name, error)
+            self._tell("%s is away: %s", self.name, error)
             raise unavailable(self.name) from error
+        if self._told:
+            log.info("%s answers again", self.name)
+        self._told = False
+        return answer
 
     async def chunks(self, source: Iterator[bytes]) -> AsyncGenerator[bytes]:
         """A blocking iterator's items, each read when the one before has been taken. Raises like a call. Leaving
@@ -63,6 +71,10 @@ class Backend:
         finally:
             # Not waited for: a read that hangs would hold up whoever leaves.
             in_thread(reader.close, self.name)
+
+    def _tell(self, text: str, *args: object) -> None:
+        log.log(logging.DEBUG if self._told else logging.WARNING, text, *args)
+        self._told = True
 
     async def _start(self, function: Callable[[], T]) -> "asyncio.Future[T]":
         await self._free.acquire()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
+from audiotext.languages import CODES
 from pipelines.providers.utterances import SpokenWord
 
 UNDETERMINED = "und"  # ISO 639: no language, since nobody spoke
@@ -16,21 +17,6 @@ UNDETERMINED = "und"  # ISO 639: no language, since nobody spoke
 _NO_SPEECH = 0.6
 _LOW_LOGPROB = -1.0
 _FARTHEST = 80  # characters between two words of the text; beyond, a word was found in the wrong place
-
-# OpenAI names languages, others give their codes: the names Whisper has for its codes.
-_NAMES = """
-af afrikaans am amharic ar arabic as assamese az azerbaijani ba bashkir be belarusian bg bulgarian bn bengali bo tibetan
-br breton bs bosnian ca catalan cs czech cy welsh da danish de german el greek en english es spanish et estonian
-eu basque fa persian fi finnish fo faroese fr french gl galician gu gujarati ha hausa haw hawaiian he hebrew hi hindi
-hr croatian ht haitian_creole hu hungarian hy armenian id indonesian is icelandic it italian ja japanese jw javanese
-ka georgian kk kazakh km khmer kn kannada ko korean la latin lb luxembourgish ln lingala lo lao lt lithuanian lv latvian
-mg malagasy mi maori mk macedonian ml malayalam mn mongolian mr marathi ms malay mt maltese my myanmar ne nepali
-nl dutch nn nynorsk no norwegian oc occitan pa punjabi pl polish ps pashto pt portuguese ro romanian ru russian
-sa sanskrit sd sindhi si sinhala sk slovak sl slovenian sn shona so somali sq albanian sr serbian su sundanese
-sv swedish sw swahili ta tamil te telugu tg tajik th thai tk turkmen tl tagalog tr turkish tt tatar uk ukrainian ur urdu
-uz uzbek vi vietnamese yi yiddish yo yoruba yue cantonese zh chinese
-"""
-_CODES = {name.replace("_", " "): code for code, name in zip(_NAMES.split()[::2], _NAMES.split()[1::2], strict=True)}
 
 
 class Word(BaseModel):
@@ -86,9 +72,9 @@ class Answer(BaseModel):
 
 
 def language_code(language: str) -> str:
-    """ISO 639-1 of what a server calls a language, "und" for what nobody knows."""
+    """ISO 639-1 of what a server calls a language, "und" for what nobody knows. OpenAI gives names, others codes."""
     name = language.strip().lower()
-    return _CODES.get(name, name if len(name) in (2, 3) else UNDETERMINED)
+    return CODES.get(name, name if len(name) in (2, 3) else UNDETERMINED)
 
 
 def words_of(answer: Answer, duration_ms: int) -> list[SpokenWord]:

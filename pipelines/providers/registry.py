@@ -45,30 +45,52 @@ def speech_to_text(settings: Settings) -> SpeechToText | RemoteJobs:
     return Whisper(stt.model, model_cache(settings), stt.language, stt.calls)
 
 
+def refuse_incomplete(settings: Settings) -> None:
+    """Raises SettingsError, which names what is missing, if an engine that was chosen lacks its key. Imports none."""
+    if settings.stt.provider == "soniox":
+        _soniox_key(settings)
+    if settings.stt.provider == "openai":
+        _refuse_openai_without_key(settings)
+    if settings.summary.provider == "gemini":
+        _gemini_key(settings, "SUMMARY", settings.gemini.summary_model)
+    if settings.embedding.provider == "gemini":
+        _gemini_key(settings, "EMBEDDING", settings.gemini.embedding_model)
+
+
 def _soniox(settings: Settings) -> RemoteJobs:
+    key = _soniox_key(settings)
     from pipelines.providers.soniox import Soniox  # noqa: PLC0415
 
     soniox = settings.soniox
-    if soniox.api_key is None:
-        raise SettingsError("AUDIOTEXT_STT__PROVIDER=soniox needs AUDIOTEXT_SONIOX__API_KEY (console.soniox.com)")
     return Soniox(
         soniox,
-        soniox.api_key.get_secret_value(),
+        key,
         language=settings.stt.language,
         objects=ObjectStore(settings.s3) if soniox.send == "url" else None,
         webhook_url=webhook_url(settings),
     )
 
 
+def _soniox_key(settings: Settings) -> str:
+    """The API key. Raises SettingsError."""
+    if settings.soniox.api_key is None:
+        raise SettingsError("AUDIOTEXT_STT__PROVIDER=soniox needs AUDIOTEXT_SONIOX__API_KEY (console.soniox.com)")
+    return settings.soniox.api_key.get_secret_value()
+
+
 def _openai(settings: Settings) -> SpeechToText:
+    _refuse_openai_without_key(settings)
     from pipelines.providers.openai import OpenAi  # noqa: PLC0415
 
+    return OpenAi(settings.openai, language=settings.stt.language, timeout_s=settings.stt.timeout_s)
+
+
+def _refuse_openai_without_key(settings: Settings) -> None:
     if settings.openai.api_key is None and settings.openai.base_url.rstrip("/") == OPENAI_URL:
         raise SettingsError(
             "AUDIOTEXT_STT__PROVIDER=openai needs AUDIOTEXT_OPENAI__API_KEY, or AUDIOTEXT_OPENAI__BASE_URL of a server "
             "of your own"
         )
-    return OpenAi(settings.openai, language=settings.stt.language, timeout_s=settings.stt.timeout_s)
 
 
 def webhook_url(settings: Settings) -> str | None:

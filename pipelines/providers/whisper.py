@@ -110,8 +110,8 @@ class Whisper:
         return Check("Whisper", True, f"{self.model} is here, faster-whisper {version('faster-whisper')}")
 
     async def transcribe(self, job: TranscriptionJob) -> Transcript:
-        """The call's transcript. Raises PermanentError for audio that cannot be read, ProviderOutageError when the
-        model cannot be loaded.
+        """The call's transcript. Raises PermanentError for audio that cannot be read and a language that is none,
+        ProviderOutageError when the model cannot be loaded.
 
         When cancelled, the threads at work stop after the batch they are at.
         """
@@ -169,9 +169,14 @@ class Whisper:
     def _pipeline(self, audio: Samples, language: str | None) -> tuple[Iterator[Any], Any]:
         # A pipeline remembers the end of its last speech, so each channel needs its own; it is only a wrapper.
         pipeline = faster_whisper.BatchedInferencePipeline(self._engine)
-        segments, info = pipeline.transcribe(
-            audio, language=language, beam_size=_BEAM, batch_size=_BATCH, word_timestamps=True, vad_filter=True
-        )
+        try:
+            segments, info = pipeline.transcribe(
+                audio, language=language, beam_size=_BEAM, batch_size=_BATCH, word_timestamps=True, vad_filter=True
+            )
+        except ValueError as error:
+            if "language" in str(error):
+                raise PermanentError(f"whisper {self.model} knows no language {language!r}") from error
+            raise
         return segments, info
 
 

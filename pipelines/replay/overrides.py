@@ -43,7 +43,7 @@ def _with(settings: Settings, section: str, values: dict[str, str]) -> Settings:
         try:
             new = type(old).model_validate({**_values(old), field: value})
         except ValidationError as error:
-            raise OverrideError(f"{name}: {error.errors()[0]['msg']}") from None
+            raise OverrideError(f"{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
         settings = settings.model_copy(update={holder: new})
     return settings
 

@@ -1,6 +1,6 @@
 """Which calls a replay is about."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from audiotext.errors import UserError
@@ -76,14 +76,21 @@ def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> Chosen
         usable = [part for part in call.parts if _has_input(part, stage)]
         left_out += len(call.parts) - len(usable)
         found += [_part(call, part) for part in usable]
-    if missing := sorted(set(selection.call_ids) - ids):
-        raise NothingToReplayError(f"there is no call {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}")
+    if missing := set(selection.call_ids) - ids:
+        left = {call.id for call in store.find_calls(tuple(sorted(missing)), selection.tenant)}
+        if nowhere := missing - left:
+            raise NothingToReplayError(f"there is no call {_some(nowhere)}")
+        raise NothingToReplayError(f"the filters (status, times, text) leave out {_some(left)}: name it without them")
+    if not ids:
+        raise NothingToReplayError("there are no calls" if selection == Selection() else "no call passes the filters")
     if not found:
         what = "recording" if stage in TRANSCRIBING else "transcript"
-        raise NothingToReplayError(
-            f"none of the {len(ids)} calls chosen has a {what} to start from" if ids else "no call was chosen"
-        )
+        raise NothingToReplayError(f"none of the {len(ids)} calls chosen has a {what} to start from")
     return Chosen(tuple(found), left_out)
+
+
+def _some(ids: Collection[str]) -> str:
+    return ", ".join(sorted(ids)[:5]) + (" …" if len(ids) > 5 else "")
 
 
 def _part(call: CallDoc, part: PartDoc) -> ChosenPart:

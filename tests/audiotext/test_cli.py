@@ -1,17 +1,24 @@
 """The command line as a user meets it: help, one-line errors, exit codes, and the commands that need no stack."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
 import pytest
 
 from audiotext import cli, services
 from audiotext.commands.settings import MEANINGS
+from audiotext.commands.up import Terminal
 from audiotext.datadir import DataDir, RunningStack
 from audiotext.settings import KafkaSettings, variable_names
 from gateway.carriers import load_carriers
+from pipelines import analytics, embedder, erasure, summarizer, transcriber, usage
+from pipelines.replay import planner
+from redpanda.groups import RECORDER
+from schemas import replays
 from tests.conftest import StartServer, kafka_settings
 
 ALL = ("doctor", "idle", "migrate", "up", "demo", "call", "run", "topics", "keys", "settings")
@@ -50,10 +57,68 @@ def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str], monkeypa
     assert all(name in text for name in variable_names())
 
 
+def test_settings_fit_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists them on a terminal of 80 columns, one changed: no line is wider, and name, value, default and meaning are
+    there. Tables that wrap cannot be read. Into a file each value is on one line, whatever its length."""
+    monkeypatch.setenv("AUDIOTEXT_STT__MODEL", "tiny.en")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["settings"]) == 0
+    assert "169.254.0.0/16, ::1/128" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert cli.main(["settings"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    at = lines.index("AUDIOTEXT_STT__MODEL  tiny.en*  (base)")
+    assert lines[at + 1].startswith("    ")
+
+
+def test_who_has_read_enough_is_told_nothing() -> None:
+    """Closes the pipe before the command prints, as `| head` and a pager that is left do: no stack trace, and the exit
+    code that shells know for it."""
+    command = (sys.executable, "-m", "audiotext", "settings")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 141
+
+
+def test_a_stack_outlives_whoever_read_what_it_says() -> None:
+    """Says two lines into a pipe that nobody reads, as `audiotext up 2>&1 | head` does later on. It is the supervisor's
+    thread that says most, and its children die with it: it must not be ended for that."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with suppress(BrokenPipeError), os.fdopen(writing, "w") as nobody:  # which the file finds when it is closed
+        terminal = Terminal(file=nobody)
+        try:
+            terminal.print("one")
+            terminal.print("two")
+        except (SystemExit, BrokenPipeError):
+            pytest.fail("the thread that says something would end")
+
+
+def test_a_pipe_of_ours_that_breaks_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another pipe than the terminal's breaks, with somebody reading: not to be taken for a reader that left."""
+
+    def broken(_name: str) -> services.Run:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("audiotext.commands.service.entry_point", broken)
+    with (tmp_path / "out").open("w") as file:
+        monkeypatch.setattr("sys.stdout", file)
+        monkeypatch.setattr("sys.stderr", file)
+        with pytest.raises(BrokenPipeError):
+            cli.main(["run", "usage"])
+
+
 @pytest.mark.parametrize(
     ("variables", "arguments", "code", "words"),
     [
         ({"AUDIOTEXT_GATEWAY__PORT": "x"}, ["topics", "check"], 2, "AUDIOTEXT_GATEWAY__PORT"),
+        ({"AUDIOTEXT_RETRY__DELAYS_S": "[1,"}, ["topics", "check"], 2, "AUDIOTEXT_RETRY__DELAYS_S is no JSON"),
+        ({"AUDIOTEXT_TWILIO__ACCOUNTS": "{'a'}"}, ["topics", "check"], 2, 'an object, like {"name": …}'),
+        ({"AUDIOTEXT_RETRY": "{"}, ["topics", "check"], 2, "unknown setting AUDIOTEXT_RETRY"),
         ({"AUDIOTEXT_NONSENSE": "1"}, ["topics", "check"], 2, "unknown setting AUDIOTEXT_NONSENSE"),
         ({}, ["topics", "check"], 1, "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"),
         ({}, ["topics", "check", "--data-dir", "nowhere"], 1, "audiotext up --data-dir nowhere"),
@@ -72,7 +137,8 @@ def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by n
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No stack trace for what a user can mend: one sentence on stderr that names the cure, and an exit code."""
+    """No stack trace for what a user can mend: one sentence on stderr that names the cure, and an exit code. Not of
+    audiotext.toml when it is a variable that is wrong."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cli.main(arguments) == code
@@ -80,6 +146,44 @@ def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by n
     assert error.count("\n") == 1
     assert error.startswith("audiotext: ")
     assert words in error
+    assert "audiotext.toml" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dlq", "list", "--stage", "transcriber"], "transcribe, summarize"),
+        (["dlq", "replay", "--stage", ""], "transcribe, summarize"),
+        (["keys", "create", "--tenant="], "a tenant has a name"),
+        (["erase", "CA1", "--tenant", " "], "a tenant has a name"),
+    ],
+)
+def test_what_nothing_is_called_is_asked_wrongly(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stage that is a service's name, and nothing where a name is expected: told with what there is, as any other
+    wrong argument. A list that is empty because of a typo looks like one without dead letters."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err.replace("'", "")
+
+
+def test_every_stage_is_known_by_its_group() -> None:
+    """The command line knows stages without importing them: here are those there are. One that was missing could not
+    be asked for."""
+    stages = (transcriber.NAME, summarizer.NAME, embedder.NAME, usage.GROUP, analytics.GROUP)
+    assert (*stages, replays.STAGE, planner.NAME, erasure.NAME) == services.STAGES
+    assert (RECORDER, *services.STAGES) == services.GROUPS
+
+
+def test_a_group_that_is_not_there_is_said(kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asks where a group stands whose name is a service's: not "on 0 partitions", as a stage that has not begun."""
+    monkeypatch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
+    said = io.StringIO()
+    with redirect_stderr(said):
+        assert cli.main(["topics", "group", "transcriber"]) == 1
+    assert "there is no group transcriber on this log; AudioText's are recorder, transcribe," in said.getvalue()
 
 
 def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:

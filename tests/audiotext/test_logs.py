@@ -33,6 +33,17 @@ def test_a_message_is_one_line_with_time_level_and_service(capsys: pytest.Captur
     assert "ValueError: broken" in trace[-1]
 
 
+def test_each_try_at_a_store_that_is_away_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    """What stores' clients say of every try: whoever tries says that the store is away, and once a second, for as long
+    as it is, these lines would bury that."""
+    logs.configure("api", "INFO")
+    for name in ("urllib3.connectionpool", "clickhouse_connect.driver.httpclient"):
+        logging.getLogger(name).warning("Retrying")
+    logging.getLogger("gateway.api.backends").warning("ClickHouse is away")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("WARNING api ClickHouse is away")
+
+
 def test_warnings_are_told_from_the_rest() -> None:
     """Only lines of ours at WARNING and above are worth interrupting somebody for."""
     time = "2026-11-22T10:00:00.000Z"

@@ -40,3 +40,31 @@ def test_as_many_calls_at_a_time_as_a_provider_is_good_for(monkeypatch: pytest.M
     assert load().stt.calls == 16
     monkeypatch.setenv("AUDIOTEXT_STT__CONCURRENCY", "3")
     assert load().stt.calls == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("AUDIOTEXT_STT__LANGUAGE", "german", "write de"),
+        ("AUDIOTEXT_STT__LANGUAGE", "de-CH", "write de"),
+        ("AUDIOTEXT_STT__LANGUAGE", "EN", "write en"),
+        ("AUDIOTEXT_STT__LANGUAGE", "klingon", "ISO 639-1"),
+        ("AUDIOTEXT_STT__LANGUAGE", "xx", "whisper knows no language 'xx'"),
+        ("AUDIOTEXT_SONIOX__LANGUAGE_HINTS", '["en", "german"]', "write de"),
+    ],
+)
+def test_a_language_that_is_none_is_refused(
+    variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sets a language as people write it, and one that nobody speaks: the engine would fail with every call, and each
+    would be tried again. The message says what to write instead."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=f"{variable.rpartition('__')[0]}.*{words}"):
+        load()
+
+
+def test_a_server_may_know_languages_that_we_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Irish is not among Whisper's languages; a server that speaks OpenAI's protocol may have been taught it."""
+    monkeypatch.setenv("AUDIOTEXT_STT__LANGUAGE", "ga")
+    monkeypatch.setenv("AUDIOTEXT_STT__PROVIDER", "openai")
+    assert load().stt.language == "ga"

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from audiotext import stack as stack_module
 from audiotext.datadir import running_stack
 from audiotext.embedded import clickhouse as embedded_clickhouse
 from audiotext.embedded import log as embedded_log
 from audiotext.embedded.server import MissingExtraError, port_answers
 from audiotext.environment import child_environment
-from audiotext.settings import S3Settings, Settings, load
+from audiotext.settings import S3Settings, Settings, SettingsError, load
 from audiotext.stack import Stack, StackError
 from redpanda import topics
 from sinks.objects import ObjectStore
@@ -133,7 +134,8 @@ def configured(tmp_path: Path, kafka: object, s3: S3Settings, clickhouse: object
 def test_a_taken_port_is_one_sentence(configured: Settings) -> None:
     """Another program has the gateway's port: nothing is started, and the user learns the option to use."""
     port = configured.gateway.port
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(StackError, match=f"port {port} is taken.*--port"):
+    taken = f"port {port} of the gateway is taken.*--port"
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(SettingsError, match=taken):
         Stack(configured, print, services={}).start()
     stack = Stack(configured, print, services={})  # and the directory is free again
     stack.start()
@@ -145,8 +147,52 @@ def test_an_api_port_of_the_users_choice_is_kept_or_refused(configured: Settings
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         chosen = configured.model_copy(update={"api": type(configured.api)(port=port)})
-        with pytest.raises(StackError, match="AUDIOTEXT_API__PORT"):
+        with pytest.raises(SettingsError, match="AUDIOTEXT_API__PORT"):
             Stack(chosen, print, services={}).start()
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        ("audiosocket", {"port": "TAKEN"}, "of AudioSocket is taken .* AUDIOTEXT_AUDIOSOCKET__PORT"),
+        ("metrics", {"port": "TAKEN"}, "of recorder's metrics is taken .* AUDIOTEXT_METRICS__PORT"),
+        ("metrics", {"port": 65_535}, "port 65536 of transcriber's metrics would be higher than 65535"),
+        ("api", {"port": "GATEWAY"}, "of the API is that of the gateway, too: set AUDIOTEXT_API__PORT"),
+        ("stt", {"provider": "soniox"}, "AUDIOTEXT_SONIOX__API_KEY"),
+        ("stt", {"provider": "openai"}, "AUDIOTEXT_OPENAI__API_KEY"),
+        ("summary", {"provider": "gemini"}, "AUDIOTEXT_GEMINI__API_KEY"),
+        ("embedding", {"provider": "gemini"}, "AUDIOTEXT_GEMINI__API_KEY"),
+    ],
+)
+def test_what_can_never_run_is_not_started(
+    section: str, values: dict[str, object], words: str, configured: Settings
+) -> None:
+    """A provider without its key, and ports that are taken, twice given or too high: one sentence with the cure, before
+    anything runs. Else `up` would say that it is ready while a service fails again and again."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        numbers = {"TAKEN": taken.getsockname()[1], "GATEWAY": configured.gateway.port}
+        values = {name: numbers.get(str(value), value) for name, value in values.items()}
+        holder = type(getattr(configured, section))
+        stack = Stack(configured.model_copy(update={section: holder(**values)}), print)
+        with pytest.raises(SettingsError, match=words):
+            stack.start()
+    assert stack.status() == {}
+
+
+def test_a_service_that_cannot_run_ends_the_stack(configured: Settings) -> None:
+    """A service finds out only when it runs that its settings are no good: whoever waits for the stack learns which one
+    and why, also when everything else was ready before."""
+    refuses = "import sys\nprint('audiotext: no model', file=sys.stderr)\nsys.exit(2)"
+    services = {**SERVICES, "pipeline": (sys.executable, "-c", refuses)}
+    stack = Stack(configured, print, services=services)
+    stack.start()
+    try:
+        with pytest.raises(SettingsError, match="pipeline cannot run: no model"):
+            stack.wait()
+        with pytest.raises(SettingsError, match="pipeline cannot run: no model"):
+            stack.wait_ready()
+    finally:
+        stack.stop()
 
 
 def test_stop_kills_what_would_not_end_and_hurry_shortens_it(configured: Settings) -> None:
@@ -161,6 +207,29 @@ def test_stop_kills_what_would_not_end_and_hurry_shortens_it(configured: Setting
     began = time.monotonic()
     stack.stop()
     assert 0.2 < time.monotonic() - began < 2.0
+
+
+WANTS = """
+import http.server, json, os
+class Unready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503); self.end_headers()
+        self.wfile.write(json.dumps({"ready": False, "missing": {"Qdrant": "Qdrant cannot be reached"}}).encode())
+http.server.HTTPServer(("127.0.0.1", int(os.environ["AUDIOTEXT_GATEWAY__PORT"])), Unready).serve_forever()
+"""
+
+
+def test_waiting_names_what_is_not_there(configured: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway takes calls and says that Qdrant is away: that is what the user learns, once while it is waited for
+    and again at the end. Told that the gateway takes no calls, they would look at the wrong thing."""
+    monkeypatch.setattr(stack_module, "_PATIENCE_S", 0.0)
+    said: list[str] = []
+    stack = Stack(configured, said.append, services={"gateway": (sys.executable, "-c", WANTS)})
+    stack.start()
+    with pytest.raises(StackError, match=r"for want of Qdrant \(Qdrant cannot be reached\): .*doctor"):
+        stack.wait_ready(3)
+    stack.stop()
+    assert [line for line in said if "Qdrant" in line] == ["waiting for Qdrant (Qdrant cannot be reached)"]
 
 
 def test_waiting_for_readiness_ends_with_where_the_logs_are(configured: Settings) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiotext import supervisor as supervisor_module
-from audiotext.supervisor import Failures, LogFile, Program, RestartPolicy, Supervisor
+from audiotext.supervisor import Failures, LogFile, Program, RestartPolicy, Status, Supervisor
 
 _ROOT = Path(__file__).parents[2]
 QUICK = RestartPolicy(first_delay_s=0.05, max_delay_s=0.2, healthy_s=30, early_s=5, hopeless_after=3)
@@ -100,6 +101,46 @@ def test_a_child_that_never_comes_up_says_where_its_log_is(supervisor: Superviso
     assert "no such setting" in hopeless[0]
     assert str(supervisor.log_path("dummy")) in hopeless[0]
     assert supervisor.status()["dummy"].hopeless
+
+
+REFUSES = "import sys\nprint('audiotext: no key', file=sys.stderr)\nsys.exit(2)"
+
+
+def test_a_child_that_refuses_to_run_is_not_started_again(tmp_path: Path) -> None:
+    """What does this test do? Runs a child that ends with the exit code of a user's mistake, and, as one that is not
+    ours and may end like that for anything, a second.
+
+    Started again and again it would fail for ever, while `audiotext up` says that all is well; now the first is told
+    with its reason, which it wrote just before its end.
+    """
+    said, refused = Told(), Told()
+    supervisor = Supervisor(tmp_path / "logs", said, policy=QUICK, refused=refused)
+    try:
+        supervisor.start([replace(program("service", REFUSES), refuses=2), program("server", REFUSES)])
+        wait_for(lambda: refused.lines and supervisor.status()["server"].restarts >= 2)
+        assert refused.lines == ["service cannot run: no key"]
+        assert supervisor.status()["service"] == Status("service", None, 0, hopeless=False)
+        assert not said.has("service")
+    finally:
+        supervisor.close()
+
+
+def test_a_child_that_ran_before_is_started_again_whatever_it_says(tmp_path: Path) -> None:
+    """A child runs, is killed, and then refuses to run, as one does while somebody edits audiotext.toml: calls are live
+    in its neighbours, which must not be ended for it."""
+    refused = Told()
+    once = tmp_path / "once"
+    source = f"from pathlib import Path\nif Path({str(once)!r}).exists(): raise SystemExit(2)\n{WAITS}"
+    supervisor = Supervisor(tmp_path / "logs", Told(), policy=QUICK, refused=refused)
+    try:
+        supervisor.start([replace(program("dummy", source), refuses=2)])
+        first = pid_of(supervisor, "dummy")
+        once.touch()
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: supervisor.status()["dummy"].restarts >= 3)
+        assert refused.lines == []
+    finally:
+        supervisor.close()
 
 
 def test_a_command_that_is_not_there_is_a_failure_like_others(supervisor: Supervisor, told: Told) -> None:

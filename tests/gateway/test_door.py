@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import json
+import logging
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -9,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from audiotext.settings import GatewaySettings, KafkaSettings, Settings
-from gateway import app, sockets
+from gateway import app, listener, log_flood, sockets
 from gateway.admission import Admissions
 from gateway.app import Gateway
 from gateway.door import Door
@@ -146,14 +148,45 @@ async def test_who_floods_signed_sockets_is_not_listened_to(
             assert await stream(carrier, 1) == aiohttp.WSCloseCode.OK
 
 
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"GET /v1/media/twilio\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /v1/calls/ä HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+        b"GET / HTTP/1.1\r\nHost: x\r\nNo Name: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
+        b"\x16\x03\x01 hello\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_a_line_and_not_a_trace(
+    octets: bytes, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Sends thirty times what is no HTTP request: each is answered in JSON, as everything is, and the log has a few
+    lines without a stack trace or what was sent. Else whoever likes fills the disk with them, and the terminal."""
+    async with _served(settings_for(kafka)) as port:
+        with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
+            patch.setattr(listener, "_refusals", log_flood.Sparing(logging.getLogger("gateway.listener")))
+            for _ in range(30):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(octets)
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.0 400 Bad Request\r\nContent-Type: application/json")
+                assert json.loads(body)["error"].startswith("that is no HTTP request")
+                writer.close()
+    told = [record for record in caplog.records if record.name in ("gateway.listener", "aiohttp.server")]
+    assert len(told) == log_flood.MOST
+    assert all(record.levelname == "WARNING" and record.exc_info is None for record in told)
+    assert all(len(record.getMessage()) < 100 for record in told)
+
+
 @contextlib.asynccontextmanager
 async def _served(settings: Settings) -> AsyncIterator[int]:
     """A gateway with its door, and its port."""
     gateway = Gateway(settings)
     runner = app.runner_of(gateway)
     await runner.setup()
-    assert runner.server is not None
-    server = await asyncio.get_running_loop().create_server(gateway.door.factory(runner.server), "127.0.0.1", 0)
+    connected = app.connections_of(gateway, runner)
+    server = await asyncio.get_running_loop().create_server(connected, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import zlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from aiohttp import ClientError, ClientSession, web
@@ -163,6 +164,27 @@ async def test_a_compressed_body_arrives_as_it_was_sent(kafka: KafkaSettings, ap
         async with client.post("/v1/replays", data=gzip.compress(b"hello"), headers=headers) as answer:
             assert (await answer.json())["body"] == "hello"
     await runner.cleanup()
+
+
+async def test_what_the_api_misses_is_told_as_its_own(serve: Serve) -> None:
+    """Asks /readyz while the API behind it misses a store, and while the API answers nonsense. Whoever waits for the
+    gateway has to learn which store to start, and not that the API does not answer."""
+    missing = {"ClickHouse": "ClickHouse cannot be reached"}
+    for body, told in (
+        ({"status": "not ready", "missing": missing}, missing),
+        ({}, {"api": "its /readyz does not answer"}),
+    ):
+        made = web.Application()
+        made.add_routes([web.get("/readyz", partial(_not_ready, body))])
+        async with TestServer(made) as upstream:
+            _, client = await serve(api_url=str(upstream.make_url("")))
+            answer = await client.get("/readyz")
+            assert answer.status == 503
+            assert (await answer.json())["missing"] == told
+
+
+async def _not_ready(body: object, _request: web.Request) -> web.Response:
+    return web.json_response(body, status=503)
 
 
 async def test_ready_with_a_ready_api(serve: Serve, api: TestServer) -> None:

@@ -1,13 +1,16 @@
 """`audiotext idle`: what a gateway's pod waits for before it may end."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from audiotext import cli
 from audiotext.commands import idle
+from audiotext.datadir import DataDir, RunningStack
 
 Serve = Callable[[list[int]], None]
 
@@ -46,6 +49,22 @@ def test_it_waits_for_the_last_stream(serve: Serve) -> None:
     serve(figures)
     assert cli.main(["idle", "--settle", "0.05", "--timeout", "30"]) == 0
     assert figures == [0]
+
+
+def test_it_says_what_it_waits_for(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway of the directory that is named, which is another than the shell's settings say, has two streams, and
+    twice one, then none: a line for each change. Whoever waits two hours has to see that it goes on."""
+    serve([2, 1, 1, 0])
+    port = os.environ["AUDIOTEXT_GATEWAY__PORT"]
+    monkeypatch.setattr(os, "environ", dict(os.environ) | {"AUDIOTEXT_GATEWAY__PORT": "9"})  # the command adds to it
+    owner = DataDir(tmp_path)
+    owner.publish(RunningStack({"AUDIOTEXT_GATEWAY__PORT": port}, []))
+    assert cli.main(["idle", "--settle", "0.05", "--data-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["2", "1", "no"]
+    owner.release()
 
 
 def test_it_does_not_wait_for_ever(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:

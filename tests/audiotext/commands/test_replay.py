@@ -35,6 +35,8 @@ def test_a_replay_from_the_shell(put: Put, capsys: pytest.CaptureFixture[str]) -
     put.call("acme", call_id)
     start = ["replay", "start", "--stage", "recording", "--calls", call_id]
 
+    assert cli.main([*start, "--failed"]) == 1  # it is there, it only did not fail
+    assert f"the filters (status, times, text) leave out {call_id}" in capsys.readouterr().err
     assert cli.main([*start, "--dry-run"]) == 0
     priced = capsys.readouterr()
     assert (priced.out, "cost 0.000025, price 0 USD" in priced.err) == ("", True)
@@ -71,6 +73,7 @@ def test_versions_and_erasure_from_the_shell(put: Put, capsys: pytest.CaptureFix
         (["replay", "start", "--stage", "media", "--calls", "nobody"], "there is no call nobody"),
         (["replay", "start", "--stage", "summary", "--all", "--language", "de"], "replay from `recording`"),
         (["replay", "status", "rp-nothing"], "audiotext replay list"),
+        (["replay", "start", "--stage", "media", "--all", "--query", "nobody"], "no call passes the filters"),
         (["erase", "nobody"], "there is no call nobody"),
     ],
 )

@@ -14,7 +14,15 @@ from audiotext.checks import Check
 from audiotext.doctor import stores, surroundings
 from audiotext.doctor.examination import Look, examine, looks
 from audiotext.environment import variables
-from audiotext.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings, load
+from audiotext.settings import (
+    ClickHouseSettings,
+    KafkaSettings,
+    QdrantSettings,
+    S3Settings,
+    Settings,
+    SettingsError,
+    load,
+)
 from sinks.clickhouse.client import Database
 
 AWAY = "127.0.0.1:9"
@@ -125,7 +133,6 @@ async def test_one_that_hangs_is_a_line() -> None:
         ({"twilio": {"auth_token": "short"}}, "only 5 characters"),
         ({"telnyx": {"stream_token": "t" * 20, "public_key": "no key"}}, "no Ed25519 key"),
         ({"audiosocket": {"port": 9092}}, "nobody may connect"),
-        ({"admin_key": "admin"}, "AUDIOTEXT_ADMIN_KEY"),
     ],
 )
 def test_secrets_that_are_no_good(given: dict[str, object], words: str) -> None:
@@ -135,13 +142,27 @@ def test_secrets_that_are_no_good(given: dict[str, object], words: str) -> None:
     assert words in found.detail
 
 
+def test_an_admin_key_that_is_short_is_no_carriers_fault() -> None:
+    """A key that can be guessed has a line of its own: under "carriers" nobody would look for it, and a carrier that
+    is well would seem broken."""
+    found = surroundings.admin_key(load(admin_key="admin"))
+    assert not found.ok
+    assert "AUDIOTEXT_ADMIN_KEY has only 5 characters" in found.detail
+    assert surroundings.carriers(load(admin_key="admin")).ok
+    assert surroundings.admin_key(load(admin_key="a" * 16)).ok
+    assert surroundings.admin_key(load()).ok
+
+
 async def test_the_public_url_must_be_one() -> None:
-    """What carriers sign against: missing while a carrier is configured, plain http, and nonsense are all wrong;
-    missing where no carrier is configured is not."""
+    """What carriers sign against: missing while a carrier is configured and plain http are wrong, missing where no
+    carrier is configured is not; nonsense is no setting at all."""
     twilio = {"auth_token": "t" * 32}
     assert (await surroundings.public_url(load())).ok
-    for given in (None, "http://calls.example.com", "calls.example.com", "https://calls.example.com/?a=b"):
+    for given in (None, "http://calls.example.com"):
         assert not (await surroundings.public_url(load(public_url=given, twilio=twilio))).ok
+    for nonsense in ("calls.example.com", "calls.example.com:443", "https://calls.example.com/?a=b"):
+        with pytest.raises(SettingsError, match=r"AUDIOTEXT_PUBLIC_URL.*https://your\.host"):
+            load(public_url=nonsense, twilio=twilio)
     away = await surroundings.public_url(load(public_url=f"http://{AWAY}"))
     assert "start the gateway" in away.cure
 

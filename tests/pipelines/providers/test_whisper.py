@@ -182,6 +182,17 @@ async def test_a_wrong_number_of_channels_is_refused(whisper: Whisper, tmp_path:
         await whisper.transcribe(TranscriptionJob("key", "CA1", path, 20_000, SPEAKERS))
 
 
+async def test_a_language_that_is_none_is_refused_for_good(whisper: Whisper, model_cache: Path, tmp_path: Path) -> None:
+    """Transcribes speech with a language the engine does not know. The settings refuse what is in no table, but it is
+    the engine that has the last word: no later attempt could fare better, and each call would be tried for an hour."""
+    german = Whisper("base", model_cache, "german")
+    german._engine = whisper._engine  # loading it once is enough
+    speech = demo_call("broadband_outage").samples[: len(SECONDS)]
+
+    with pytest.raises(PermanentError, match="no language 'german'"):
+        await german.transcribe(job(tmp_path, speech))
+
+
 async def test_a_cancelled_job_stops_working(whisper: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long job is cancelled right after it began, as at shutdown or when its time is up, and another follows. At
     most the batch each channel was at is finished; else one hopeless call would keep the cores from all behind it."""

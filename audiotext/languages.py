@@ -1,0 +1,35 @@
+"""Languages by their codes: those that Whisper knows, which has all that Soniox and OpenAI know. Pure."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+# Code and name, as Whisper has them: ISO 639-1, but for haw, yue, and jw, which is jv today.
+_TABLE = """
+af afrikaans am amharic ar arabic as assamese az azerbaijani ba bashkir be belarusian bg bulgarian bn bengali bo tibetan
+br breton bs bosnian ca catalan cs czech cy welsh da danish de german el greek en english es spanish et estonian
+eu basque fa persian fi finnish fo faroese fr french gl galician gu gujarati ha hausa haw hawaiian he hebrew hi hindi
+hr croatian ht haitian_creole hu hungarian hy armenian id indonesian is icelandic it italian ja japanese jw javanese
+ka georgian kk kazakh km khmer kn kannada ko korean la latin lb luxembourgish ln lingala lo lao lt lithuanian lv latvian
+mg malagasy mi maori mk macedonian ml malayalam mn mongolian mr marathi ms malay mt maltese my myanmar ne nepali
+nl dutch nn nynorsk no norwegian oc occitan pa punjabi pl polish ps pashto pt portuguese ro romanian ru russian
+sa sanskrit sd sindhi si sinhala sk slovak sl slovenian sn shona so somali sq albanian sr serbian su sundanese
+sv swedish sw swahili ta tamil te telugu tg tajik th thai tk turkmen tl tagalog tr turkish tt tatar uk ukrainian ur urdu
+uz uzbek vi vietnamese yi yiddish yo yoruba yue cantonese zh chinese
+"""
+NAMES = {code: name.replace("_", " ") for code, name in zip(_TABLE.split()[::2], _TABLE.split()[1::2], strict=True)}
+CODES = {name: code for code, name in NAMES.items()}
+
+
+def _code(text: str) -> str:
+    """The text, if it can be a code: a server of one's own may know languages that are not in the table."""
+    if text in NAMES or (len(text) == 2 and text.isascii() and text.isalpha() and text.islower()):
+        return text
+    word = text.strip().lower()
+    first = word.replace("_", "-").partition("-")[0]  # of de-CH
+    meant = CODES.get(word) or (first if first in NAMES else "")
+    raise ValueError(f"{text!r} is no language code (ISO 639-1): write {meant or 'en, de, es, …'}")
+
+
+Language = Annotated[str, AfterValidator(_code)]
+"""A setting that is a language."""
