@@ -45,11 +45,13 @@ class Admission:
 
 
 class Admissions:
-    """The judge of every socket of this process. streams: those that live, with how many sockets each. strangers: who
+    """The judge of every socket of this process. streams: those that live, with how many sockets each.
+    gateway: its name on the log. strangers: who
     is told what addresses prove."""
 
     def __init__(self, settings: Settings, strangers: Strangers | None = None) -> None:
         self.streams: Counter[StreamKey] = Counter()
+        self.gateway = secrets.token_hex(6)
         self._settings = settings
         self.strangers = strangers or Strangers(settings.gateway)
         secret = settings.gateway.stream_token_secret

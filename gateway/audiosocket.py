@@ -91,6 +91,7 @@ class AudioSocketServer:
             sink=self._sink,
             metrics=self._metrics,
             streams=self._admissions.streams,
+            gateway=self._admissions.gateway,
             merge_ms=self._settings.gateway.merge_ms,
             max_speed=self._settings.gateway.max_speed,
         )

@@ -82,6 +82,7 @@ class Session:
 
     admit: judges the stream's start; nothing is handed on before. streams: how many sockets each stream has at this
     moment, shared by all sessions: a carrier that reconnects may have two, and the stream ends with the last of them.
+    gateway: this process' name on the log.
     max_speed: audio it may send, times real time, beyond ten seconds at once. clock: monotonic seconds.
     """
 
@@ -94,6 +95,7 @@ class Session:
         sink: Sink,
         metrics: Metrics,
         streams: Counter[StreamKey],
+        gateway: str = "",
         merge_ms: int,
         max_speed: float,
         clock: Callable[[], float] = time.monotonic,
@@ -107,6 +109,7 @@ class Session:
         self._sink = sink
         self._metrics = metrics
         self._streams = streams
+        self._gateway = gateway
         self._merge_ms = merge_ms
         self._decoder = decoder
         self._normalise: Normalise | None = None
@@ -348,6 +351,7 @@ class Session:
                 ts_ms=ts_ms,
                 frames=frames,
                 detail=detail,
+                gateway=self._gateway if kind in (RecordType.START, RecordType.EOS) else "",
                 payload=payload,
             )
         )

@@ -97,6 +97,7 @@ class MediaSockets:
             sink=self._sink,
             metrics=self._metrics,
             streams=self._admissions.streams,
+            gateway=self._admissions.gateway,
             merge_ms=limits.merge_ms,
             max_speed=limits.max_speed,
         )

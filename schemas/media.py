@@ -72,6 +72,7 @@ class MediaRecord:
     ts_ms: the carrier's timestamp of the first frame, ms since the stream's start.
     duration_ms: on gap, how much audio is missing.
     detail: reason, digit, mark name: see RecordType.
+    gateway: on `start` and `eos`, the process that tells: see `ends`. "" on records of before.
     seen: on `close` and `forget`, the log offset of the call's last record the decision took into account.
     part: on `close` and `recorded`, the part's number from 1; on `forget`, the last part's.
     payload: audio bytes on media, JSON on start, empty else.
@@ -91,9 +92,16 @@ class MediaRecord:
     frames: int = 0
     duration_ms: int = 0
     detail: str = ""
+    gateway: str = ""
     seen: int = -1
     part: int = 0
     payload: bytes = b""
+
+
+def ends(eos: MediaRecord, began_at: str) -> bool:
+    """Whether the stream is over that the gateway `began_at` ("": nobody knows) was the last to start. Its carrier may
+    have come back to another gateway before the first one found out: what that says then is about its own socket."""
+    return not eos.gateway or not began_at or eos.gateway == began_at
 
 
 # Header name of each field but key and value. Short, since they are repeated in every record.
@@ -103,6 +111,7 @@ _TEXT = {
     "stream_id": "stream",
     "track": "track",
     "detail": "detail",
+    "gateway": "gateway",
 }
 _INT = {
     "at_ms": "at",
@@ -117,6 +126,7 @@ _INT = {
 _DEFAULTS = {
     "track": "",
     "detail": "",
+    "gateway": "",
     "seq": 0,
     "ts_ms": 0,
     "frames": 0,

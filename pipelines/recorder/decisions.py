@@ -9,19 +9,20 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from schemas.media import MediaRecord, RecordType
+from schemas.media import MediaRecord, RecordType, ends
 
 
 @dataclass(frozen=True, slots=True)
 class OpenPart:
     """A part that still takes records. Offsets are those of call.media; `streams` says of each stream whether it
-    has ended; carrier: of the record that opened it."""
+    has ended; carrier: of the record that opened it; gateways: by stream, who was the last to start it."""
 
     number: int
     first_offset: int
     last_offset: int
     streams: Mapping[str, bool]
     carrier: str
+    gateways: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -137,16 +138,30 @@ def _take(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState
         return state, Decision(Action.IGNORE, state.parts, why=f"{record.type} after the part was closed")
     if part is None:
         part = OpenPart(state.parts + 1, offset, -1, {}, record.carrier)
-    following = replace(part, last_offset=offset, streams=_streams(part.streams, record))
+    following = replace(
+        part, last_offset=offset, streams=_streams(part, record), gateways=_gateways(part.gateways, record)
+    )
     decision = Decision(Action.APPEND, part.number, part.last_offset, following.ended)
     return replace(state, parts=max(state.parts, part.number), open=following), decision
 
 
-def _streams(streams: Mapping[str, bool], record: MediaRecord) -> Mapping[str, bool]:
+def _gateways(gateways: Mapping[str, str], record: MediaRecord) -> Mapping[str, str]:
+    if record.type is not RecordType.START:
+        return gateways
+    others = {stream: gateway for stream, gateway in gateways.items() if stream != record.stream_id}
+    return {**others, record.stream_id: record.gateway} if record.gateway else others
+
+
+def _streams(part: OpenPart, record: MediaRecord) -> Mapping[str, bool]:
+    streams = part.streams
     if record.type is RecordType.START:
         return {**streams, record.stream_id: False}
     if record.type is RecordType.EOS:
-        return {**streams, record.stream_id: True} if record.stream_id else dict.fromkeys(streams, True)
+        if not record.stream_id:
+            return dict.fromkeys(streams, True)
+        if record.stream_id in streams and not ends(record, part.gateways.get(record.stream_id, "")):
+            return streams
+        return {**streams, record.stream_id: True}
     # Audio of a stream whose start lies in an earlier part; audio that overtook its end changes nothing.
     return streams if record.stream_id in streams else {**streams, record.stream_id: False}
 
@@ -190,12 +205,14 @@ def forget_record(call: tuple[str, str], state: CallState, at_ms: int) -> MediaR
 def to_json(state: CallState) -> dict[str, Any]:
     """The state as JSON-able data."""
     part = state.open
+    # By itself: a recorder of before, that takes over, reads the rest as it always did.
+    gateways = {"gateways": dict(part.gateways)} if part and part.gateways else {}
     return {
         "parts": state.parts,
         "open": part and [part.number, part.first_offset, part.last_offset, dict(part.streams), part.carrier],
         "unfinished": {str(number): list(offsets) for number, offsets in state.unfinished.items()},
         "last": [state.last, state.at_ms],
-    }
+    } | gateways
 
 
 def from_json(data: dict[str, Any] | None) -> CallState:
@@ -206,7 +223,7 @@ def from_json(data: dict[str, Any] | None) -> CallState:
     last, at_ms = data.get("last") or (max((close for _, close in unfinished.values()), default=-1), 0)
     return CallState(
         parts=data["parts"],
-        open=OpenPart(*data["open"]) if data["open"] else None,
+        open=replace(OpenPart(*data["open"]), gateways=data.get("gateways", {})) if data["open"] else None,
         unfinished=unfinished,
         last=last,
         at_ms=at_ms,

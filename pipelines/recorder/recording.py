@@ -14,7 +14,7 @@ from pipelines.recorder.spool import JOURNAL
 from schemas.artifacts import Manifest, Peaks
 from schemas.events import ObjectRef, RecordingReady, TrackReport
 from schemas.ids import uuid_of
-from schemas.media import Codec, MediaRecord, RecordType
+from schemas.media import Codec, MediaRecord, RecordType, ends
 
 # Of a track, in the event: some 60 bytes each, of a record that may have 1 MB and is wrapped up once more by who
 # retries.
@@ -77,6 +77,7 @@ class _Facts:
     started_at_ms: int | None = None
     ends: dict[str, int] = field(default_factory=dict)  # of each stream: its end, or when it was last heard of
     ended: set[str] = field(default_factory=set)
+    gateways: dict[str, str] = field(default_factory=dict)  # of each stream: who was the last to start it
     last: MediaRecord | None = None
     last_but_one_at_ms: int = 0
     payloads: list[_Payload] = field(default_factory=list)
@@ -93,6 +94,7 @@ class _Facts:
             if record.type is RecordType.START:
                 self.started_at_ms = min(record.at_ms, self.started_at_ms or record.at_ms)
                 self.ended.discard(record.stream_id)
+                self.gateways[record.stream_id] = record.gateway
             if record.type is RecordType.EOS:
                 self._end(record)
             elif record.stream_id and record.stream_id not in self.ended:
@@ -105,6 +107,8 @@ class _Facts:
             yield record
 
     def _end(self, eos: MediaRecord) -> None:
+        if eos.stream_id and not ends(eos, self.gateways.get(eos.stream_id, "")):
+            return
         for stream in [eos.stream_id] if eos.stream_id else set(self.streams) - self.ended:
             self.ends[stream] = eos.at_ms
             self.ended.add(stream)

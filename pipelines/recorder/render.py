@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pipelines.recorder.codecs import decodable
 from schemas.codecs import samples_of
 from schemas.events import Gap, TrackReport
-from schemas.media import MediaRecord, RecordType
+from schemas.media import MediaRecord, RecordType, ends
 
 TRACKS = ("inbound", "outbound")  # left, right
 
@@ -133,10 +133,12 @@ class _Timeline:
             clock = self._clocks.get(record.stream_id)
             # A second start while the stream runs is the same stream; after its end it begins anew.
             if clock is None or clock.ended:
-                self._new_clock(record.stream_id, record.at_ms)
+                clock = self._new_clock(record.stream_id, record.at_ms)
+            clock.gateway = record.gateway
         elif record.type is RecordType.EOS:
             if record.stream_id:  # else the call's own end, which moves no clock
-                self._clock(record).ended = True
+                clock = self._clock(record)
+                clock.ended = clock.ended or ends(record, clock.gateway)
         elif record.type is RecordType.GAP:
             start_ms = self._clock(record).at(record.track, record.ts_ms, record.duration_ms)
             self._note(record.track, start_ms, record.duration_ms, record.detail)
@@ -172,10 +174,12 @@ class _Timeline:
 
 
 class _Clock:
-    """One stream's clock. zero_ms: where its timestamp 0 lies on the call's timeline."""
+    """One stream's clock. zero_ms: where its timestamp 0 lies on the call's timeline. gateway: who was the last to
+    start the stream."""
 
     def __init__(self, number: int, zero_ms: int) -> None:
         self.number = number
+        self.gateway = ""
         self.ended = False
         self._zero_ms = zero_ms
         # Furthest timestamp that each track has reached: a long hole of one is on the log before that of the other.

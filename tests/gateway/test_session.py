@@ -31,6 +31,7 @@ def new_session(
         sink=sink,
         metrics=metrics or Metrics(),
         streams=Counter() if streams is None else streams,
+        gateway="g1",
         merge_ms=500,
         max_speed=2,
         clock=clock,
@@ -50,6 +51,7 @@ def test_a_call_in_order() -> None:
         RecordType.EOS,
     ]
     begun, digit, audio, end = sink.records
+    assert [record.gateway for record in sink.records] == ["g1", "", "", "g1"]
     assert json.loads(begun.payload) == {
         "account": "AC1",
         "tracks": ["inbound", "outbound"],

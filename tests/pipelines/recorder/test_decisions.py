@@ -1,6 +1,7 @@
 """What records mean for their call. No clock, no disk: only states and decisions."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,6 +133,35 @@ def test_the_call_s_end_is_that_of_all_its_streams() -> None:
     assert [decision.ended for decision in decisions] == [False, False, True, True, True]
     assert actions([OVER, START]) == [(Action.IGNORE, 0), (Action.APPEND, 1)]
     assert actions([START, OVER, close(seen=1), OVER])[-1] == (Action.IGNORE, 1)
+
+
+def test_a_stream_that_moved_to_another_gateway_ends_there() -> None:
+    """A carrier comes back to a second gateway with the same stream, and only then does the first one find its socket
+    dead: what it says of the end does not end the stream, which goes on. The second one's word does, also when the
+    first, started anew, has nothing more to say. Taken for the end, the first one's would split the call in two."""
+    first, second = (replace(START, gateway=name) for name in ("one", "two"))
+    late, end = (replace(EOS, gateway=name) for name in ("one", "two"))
+    state, decisions = told([first, MEDIA, second, MEDIA, late, MEDIA])
+    assert not any(decision.ended for decision in decisions)
+    _, (decision,) = told([end], state, first=6)
+    assert decision.ended
+    assert told([first, MEDIA, late])[1][-1].ended
+
+
+def test_records_of_before_end_their_streams_as_ever() -> None:
+    """Records of a gateway that does not say who it is, before, after and between those that do: any end counts, as it
+    did when they were written. So a call that was under way at the update, and every old log, is decided as before."""
+    named = replace(START, gateway="one")
+    assert told([START, MEDIA, replace(EOS, gateway="one")])[1][-1].ended
+    assert told([named, MEDIA, EOS])[1][-1].ended
+    assert told([named, START, replace(EOS, gateway="one")])[1][-1].ended
+
+
+def test_a_recorder_of_before_reads_the_state() -> None:
+    """What a state says of gateways stands beside what it always said, so that a recorder of the version before, which
+    takes a partition back during an update, finds what it knows."""
+    plain, named = (to_json(told([start, MEDIA])[0]) for start in (START, replace(START, gateway="one")))
+    assert {name: part for name, part in named.items() if name != "gateways"} == plain
 
 
 def test_all_streams_have_to_end() -> None:

@@ -1,6 +1,7 @@
 """Where samples go. The reference is the dullest possible: an array of silence that each frame is copied into."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -130,6 +131,27 @@ def test_hold_and_resume_lie_on_one_timeline() -> None:
     assert np.array_equal(samples[24000:], stereo(list(second.tracks.values())))
     hold = [Gap(start_ms=2000, end_ms=3000, reason="missing")]
     assert gaps(plan(records)) == {"inbound": hold, "outbound": hold}
+
+
+def test_a_stream_that_moves_between_gateways_keeps_its_clock() -> None:
+    """A stream of 3 s begins at one gateway and goes on at a second and a third, whose starts come 1 s and 2 s later;
+    the first one's end comes in between. It is one stream: its timestamps go on, and so does its place. Begun anew by
+    the third's start, its last second would lie 2 s too late."""
+    source = call("CA", 3000, seed=3)
+    media = source.media()
+    third = len(media) // 3
+    start, end = source.start(), source.eos()
+    records = [
+        replace(start, gateway="one"),
+        *media[:third],
+        replace(start, gateway="two", at_ms=start.at_ms + 1000),
+        replace(end, gateway="one"),
+        *media[third : 2 * third],
+        replace(start, gateway="three", at_ms=start.at_ms + 2000),
+        *media[2 * third :],
+        replace(end, gateway="three"),
+    ]
+    assert np.array_equal(rendered(records), stereo(list(source.tracks.values())))
 
 
 def test_the_call_s_own_end_moves_nothing() -> None:
