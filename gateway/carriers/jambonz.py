@@ -1,6 +1,7 @@
 """jambonz `listen`: one text message in JSON, then PCM in binary messages; the socket's close is the end.
 
-Source: https://docs.jambonz.org/verbs/verbs/listen
+Source: https://docs.jambonz.org/verbs/verbs/listen; that `metadata` is merged into the first message, beside what
+jambonz says of the call, is in its lib/tasks/listen.js, and what that is in its lib/session/call-info.js.
 With mixType "stereo" the two parties are the two channels, caller first. "mono" is the caller, "mixed" is both in
 one channel; what cannot be told apart is recorded as inbound.
 """
@@ -47,7 +48,6 @@ class _First(msgspec.Struct):
     accountSid: str = ""
     from_: str = msgspec.field(name="from", default="")
     to: str = ""
-    metadata: dict[str, Any] | None = None
 
 
 class _Later(msgspec.Struct):
@@ -55,7 +55,14 @@ class _Later(msgspec.Struct):
     dtmf: str = ""
 
 
-_decode_first = msgspec.json.Decoder(_First, strict=False).decode
+# What jambonz says itself, besides the above: all else is what the customer attached.
+_ITS_OWN = frozenset({
+    "callSid", "sampleRate", "mixType", "accountSid", "from", "to", "direction", "callId", "sipStatus", "sipReason",
+    "callStatus", "callerId", "traceId", "applicationSid", "fsSipAddress", "fsPublicIp", "apiBaseUrl", "parentCallSid",
+    "originatingSipIp", "originatingSipTrunkName", "duration",
+})  # fmt: skip
+
+_decode_first = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_later = msgspec.json.Decoder(_Later).decode
 
 
@@ -90,7 +97,8 @@ class JambonzDecoder:
 
     def _stream_start(self, data: bytes) -> StreamStart:
         try:
-            told = _decode_first(data)
+            everything = _decode_first(data)
+            told = msgspec.convert(everything, _First, strict=False)
         except REFUSALS as error:
             raise StartError(f"malformed first message: {error}") from None
         audio = media_format("L16", told.sampleRate)
@@ -104,7 +112,7 @@ class JambonzDecoder:
             rate_hz=audio.rate_hz,
             from_number=told.from_,
             to_number=told.to,
-            custom=texts(told.metadata),
+            custom=texts({name: value for name, value in everything.items() if name not in _ITS_OWN}),
         )
         self._audio = PcmStream(audio.rate_hz, tracks)
         return start

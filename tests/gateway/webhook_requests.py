@@ -118,7 +118,7 @@ def stream_in(name: str, text: str) -> tuple[str, str]:
             assert endpoint["authorization"] == {"type": "custom", "value": f"Bearer {token}"}
         case "jambonz":
             listen = json.loads(text)[0]["listen"]
-            assert listen["mixType"] == "stereo"
+            assert (listen["mixType"], listen["passDtmf"]) == ("stereo", True)
             address, token = listen["url"], listen["wsAuth"]["password"]
     query = dict(parse_qsl(urlsplit(address).query))
     return address, query.get("token", token)

@@ -31,8 +31,7 @@ class JambonzSpeaker:
             "callStatus": "in-progress",
             "sampleRate": call.audio.rate_hz,
             "mixType": "stereo" if len(call.tracks) == 2 else "mono",
-            "metadata": dict(call.custom),
-        }
+        } | dict(call.custom)
         return (json.dumps(told),)
 
     def media(self, frames: Sequence[Frame]) -> bytes:

@@ -293,11 +293,32 @@ def test_vonage_without_what_it_needs_is_told_so(change: dict[str, str], text: s
         said("vonage", VONAGE | change)
 
 
-JAMBONZ = {"callSid": "c1", "from": "+1", "to": "+2", "sampleRate": 8000, "mixType": "stereo", "metadata": {"k": "v"}}
+# As its feature server sends it: what it knows of the call and, in the same object, the verb's `metadata`.
+JAMBONZ = {
+    "callSid": "c1",
+    "direction": "inbound",
+    "from": "+1",
+    "to": "+2",
+    "callId": "sip-1",
+    "sipStatus": 200,
+    "sipReason": "OK",
+    "callStatus": "in-progress",
+    "accountSid": "a1",
+    "traceId": "t1",
+    "applicationSid": "app1",
+    "fsSipAddress": "10.0.0.1:5060",
+    "originatingSipIp": "192.0.2.1",
+    "originatingSipTrunkName": "trunk",
+    "sampleRate": 8000,
+    "mixType": "stereo",
+    "k": "v",
+    "tag": {"n": 1},
+}
 
 
 def test_jambonz_stereo_is_two_tracks() -> None:
-    """jambonz' messages: caller left, callee right, both taken apart and on one clock."""
+    """jambonz' messages: caller left, callee right, both taken apart and on one clock. What the user gave as metadata,
+    and nothing that jambonz says itself, is what the stream has to say of itself."""
     interleaved = struct.pack("<4h", 1, -1, 2, -2)
     start, left, right, later, _, digit, other = said(
         "jambonz",
@@ -312,7 +333,7 @@ def test_jambonz_stereo_is_two_tracks() -> None:
         "c1",
         ("inbound", "outbound"),
         8000,
-        {"k": "v"},
+        {"k": "v", "tag": '{"n":1}'},
     )
     assert left == Frame("inbound", 1, 0, struct.pack("<2h", 1, 2))
     assert right == Frame("outbound", 1, 0, struct.pack("<2h", -1, -2))
