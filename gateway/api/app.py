@@ -31,7 +31,7 @@ from gateway.api.params import NoQuery, parse_query
 from gateway.api.producing import LateProducer
 from gateway.api.routes import ENDPOINTS
 from gateway.api.seals import Seal
-from gateway.api.signin import DOOR, SHARE_PARAMETER, Door, by_key, by_link, by_session
+from gateway.api.signin import DOOR, KNOWN_AS, SHARE_PARAMETER, Door, by_key, by_link, by_session, known_as
 from pipelines.providers import Embedder, registry
 from pipelines.replay.requests import Desk
 from redpanda.client import LogUnavailableError
@@ -117,6 +117,7 @@ def create_app(services: Services) -> web.Application:
             await kratos.close()
 
     app[DOOR] = door
+    app[KNOWN_AS] = known_as(settings.public_url)
     app.on_shutdown.append(send_watchers_away)
     app.on_cleanup.append(close_kratos)
     return app

@@ -39,6 +39,7 @@ class Door:
 
 
 DOOR = web.AppKey("door", Door)
+KNOWN_AS = web.AppKey("known_as", frozenset[str])
 
 
 def by_key(authenticator: Authenticator) -> Way:
@@ -104,10 +105,16 @@ def require_same_site(request: web.Request, csrf_token: str) -> None:
 
 
 def require_own_origin(request: web.Request) -> None:
-    """Refuses what a page of another origin asks. Raises ApiError 403."""
+    """Refuses what a page of another origin asks. Raises ApiError 403. Our own is where the request went, and where we
+    are known: a proxy in front of us need not pass on the one for the other."""
     origin = request.headers.get("Origin")
-    if origin is not None and _netloc(origin) != request.host.lower():
+    if origin is not None and _netloc(origin) not in {request.host.lower(), *request.app[KNOWN_AS]}:
         raise ApiError(403, "forbidden", f"the page at {origin!a} may not ask this")
+
+
+def known_as(public_url: str | None) -> frozenset[str]:
+    """What the origins of our own pages are called, where the request need not say it."""
+    return frozenset({_netloc(public_url)} if public_url else ())
 
 
 def _netloc(origin: str) -> str:

@@ -89,6 +89,20 @@ async def test_other_sites_cannot_change_anything(services: Services, tenant: Te
         assert (await api.post("/v1/session", json={"key": tenant.key}, headers=other)).status == 403
 
 
+async def test_a_proxy_need_not_pass_the_host_on(services: Services, tenant: Tenant) -> None:
+    """The page is at the public URL, and a proxy asks us under another name, as nginx does unless it is told otherwise:
+    the page signs in all the same, another site's does not, and neither does one without a name."""
+    public = services.settings.model_copy(update={"public_url": "https://Calls.example"})
+    async with client_of(replace(services, settings=public)) as api:
+        for origin, status in (
+            ("https://calls.example", 201),
+            ("https://evil.example", 403),
+            ("null", 403),
+        ):
+            answer = await api.post("/v1/session", json={"key": tenant.key}, headers={"Origin": origin})
+            assert answer.status == status, origin
+
+
 async def test_a_link_shows_one_call(
     services: Services, settings: Settings, put: Put, new_tenant: Callable[[], Tenant]
 ) -> None:
