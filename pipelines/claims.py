@@ -70,9 +70,13 @@ async def leave(objects: ObjectStore, key: str, result: M) -> Result[M]:
     two workers that do one job after a rebalance the second must not change what the first has told of."""
     data = result.model_dump_json().encode()
     with classified():
-        stored = await asyncio.to_thread(objects.swap, key, data, _JSON, replaces=None) is not None
-        there = data if stored else await asyncio.to_thread(objects.get, key)
-    return _result(key, there, type(result))
+        if await asyncio.to_thread(objects.swap, key, data, _JSON, replaces=None) is not None:
+            return _result(key, data, type(result))
+    there = await find(objects, key, type(result))
+    if there is None:
+        # Another's write is under way, and may yet fail.
+        raise RetryableError(f"object storage: {key} is being written by somebody else")
+    return there
 
 
 def _result(key: str, data: bytes, model: type[M]) -> Result[M]:
