@@ -14,6 +14,7 @@ from pipelines.notices import NoticeBoard, listen
 from pipelines.pricing import Charge, Charges, surprised, transcription_charge
 from pipelines.providers import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, hashing, registry
 from pipelines.remote import Place, RemoteEngine, Timing
+from pipelines.runtime.errors import PermanentError
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
 from pipelines.told import ToldOnce
@@ -30,6 +31,7 @@ NAME = "transcribe"
 SPEAKERS = ("inbound", "outbound")  # by channel, as the recorder writes them
 
 
+_MOST_BYTES = 0xFFFFFFFF  # what a WAV can have; no engine takes more, and this machine's memory need not
 _UNSTORED = 256  # transcripts kept until storage takes them: some 100 kB for half an hour
 
 
@@ -117,6 +119,8 @@ class TranscribeHandler:
 
     async def _transcribe(self, recording: RecordingReady, transcript_id: str, place: Place) -> _Made:
         """The engine's transcript."""
+        if recording.audio.size > _MOST_BYTES:
+            raise PermanentError(f"a recording of {recording.audio.size / 1e9:.1f} GB: none is transcribed over 4 GB")
         with TemporaryDirectory(prefix="audiotext-") as folder:
             audio = Path(folder) / "audio.wav"
             await claims.download(self._objects, recording.audio, audio)

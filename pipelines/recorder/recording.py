@@ -121,7 +121,7 @@ class _Facts:
 
 
 def make(identity: PartId, directory: Path) -> Recording:
-    """Renders a part. The same journal gives the same bytes. Raises OSError, NotClosedError, wav.TooLongError."""
+    """Renders a part. The same journal gives the same bytes. Raises OSError, NotClosedError."""
     facts = _Facts()
     journal = directory / JOURNAL
     layout = plan(facts.watch(journal))

@@ -1,8 +1,9 @@
 """A plan becomes a WAV file and its waveform, a slice of time at a time: a call of four hours needs no more memory
 than one of a minute.
 
-16-bit PCM, always two channels: inbound left, outbound right. The header has 32-bit sizes, so a file ends at 4 GB,
-which is 37 hours at 8 kHz and six at 48.
+16-bit PCM, always two channels: inbound left, outbound right. A WAV's header has 32-bit sizes; what is larger than 4 GB
+(37 hours at 8 kHz, six at 48) is an RF64, which is the same with 64-bit ones: EBU Tech 3306,
+https://tech.ebu.ch/docs/tech/tech3306v1_0.pdf.
 """
 
 import hashlib
@@ -21,15 +22,15 @@ from schemas.artifacts import Peaks
 
 CHANNELS = len(TRACKS)
 _FRAME_BYTES = 2 * CHANNELS
-_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
+_RIFF = struct.Struct("<4sI4s")
+_DS64 = struct.Struct("<4sIQQQI")
+_FORMAT = struct.Struct("<4sIHHIIHH")
+_DATA = struct.Struct("<4sI")
+_IN_DS64 = 0xFFFFFFFF
 
 PEAKS_PER_S = 25
 MAX_PEAKS = 20_000  # more than any screen is wide; a long call gets coarser ones
 SLICE_S = 30
-
-
-class TooLongError(Exception):
-    """The recording does not fit a WAV file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,14 @@ class Rendered:
 
 
 def header(samples: int, rate_hz: int) -> bytes:
-    """The canonical 44 bytes before `samples` samples per channel. Raises TooLongError."""
+    """The canonical 44 bytes before `samples` samples per channel, or the 80 of an RF64."""
     size = samples * _FRAME_BYTES
-    if size + 36 > 0xFFFFFFFF:
-        raise TooLongError(f"{samples / rate_hz / 3600:.1f} hours do not fit a WAV file")
-    return _HEADER.pack(
-        b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, CHANNELS, rate_hz, rate_hz * _FRAME_BYTES, _FRAME_BYTES, 16,
-        b"data", size,
-    )  # fmt: skip
+    form = _FORMAT.pack(b"fmt ", 16, 1, CHANNELS, rate_hz, rate_hz * _FRAME_BYTES, _FRAME_BYTES, 16)
+    rest = len(b"WAVE") + len(form) + _DATA.size + size
+    if rest < _IN_DS64:
+        return _RIFF.pack(b"RIFF", rest, b"WAVE") + form + _DATA.pack(b"data", size)
+    ds64 = _DS64.pack(b"ds64", _DS64.size - 8, rest + _DS64.size, size, samples, 0)
+    return _RIFF.pack(b"RF64", _IN_DS64, b"WAVE") + ds64 + form + _DATA.pack(b"data", _IN_DS64)
 
 
 def samples_per_peak(length: int, rate_hz: int) -> int:
@@ -58,7 +59,7 @@ def samples_per_peak(length: int, rate_hz: int) -> int:
 
 
 def write(plan: Plan, load: Load, path: Path) -> Rendered:
-    """Writes the WAV. The same plan and samples give the same bytes. Raises OSError, TooLongError."""
+    """Writes the WAV. The same plan and samples give the same bytes. Raises OSError."""
     per_peak = samples_per_peak(plan.length, plan.rate_hz)
     # Whole peaks in a slice, so that none has to be put together from two.
     slice_length = per_peak * max(1, SLICE_S * plan.rate_hz // per_peak)

@@ -190,6 +190,16 @@ async def test_an_empty_recording_has_a_line_over_nothing(objects: ObjectStore) 
     assert (usage.units, usage.price, usage.provider_cost) == (0, Decimal(0), Decimal(0))
 
 
+async def test_days_of_audio_are_not_even_fetched(objects: ObjectStore) -> None:
+    """A recording of 5 GB: given up at once with a reason. Tried, it would take the machine's disk and memory, and the
+    service with it, again and again."""
+    event = recording(objects, new_call(), WAV, 150_000_000)
+    huge = event.model_copy(update={"audio": event.audio.model_copy(update={"size": 5_000_000_000})})
+
+    with pytest.raises(PermanentError, match=r"5\.0 GB"):
+        await TranscribeHandler(FakeEngine(), objects, PricingSettings())(huge)
+
+
 async def test_a_recording_that_was_deleted_is_not_retried(objects: ObjectStore) -> None:
     """The call was erased before its turn came. It will not come back: permanent."""
     event = recording(objects, new_call(), WAV, 1000)

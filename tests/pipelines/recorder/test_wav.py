@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from pipelines.recorder import wav
 from pipelines.recorder.decoding import Encoded
@@ -67,8 +68,15 @@ def test_an_empty_recording_is_a_header(tmp_path: Path) -> None:
     assert rendered.peaks.channels == [[], []]
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    """A size that does not fit 32 bits would be a header that lies."""
-    wav.header(36 * 3600 * 8000, 8000)
-    with pytest.raises(wav.TooLongError, match="hours"):
-        wav.header(38 * 3600 * 8000, 8000)
+@pytest.mark.parametrize(("hours", "form"), [(36, "WAV"), (38, "RF64")])
+def test_a_call_of_days_is_one_file(tmp_path: Path, hours: int, form: str) -> None:
+    """A file of more than 4 GB, all silence (and no disk), by whose header libsndfile finds every sample. With sizes of
+    32 bits the header would lie; refused, such a call would stay in the recorder's spool for ever."""
+    samples = hours * 3600 * 8000
+    path = tmp_path / "long.wav"
+    path.write_bytes(wav.header(samples, 8000))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + samples * 4)
+    found = soundfile.info(path)
+    assert (found.format, found.subtype, found.channels, found.samplerate) == (form, "PCM_16", 2, 8000)
+    assert found.frames == samples
