@@ -95,15 +95,11 @@ class Gap(Frozen):
 
 
 class TrackReport(Frozen):
-    """One direction of the call. audio_ms: audio that arrived; compare it with the recording's duration. gaps: in an
-    event no more than a record of the log has room for, the longest ones; more_gaps, more_gaps_ms: how many others the
-    manifest has, and how long they are together."""
+    """One direction of the call. audio_ms: audio that arrived; compare it with the recording's duration."""
 
     name: str
     audio_ms: int
     gaps: list[Gap] = Field(default_factory=list)
-    more_gaps: int = 0
-    more_gaps_ms: int = 0
 
 
 class ObjectRef(Frozen):

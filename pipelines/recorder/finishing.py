@@ -176,16 +176,13 @@ class Finisher:
             ),
             identity.partition,
         )
-        self._metrics.recorded(event, recording.manifest.tracks)
+        self._metrics.recorded(event)
         log.info(
             "call %s part %d recorded: %.1f s, %s",
             identity.call_id,
             identity.part,
             event.duration_ms / 1000,
-            ", ".join(
-                f"{track.name} {track.audio_ms / 1000:.1f} s in {len(track.gaps)} gaps"
-                for track in recording.manifest.tracks
-            )
+            ", ".join(f"{track.name} {track.audio_ms / 1000:.1f} s in {len(track.gaps)} gaps" for track in event.tracks)
             or "no audio",
         )
 

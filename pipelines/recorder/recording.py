@@ -12,13 +12,9 @@ from pipelines.recorder.journal import PartId, read
 from pipelines.recorder.render import plan
 from pipelines.recorder.spool import JOURNAL
 from schemas.artifacts import Manifest, Peaks
-from schemas.events import ObjectRef, RecordingReady, TrackReport
+from schemas.events import ObjectRef, RecordingReady
 from schemas.ids import uuid_of
 from schemas.media import Codec, MediaRecord, RecordType, ends
-
-# Of a track, in the event: some 60 bytes each, of a record that may have 1 MB and is wrapped up once more by who
-# retries.
-_MOST_GAPS = 2_000
 
 
 class NotClosedError(Exception):
@@ -50,7 +46,7 @@ class Recording:
             duration_ms=facts.duration_ms,
             rate_hz=facts.rate_hz,
             channels=wav.CHANNELS,
-            tracks=[_fitting(track) for track in facts.tracks],
+            tracks=facts.tracks,
             started_at_ms=facts.started_at_ms,
             ended_at_ms=facts.ended_at_ms,
             close_reason=facts.close_reason,
@@ -150,21 +146,6 @@ def make(identity: PartId, directory: Path) -> Recording:
         close_offset=facts.last_offset,
     )
     return Recording(audio, rendered.peaks, manifest, close.at_ms)
-
-
-def _fitting(track: TrackReport) -> TrackReport:
-    """The track with so many gaps that its event fits into a record, also wrapped up in a retry or a dead letter."""
-    if len(track.gaps) <= _MOST_GAPS:
-        return track
-    by_length = sorted(track.gaps, key=lambda gap: gap.start_ms - gap.end_ms)
-    kept, others = by_length[:_MOST_GAPS], by_length[_MOST_GAPS:]
-    return track.model_copy(
-        update={
-            "gaps": sorted(kept, key=lambda gap: gap.start_ms),
-            "more_gaps": len(others),
-            "more_gaps_ms": sum(gap.end_ms - gap.start_ms for gap in others),
-        }
-    )
 
 
 def _load(journal: BinaryIO, payload: _Payload) -> Encoded:

@@ -8,7 +8,6 @@ from gateway.api.models import Artefacts, Call, CallList, CallListItem, Erasure,
 from gateway.api.params import CallsQuery, NoQuery, RecordingQuery
 from gateway.api.responses import json_response
 from pipelines.erasure import requested
-from schemas.events import TrackReport
 from schemas.topics import Topic
 from sinks.clickhouse.calls import CallDoc, PartDoc
 from sinks.clickhouse.queries import InvalidCursorError
@@ -89,12 +88,8 @@ def list_item(call: CallDoc) -> CallListItem:
     """A call as a list shows it."""
     return CallListItem(
         **{name: getattr(call, name) for name in CallListItem.model_fields if name != "gap_ms"},
-        gap_ms=sum(_gap_ms(track) for part in call.parts for track in part.tracks),
+        gap_ms=sum(gap.end_ms - gap.start_ms for part in call.parts for track in part.tracks for gap in track.gaps),
     )
-
-
-def _gap_ms(track: TrackReport) -> int:
-    return sum(gap.end_ms - gap.start_ms for gap in track.gaps) + track.more_gaps_ms
 
 
 def _part(call_id: str, part: PartDoc) -> Part:

@@ -136,7 +136,7 @@ function show(root, call, { who, shared, params, at }) {
     return card("Tracks", h("table", { class: "plain" },
       h("thead", { class: "sr" }, h("tr", {}, h("th", {}, "Track"), h("th", {}, "Audio"), h("th", {}, "Missing"))),
       h("tbody", {}, tracks.map((track) => {
-        const missing = track.gaps.reduce((sum, gap) => sum + gap.end_ms - gap.start_ms, track.more_gaps_ms);
+        const missing = track.gaps.reduce((sum, gap) => sum + gap.end_ms - gap.start_ms, 0);
         return h("tr", {}, h("th", { scope: "row", class: track.name }, track.name), h("td", {}, `${duration(track.audio_ms)} of audio`),
           h("td", {}, missing ? h("span", { class: "badge warn" }, `${span(missing)} missing`) : h("span", { class: "badge good" }, "no gaps")));
       }))),
