@@ -5,6 +5,7 @@ The values that keep the promise "nothing lost": acks=all with an idempotent pro
 """
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -24,6 +25,10 @@ Config = dict[str, str | int | bool]
 
 class LogUnavailableError(Exception):
     """The log cannot be reached, or no address of one is configured; the message says what to do."""
+
+
+class EventTooLargeError(Exception):
+    """An event is larger than the log takes: it will not take it later either."""
 
 
 def connection_config(kafka: KafkaSettings) -> Config:
@@ -105,26 +110,29 @@ class EventProducer:
         """Produces the events, keyed by call id, and returns once the log has acknowledged all of them.
 
         Raises LogUnavailableError if it has not within `timeout_s`; they may still arrive later, so the caller must
-        be prepared to send them again (consumers deduplicate by `event_id`).
+        be prepared to send them again (consumers deduplicate by `event_id`). Raises EventTooLargeError.
         """
-        errors: list[KafkaError] = []
+        errors: list[tuple[KafkaError, Event]] = []
         pending = 0
 
-        def delivered(error: KafkaError | None, _message: object) -> None:
+        def delivered(event: Event, error: KafkaError | None, _message: object) -> None:
             nonlocal pending
             pending -= 1
             if error is not None:
-                errors.append(error)
+                errors.append((error, event))
 
         for event in events:
             pending += 1
+            report = partial(delivered, event)
             try:
-                self._producer.produce(topic, key=event.call_id, value=event.model_dump_json(), on_delivery=delivered)
-            except (BufferError, KafkaException) as error:
+                self._producer.produce(topic, key=event.call_id, value=event.model_dump_json(), on_delivery=report)
+            except KafkaException as error:
+                raise _refusal(topic, error.args[0], event) from error
+            except BufferError as error:
                 raise LogUnavailableError(f"the log does not take events: {error}") from error
         self._producer.flush(timeout_s)
-        if errors:
-            raise LogUnavailableError(f"the log refused an event: {errors[0]}")
+        for refused, event in errors:
+            raise _refusal(topic, refused, event)
         if pending > 0:
             raise LogUnavailableError(f"the log has not acknowledged {pending} events within {timeout_s:g} s")
 
@@ -135,3 +143,13 @@ class EventProducer:
     def close(self) -> None:
         """Waits a moment for what is still on its way."""
         self._producer.flush(2.0)
+
+
+def _refusal(topic: str, error: KafkaError, event: Event) -> Exception:
+    """What to raise for an event that the client or a broker does not take."""
+    if error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+        return LogUnavailableError(f"the log refused an event: {error}")
+    size = len(event.model_dump_json().encode())
+    return EventTooLargeError(
+        f"an event of {size:,} bytes about call {event.call_id} is larger than the log takes on {topic}"
+    )

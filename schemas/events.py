@@ -4,8 +4,9 @@ Rules of evolution: fields are only ever added, with a default; none is renamed,
 over fields they do not know. `version` is raised when a reader could want to know of an addition.
 """
 
+import json
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter
 
@@ -102,6 +103,20 @@ class TrackReport(Frozen):
     gaps: list[Gap] = Field(default_factory=list)
 
 
+def _together_ms(track: dict[str, Any]) -> int:
+    return sum(gap.end_ms - gap.start_ms for gap in track.get("gaps", ()))
+
+
+class TrackOutline(TrackReport):
+    """A track as an event tells it, which the log must take: `gaps` has the longest. The manifest has all of them.
+
+    gaps_left_out: how many there are besides. missing_ms: what all gaps together miss.
+    """
+
+    gaps_left_out: int = 0
+    missing_ms: int = Field(default_factory=_together_ms)  # of events of before, which have all gaps
+
+
 class ObjectRef(Frozen):
     """Claim check of an object in S3: its key in the bucket, SHA-256 (hex) and size in bytes."""
 
@@ -125,7 +140,7 @@ class RecordingReady(Event):
     duration_ms: int
     rate_hz: int
     channels: int = 2
-    tracks: list[TrackReport]
+    tracks: list[TrackOutline]
     started_at_ms: int
     ended_at_ms: int
     close_reason: str
@@ -249,10 +264,22 @@ class UsageRecorded(Event):
     tokens: Tokens | None = None
 
 
+_MOST_PAYLOAD_BYTES = 900_000  # the log takes 1,000,000 in all
+_CUT_TO = 1_000
+CUT = "\ufffd"
+"""Where the payload of a letter does not say what the record did: such a record cannot be sent again."""
+
+
+def payload_of(record: str) -> str:
+    """A record as a dead letter carries it: cut, if the log would not take the letter otherwise."""
+    fits = len(json.dumps(record, ensure_ascii=False).encode()) <= _MOST_PAYLOAD_BYTES
+    return record if fits else record[:_CUT_TO] + CUT
+
+
 class StageFailed(Event):
     """A stage gave up on a call's work: the dead letter. origin: where the input stood on the log.
 
-    payload: the input event's JSON, so that `audiotext dlq replay` can send it again.
+    payload: the input event's JSON, so that `audiotext dlq replay` can send it again; see `payload_of`.
     """
 
     type: Literal["stage.failed"] = "stage.failed"

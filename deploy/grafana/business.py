@@ -190,7 +190,8 @@ _TROUBLE_ROW = Row(
     [
         Panel(
             "Missing audio by reason",
-            "Seconds of gaps inside recordings. gateway-buffer-full was lost here, missing never came.",
+            "Seconds of gaps inside recordings, the longest 1,000 of a track. gateway-buffer-full was lost here, "
+            "missing never came.",
             [
                 f"""
                 SELECT $__timeInterval(started_at) AS time, JSONExtractString(gap, 'reason') AS reason,

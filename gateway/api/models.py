@@ -6,7 +6,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.artifacts import Peaks, Transcript
-from schemas.events import ActionItem, SpeakerSentiment, TrackReport
+from schemas.events import ActionItem, SpeakerSentiment, TrackOutline
 from sinks.clickhouse.calls import Status, SummaryDoc, UsageLine
 from sinks.clickhouse.queries import UsageRow
 
@@ -38,7 +38,7 @@ class Part(Body):
     duration_ms: int
     rate_hz: int | None
     close_reason: str | None
-    tracks: list[TrackReport]
+    tracks: list[TrackOutline]
     summary: SummaryDoc | None
     language: str | None
     times: dict[str, int]
@@ -66,7 +66,7 @@ class CallListItem(Body):
 class Call(CallListItem):
     """A call. `tracks`, `summary` and `times` are the first part's; `parts` has everyone's."""
 
-    tracks: list[TrackReport]
+    tracks: list[TrackOutline]
     summary: SummaryDoc | None
     times: dict[str, int]
     artefacts: Artefacts

@@ -18,7 +18,7 @@ from pipelines.recorder.journal import PartId
 from pipelines.recorder.metrics import RecorderMetrics
 from pipelines.recorder.recording import Recording, make
 from pipelines.recorder.spool import JOURNAL
-from redpanda.client import EventProducer, LogUnavailableError
+from redpanda.client import EventProducer, EventTooLargeError, LogUnavailableError
 from schemas.artifacts import recording_prefix
 from schemas.events import RecordingReady
 from schemas.media import MediaRecord, RecordType
@@ -141,7 +141,7 @@ class Finisher:
         identity, directory = job.identity, job.directory
         try:
             self._finish(identity, directory)
-        except (ObjectStoreError, LogUnavailableError, OSError) as error:
+        except (ObjectStoreError, LogUnavailableError, EventTooLargeError, OSError) as error:
             if not (directory / JOURNAL).exists():
                 return True  # released meanwhile: an earlier attempt had got through
             log.error(
@@ -176,13 +176,16 @@ class Finisher:
             ),
             identity.partition,
         )
-        self._metrics.recorded(event)
+        self._metrics.recorded(event, recording.manifest.tracks)
         log.info(
             "call %s part %d recorded: %.1f s, %s",
             identity.call_id,
             identity.part,
             event.duration_ms / 1000,
-            ", ".join(f"{track.name} {track.audio_ms / 1000:.1f} s in {len(track.gaps)} gaps" for track in event.tracks)
+            ", ".join(
+                f"{track.name} {track.audio_ms / 1000:.1f} s in {len(track.gaps)} gaps"
+                for track in recording.manifest.tracks
+            )
             or "no audio",
         )
 

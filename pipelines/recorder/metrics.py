@@ -2,14 +2,14 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from audiotext import metrics
 from redpanda.consuming import Consuming
-from schemas.events import RecordingReady
+from schemas.events import RecordingReady, TrackReport
 
 
 class RecorderMetrics(Consuming):
@@ -45,11 +45,11 @@ class RecorderMetrics(Consuming):
         """A call's part was closed."""
         self._closed.labels(reason).inc()
 
-    def recorded(self, event: RecordingReady) -> None:
-        """A recording was made, and the log knows."""
+    def recorded(self, event: RecordingReady, tracks: Iterable[TrackReport]) -> None:
+        """A recording was made, and the log knows. tracks: with all their gaps."""
         self._recorded.inc()
         self.latency.observe(max(0.0, time.time() - event.occurred_at_ms / 1000))
-        for track in event.tracks:
+        for track in tracks:
             self._recorded_ms.inc(track.audio_ms)
             for gap in track.gaps:
                 self._gap_ms.labels(gap.reason).inc(gap.end_ms - gap.start_ms)

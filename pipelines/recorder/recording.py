@@ -12,9 +12,11 @@ from pipelines.recorder.journal import PartId, read
 from pipelines.recorder.render import plan
 from pipelines.recorder.spool import JOURNAL
 from schemas.artifacts import Manifest, Peaks
-from schemas.events import ObjectRef, RecordingReady
+from schemas.events import ObjectRef, RecordingReady, TrackOutline, TrackReport
 from schemas.ids import uuid_of
 from schemas.media import Codec, MediaRecord, RecordType, ends
+
+_MOST_GAPS = 1_000  # of a track in the event: some 60 KB, and a replay's job may hold several events
 
 
 class NotClosedError(Exception):
@@ -46,7 +48,7 @@ class Recording:
             duration_ms=facts.duration_ms,
             rate_hz=facts.rate_hz,
             channels=wav.CHANNELS,
-            tracks=facts.tracks,
+            tracks=[_outline(track) for track in facts.tracks],
             started_at_ms=facts.started_at_ms,
             ended_at_ms=facts.ended_at_ms,
             close_reason=facts.close_reason,
@@ -146,6 +148,19 @@ def make(identity: PartId, directory: Path) -> Recording:
         close_offset=facts.last_offset,
     )
     return Recording(audio, rendered.peaks, manifest, close.at_ms)
+
+
+def _outline(track: TrackReport) -> TrackOutline:
+    """The track for the event. A line that loses a frame every second makes more gaps in a long call than the log takes
+    in one record; where that is so, the longest are told, of equals the first."""
+    longest = sorted(track.gaps, key=lambda gap: gap.start_ms - gap.end_ms)[:_MOST_GAPS]
+    return TrackOutline(
+        name=track.name,
+        audio_ms=track.audio_ms,
+        gaps=sorted(longest, key=lambda gap: gap.start_ms),
+        gaps_left_out=len(track.gaps) - len(longest),
+        missing_ms=sum(gap.end_ms - gap.start_ms for gap in track.gaps),
+    )
 
 
 def _load(journal: BinaryIO, payload: _Payload) -> Encoded:

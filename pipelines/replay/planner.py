@@ -27,6 +27,7 @@ _PAGE = 200  # parts whose events are asked for at once
 # Audio that lies side by side on the log is read in one pass. Bounded by what has to lie on the disk meanwhile.
 _TOGETHER = 32
 _TOGETHER_MS = 2 * 3_600_000
+_TOGETHER_BYTES = 256 * 1024  # of what is known of them: a job is a record on the log
 
 
 class PlanHandler:
@@ -106,15 +107,16 @@ def _inputs(
 
 def _groups(placed: Iterable[tuple[int, int, ReplayInput]]) -> Iterator[list[ReplayInput]]:
     group: list[ReplayInput] = []
-    duration_ms, of_partition = 0, -1
+    duration_ms, size, of_partition = 0, 0, -1
     for partition, _, one in placed:
         length_ms = one.recording.duration_ms if one.recording else 0
-        full = len(group) >= _TOGETHER or duration_ms + length_ms > _TOGETHER_MS
+        length = len(one.model_dump_json())
+        full = len(group) >= _TOGETHER or duration_ms + length_ms > _TOGETHER_MS or size + length > _TOGETHER_BYTES
         if group and (full or partition != of_partition):
             yield group
-            group, duration_ms = [], 0
+            group, duration_ms, size = [], 0, 0
         group.append(one)
-        duration_ms, of_partition = duration_ms + length_ms, partition
+        duration_ms, size, of_partition = duration_ms + length_ms, size + length, partition
     if group:
         yield group
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from pipelines.runtime.retry import classify, describe
-from schemas.events import Event, RetryScheduled, StageFailed
+from schemas.events import Event, RetryScheduled, StageFailed, payload_of
 from schemas.ids import uuid_of
 
 
@@ -60,7 +60,7 @@ class Job:
             origin_topic=self.origin_topic,
             origin_partition=self.origin_partition,
             origin_offset=self.origin_offset,
-            payload=self.payload,
+            payload=payload_of(self.payload),
         )
 
     def _event_id(self, kind: str, attempts: int) -> str:

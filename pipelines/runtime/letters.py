@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from audiotext.settings import KafkaSettings
 from redpanda.client import EventProducer, LogUnavailableError, consumer_config, producer_config
-from schemas.events import AnyEvent, LetterReplayed, StageFailed, parse_event
+from schemas.events import CUT, AnyEvent, LetterReplayed, StageFailed, parse_event
 from schemas.ids import uuid_of
 from schemas.topics import Topic
 
@@ -47,8 +47,8 @@ def letters_of(events: Iterable[AnyEvent]) -> list[Letter]:
 
 
 def whole(letter: StageFailed) -> bool:
-    """Whether the letter carries its record whole. What was no text does not survive in one."""
-    return letter.origin_topic != Topic.CALL_MEDIA and "\ufffd" not in letter.payload
+    """Whether the letter carries its record whole. What was no text, or too long, does not survive in one."""
+    return letter.origin_topic != Topic.CALL_MEDIA and CUT not in letter.payload
 
 
 def read_letters(kafka: KafkaSettings) -> list[Letter]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.runtime.errors import NotYetError, PermanentError, QuotaError, RetryableError
+from redpanda.client import EventTooLargeError
 
 ErrorClass = Literal["retry", "quota", "permanent"]
 
@@ -34,7 +35,7 @@ class GiveUp:
 
 def classify(error: BaseException) -> ErrorClass:
     """The class of an exception. What nobody classified may well work later, so it is retried."""
-    if isinstance(error, PermanentError):
+    if isinstance(error, (PermanentError, EventTooLargeError)):
         return "permanent"
     if isinstance(error, QuotaError):
         return "quota"

@@ -36,7 +36,7 @@ from pipelines.runtime.rate import RateLimit
 from pipelines.runtime.retry import GiveUp, decide, describe
 from pipelines.runtime.stage import E, Output, Stage
 from pipelines.runtime.stall import ConsumerStalledError, Progress, StallDetector
-from redpanda.client import EventProducer, LogUnavailableError, consumer_config
+from redpanda.client import EventProducer, EventTooLargeError, LogUnavailableError, consumer_config
 from redpanda.patience import Patience
 from schemas.topics import Topic
 
@@ -302,7 +302,12 @@ class Runner(Generic[E]):
             outcome, done = await self._attempt(job, place, key=_text(message.key()))
         except _LostError:
             return
-        await self._send(outcome)
+        try:
+            await self._send(outcome)
+        except EventTooLargeError as error:
+            event = self._stage.event_type.model_validate_json(job.payload)
+            await self._send([self._after_failure(job, event, error)])
+            done = None
         if done is not None:
             self._metrics.latency.observe(max(0, self._clock.now_ms() - done.occurred_at_ms) / 1000)
         with self._lock:
@@ -380,7 +385,8 @@ class Runner(Generic[E]):
         return Output(self._stage.retry, again)
 
     async def _send(self, outputs: Sequence[Output]) -> None:
-        """Puts the outputs on the log, however long it is away: giving up would lose the result of the work."""
+        """Puts the outputs on the log, however long it is away: giving up would lose the result of the work. Raises
+        EventTooLargeError."""
         topics = dict.fromkeys(output.topic for output in outputs)
         for topic in topics:
             events = [output.event for output in outputs if output.topic == topic]

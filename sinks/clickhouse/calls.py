@@ -25,7 +25,7 @@ from schemas.events import (
     StreamEnded,
     StreamStarted,
     SummaryReady,
-    TrackReport,
+    TrackOutline,
     TranscriptReady,
     VersionChosen,
 )
@@ -98,7 +98,7 @@ class PartDoc(Frozen):
     recording: ObjectRef | None = None
     peaks: ObjectRef | None = None
     manifest: ObjectRef | None = None
-    tracks: list[TrackReport] = Field(default_factory=list)
+    tracks: list[TrackOutline] = Field(default_factory=list)
     transcript: TranscriptDoc | None = None
     summary: SummaryDoc | None = None
     times: dict[str, int] = Field(default_factory=dict)
@@ -136,7 +136,7 @@ class CallDoc(Frozen):
     duration_ms: int = 0
     from_number: str = ""
     to_number: str = ""
-    tracks: list[TrackReport] = Field(default_factory=list)
+    tracks: list[TrackOutline] = Field(default_factory=list)
     summary: SummaryDoc | None = None
     times: dict[str, int] = Field(default_factory=dict)
     parts: list[PartDoc] = Field(default_factory=list)

@@ -16,7 +16,7 @@ from quixstreams.sinks import BaseSink, SinkBackpressureError
 from audiotext import metrics
 from redpanda.client import LogUnavailableError
 from redpanda.consuming import Consuming
-from schemas.events import AnyEvent, StageFailed, parse_event
+from schemas.events import AnyEvent, StageFailed, parse_event, payload_of
 from schemas.ids import uuid_of
 from schemas.topics import Topic
 from sinks.clickhouse.client import Database, StoreUnavailableError
@@ -160,7 +160,7 @@ def dead_letter(service: str, record: Record, reason: str) -> StageFailed:
         origin_topic=record.topic,
         origin_partition=record.partition,
         origin_offset=record.offset,
-        payload=record.value.decode(errors="replace"),
+        payload=payload_of(record.value.decode(errors="replace")),
     )
 
 

@@ -3,7 +3,7 @@
 import uuid
 
 from schemas.artifacts import Segment, Transcript, recording_prefix, transcript_key
-from schemas.events import ObjectRef, RecordingReady, TrackReport, TranscriptReady
+from schemas.events import ObjectRef, RecordingReady, TrackOutline, TranscriptReady
 from sinks.objects import ObjectStore
 
 STARTED_MS = 1_770_000_000_000
@@ -31,7 +31,7 @@ def recording(
         manifest=NOTHING,
         duration_ms=duration_ms,
         rate_hz=8000,
-        tracks=[TrackReport(name=name, audio_ms=duration_ms) for name in ("inbound", "outbound")],
+        tracks=[TrackOutline(name=name, audio_ms=duration_ms) for name in ("inbound", "outbound")],
         started_at_ms=STARTED_MS,
         ended_at_ms=STARTED_MS + duration_ms,
         close_reason="ended",

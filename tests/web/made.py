@@ -27,7 +27,7 @@ from schemas.events import (
     StreamEnded,
     StreamStarted,
     SummaryReady,
-    TrackReport,
+    TrackOutline,
     TranscriptReady,
     UsageRecorded,
 )
@@ -95,8 +95,8 @@ class Told:
                 "duration_ms": duration_ms,
                 "rate_hz": 8000,
                 "tracks": [
-                    TrackReport(name="inbound", audio_ms=duration_ms - missing, gaps=list(gaps)),
-                    TrackReport(name="outbound", audio_ms=duration_ms),
+                    TrackOutline(name="inbound", audio_ms=duration_ms - missing, gaps=list(gaps)),
+                    TrackOutline(name="outbound", audio_ms=duration_ms),
                 ],
                 "started_at_ms": self.started_ms,
                 "ended_at_ms": self.started_ms + duration_ms,

@@ -88,7 +88,7 @@ def list_item(call: CallDoc) -> CallListItem:
     """A call as a list shows it."""
     return CallListItem(
         **{name: getattr(call, name) for name in CallListItem.model_fields if name != "gap_ms"},
-        gap_ms=sum(gap.end_ms - gap.start_ms for part in call.parts for track in part.tracks for gap in track.gaps),
+        gap_ms=sum(track.missing_ms for part in call.parts for track in part.tracks),
     )
 
 

@@ -136,9 +136,9 @@ function show(root, call, { who, shared, params, at }) {
     return card("Tracks", h("table", { class: "plain" },
       h("thead", { class: "sr" }, h("tr", {}, h("th", {}, "Track"), h("th", {}, "Audio"), h("th", {}, "Missing"))),
       h("tbody", {}, tracks.map((track) => {
-        const missing = track.gaps.reduce((sum, gap) => sum + gap.end_ms - gap.start_ms, 0);
+        const missing = track.missing_ms;
         return h("tr", {}, h("th", { scope: "row", class: track.name }, track.name), h("td", {}, `${duration(track.audio_ms)} of audio`),
-          h("td", {}, missing ? h("span", { class: "badge warn" }, `${span(missing)} missing`) : h("span", { class: "badge good" }, "no gaps")));
+          h("td", {}, missing ? h("span", { class: "badge warn", title: track.gaps_left_out ? `${track.gaps_left_out} short gaps are not shown` : null }, `${span(missing)} missing`) : h("span", { class: "badge good" }, "no gaps")));
       }))),
       tracks.flatMap((track) => track.gaps.slice(0, 20).map((gap) =>
         h("button", { class: "gap-line", onclick: () => playing?.seek(Math.max(0, gap.start_ms - 1000), true) },

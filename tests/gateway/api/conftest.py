@@ -30,7 +30,7 @@ from schemas.events import (
     StreamEnded,
     StreamStarted,
     SummaryReady,
-    TrackReport,
+    TrackOutline,
     TranscriptReady,
     UsageRecorded,
 )
@@ -301,8 +301,8 @@ def recording_ready(
             "duration_ms": PART_MS,
             "rate_hz": 8000,
             "tracks": [
-                TrackReport(name="inbound", audio_ms=29_600, gaps=[Gap(start_ms=400, end_ms=800, reason="lost")]),
-                TrackReport(name="outbound", audio_ms=PART_MS),
+                TrackOutline(name="inbound", audio_ms=29_600, gaps=[Gap(start_ms=400, end_ms=800, reason="lost")]),
+                TrackOutline(name="outbound", audio_ms=PART_MS),
             ],
             "started_at_ms": started,
             "ended_at_ms": started + PART_MS,

@@ -17,11 +17,11 @@ from pipelines.recorder.journal import PartId
 from pipelines.recorder.recording import NotClosedError, make
 from pipelines.recorder.spool import Spool
 from redpanda.client import EventProducer, LogUnavailableError
-from schemas.events import Event, ObjectRef
+from schemas.events import Event, ObjectRef, TrackOutline
 from schemas.ids import sha256_hex
 from schemas.media import CloseReason, MediaRecord, RecordType
 from sinks.objects import ObjectStore, ObjectStoreError
-from tests.pipelines.recorder.calls import EPOCH_MS, Call, call
+from tests.pipelines.recorder.calls import EPOCH_MS, Call, audio, call
 from tests.pipelines.recorder.running import eventually
 
 PART = PartId("acme", "CA", 1, 3)
@@ -93,6 +93,36 @@ def test_what_is_told_of_a_recording(tmp_path: Path) -> None:
     again = make(PART, directory)
     assert again == recording
     assert again.event(audio=reference, peaks=reference, manifest=reference) == event
+
+
+def test_a_recording_with_ever_so_many_gaps_is_told(tmp_path: Path) -> None:
+    """A line loses every second frame of one track 20,000 times, and once a second of audio. The event is far below
+    what the log takes in one record: it has the longest gaps, in their order, how many there are besides, and exactly
+    how much is missing; the manifest has all of them. An event with 20,000 gaps would never be on the log, and the
+    recording never be told of."""
+    source = call("CA", 0)
+    frame, times = audio(1, 20), [*range(0, 800_000, 40), 801_000]
+    runs = [source.run("inbound", ts_ms, frame) for ts_ms in times]
+    close = source.record(RecordType.CLOSE, stream_id="", at_ms=EPOCH_MS, detail=CloseReason.ENDED, part=1)
+    spool = Spool(tmp_path)
+    for offset, record in enumerate([source.start(), *runs, close]):
+        spool.append(PART, record, offset)
+    recording = make(PART, spool.write(PART))
+    every = recording.manifest.tracks[0].gaps
+    assert len(every) == len(times) - 1
+    reference = ObjectRef(key="k", sha256=recording.manifest.audio_sha256, size=1)
+    event = recording.event(audio=reference, peaks=reference, manifest=reference)
+    assert len(event.model_dump_json()) < 100_000
+    told = event.tracks[0]
+    assert (len(told.gaps), told.gaps_left_out) == (1000, len(every) - 1000)
+    assert told.gaps == [*every[:999], every[-1]]
+    assert (every[-1].end_ms - every[-1].start_ms, told.missing_ms) == (1020, 19_999 * 20 + 1020)
+
+
+def test_an_event_of_before_says_what_is_missing() -> None:
+    """Reads a track of an event that was told before there was `missing_ms`: its gaps say it."""
+    track = {"name": "inbound", "audio_ms": 1, "gaps": [{"start_ms": 0, "end_ms": 400, "reason": "missing"}]}
+    assert TrackOutline.model_validate(track).missing_ms == 400
 
 
 def test_a_stream_that_never_ended_ends_where_it_was_last_heard_of(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from audiotext.settings import KafkaSettings, RetrySettings, Settings
 from pipelines.runtime import runner
 from pipelines.runtime.clock import Clock
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError
+from pipelines.runtime.letters import whole
 from pipelines.runtime.runner import Runner
 from pipelines.runtime.stage import Output, Stage
 from pipelines.runtime.stall import ConsumerStalledError
@@ -271,6 +272,28 @@ async def test_what_cannot_be_done_ends_in_the_dead_letters(
     assert (letter.attempts, letter.error_class) == (attempts, error_class)
     assert (letter.origin_topic, letter.origin_offset) == (lab.source, 0)
     assert json.loads(letter.payload)["call_id"] == call
+
+
+async def test_what_the_log_does_not_take_ends_in_the_dead_letters(lab: Lab) -> None:
+    """A call's event is so large that a record of its retry, which carries it, is beyond what the log takes. That is no
+    log that is away: there is a letter at once, which says so with as much of the event as it can, and cannot be sent
+    again; the call behind goes on. Tried again for ever, it would hold up its whole partition."""
+    call = f"{lab.name}-large"
+    lab.behave = lambda got, attempt: RetryableError("503") if got == call else None
+    large = StreamEnded(
+        event_id="l", call_id=call, tenant="t", occurred_at_ms=1, stream_id="S", reason='"' * 450_000, part=2
+    )
+    lab.send_raw(large.model_dump_json(), call)
+    lab.send("good")
+    async with lab.running(FAST):
+        (letter,) = await lab.events(Topic.DEAD_LETTERS, 1, call)
+        await lab.events(lab.results, 1)
+        await lab.until_committed(2)
+    assert isinstance(letter, StageFailed)
+    assert (letter.error_class, letter.tenant, letter.part) == ("permanent", "t", 2)
+    assert "larger than the log takes" in letter.error
+    assert call in letter.payload
+    assert not whole(letter)
 
 
 async def test_an_attempt_has_a_deadline_of_its_own(lab: Lab) -> None:

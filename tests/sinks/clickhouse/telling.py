@@ -13,7 +13,7 @@ from schemas.events import (
     StreamEnded,
     StreamStarted,
     SummaryReady,
-    TrackReport,
+    TrackOutline,
     TranscriptReady,
     UsageRecorded,
 )
@@ -57,8 +57,8 @@ class Call:
             duration_ms=end - start,
             rate_hz=8000,
             tracks=[
-                TrackReport(name="inbound", audio_ms=end - start),
-                TrackReport(
+                TrackOutline(name="inbound", audio_ms=end - start),
+                TrackOutline(
                     name="outbound", audio_ms=end - start - 400, gaps=[Gap(start_ms=0, end_ms=400, reason="lost")]
                 ),
             ],
