@@ -13,7 +13,7 @@ from pipelines import claims
 from pipelines.answers import AnswerStore
 from pipelines.first_charge import FirstCharge
 from pipelines.pricing import Charge, Charges, token_charge
-from pipelines.providers import Embedded, Embedder, registry
+from pipelines.providers import Embedded, Embedder, UselessAnswerError, registry
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.runner import run_stage
 from pipelines.runtime.stage import Output, Stage
@@ -109,7 +109,11 @@ class EmbedHandler:
                 return 0
         started = time.monotonic()
         first = ids[0]
-        embedded = await self._unstored.get(first, lambda: self._provider.embed([piece.text for piece in pieces]))
+        try:
+            embedded = await self._unstored.get(first, lambda: self._provider.embed([piece.text for piece in pieces]))
+        except UselessAnswerError as error:
+            await answers.waste(error.tokens)
+            raise
         engine_ms = round((time.monotonic() - started) * 1000)
         if embedded.tokens != NO_TOKENS:
             # Before the points: those who find them do not ask again.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.answers import AnswerStore
-from pipelines.runtime.errors import RetryableError
+from pipelines.runtime.errors import AnsweredError, RetryableError
 from schemas.artifacts import Summary, Transcript
 from schemas.events import NO_TOKENS, Tokens
 from schemas.ids import config_hash
@@ -172,8 +172,17 @@ class Embedded:
     tokens: Tokens = NO_TOKENS
 
 
+class UselessAnswerError(AnsweredError):
+    """An answer that nobody can use. tokens: what it cost."""
+
+    def __init__(self, message: str, tokens: Tokens) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+
+
 class Embedder(Protocol):
-    """Sentence embeddings; those of another model or dimension cannot be compared. Raises pipelines.runtime.errors."""
+    """Sentence embeddings; those of another model or dimension cannot be compared. Raises pipelines.runtime.errors, and
+    UselessAnswerError for what has to be paid all the same."""
 
     name: str
     model: str

@@ -6,8 +6,9 @@ probability, vLLM has segments only.
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from audiotext.languages import CODES
 from pipelines.providers.utterances import SpokenWord
@@ -63,6 +64,13 @@ class Answer(BaseModel):
     words: list[Word] | None = None
     segments: list[Segment] | None = Field(None)
     usage: Usage | None = None
+
+    @model_validator(mode="after")
+    def _is_a_transcript(self) -> Self:
+        """Silence has an empty text; some servers answer an error with 200, and that has none."""
+        if not {"text", "words", "segments"} & self.model_fields_set:
+            raise ValueError("there is no text in it")
+        return self
 
     @property
     def billed_ms(self) -> int | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from google.genai import types
 
 from audiotext.settings import GeminiSettings
-from pipelines.providers import Embedded
+from pipelines.providers import Embedded, UselessAnswerError
 from pipelines.providers.checking import Check
 from pipelines.providers.gemini.client import check_model, classified, connect, estimated_tokens
 from pipelines.runtime.errors import AnsweredError
@@ -79,7 +79,11 @@ class GeminiEmbedder:
                     output_dimensionality=self.dimension, task_type=f"RETRIEVAL_{task}" if typed else None
                 ),
             )
-        return _rows(response, len(texts), self.dimension), _tokens(response, sent)
+        tokens = _tokens(response, sent)
+        try:
+            return _rows(response, len(texts), self.dimension), tokens
+        except AnsweredError as error:
+            raise UselessAnswerError(str(error), tokens) from error
 
 
 def _rows(response: types.EmbedContentResponse, count: int, dimension: int) -> Vectors:

@@ -19,7 +19,7 @@ from pipelines.providers import Embedder
 from pipelines.providers.checking import Checkable
 from pipelines.providers.gemini.embedder import GeminiEmbedder, _rows, _tokens
 from pipelines.providers.minilm import MiniLm
-from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError, StageError
+from pipelines.runtime.errors import AnsweredError, PermanentError, ProviderOutageError, RetryableError, StageError
 from schemas.events import EmbeddingReady, Event, Tokens, TranscriptReady, UsageRecorded
 from schemas.topics import Topic
 from sinks.objects import ObjectStore
@@ -204,6 +204,22 @@ async def test_a_long_call_goes_in_batches(google: FakeGemini, objects: ObjectSt
     assert line is not None
     assert line.tokens == Tokens(prompt=sum(fake.tokens(text) for text in sent))
     assert line.provider_cost == (Decimal(line.tokens.prompt) / 5 / 10**6).quantize(Decimal("0.000001"))
+
+
+async def test_vectors_that_are_none_cost_too(google: FakeGemini, objects: ObjectStore, vectors: VectorStore) -> None:
+    """Gemini answers, and bills, with a vector too few; then with all of them. The first answer is a failed attempt and
+    no outage, or it would be asked for without end; the line has the tokens of both."""
+    event = transcribed(objects, said(new_call(), *TEXTS))
+    useless = {"embeddings": [{"values": [1.0] * 768}] * 2, "usageMetadata": {"promptTokenCount": 1_000}}
+    google.script = [(200, useless)]
+    with pytest.raises(AnsweredError, match="2 vectors"):
+        await told(gemini(google), objects, vectors, event)
+
+    _, line = await told(gemini(google), objects, vectors, event)
+
+    sent = [one["content"]["parts"][0]["text"] for one in google.asked[1][1]["requests"]]
+    assert line is not None
+    assert line.tokens == Tokens(prompt=1_000 + sum(fake.tokens(text) for text in sent))
 
 
 async def test_tokens_are_estimated_where_nobody_counts(google: FakeGemini) -> None:

@@ -19,7 +19,14 @@ from pydantic import SecretStr
 from audiotext.settings import OpenAiSettings
 from pipelines.providers.openai import OpenAi, error_of
 from pipelines.providers.openai_words import Answer, language_code, words_of
-from pipelines.runtime.errors import PermanentError, ProviderOutageError, QuotaError, RetryableError, StageError
+from pipelines.runtime.errors import (
+    AnsweredError,
+    PermanentError,
+    ProviderOutageError,
+    QuotaError,
+    RetryableError,
+    StageError,
+)
 from tests.fakes import openai as fake
 from tests.fakes.openai import FakeOpenAi
 from tests.fakes.refusals import Refusal
@@ -149,6 +156,22 @@ async def test_every_documented_error_has_its_class(
         assert isinstance(raised.value, RetryableError)
         assert raised.value.retry_after_s == 3
     assert sum(refusal.times for refusal in server.refusals) == 0
+
+
+@pytest.mark.parametrize("body", ["<html>", "{}", '{"error": {"message": "overloaded"}}'])
+async def test_a_200_that_is_no_transcript_is_none(
+    body: str, server: FakeOpenAi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's page, an empty object, and an error that comes with 200, as some servers send it: a failed attempt.
+    Taken for a transcript in which nobody spoke, it would be stored, told and charged."""
+    engine = client(server)
+
+    async def answered(*_: object, **__: object) -> httpx.Response:
+        return httpx.Response(200, text=body)
+
+    monkeypatch.setattr(engine._http, "post", answered)
+    with pytest.raises(AnsweredError):
+        await engine.transcribe(job_of(tmp_path / "a.wav", [(1, 2)], []))
 
 
 async def test_a_server_that_is_away_is_an_outage(server: FakeOpenAi, tmp_path: Path) -> None:
