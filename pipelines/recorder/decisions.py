@@ -112,6 +112,10 @@ class Decision:
 # A part is opened by what there is to record. Anything else that comes after the close says nothing new.
 _OPENING = (RecordType.START, RecordType.MEDIA)
 
+# Streams that have ended are known so that audio which overtook its end does not seem to go on. It comes within
+# moments; a call of thousands of streams would have a state that the changelog does not take, and stop its partition.
+_ENDED_KEPT = 50
+
 
 def step(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Decision]:
     """The call's next state, and what to do about this record of it. A state without parts need not be kept."""
@@ -138,32 +142,32 @@ def _take(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState
         return state, Decision(Action.IGNORE, state.parts, why=f"{record.type} after the part was closed")
     if part is None:
         part = OpenPart(state.parts + 1, offset, -1, {}, record.carrier)
-    following = replace(
-        part, last_offset=offset, streams=_streams(part, record), gateways=_gateways(part.gateways, record)
-    )
+    streams, gateways = _streams(part, record)
+    following = replace(part, last_offset=offset, streams=streams, gateways=gateways)
     decision = Decision(Action.APPEND, part.number, part.last_offset, following.ended)
     return replace(state, parts=max(state.parts, part.number), open=following), decision
 
 
-def _gateways(gateways: Mapping[str, str], record: MediaRecord) -> Mapping[str, str]:
-    if record.type is not RecordType.START:
-        return gateways
-    others = {stream: gateway for stream, gateway in gateways.items() if stream != record.stream_id}
-    return {**others, record.stream_id: record.gateway} if record.gateway else others
-
-
-def _streams(part: OpenPart, record: MediaRecord) -> Mapping[str, bool]:
-    streams = part.streams
+def _streams(part: OpenPart, record: MediaRecord) -> tuple[Mapping[str, bool], Mapping[str, str]]:
+    """The part's streams after the record, and the gateways of those that go on."""
+    streams, gateways, stream = part.streams, part.gateways, record.stream_id
     if record.type is RecordType.START:
-        return {**streams, record.stream_id: False}
+        others = {name: gateway for name, gateway in gateways.items() if name != stream}
+        return {**streams, stream: False}, {**others, stream: record.gateway} if record.gateway else others
     if record.type is RecordType.EOS:
-        if not record.stream_id:
-            return dict.fromkeys(streams, True)
-        if record.stream_id in streams and not ends(record, part.gateways.get(record.stream_id, "")):
-            return streams
-        return {**streams, record.stream_id: True}
+        if not stream:
+            return _latest(dict.fromkeys(streams, True)), {}
+        if stream in streams and not ends(record, gateways.get(stream, "")):
+            return streams, gateways
+        return _latest({**streams, stream: True}), {name: by for name, by in gateways.items() if name != stream}
     # Audio of a stream whose start lies in an earlier part; audio that overtook its end changes nothing.
-    return streams if record.stream_id in streams else {**streams, record.stream_id: False}
+    return streams if stream in streams else {**streams, stream: False}, gateways
+
+
+def _latest(streams: Mapping[str, bool]) -> Mapping[str, bool]:
+    """Without the first ones of many that have ended."""
+    old = set([name for name, ended in streams.items() if ended][:-_ENDED_KEPT])
+    return {name: ended for name, ended in streams.items() if name not in old}
 
 
 def _close(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Decision]:

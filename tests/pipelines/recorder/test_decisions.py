@@ -1,5 +1,6 @@
 """What records mean for their call. No clock, no disk: only states and decisions."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -133,6 +134,23 @@ def test_the_call_s_end_is_that_of_all_its_streams() -> None:
     assert [decision.ended for decision in decisions] == [False, False, True, True, True]
     assert actions([OVER, START]) == [(Action.IGNORE, 0), (Action.APPEND, 1)]
     assert actions([START, OVER, close(seen=1), OVER])[-1] == (Action.IGNORE, 1)
+
+
+def test_a_call_of_ever_so_many_streams_has_a_small_state() -> None:
+    """A call is put on hold 5,000 times, each time with a stream of a long name, and one stream goes on all the time.
+    The call is over when that one is, and its state stays a small record. Beyond a megabyte the changelog would not
+    take it, and the recorder of the whole partition end for ever."""
+    other = replace(SOURCE.stream("MZ2", 0).start(), gateway="one")
+    streams = [SOURCE.stream(f"{number:04}{'m' * 250}", 0) for number in range(5000)]
+    held = [replace(record, gateway="one") for stream in streams for record in (stream.start(), stream.eos())]
+    state = CallState()
+    for offset, record in enumerate([other, *held]):
+        state, decision = step(state, record, offset)
+        assert not decision.ended
+    assert len(json.dumps(to_json(state))) < 20_000
+    end = replace(other, type=RecordType.EOS)
+    _, decisions = told([streams[-1].run("inbound", 0, MEDIA.payload), end], state, 20_000)
+    assert [decision.ended for decision in decisions] == [False, True]
 
 
 def test_a_stream_that_moved_to_another_gateway_ends_there() -> None:
