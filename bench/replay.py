@@ -48,7 +48,8 @@ from sinks.objects import ObjectStore
 ROUNDS, CALLS = 3, 8  # calls of each kind in each round
 LONG, LONG_S = 16, 300  # calls that are made again from the log; 77 MB, which the embedded log holds
 SPEED = 20.0
-LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt", "pl")  # other settings: everything is transcribed again
+# Other settings, three for each round: everything is transcribed again, for longer than the round's calls take.
+LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt", "pl", "sv")
 SHORT_S = 4
 TIMEOUT_S = 180
 _UNDER_WAY_S = 3.0  # from asking for a replay to its engine being at work
@@ -191,12 +192,13 @@ async def _rounds(settings: Settings, audio: Path, short: Path) -> _Waits:
         for number in range(ROUNDS):
             waits.quiet += await play_calls(f"quiet-{number}")
             transcribing = [
-                replays.start(("replayed",), "recording", ReplayOverrides(language=next(languages))) for _ in range(2)
+                replays.start(("replayed",), "recording", ReplayOverrides(language=next(languages))) for _ in range(3)
             ]
             await asyncio.sleep(_UNDER_WAY_S)
             waits.transcribing += await play_calls(f"transcribing-{number}")
             assert any(replays.running(one) for one in transcribing), "the replay was through too early"
             await _until(lambda names=transcribing: not any(map(replays.running, names)))  # type: ignore[misc]
+            assert not any(map(replays.failed, transcribing))
 
             over = asyncio.Event()
             rebuilding = asyncio.ensure_future(replays.one_after_the_other(long, over))
@@ -225,6 +227,9 @@ class _Replays:
 
     def running(self, replay_id: str) -> bool:
         return self._look(replay_id).state != "done"
+
+    def failed(self, replay_id: str) -> int:
+        return self._look(replay_id).failed
 
     async def one_after_the_other(self, call_ids: Sequence[str], over: asyncio.Event) -> None:
         """From `media`, with the settings there are, until it is over; the next waits on the log while one runs."""
