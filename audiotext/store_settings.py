@@ -31,7 +31,7 @@ def _address(text: str) -> str:
 def _dsn(secret: SecretStr) -> SecretStr:
     """The secret, if it names a server; nothing stands for none."""
     text = secret.get_secret_value()
-    if text and not _leads_to_a_host(text, "clickhouse", "clickhouses", "http", "https"):
+    if text and not _leads_to_a_host(text, "clickhouse", "clickhouses", "clickhousedb", "http", "https"):
         raise ValueError(
             "is no DSN: write it like clickhouse://user:password@host:8123/database (clickhouses:// with TLS), what is "
             "special in a password as %2F"

@@ -31,6 +31,7 @@ def test_what_is_no_address_is_refused(variable: str, value: str, monkeypatch: p
     [
         ("AUDIOTEXT_CLICKHOUSE__DSN", "clickhouse://u:p@db:8123/audiotext"),
         ("AUDIOTEXT_CLICKHOUSE__DSN", "clickhouses://u:p%2F@db/audiotext?compression=lz4"),
+        ("AUDIOTEXT_CLICKHOUSE__DSN", "clickhousedb://u:p@db:8123"),
         ("AUDIOTEXT_CLICKHOUSE__DSN", "https://u:p@db:8443"),
         ("AUDIOTEXT_CLICKHOUSE__DSN", ""),
         ("AUDIOTEXT_QDRANT__URL", "http://[::1]:6333"),
@@ -38,6 +39,7 @@ def test_what_is_no_address_is_refused(variable: str, value: str, monkeypatch: p
     ],
 )
 def test_what_is_one_is_taken(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each way to write an address that the clients take, and nothing, which deployments write for "not this"."""
+    """Each way to write an address that the clients take, SQLAlchemy's name of ClickHouse included, and nothing, which
+    deployments write for "not this"."""
     monkeypatch.setenv(variable, value)
     load()
