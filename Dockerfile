@@ -11,7 +11,9 @@ COPY deploy/image/locked.py deploy/image/locked.py
 # Exactly what is locked, by hash; what is not locked is not installed.
 RUN python deploy/image/locked.py $EXTRAS > image.lock \
  && /opt/audiotext/bin/pip install --no-cache-dir --no-deps --require-hashes -r image.lock
+COPY api api
 COPY audiotext audiotext
+COPY core core
 COPY gateway gateway
 COPY pipelines pipelines
 COPY redpanda redpanda

@@ -43,7 +43,7 @@ test: $(READY)
 
 # ARGS: the folder they go to.
 screenshots: $(READY)
-	@SCREENSHOTS=$(abspath $(or $(ARGS),screenshots)) $(BIN)/python -m pytest --quiet tests/web/test_screenshots.py
+	@SCREENSHOTS=$(abspath $(or $(ARGS),screenshots)) $(BIN)/python -m pytest --quiet tests/api/ui/test_screenshots.py
 
 chaos: $(READY)
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -1,6 +1,6 @@
 """`python -m audiotext` is `audiotext`."""
 
-from audiotext.cli import main
+from audiotext.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -5,12 +5,12 @@ ClickHouse and Qdrant up to date themselves when they first use them; `audiotext
 and tells.
 """
 
-from audiotext.settings import Settings
+from core.settings import Settings
 from pipelines.providers import registry
 from sinks.clickhouse.client import Database
-from sinks.objects import ObjectStore
-from sinks.vector_schema import VERSION, collection_of, refuse_newer
-from sinks.vectors import VectorStore
+from sinks.object_store import ObjectStore
+from sinks.qdrant.collections import VERSION, collection_of, refuse_newer
+from sinks.qdrant.store import VectorStore
 
 
 def pending(settings: Settings) -> list[str]:

@@ -29,7 +29,7 @@ import uvloop
 from audiotext.embedded.server import LOOPBACK
 from bench.gateway import media
 from bench.running import fine_cpu_s, free_port, log, masked, running, until_ready
-from gateway.signatures import HEADER, sign
+from gateway.carriers.common.signatures import HEADER, sign
 
 TOKEN = "bench"
 SIGNED_PATH, UNPROVEN_PATH = "/v1/media/twilio", "/v1/media/vonage"
@@ -98,7 +98,7 @@ def rows() -> list[Row]:
             "AUDIOTEXT_GATEWAY__UNLIMITED_PEERS": json.dumps([f"{BYSTANDER}/32"]),
             "AUDIOTEXT_TWILIO__AUTH_TOKEN": TOKEN,
         }
-        run = "from audiotext.settings import load; from gateway.app import run; run(load())"
+        run = "from core.settings import load; from gateway.app import run; run(load())"
         with running([sys.executable, "-c", run], variables, subprocess.DEVNULL) as gateway:
             until_ready(port, "/readyz")
             # Once for nothing: what is allocated once is no attack's.

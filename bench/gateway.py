@@ -20,7 +20,7 @@ from aiohttp import WSMsgType, web
 
 from audiotext.embedded.server import LOOPBACK
 from bench.running import cpu_s, free_port, log, masked, running, until_ready
-from gateway.signatures import HEADER, sign
+from gateway.carriers.common.signatures import HEADER, sign
 
 SOCKETS = 100
 SPEED = 2  # times real time: 20,000 frames a second, two packets every 10 ms on each socket
@@ -42,7 +42,7 @@ def rows() -> list[Row]:
             "AUDIOTEXT_GATEWAY__PORT": str(port),
             "AUDIOTEXT_TWILIO__AUTH_TOKEN": TOKEN,
         }
-        run = "from audiotext.settings import load; from gateway.app import run; run(load())"
+        run = "from core.settings import load; from gateway.app import run; run(load())"
         with (
             running([sys.executable, "-c", run], variables) as gateway,
             running([sys.executable, "-m", "bench.gateway", "bare", str(bare_port)], {}) as bare,

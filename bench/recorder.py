@@ -19,12 +19,12 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Producer
 
-from audiotext import process
 from audiotext.embedded import log as embedded_log
 from audiotext.embedded import objects as embedded_objects
 from audiotext.embedded.server import wait_until_it_answers
 from audiotext.embedded.state import State
-from audiotext.settings import KafkaSettings
+from core import process
+from core.settings import KafkaSettings
 from pipelines.recorder.journal import PartId
 from pipelines.recorder.recording import make
 from pipelines.recorder.spool import Spool
@@ -155,7 +155,7 @@ def servers(directory: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def process_of(variables: dict[str, str]) -> Iterator[int]:
-    run = "from audiotext.settings import load; from pipelines.recorder.app import run; run(load())"
+    run = "from core.settings import load; from pipelines.recorder.app import run; run(load())"
     running = subprocess.Popen([sys.executable, "-c", run], env=os.environ | variables)
     try:
         yield running.pid

@@ -27,23 +27,23 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pydantic import SecretStr
 
 from audiotext.embedded.server import port_is_free
-from audiotext.settings import KafkaSettings, S3Settings, Settings
-from audiotext.stack import Stack
+from audiotext.stack.stack import Stack
 from bench import recorder
+from core.settings import KafkaSettings, S3Settings, Settings
 from gateway.simulator import play
-from pipelines.recorder.media_log import read_calls
-from pipelines.replay.rebuilding import Rebuilder, by_partition
-from pipelines.replay.requests import Desk
+from pipelines.recorder.media_topic import read_calls
+from pipelines.replay.rerecord import Rebuilder, by_partition
 from pipelines.replay.selection import Selection, choose
+from pipelines.replay.service import Desk
 from redpanda import topics
 from redpanda.client import EventProducer, consumer_config, producer_config
 from schemas.artifacts import Manifest
 from schemas.events import RecordingReady, ReplayOverrides, ReplayStage, parse_event
 from schemas.topics import Topic
 from sinks.clickhouse.queries import CallStore
-from sinks.clickhouse.replay_store import ReplayStore
-from sinks.clickhouse.replays import ReplayDoc
-from sinks.objects import ObjectStore
+from sinks.clickhouse.replay_projection import ReplayDoc
+from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.object_store import ObjectStore
 
 ROUNDS, CALLS = 3, 8  # calls of each kind in each round
 LONG, LONG_S = 16, 300  # calls that are made again from the log; 77 MB, which the embedded log holds

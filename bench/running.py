@@ -12,11 +12,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.error import URLError
 
-from audiotext import process
 from audiotext.embedded import log as embedded_log
 from audiotext.embedded.server import LOOPBACK, wait_until_it_answers
 from audiotext.embedded.state import State
-from audiotext.settings import KafkaSettings
+from core import process
+from core.settings import KafkaSettings
 from redpanda import topics
 
 

@@ -17,34 +17,34 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from audiotext.settings import Settings
-from gateway.admission import Admissions
-from gateway.audiosocket import AudioSocketServer
+from core.settings import Settings
+from gateway.admission.stream_authorizer import Admissions
 from gateway.carriers import load_carriers
-from gateway.door import Door, client_of
-from gateway.first_look import FirstLook
-from gateway.listener import Listener
-from gateway.log_flood import bounded
-from gateway.log_writer import LogWriter
+from gateway.media.audiosocket_server import AudioSocketServer
+from gateway.media.websocket_server import MediaSockets
 from gateway.metrics import Metrics
-from gateway.notices import Notices
+from gateway.producer.log_producer import LogWriter
+from gateway.protection.client_limiter import Strangers
+from gateway.protection.connection_guard import Door, client_of
+from gateway.protection.http_handler import Listener
+from gateway.protection.log_rate_limit import bounded
+from gateway.protection.request_prefilter import FirstLook
+from gateway.provider_callbacks import Notices
 from gateway.proxy import Proxy
 from gateway.readiness import Readiness
-from gateway.sockets import MediaSockets
-from gateway.strangers import Strangers
 from gateway.webhooks import MAX_BODY_BYTES, Webhooks
 from redpanda.client import LogUnavailableError
-from schemas.notices import WEBHOOK_PATH
+from schemas.provider_callbacks import WEBHOOK_PATH
 
 log = logging.getLogger(__name__)
 
 # Where what outsiders do is logged.
 _KNOCKED_AT = (
-    "gateway.first_look",
-    "gateway.sockets",
+    "gateway.protection.request_prefilter",
+    "gateway.media.websocket_server",
     "gateway.webhooks",
-    "gateway.session",
-    "gateway.audiosocket",
+    "gateway.media.session",
+    "gateway.media.audiosocket_server",
     "aiohttp.server",
 )
 

@@ -2,11 +2,11 @@
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-from audiotext import metrics
+from core import metrics
 
 
 class Metrics:
-    """The gateway's metrics, as audiotext.metrics describes them; `/metrics` serves them."""
+    """The gateway's metrics, as core.metrics describes them; `/metrics` serves them."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from gateway.log_writer import LogWriter
+from gateway.producer.log_producer import LogWriter
 from gateway.proxy import Proxy
 from redpanda.client import LogUnavailableError
 from schemas.topics import Topic

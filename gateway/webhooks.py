@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
-from audiotext.settings import Settings
-from gateway.admission import Admissions
-from gateway.carriers import Answer, CallReport, Carrier, CarrierError, Grant, Offer, Proof, UnauthorizedError
-from gateway.door import client_of
-from gateway.form_fields import MOST_FIELDS, read_form
+from core.settings import Settings
+from gateway.admission.stream_authorizer import Admissions
+from gateway.carriers.base import Answer, CallReport, Carrier, CarrierError, Grant, Offer, Proof, UnauthorizedError
+from gateway.carriers.common.signatures import socket_url
+from gateway.carriers.common.webhook_fields import MOST_FIELDS, read_form
+from gateway.media.session import Sink
 from gateway.metrics import Metrics
-from gateway.session import Sink
-from gateway.signatures import socket_url
+from gateway.protection.connection_guard import client_of
 from schemas.events import CallStatusReported
 from schemas.ids import uuid_of
 from schemas.media import EosReason, MediaRecord, RecordType

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from audiotext.settings import Settings
-from pipelines import erasure
-from redpanda import quix
+from core.settings import Settings
+from pipelines.erase import handler as erase_handler
+from pipelines.runtime.clickhouse_sink import ClickHouseSink, explain
+from redpanda import quix_app
 from redpanda.client import EventProducer
-from redpanda.consuming import Consuming
+from redpanda.consumer_monitor import Consuming
 from schemas import replays
 from schemas.artifacts import Transcript
 from schemas.events import (
@@ -26,8 +27,7 @@ from schemas.topics import Topic
 from sinks.clickhouse.client import INSERT_TIMEOUT_S, Database
 from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.rows import Row, SegmentRow, erased_row, event_row, replay_row, segment_rows
-from sinks.clickhouse.sink import ClickHouseSink, explain
-from sinks.objects import ObjectMissingError, ObjectStore
+from sinks.object_store import ObjectMissingError, ObjectStore
 
 GROUP = "analytics"
 TOPICS = (
@@ -107,15 +107,15 @@ def run(settings: Settings) -> None:
         database,
         rows=rows,
         later_rows=Segments(ObjectStore(settings.s3)).rows,
-        afterwards=erasure.Again(
+        afterwards=erase_handler.Again(
             CallStore(settings.clickhouse), lambda requests: producer.send(Topic.ERASURE_REQUESTS, requests)
         ),
         dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),
         consuming=consuming,
     )
-    app = quix.application(settings, GROUP, commit_interval_s=_COMMIT_INTERVAL_S, commit_every=_COMMIT_EVERY)
+    app = quix_app.application(settings, GROUP, commit_interval_s=_COMMIT_INTERVAL_S, commit_every=_COMMIT_EVERY)
     for name in TOPICS:
         topic = app.topic(name.value, key_deserializer="bytes", value_deserializer="bytes")
         app.dataframe(topic).sink(sink)
-    quix.run(app, settings, consuming, TOPICS)
+    quix_app.run(app, settings, consuming, TOPICS)
     producer.close()

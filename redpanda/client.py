@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from audiotext.settings import KafkaSettings
+from core.settings import KafkaSettings
 from schemas.events import Event
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Topics as data: reads `topics.yaml`, creates what is missing, and tells where a cluster differs.
 
 Nothing is ever deleted or shrunk here, and an existing topic's partitions are left alone: a call's place on the log
-hangs on their number. More of them: redpanda.growing.
+hangs on their number. More of them: redpanda.partition_expansion.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 from pydantic import BaseModel, ConfigDict, Field
 
-from audiotext.settings import KafkaSettings
+from core.settings import KafkaSettings
 from redpanda.client import LogUnavailableError, connection_config
 from schemas.topics import Topic
 

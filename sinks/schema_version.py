@@ -1,6 +1,6 @@
 """What the stores' schemas have in common: a version, and what to do when it is not ours."""
 
-from audiotext.errors import UserError
+from core.errors import UserError
 
 
 class SchemaTooNewError(UserError):

@@ -18,9 +18,9 @@ from audiotext.embedded import log as embedded_log
 from audiotext.embedded import qdrant as embedded_qdrant
 from audiotext.embedded.server import Server
 from audiotext.embedded.state import State
-from audiotext.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings
+from core.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings
 from redpanda import topics
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests import object_lane
 from tests.object_lane import BUCKET
 from tests.running import RunningServer

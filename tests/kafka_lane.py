@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from audiotext import process
 from audiotext.embedded import kafka as embedded_kafka
 from audiotext.embedded.kafka_jars import VERSION
-from audiotext.settings import KafkaSettings
+from core import process
+from core.settings import KafkaSettings
 from redpanda import topics
 from redpanda.client import Config, producer_config
 from tests.running import RunningServer

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from audiotext.embedded import objects
 from audiotext.embedded.server import LOOPBACK, Server, port_answers
 from audiotext.embedded.state import State
-from audiotext.settings import S3Settings
-from sinks.objects import ObjectStore, ObjectStoreError
+from core.settings import S3Settings
+from sinks.object_store import ObjectStore, ObjectStoreError
 
 BUCKET = "audiotext"
 STORES = ("seaweedfs", *(("minio",) if shutil.which("minio") else ()))

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from audiotext import process
 from audiotext.embedded.server import Server, wait_until_it_answers
 from audiotext.embedded.state import State
+from core import process
 
 
 class RunningServer:

@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 
-from audiotext.errors import UserError
+from core.errors import UserError
 
 Json = dict[str, Any]
 

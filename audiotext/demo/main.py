@@ -17,12 +17,12 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.live import Live
 
-from audiotext.commands.up import Terminal, notes, settings_of
+from audiotext.cli.up import Terminal, notes, settings_of
 from audiotext.demo.client import ApiClient, ApiError, Json
 from audiotext.demo.report import CallView, Result, call_report, closing, progress_table, sign_in_link
 from audiotext.embedded.server import port_is_free
-from audiotext.settings import Settings
-from audiotext.stack import Stack
+from audiotext.stack.stack import Stack
+from core.settings import Settings
 from gateway.simulator import Played, Progress, play
 
 DATA_DIR = Path("data") / "demo"

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from audiotext.settings import Settings
+from core.settings import Settings
 
 _STATES = ("recorded", "transcribed", "summarized", "complete")
 _SHOWN_SEGMENTS = 40

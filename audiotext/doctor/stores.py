@@ -5,15 +5,15 @@ import uuid
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from audiotext.checks import Check
-from audiotext.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, SettingsError
+from core.checks import Check
+from core.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, SettingsError
 from redpanda import topics
 from redpanda.client import LogUnavailableError, connection_config
 from sinks.clickhouse.client import Database, StoreUnavailableError
-from sinks.objects import ObjectMissingError, ObjectStore, ObjectStoreError
+from sinks.object_store import ObjectMissingError, ObjectStore, ObjectStoreError
+from sinks.qdrant.collections import VERSION, refuse_newer
+from sinks.qdrant.store import Inspection, VectorStore, VectorStoreError
 from sinks.schema_version import SchemaTooNewError
-from sinks.vector_schema import VERSION, refuse_newer
-from sinks.vectors import Inspection, VectorStore, VectorStoreError
 
 _LOG_TRY_S = 1.0
 _LOG_TRIES = 4

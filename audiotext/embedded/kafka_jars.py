@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from audiotext.errors import UserError
+from core.errors import UserError
 
 VERSION = "4.4.0"
 _LOG4J_BINDING = "2.25.5"  # as the broker's own log4j-core; Kafka's pom leaves it out, and without it errors are mute

@@ -16,7 +16,7 @@ from audiotext.embedded.server import LOOPBACK, MissingExtraError, Server, port_
 from audiotext.embedded.state import State
 
 NAME = "log"
-_PROXY = "audiotext.embedded.longpoll"  # by name: whoever only starts it need not wait for its imports
+_PROXY = "audiotext.embedded.kafka_longpoll_proxy"  # by name: whoever only starts it need not wait for its imports
 NOT_DURABLE = (
     "the embedded log does not survive its own crash (up to the last 3 s of audio are gone); "
     "for calls that count, run Redpanda and set AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"

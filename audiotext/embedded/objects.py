@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from audiotext.embedded.server import LOOPBACK, MissingExtraError, Server, port_answers
 from audiotext.embedded.state import State, write_private
-from audiotext.settings import S3Settings
-from sinks.objects import ObjectStore, ObjectStoreError
+from core.settings import S3Settings
+from sinks.object_store import ObjectStore, ObjectStoreError
 
 _PORTS = ("master", "volume", "filer", "admin")
 _ACCESS_KEY = "audiotext"

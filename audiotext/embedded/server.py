@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from audiotext.errors import UserError
+from core.errors import UserError
 
 LOOPBACK = "127.0.0.1"
 

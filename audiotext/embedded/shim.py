@@ -5,8 +5,8 @@ import signal
 
 from aiohttp import web
 
-from audiotext import logs
 from audiotext.embedded.server import LOOPBACK
+from core import logs
 
 _DRAIN_S = 2.0  # how long requests under way are waited for at the end
 

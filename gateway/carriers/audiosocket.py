@@ -9,9 +9,8 @@ import struct
 import uuid
 from collections.abc import Sequence
 
-from audiotext.settings import Settings
-from gateway.access import deny
-from gateway.carriers import (
+from core.settings import Settings
+from gateway.carriers.base import (
     Answer,
     CallReport,
     Carrier,
@@ -26,8 +25,9 @@ from gateway.carriers import (
     Stop,
     StreamStart,
 )
-from gateway.media_format import media_format
-from gateway.pcm_stream import PcmStream
+from gateway.carriers.common.auth import deny
+from gateway.carriers.common.media_format import media_format
+from gateway.carriers.common.raw_pcm import PcmStream
 from schemas.media import Codec
 
 HEADER = struct.Struct(">BH")
@@ -114,7 +114,8 @@ class AudioSocketDecoder:
 
 
 class AudioSocket:
-    """Asterisk, as the gateway sees it. Its connections are gateway.audiosocket's; nothing comes over HTTP."""
+    """Asterisk, as the gateway sees it. Its connections are gateway.media.audiosocket_server's; nothing comes over
+    HTTP."""
 
     subprotocols: Sequence[str] = ()
     token_at_start = False

@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from audiotext.settings import Settings
-from gateway.access import granted, require_doors
-from gateway.carriers import (
+from core.settings import Settings
+from gateway.carriers.base import (
     Answer,
     CallReport,
     Carrier,
@@ -28,10 +27,19 @@ from gateway.carriers import (
     StreamStart,
     checked_id,
 )
-from gateway.form_fields import call_report, fields, first
-from gateway.json_messages import REFUSALS, Counter, Digit, Milliseconds, decode_as, texts, understand_refusal
-from gateway.markup import with_token
-from gateway.media_format import media_format
+from gateway.carriers.common.auth import granted, require_doors
+from gateway.carriers.common.json_wire import (
+    REFUSALS,
+    Counter,
+    Digit,
+    Milliseconds,
+    decode_as,
+    texts,
+    understand_refusal,
+)
+from gateway.carriers.common.media_format import media_format
+from gateway.carriers.common.voice_xml import with_token
+from gateway.carriers.common.webhook_fields import call_report, fields, first
 
 _TRACK = "inbound"  # what the caller says; Exotel sends nothing else and does not name it
 

@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from audiotext.settings import Settings
-from gateway.access import granted, require_doors
-from gateway.carriers import (
+from core.settings import Settings
+from gateway.carriers.base import (
     TRACKS,
     Answer,
     CallReport,
@@ -31,10 +30,11 @@ from gateway.carriers import (
     StreamStart,
     checked_id,
 )
-from gateway.form_fields import call_report, fields, first
-from gateway.json_messages import REFUSALS, Counter, texts
-from gateway.media_format import media_format
-from gateway.pcm_stream import PcmStream
+from gateway.carriers.common.auth import granted, require_doors
+from gateway.carriers.common.json_wire import REFUSALS, Counter, texts
+from gateway.carriers.common.media_format import media_format
+from gateway.carriers.common.raw_pcm import PcmStream
+from gateway.carriers.common.webhook_fields import call_report, fields, first
 
 _SUBPROTOCOL = "audio.jambonz.org"
 _RATE_HZ = 16000

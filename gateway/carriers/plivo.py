@@ -10,10 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from audiotext.settings import PlivoAccount, Settings
-from gateway import signatures
-from gateway.access import granted, without_query
-from gateway.carriers import (
+from core.settings import PlivoAccount, Settings
+from gateway.carriers.base import (
     Answer,
     ByteOrder,
     CallReport,
@@ -31,10 +29,20 @@ from gateway.carriers import (
     UnauthorizedError,
     checked_id,
 )
-from gateway.form_fields import call_report, fields, first
-from gateway.json_messages import MAX_STREAM_MS, REFUSALS, Counter, Digit, decode_as, texts, understand_refusal
-from gateway.markup import plivo_xml
-from gateway.media_format import media_format
+from gateway.carriers.common import signatures
+from gateway.carriers.common.auth import granted, without_query
+from gateway.carriers.common.json_wire import (
+    MAX_STREAM_MS,
+    REFUSALS,
+    Counter,
+    Digit,
+    decode_as,
+    texts,
+    understand_refusal,
+)
+from gateway.carriers.common.media_format import media_format
+from gateway.carriers.common.voice_xml import plivo_xml
+from gateway.carriers.common.webhook_fields import call_report, fields, first
 from schemas.media import Codec
 
 _SIGNATURE = "X-Plivo-Signature-V3"

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
-from audiotext.settings import Settings, SignalWireAccount
-from gateway import signatures
-from gateway.access import granted, require_bearer, without_query
-from gateway.carriers import Answer, CallReport, Carrier, Decoder, Grant, Offer, Proof, UnauthorizedError, twilio
-from gateway.form_fields import fields, first
-from gateway.markup import twiml
+from core.settings import Settings, SignalWireAccount
+from gateway.carriers import twilio
+from gateway.carriers.base import Answer, CallReport, Carrier, Decoder, Grant, Offer, Proof, UnauthorizedError
+from gateway.carriers.common import signatures
+from gateway.carriers.common.auth import granted, require_bearer, without_query
+from gateway.carriers.common.voice_xml import twiml
+from gateway.carriers.common.webhook_fields import fields, first
 from schemas.media import Codec
 
 _CODECS = frozenset({Codec.PCMU, Codec.PCMA, Codec.L16})

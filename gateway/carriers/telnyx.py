@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from audiotext.settings import Settings, TelnyxAccount
-from gateway import signatures
-from gateway.access import granted, require_bearer
-from gateway.carriers import (
+from core.settings import Settings, TelnyxAccount
+from gateway.carriers import twilio
+from gateway.carriers.base import (
     MAX_ID_LENGTH,
     Answer,
     ByteOrder,
@@ -32,10 +31,10 @@ from gateway.carriers import (
     StreamStart,
     UnauthorizedError,
     checked_id,
-    twilio,
 )
-from gateway.form_fields import fields, first
-from gateway.json_messages import (
+from gateway.carriers.common import signatures
+from gateway.carriers.common.auth import granted, require_bearer
+from gateway.carriers.common.json_wire import (
     REFUSALS,
     Counter,
     Digit,
@@ -44,8 +43,9 @@ from gateway.json_messages import (
     texts,
     understand_refusal,
 )
-from gateway.markup import twiml
-from gateway.media_format import media_format
+from gateway.carriers.common.media_format import media_format
+from gateway.carriers.common.voice_xml import twiml
+from gateway.carriers.common.webhook_fields import fields, first
 
 
 class _Format(msgspec.Struct):

@@ -12,10 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from audiotext.settings import Settings, TwilioAccount
-from gateway import signatures
-from gateway.access import granted, without_query
-from gateway.carriers import (
+from core.settings import Settings, TwilioAccount
+from gateway.carriers.base import (
     TRACKS,
     Answer,
     ByteOrder,
@@ -36,10 +34,20 @@ from gateway.carriers import (
     UnauthorizedError,
     checked_id,
 )
-from gateway.form_fields import call_report, fields, first
-from gateway.json_messages import REFUSALS, Counter, Digit, Milliseconds, decode_as, texts, understand_refusal
-from gateway.markup import twiml
-from gateway.media_format import media_format
+from gateway.carriers.common import signatures
+from gateway.carriers.common.auth import granted, without_query
+from gateway.carriers.common.json_wire import (
+    REFUSALS,
+    Counter,
+    Digit,
+    Milliseconds,
+    decode_as,
+    texts,
+    understand_refusal,
+)
+from gateway.carriers.common.media_format import media_format
+from gateway.carriers.common.voice_xml import twiml
+from gateway.carriers.common.webhook_fields import call_report, fields, first
 from schemas.media import Codec
 
 # The documents say mu-law always; A-law legs and newer accounts say otherwise in mediaFormat.

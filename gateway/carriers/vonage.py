@@ -12,9 +12,8 @@ from typing import Any
 
 import msgspec
 
-from audiotext.settings import Settings, VonageAccount
-from gateway.access import credentials, granted, require_doors, require_peer
-from gateway.carriers import (
+from core.settings import Settings, VonageAccount
+from gateway.carriers.base import (
     TRACKS,
     Answer,
     CallReport,
@@ -32,11 +31,12 @@ from gateway.carriers import (
     UnauthorizedError,
     checked_id,
 )
-from gateway.form_fields import call_report, fields, first
-from gateway.json_messages import REFUSALS, texts
-from gateway.media_format import media_format
-from gateway.pcm_stream import PcmStream
-from gateway.signed_webhooks import SignedWebhookError, verify_webhook
+from gateway.carriers.common.auth import credentials, granted, require_doors, require_peer
+from gateway.carriers.common.json_wire import REFUSALS, texts
+from gateway.carriers.common.media_format import media_format
+from gateway.carriers.common.raw_pcm import PcmStream
+from gateway.carriers.common.signed_jwt import SignedWebhookError, verify_webhook
+from gateway.carriers.common.webhook_fields import call_report, fields, first
 
 _CONNECTED = "websocket:connected"
 _CONTENT_TYPE = "audio/l16;rate=16000"

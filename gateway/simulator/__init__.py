@@ -5,9 +5,9 @@ Behind `audiotext call FILE`, the demo and the tests. It can also misbehave the 
 compared with it sample by sample. Whose words are used is one file each in `dialects`.
 """
 
-from gateway.simulator.dialects import UnsupportedPlayError
+from gateway.simulator.encoders import UnsupportedPlayError
 from gateway.simulator.faults import NO_FAULTS, Faults
-from gateway.simulator.line import CallRefusedError
-from gateway.simulator.playing import Played, Progress, play
+from gateway.simulator.player import Played, Progress, play
+from gateway.simulator.transport import CallRefusedError
 
 __all__ = ["NO_FAULTS", "CallRefusedError", "Faults", "Played", "Progress", "UnsupportedPlayError", "play"]

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.carriers import Frame
+from gateway.carriers.base import Frame
 
 
 @dataclass(frozen=True, slots=True)

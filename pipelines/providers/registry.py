@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from audiotext.settings import OPENAI_URL, Settings, SettingsError
-from pipelines.pricing import token_rates
-from pipelines.providers import Embedder, RemoteJobs, SpeechToText, Summarizer
-from schemas.notices import WEBHOOK_PATH
-from sinks.objects import ObjectStore
+from core.settings import OPENAI_URL, Settings, SettingsError
+from pipelines.billing.pricing import token_rates
+from pipelines.providers.base import Embedder, RemoteJobs, SpeechToText, Summarizer
+from schemas.provider_callbacks import WEBHOOK_PATH
+from sinks.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def speech_to_text(settings: Settings) -> SpeechToText | RemoteJobs:
     if stt.provider == "openai":
         return _openai(settings)
     try:
-        from pipelines.providers.whisper import Whisper  # noqa: PLC0415
+        from pipelines.providers.whisper.transcriber import Whisper  # noqa: PLC0415
     except ImportError as error:
         raise _not_installed("AUDIOTEXT_STT__PROVIDER=whisper", error) from error
     return Whisper(stt.model, model_cache(settings), stt.language, stt.calls)
@@ -59,7 +59,7 @@ def refuse_incomplete(settings: Settings) -> None:
 
 def _soniox(settings: Settings) -> RemoteJobs:
     key = _soniox_key(settings)
-    from pipelines.providers.soniox import Soniox  # noqa: PLC0415
+    from pipelines.providers.soniox.transcriber import Soniox  # noqa: PLC0415
 
     soniox = settings.soniox
     return Soniox(
@@ -80,7 +80,7 @@ def _soniox_key(settings: Settings) -> str:
 
 def _openai(settings: Settings) -> SpeechToText:
     _refuse_openai_without_key(settings)
-    from pipelines.providers.openai import OpenAi  # noqa: PLC0415
+    from pipelines.providers.openai.transcriber import OpenAi  # noqa: PLC0415
 
     return OpenAi(settings.openai, language=settings.stt.language, timeout_s=settings.stt.timeout_s)
 
@@ -107,7 +107,7 @@ def summarizer(settings: Settings) -> Summarizer:
         from pipelines.providers.gemini.summarizer import GeminiSummarizer  # noqa: PLC0415
 
         return GeminiSummarizer(settings.gemini, settings.summary, key)
-    from pipelines.providers.extractive import Extractive  # noqa: PLC0415
+    from pipelines.providers.extractive.summarizer import Extractive  # noqa: PLC0415
 
     return Extractive()
 
@@ -139,7 +139,7 @@ def embedder(settings: Settings) -> Embedder:
 
         return GeminiEmbedder(settings.gemini, key, settings.embedding.timeout_s)
     try:
-        from pipelines.providers.minilm import MiniLm  # noqa: PLC0415
+        from pipelines.providers.minilm.embedder import MiniLm  # noqa: PLC0415
     except ImportError as error:
         raise _not_installed("AUDIOTEXT_EMBEDDING__PROVIDER=local", error) from error
     return MiniLm(model_cache(settings))

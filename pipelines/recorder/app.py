@@ -1,7 +1,8 @@
 """The recorder as a service: a Quix Streams app over call.media.
 
-What a record means is decided by pipelines.recorder.decisions on state that Quix keeps per call (RocksDB, with a
-changelog topic); what is done about it is pipelines.recorder.effects. An exception ends the process before anything
+What a record means is decided by pipelines.recorder.state_machine on state that Quix keeps per call (RocksDB, with a
+changelog topic); what is done about it is pipelines.recorder.journal_sink. An exception ends the process before
+anything
 is committed, and the record comes again.
 """
 
@@ -17,25 +18,25 @@ from confluent_kafka.admin import AdminClient
 from quixstreams import Application, State, message_context
 from quixstreams.state.exceptions import InvalidStoreChangelogOffset
 
-from audiotext.settings import KafkaSettings, Settings
-from pipelines.recorder.closer import Closer
-from pipelines.recorder.decisions import from_json, step, to_json
-from pipelines.recorder.effects import Decided, Effects
-from pipelines.recorder.finishing import Finisher
-from pipelines.recorder.forgetting import Forgetter
-from pipelines.recorder.media_log import Continuity, DecisionWriter, parse, read_calls
+from core.settings import KafkaSettings, Settings
+from pipelines.recorder.call_timeout import Closer
+from pipelines.recorder.finalizer import Finisher
+from pipelines.recorder.journal_sink import Decided, Effects
+from pipelines.recorder.media_topic import Continuity, DecisionWriter, parse, read_calls
 from pipelines.recorder.metrics import RecorderMetrics
-from pipelines.recorder.ownership import Ownership
-from pipelines.recorder.partitions import Owner, PartitionedApplication
+from pipelines.recorder.partition_lifecycle import Ownership
+from pipelines.recorder.partition_listener import Owner, PartitionedApplication
 from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_disk, take
-from pipelines.recorder.states import read_changelog
-from redpanda import quix
+from pipelines.recorder.state_codec import read_changelog
+from pipelines.recorder.state_expiry import Forgetter
+from pipelines.recorder.state_machine import from_json, step, to_json
+from redpanda import quix_app
 from redpanda.client import EventProducer, LogUnavailableError, connection_config
-from redpanda.growing import CHANGELOG, keep_up
-from redpanda.quix import broker_address, consumer_extras
+from redpanda.partition_expansion import CHANGELOG, keep_up
+from redpanda.quix_app import broker_address, consumer_extras
 from schemas.media import MediaError, MediaRecord
 from schemas.topics import Topic
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def run(settings: Settings) -> None:
     closer.start()
     finisher.start()
     try:
-        quix.run(app, settings, metrics, [Topic.CALL_MEDIA])
+        quix_app.run(app, settings, metrics, [Topic.CALL_MEDIA])
     except InvalidStoreChangelogOffset as error:
         shutil.rmtree(directory / "state", ignore_errors=True)
         spool.delete_open()

@@ -11,8 +11,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from core.audio.g711 import decode_alaw, decode_ulaw
 from schemas.codecs import OPUS_CLOCK_HZ, RATES, opus_samples, packets
-from schemas.g711 import decode_alaw, decode_ulaw
 from schemas.media import Codec
 
 Samples = npt.NDArray[np.int16]

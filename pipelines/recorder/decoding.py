@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 
 from pipelines.recorder.codecs import Decoder, Samples, decoder
-from pipelines.recorder.render import Segment
+from pipelines.recorder.timeline import Segment
 from schemas.media import Codec
 
 CONTEXT_MS = 40  # of audio on either side of what is resampled: several times the filter's length

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from audiotext import metrics
-from redpanda.consuming import Consuming
+from core import metrics
+from redpanda.consumer_monitor import Consuming
 from schemas.events import RecordingReady, TrackReport
 
 
 class RecorderMetrics(Consuming):
-    """See audiotext.metrics."""
+    """See core.metrics."""
 
     def __init__(self, stage: str, registry: CollectorRegistry | None = None) -> None:
         super().__init__(stage, registry)

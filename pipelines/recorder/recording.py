@@ -9,8 +9,8 @@ from typing import BinaryIO
 from pipelines.recorder import wav
 from pipelines.recorder.decoding import Encoded
 from pipelines.recorder.journal import PartId, read
-from pipelines.recorder.render import plan
 from pipelines.recorder.spool import JOURNAL
+from pipelines.recorder.timeline import plan
 from schemas.artifacts import Manifest, Peaks
 from schemas.events import ObjectRef, RecordingReady, TrackOutline, TrackReport
 from schemas.ids import uuid_of

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pipelines.recorder.codecs import Samples
 from pipelines.recorder.decoding import Load, samples_of
-from pipelines.recorder.render import TRACKS, Plan, Segment
+from pipelines.recorder.timeline import TRACKS, Plan, Segment
 from schemas.artifacts import Peaks
 
 CHANNELS = len(TRACKS)

@@ -5,29 +5,33 @@ import os
 from functools import partial
 from threading import Lock
 
-from audiotext.settings import Settings
-from pipelines import embedder, erasure, summarizer, transcriber
-from pipelines.embedder import EmbedHandler
-from pipelines.providers import RemoteJobs, registry
-from pipelines.recorder.media_log import read_calls
+from core.settings import Settings
+from pipelines.billing.replay_charge_policy import ReplayCharges
+from pipelines.embed import handler as embed_handler
+from pipelines.embed.handler import EmbedHandler
+from pipelines.erase import handler as erase_handler
+from pipelines.providers import registry
+from pipelines.providers.base import RemoteJobs
+from pipelines.recorder.media_topic import read_calls
 from pipelines.replay import planner
-from pipelines.replay.charging import ReplayCharges
-from pipelines.replay.live_first import LiveFirst
+from pipelines.replay.live_priority import LiveFirst
 from pipelines.replay.overrides import overridden
-from pipelines.replay.rebuilding import Rebuilder
+from pipelines.replay.rerecord import Rebuilder
 from pipelines.replay.worker import ReplayHandler, Work
-from pipelines.runtime.runner import run_stage
+from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.stage import Stage
-from pipelines.summarizer import SummarizeHandler
-from pipelines.transcriber import TranscribeHandler
+from pipelines.summarize import handler as summarize_handler
+from pipelines.summarize.handler import SummarizeHandler
+from pipelines.transcribe import handler as transcribe_handler
+from pipelines.transcribe.handler import TranscribeHandler
 from redpanda.client import EventProducer
 from schemas.events import ErasureRequested, ReplayCommand, ReplayJob, ReplayOverrides, ReplayStage
 from schemas.replays import STAGE
 from schemas.topics import Topic
 from sinks.clickhouse.queries import CallStore
-from sinks.clickhouse.replay_store import ReplayStore
-from sinks.objects import ObjectStore
-from sinks.vectors import VectorStore
+from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.object_store import ObjectStore
+from sinks.qdrant.store import VectorStore
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +86,9 @@ def run(settings: Settings) -> None:
     directory = settings.data_dir / "replayer"
     read_log = partial(read_calls, settings.kafka)
     live = {
-        transcriber.NAME: Topic.RECORDING_READY,
-        summarizer.NAME: Topic.TRANSCRIPT_READY,
-        embedder.NAME: Topic.TRANSCRIPT_READY,
+        transcribe_handler.NAME: Topic.RECORDING_READY,
+        summarize_handler.NAME: Topic.TRANSCRIPT_READY,
+        embed_handler.NAME: Topic.TRANSCRIPT_READY,
     }
     run_stage(
         settings,
@@ -116,11 +120,11 @@ def run(settings: Settings) -> None:
             replays=True,
         ),
         Stage(
-            name=erasure.NAME,
+            name=erase_handler.NAME,
             source=Topic.ERASURE_REQUESTS,
             retry=Topic.ERASURE_RETRY,
             event_type=ErasureRequested,
-            handler=erasure.EraseHandler(
+            handler=erase_handler.EraseHandler(
                 calls, store, objects, VectorStore(settings.qdrant), partial(_remote_jobs, settings)
             ),
             concurrency=2,

@@ -2,9 +2,9 @@
 
 from decimal import Decimal
 
-from audiotext.settings import PricingSettings
-from pipelines.pricing import Charge, replay_charge, token_charge, transcription_charge
-from pipelines.replay.engines import Engine, Engines
+from core.settings import PricingSettings
+from pipelines.billing.pricing import Charge, replay_charge, token_charge, transcription_charge
+from pipelines.replay.engine_cache import Engine, Engines
 from pipelines.replay.selection import Chosen, ChosenPart
 from schemas.events import NO_TOKENS, Frozen, Tokens
 

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ValidationError
 
-from audiotext.errors import UserError
-from audiotext.settings import Settings
+from core.errors import UserError
+from core.settings import Settings
 from pipelines.replay.selection import TRANSCRIBING
 from schemas.events import ReplayOverrides, ReplayStage
 

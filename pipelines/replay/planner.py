@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from pipelines import claims
+from pipelines.jobs import documents
 from pipelines.replay.selection import TRANSCRIBING
 from pipelines.runtime.errors import PermanentError
 from pipelines.runtime.stage import Output
@@ -16,9 +16,9 @@ from schemas.ids import uuid_of
 from schemas.replays import outcome, subject
 from schemas.topics import Topic
 from sinks.clickhouse.queries import CallStore
-from sinks.clickhouse.replay_store import ReplayStore
-from sinks.clickhouse.versions import current_transcript
-from sinks.objects import ObjectStore
+from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.clickhouse.result_versions import current_transcript
+from sinks.object_store import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class PlanHandler:
         """Puts the jobs on the log by itself, page by page: there may be many. Raises pipelines.runtime.errors."""
         if event.action == "stop":
             return ()
-        plan = await claims.fetch(self._objects, event.plan, ReplayPlan)
+        plan = await documents.fetch(self._objects, event.plan, ReplayPlan)
         through = await asyncio.to_thread(self._through, event) if event.action == "resume" else frozenset()
         parts = [part for part in plan.parts if part not in through]
         for start in range(0, len(parts), _PAGE):
@@ -73,7 +73,7 @@ class PlanHandler:
         for one in inputs:
             assert one.recording is not None  # or it would be no input of this stage
             try:
-                manifest = await claims.fetch(self._objects, one.recording.manifest, Manifest)
+                manifest = await documents.fetch(self._objects, one.recording.manifest, Manifest)
             except PermanentError:  # the job will say so
                 placed.append((-1, -1, one))
             else:

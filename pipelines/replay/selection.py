@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from audiotext.errors import UserError
+from core.errors import UserError
 from schemas.artifacts import PlannedPart
 from schemas.events import ReplayStage
-from sinks.clickhouse.calls import CallDoc, PartDoc, Status
+from sinks.clickhouse.call_projection import CallDoc, PartDoc, Status
 from sinks.clickhouse.queries import CallStore
 
 TRANSCRIBING: frozenset[ReplayStage] = frozenset({"media", "recording"})

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, Protocol, TypeVar
 
-from audiotext.settings import SettingsError
-from pipelines import claims
+from core.settings import SettingsError
+from pipelines.jobs import documents
 from pipelines.replay.overrides import OverrideError
-from pipelines.replay.rebuilding import Rebuilder, Rebuilt, by_partition
+from pipelines.replay.rerecord import Rebuilder, Rebuilt, by_partition
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.stage import Handler, Output
 from redpanda.client import LogUnavailableError
@@ -25,8 +25,8 @@ from schemas.ids import uuid_of
 from schemas.replays import outcome, subject
 from schemas.topics import Topic
 from sinks.clickhouse.client import StoreUnavailableError
-from sinks.clickhouse.replay_store import ReplayStore
-from sinks.objects import ObjectStore, ObjectStoreError
+from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.object_store import ObjectStore, ObjectStoreError
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class ReplayHandler:
         for part in job.inputs:
             assert part.recording is not None
             try:
-                known.append((part.recording, await claims.fetch(self._objects, part.recording.manifest, Manifest)))
+                known.append((part.recording, await documents.fetch(self._objects, part.recording.manifest, Manifest)))
             except PermanentError as error:
                 outputs.append(_outcome(job, part.recording, "failed", str(error)))
         made = await self._rebuilt(known)

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
-from audiotext import metrics
+from core import metrics
 from pipelines.runtime.errors import NotYetError, ProviderOutageError
 from pipelines.runtime.retry import classify
-from redpanda.consuming import Consuming
+from redpanda.consumer_monitor import Consuming
 
 
 class StageMetrics(Consuming):
-    """See audiotext.metrics."""
+    """See core.metrics."""
 
     def __init__(self, stage: str, registry: CollectorRegistry | None = None) -> None:
         super().__init__(stage, registry)

@@ -11,7 +11,7 @@ from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
-from audiotext.settings import ClickHouseSettings, Settings
+from core.settings import ClickHouseSettings, Settings
 from sinks.clickhouse import schema
 from sinks.clickhouse.rows import Row, columns, values
 

@@ -6,11 +6,9 @@ from typing import Final, Literal, Protocol, TypeVar
 
 from clickhouse_connect.driver.binding import format_query_value
 
-from audiotext.settings import ClickHouseSettings
+from core.settings import ClickHouseSettings
 from schemas.events import AnyEvent, Frozen, parse_event
-from sinks.clickhouse.calls import HEARSAY, CallDoc, Status, UsageLine, build_call, unique
-from sinks.clickhouse.client import Database
-from sinks.clickhouse.listing import (
+from sinks.clickhouse.call_list_query import (
     NOT_ERASED,
     Filter,
     InvalidCursorError,
@@ -21,8 +19,10 @@ from sinks.clickhouse.listing import (
     position,
     positions_query,
 )
+from sinks.clickhouse.call_projection import HEARSAY, CallDoc, Status, UsageLine, build_call, unique
+from sinks.clickhouse.client import Database
+from sinks.clickhouse.result_versions import current_transcript
 from sinks.clickhouse.rows import event_row
-from sinks.clickhouse.versions import current_transcript
 
 __all__ = ["ApiKey", "CallStore", "GroupBy", "InvalidCursorError", "UsageRow"]
 

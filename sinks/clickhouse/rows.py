@@ -21,7 +21,7 @@ from schemas.events import (
     TranscriptReady,
     UsageRecorded,
 )
-from sinks.clickhouse.calls import started_at_ms
+from sinks.clickhouse.call_projection import started_at_ms
 
 _EPOCH = date(1970, 1, 1)
 _DAY_MS = 86_400_000

@@ -5,8 +5,8 @@ import uuid
 import pytest
 from pydantic import SecretStr
 
-from audiotext import cli
-from audiotext.settings import ClickHouseSettings, QdrantSettings, S3Settings
+from audiotext.cli import main
+from core.settings import ClickHouseSettings, QdrantSettings, S3Settings
 from sinks.clickhouse.client import Database
 
 
@@ -36,21 +36,21 @@ def test_migrate_brings_every_store_up_to_date(
     monkeypatch.setenv("AUDIOTEXT_S3__BUCKET", name)
 
     for _ in range(2):
-        assert cli.main(["migrate", "--check"]) == 1
+        assert main.main(["migrate", "--check"]) == 1
         said = capsys.readouterr().out
         assert f"S3: bucket {name} is to be created" in said
         assert "ClickHouse: 0001_tables.sql is to be applied" in said
 
-    assert cli.main(["migrate"]) == 0
+    assert main.main(["migrate"]) == 0
     assert f"S3: bucket {name} created" in capsys.readouterr().out
-    assert cli.main(["migrate", "--check"]) == 0
-    assert cli.main(["migrate"]) == 0
+    assert main.main(["migrate", "--check"]) == 0
+    assert main.main(["migrate"]) == 0
     assert capsys.readouterr().out == "everything is up to date\n" * 2
 
     Database(ClickHouseSettings(dsn=SecretStr(f"{server}/{name}"))).insert_values(
         "schema_migrations", ["version", "name"], [[9999, "9999_flying_cars.sql"]]
     )
-    assert cli.main(["run", "usage"]) == 1
+    assert main.main(["run", "usage"]) == 1
     error = capsys.readouterr().err
     assert "9999_flying_cars" in error
     assert "or a newer one" in error

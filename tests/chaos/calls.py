@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
-from audiotext.settings import KafkaSettings
-from gateway.log_writer import LogWriter
+from core.settings import KafkaSettings
+from gateway.producer.log_producer import LogWriter
 from redpanda.client import connection_config
 from schemas.events import StreamEnded
 from schemas.ids import uuid_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from gateway.carriers import Frame
+from gateway.carriers.base import Frame
 from gateway.simulator import CallRefusedError, play
 from tests.chaos.plans import CallPlan, write_audio
 from tests.e2e.stack import TWILIO_TOKEN, UpProcess

@@ -7,8 +7,8 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from audiotext.settings import KafkaSettings, Settings
-from pipelines.runtime.runner import run_stage
+from core.settings import KafkaSettings, Settings
+from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.stage import Output, Stage
 from schemas.events import StreamEnded
 

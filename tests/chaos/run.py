@@ -12,8 +12,8 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
-from audiotext.commands.running import settings_for
-from audiotext.settings import Settings
+from audiotext.cli.connection import settings_for
+from core.settings import Settings
 from tests.chaos import faults
 from tests.chaos.carrier import Call, make
 from tests.chaos.faults import SUPERVISOR, Action, Fault

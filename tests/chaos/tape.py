@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from audiotext.settings import KafkaSettings
+from core.settings import KafkaSettings
 from redpanda.client import connection_config
 from schemas.events import AnyEvent, parse_event
 from schemas.media import MediaRecord, from_headers

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from audiotext import process
-from audiotext.datadir import running_stack
 from audiotext.embedded import kafka
 from audiotext.embedded.server import Server, wait_until_it_answers
 from audiotext.embedded.state import State
+from audiotext.stack.datadir import running_stack
+from core import process
 from tests.chaos.faults import FRONT, PROVIDER, SERVICES, STORES, SUPERVISOR, Action, Card
 from tests.chaos.provider import Provider
 from tests.e2e.stack import UpProcess
@@ -29,7 +29,7 @@ _DISK_MB = 192  # of the recorder: most of it is what RocksDB sets aside for its
 _BOOTSTRAP = "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"
 # A word of each server's command line, and the variable that holds its address.
 _WORDS = {"clickhouse": "audiotext.embedded.clickhouse_shim", "qdrant": "audiotext.embedded.qdrant_shim"}
-_WORDS[FRONT] = "audiotext.embedded.longpoll"
+_WORDS[FRONT] = "audiotext.embedded.kafka_longpoll_proxy"
 _ADDRESSES = {
     "objects": "AUDIOTEXT_S3__ENDPOINT",
     "clickhouse": "AUDIOTEXT_CLICKHOUSE__DSN",

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from audiotext.settings import KafkaSettings
-from gateway.log_writer import LogWriter
+from core.settings import KafkaSettings
 from gateway.metrics import Metrics
+from gateway.producer.log_producer import LogWriter
 from redpanda.client import connection_config
 from schemas.topics import Topic
 from tests.chaos import hanging_stage
 from tests.chaos.calls import Calls, events_on_log, media_on_log
 from tests.kafka_lane import KafkaNodes
 from tests.pipelines.recorder.running import eventually
-from tests.pipelines.runtime.test_runner import FAST, Lab
+from tests.pipelines.runtime.test_consumer_loop import FAST, Lab
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 

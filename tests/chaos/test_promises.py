@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from gateway.carriers import Frame
+from gateway.carriers.base import Frame
 from schemas.events import ObjectRef, RecordingReady, StreamEnded, StreamStarted, TranscriptReady
 from schemas.media import MediaRecord, RecordType
 from schemas.topics import Topic

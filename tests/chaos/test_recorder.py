@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from gateway.log_writer import LogWriter
 from gateway.metrics import Metrics
+from gateway.producer.log_producer import LogWriter
 from tests.chaos.test_broker import restarted
 from tests.kafka_lane import KafkaNodes
 from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels

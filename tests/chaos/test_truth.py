@@ -5,7 +5,7 @@ import wave
 
 import numpy as np
 
-from schemas.g711 import ALAW_DECODE, ULAW_DECODE
+from core.audio.g711 import ALAW_DECODE, ULAW_DECODE
 from schemas.media import Codec, MediaRecord, RecordType
 from tests.chaos.truth import Part, Samples, frames_of, parts_of, wav_of
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from schemas.g711 import ALAW_DECODE, ULAW_DECODE
+from core.audio.g711 import ALAW_DECODE, ULAW_DECODE
 from schemas.media import Codec, MediaRecord, RecordType
 
 Samples = npt.NDArray[np.int16]

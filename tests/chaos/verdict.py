@@ -9,14 +9,14 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-from audiotext.settings import Settings
-from pipelines.turns import pieces_of
+from core.settings import Settings
+from pipelines.embed.chunking import pieces_of
 from schemas.artifacts import LEFTOVERS, Transcript, charged_key, told_key
 from schemas.events import Event, ObjectRef, RecordingReady, SummaryReady, TranscriptReady, UsageRecorded
 from schemas.ids import sha256_hex, uuid_of
 from schemas.topics import Topic
 from sinks.clickhouse.client import Database
-from sinks.objects import ObjectStore, ObjectStoreError
+from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.chaos.carrier import Call
 from tests.chaos.promises import (
     Finding,

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from audiotext import cli
-from audiotext.services import SERVICES, WITH_METRICS_PORT
-from audiotext.settings import load, variable_names
+from audiotext.cli import main
+from audiotext.stack.services import SERVICES, WITH_METRICS_PORT
+from core.settings import load, variable_names
 from deploy.compose.env import made
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def test_commands_are_real() -> None:
         for command in commands:
             program, *arguments = command.split()
             assert program == "audiotext"
-            cli.parser().parse_args(arguments)
+            main.parser().parse_args(arguments)
 
 
 def test_settings_are_real_and_usable(monkeypatch: pytest.MonkeyPatch) -> None:

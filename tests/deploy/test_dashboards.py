@@ -14,9 +14,9 @@ import yaml
 from jsonschema import Draft7Validator
 from pydantic import SecretStr
 
-from audiotext import metrics
-from audiotext.services import SERVICES
-from audiotext.settings import ClickHouseSettings
+from audiotext.stack.services import SERVICES
+from core import metrics
+from core.settings import ClickHouseSettings
 from deploy.grafana.__main__ import DIRECTORY, files
 from schemas.artifacts import Segment, Transcript, Word
 from schemas.events import AnyEvent, UsageRecorded

@@ -6,7 +6,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from audiotext.services import SERVICES
+from audiotext.stack.services import SERVICES
 from deploy.image.locked import needed
 
 ROOT = Path(__file__).parents[2]
@@ -62,10 +62,10 @@ def test_every_service_runs_on_what_the_image_holds() -> None:
     ours = {"audiotext", "gateway", "pipelines", "redpanda", "schemas", "sinks", "deploy", "tests", "bench"}
     modules = [entry.partition(":")[0] for entry in SERVICES.values()]
     modules += [
-        "audiotext.cli",
-        *(f"audiotext.commands.{name}" for name in ("doctor", "migrate", "topics", "service", "keys", "dlq")),
+        "audiotext.cli.main",
+        *(f"audiotext.cli.{name}" for name in ("doctor", "migrate", "topics", "service", "keys", "dlq")),
     ]
-    modules += ["pipelines.providers.whisper", "pipelines.providers.minilm"]
+    modules += ["pipelines.providers.whisper.transcriber", "pipelines.providers.minilm.embedder"]
     done = subprocess.run(
         (sys.executable, "-c", _IMPORTS, ",".join(modules), *sorted(set(lacking) - ours)),
         capture_output=True,

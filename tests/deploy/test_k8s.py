@@ -13,9 +13,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from audiotext import cli
-from audiotext.services import SERVICES
-from audiotext.settings import load, variable_names
+from audiotext.cli import main
+from audiotext.stack.services import SERVICES
+from core.settings import load, variable_names
 from schemas.topics import Topic
 
 ROOT = Path(__file__).parents[2] / "deploy" / "k8s"
@@ -106,14 +106,14 @@ def test_every_service_runs(objects: list[Object]) -> None:
     assert workloads.keys() == SERVICES.keys()
     for name, workload in workloads.items():
         assert _container(workload)["args"] == ["run", name]
-        cli.parser().parse_args(_container(workload)["args"])
+        main.parser().parse_args(_container(workload)["args"])
     recorder = workloads["recorder"]
     assert recorder["kind"] == "StatefulSet"
     assert recorder["spec"]["volumeClaimTemplates"][0]["metadata"]["name"] == "data"
     assert {"name": "data", "mountPath": "/var/lib/audiotext"} in _container(recorder)["volumeMounts"]
     (prepare,) = _of(objects, "Job")
     for command in _container(prepare)["args"][0].split(" && "):
-        cli.parser().parse_args(command.split()[1:])
+        main.parser().parse_args(command.split()[1:])
 
 
 def test_pods_can_do_little(objects: list[Object]) -> None:
@@ -236,7 +236,7 @@ def test_calls_in_progress_outlive_an_update(objects: list[Object]) -> None:
     before. What it still holds for the log then has its time, too."""
     gateway = next(one for one in objects if one["kind"] == "Deployment" and one["metadata"]["name"] == "gateway")
     command = _container(gateway)["lifecycle"]["preStop"]["exec"]["command"]
-    waits = cli.parser().parse_args(command[1:])
+    waits = main.parser().parse_args(command[1:])
     (settings,) = [one["data"] for one in _of(objects, "ConfigMap")]
     drain = float(settings["AUDIOTEXT_GATEWAY__DRAIN_TIMEOUT_S"])
     assert _pod(gateway)["terminationGracePeriodSeconds"] >= waits.timeout + drain + 10

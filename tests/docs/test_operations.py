@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audiotext import cli
-from audiotext.commands.settings import MEANINGS
+from audiotext.cli import main
+from audiotext.cli.settings import MEANINGS
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 _BLOCKS = re.findall(r"```sh\n(.*?)```", _PAGE, re.DOTALL)
@@ -20,7 +20,7 @@ def test_every_command_is_one(line: str) -> None:
     """Parses each command on the page as the command line would."""
     program, *arguments = shlex.split(line, comments=True)
     assert program == "audiotext"
-    assert cli.parser().parse_args(arguments).run
+    assert main.parser().parse_args(arguments).run
 
 
 def test_every_setting_is_one() -> None:

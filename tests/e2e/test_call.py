@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from gateway.carriers import Frame
+from core.audio.g711 import ULAW_DECODE
+from gateway.carriers.base import Frame
 from gateway.simulator import CallRefusedError, Faults, Played, play
-from schemas.g711 import ULAW_DECODE
 from tests.e2e.stack import TWILIO_TOKEN, UpProcess
 from tests.speech import CALLS, demo_call, errors, normalised
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from audiotext.settings import KafkaSettings, S3Settings
+from core.audio.g711 import encode_ulaw
+from core.settings import KafkaSettings, S3Settings
 from redpanda.client import EventProducer
-from schemas.g711 import encode_ulaw
 from schemas.media import to_headers
 from schemas.topics import Topic
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.kafka_lane import plain_producer_config
 from tests.pipelines.made import said, transcribed
 from tests.pipelines.recorder.calls import Call, stereo

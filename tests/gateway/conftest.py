@@ -7,7 +7,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
-from audiotext.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
+from core.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
 from gateway.app import Gateway
 from tests.gateway.wire import PUBLIC_URL, TOKEN
 

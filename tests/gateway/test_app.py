@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
-from audiotext.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
+from core.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
 from gateway.app import run
-from gateway.signatures import HEADER, sign
+from gateway.carriers.common.signatures import HEADER, sign
 from schemas.events import StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
 from tests.gateway.conftest import Client, Serve
@@ -371,7 +371,7 @@ async def test_sigterm_ends_the_process_without_losing_audio(kafka: KafkaSetting
         "AUDIOTEXT_TWILIO__AUTH_TOKEN": TOKEN,
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    command = "from audiotext.settings import load; from gateway.app import run; run(load())"
+    command = "from core.settings import load; from gateway.app import run; run(load())"
     process = _start_process(command, variables, tmp_path)
     call = new_call()
     try:

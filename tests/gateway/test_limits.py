@@ -9,9 +9,9 @@ import pytest
 from aiohttp import WSMsgType
 from pydantic import SecretStr
 
-from audiotext.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
+from core.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
 from gateway.app import allow_descriptors
-from gateway.signatures import HEADER, sign
+from gateway.carriers.common.signatures import HEADER, sign
 from gateway.webhooks import MAX_BODY_BYTES
 from tests.gateway.conftest import Client, Serve, settings_for
 from tests.gateway.wire import PUBLIC_URL, TOKEN, media, new_call, start

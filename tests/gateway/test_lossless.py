@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gateway.media_format import MediaFormat
-from gateway.simulator.dialects import Shape, load_dialects
+from core.audio.g711 import decode_ulaw, encode_ulaw
+from gateway.carriers.common.media_format import MediaFormat
+from gateway.simulator.encoders import Shape, load_dialects
 from gateway.simulator.faults import NO_FAULTS, Faults
 from pipelines.recorder.decoding import Encoded, samples_of
-from pipelines.recorder.render import plan
-from schemas.g711 import decode_ulaw, encode_ulaw
+from pipelines.recorder.timeline import plan
 from schemas.media import Codec, MediaRecord
 from tests.gateway.carriers.talk import FORMATS, heard, spoken
 from tests.pipelines.recorder.sounds import speech_like

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientError, ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from audiotext.settings import KafkaSettings
+from core.settings import KafkaSettings
 from gateway import app
 from gateway.app import Gateway
 from tests.gateway.conftest import Serve, settings_for

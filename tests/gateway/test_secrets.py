@@ -10,12 +10,13 @@ import time
 import aiohttp
 import pytest
 
-from audiotext.settings import KafkaSettings, Settings
-from gateway.admission import Admissions
-from gateway.carriers import Proof, StreamStart, UnauthorizedError, load_carriers
-from gateway.session import SessionClosedError
-from gateway.signatures import HEADER, sign
-from gateway.stream_tokens import Claims, issue
+from core.settings import KafkaSettings, Settings
+from gateway.admission.stream_authorizer import Admissions
+from gateway.admission.stream_tokens import Claims, issue
+from gateway.carriers import load_carriers
+from gateway.carriers.base import Proof, StreamStart, UnauthorizedError
+from gateway.carriers.common.signatures import HEADER, sign
+from gateway.media.session import SessionClosedError
 from schemas.media import Codec, RecordType
 from tests.gateway.conftest import Serve
 from tests.gateway.webhook_requests import WITH_WEBHOOKS, asking, request

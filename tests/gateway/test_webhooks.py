@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from audiotext.settings import KafkaSettings, Settings
-from gateway.signatures import HEADER, sign
-from gateway.stream_tokens import verify
+from core.settings import KafkaSettings, Settings
+from gateway.admission.stream_tokens import verify
+from gateway.carriers.common.signatures import HEADER, sign
 from schemas.events import CallStatusReported
 from schemas.media import EosReason, RecordType
 from tests.gateway.conftest import Client, Serve

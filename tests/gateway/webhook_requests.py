@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.signatures import HEADER, sign, sign_body, sign_v3
+from gateway.carriers.common.signatures import HEADER, sign, sign_body, sign_v3
 from tests.gateway.wire import PUBLIC_URL
 
 TWILIO_TOKEN, SIGNING_KEY, PLIVO_TOKEN = "twilio-token", "signing-key", "plivo-token"

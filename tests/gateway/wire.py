@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
-from audiotext.settings import KafkaSettings
-from gateway.backlog import Item
+from core.settings import KafkaSettings
+from gateway.producer.send_buffer import Item
 from redpanda.client import connection_config
 from schemas.events import AnyEvent, Event, parse_event
 from schemas.media import MediaRecord, RecordType, from_headers

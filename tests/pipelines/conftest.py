@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.providers import TranscriptionJob
-from pipelines.providers.minilm import MiniLm
-from pipelines.providers.whisper import Whisper
+from pipelines.providers.base import TranscriptionJob
+from pipelines.providers.minilm.embedder import MiniLm
+from pipelines.providers.whisper.transcriber import Whisper
 from schemas.artifacts import Transcript
 from tests.speech import CALLS, demo_call
 

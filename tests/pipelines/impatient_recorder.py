@@ -9,7 +9,7 @@ from typing import Any
 from quixstreams.internal_producer import InternalProducer
 
 from pipelines.recorder.app import run
-from redpanda import patience
+from redpanda import commit_watchdog
 
 __all__ = ["HELD", "LIMIT_S", "run"]
 
@@ -30,5 +30,5 @@ def _commit_when_let_go(*args: Any, **more: Any) -> None:
 
 
 if HELD in os.environ:  # in the recorder's process only
-    patience.LIMIT_S, patience.LOOK_EVERY_S = LIMIT_S, 0.5
+    commit_watchdog.LIMIT_S, commit_watchdog.LOOK_EVERY_S = LIMIT_S, 0.5
     InternalProducer.commit_transaction = _commit_when_let_go  # type: ignore[method-assign]

@@ -4,7 +4,7 @@ import uuid
 
 from schemas.artifacts import Segment, Transcript, recording_prefix, transcript_key
 from schemas.events import ObjectRef, RecordingReady, TrackOutline, TranscriptReady
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 
 STARTED_MS = 1_770_000_000_000
 NOTHING = ObjectRef(key="none", sha256="0" * 64, size=0)

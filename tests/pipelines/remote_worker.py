@@ -14,13 +14,13 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from audiotext.settings import PricingSettings, S3Settings, SonioxSettings
-from pipelines.providers.soniox import Soniox
-from pipelines.remote import Timing
+from core.settings import PricingSettings, S3Settings, SonioxSettings
+from pipelines.jobs.remote_orders import Timing
+from pipelines.providers.soniox.transcriber import Soniox
 from pipelines.runtime.errors import RetryableError
-from pipelines.transcriber import TranscribeHandler
+from pipelines.transcribe.handler import TranscribeHandler
 from schemas.events import RecordingReady
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.fakes.soniox_rules import KEY
 
 TIMING = Timing(order_s=0.6, settle_s=0.3, poll_s=0.02)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
 
-from audiotext.settings import KafkaSettings
+from core.settings import KafkaSettings
 from redpanda import topics
 from redpanda.client import consumer_config
 from tests.conftest import kafka_settings

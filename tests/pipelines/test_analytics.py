@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from audiotext.settings import ClickHouseSettings, S3Settings
+from core.settings import ClickHouseSettings, S3Settings
 from pipelines.analytics import Segments
-from pipelines.erasure import requested
+from pipelines.erase.handler import requested
 from redpanda import topics
 from redpanda.client import EventProducer, producer_config
 from schemas.artifacts import Segment, Transcript, transcript_key
@@ -17,9 +17,9 @@ from schemas.ids import sha256_hex
 from schemas.topics import Topic
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.queries import CallStore
-from sinks.clickhouse.replay_store import ReplayStore
+from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.clickhouse.rows import ledger_row
-from sinks.objects import ObjectStore, ObjectStoreError
+from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.conftest import StartServer, kafka_settings
 from tests.pipelines.service import eventually, offsets, records, running
 from tests.running import RunningServer

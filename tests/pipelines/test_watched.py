@@ -9,12 +9,12 @@ from pathlib import Path
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from audiotext.heartbeat import Listener
+from core.heartbeat import Listener
 from redpanda import topics
 from redpanda.client import EventProducer, producer_config
 from schemas.media import to_headers
 from schemas.topics import Topic
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.conftest import StartServer, kafka_settings, s3_settings
 from tests.e2e.stack import free_port
 from tests.pipelines.impatient_recorder import HELD, LIMIT_S
@@ -24,9 +24,9 @@ from tests.sinks.clickhouse.telling import Call
 
 SERVICES = {
     "recorder": "tests.pipelines.impatient_recorder",
-    "usage": "pipelines.usage",
+    "usage": "pipelines.billing.ledger",
     "analytics": "pipelines.analytics",
-    "summarize": "pipelines.summarizer",
+    "summarize": "pipelines.summarize.handler",
 }
 
 

@@ -11,10 +11,10 @@ from audiotext.doctor import stores
 from audiotext.embedded import kafka as embedded_kafka
 from audiotext.embedded.server import Server
 from audiotext.embedded.state import State
-from audiotext.settings import KafkaSettings, Settings
+from core.settings import KafkaSettings, Settings
 from redpanda import topics
 from redpanda.client import EventProducer
-from redpanda.quix import application
+from redpanda.quix_app import application
 from schemas.topics import Topic
 from tests import certificates
 from tests.certificates import Certificates

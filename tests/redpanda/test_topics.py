@@ -2,7 +2,7 @@
 
 import pytest
 
-from audiotext.settings import KafkaSettings
+from core.settings import KafkaSettings
 from redpanda import topics
 from redpanda.client import LogUnavailableError
 from redpanda.topics import Difference

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from audiotext.services import SERVICES
+from audiotext.stack.services import SERVICES
 from redpanda import topics
-from schemas.export import EVENTS, MEDIA_HEADERS, models, schemas
+from schemas.json_schema import EVENTS, MEDIA_HEADERS, models, schemas
 from schemas.topics import Topic
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "topics.md").read_text()
@@ -38,7 +38,7 @@ def test_every_topic_is_told_with_its_retention() -> None:
 
 
 def test_every_type_of_event_is_told_where_it_lies() -> None:
-    """Compares the table with schemas.export.EVENTS, and that with the models: each type lies somewhere."""
+    """Compares the table with schemas.json_schema.EVENTS, and that with the models: each type lies somewhere."""
     told = {_names(name)[0]: tuple(_names(cells[0])) for name, cells in _rows("Topics").items()}
     del told[Topic.CALL_MEDIA]
     assert told == {topic.value: types for topic, types in EVENTS.items()}

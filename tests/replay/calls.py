@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from confluent_kafka import Producer
 
-from audiotext.settings import KafkaSettings
+from core.settings import KafkaSettings
 from redpanda.client import producer_config
 from schemas.media import EosReason, MediaRecord, RecordType, to_headers
 from schemas.topics import Topic

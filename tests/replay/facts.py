@@ -8,9 +8,9 @@ from typing import Any
 
 from qdrant_client import QdrantClient
 
-from audiotext.settings import Settings
+from core.settings import Settings
 from sinks.clickhouse.client import Database
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 
 Rows = list[dict[str, object]]
 

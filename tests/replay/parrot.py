@@ -9,9 +9,10 @@ import logging
 import sys
 from collections.abc import Mapping
 
-from audiotext import services
-from audiotext.settings import Settings, load
-from pipelines.providers import TranscriptionJob, registry
+from audiotext.stack import services
+from core.settings import Settings, load
+from pipelines.providers import registry
+from pipelines.providers.base import TranscriptionJob
 from schemas.artifacts import Segment, Transcript
 
 _SAID = (

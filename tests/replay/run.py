@@ -8,15 +8,15 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
 
-from pipelines.replay.requests import Desk
 from pipelines.replay.selection import Selection, choose
+from pipelines.replay.service import Desk
 from redpanda.client import EventProducer, consumer_config
 from schemas.events import ReplayOverrides, ReplayStage
 from schemas.topics import Topic
 from sinks.clickhouse.queries import CallStore
-from sinks.clickhouse.replay_store import ReplayStore
-from sinks.clickhouse.replays import ReplayDoc
-from sinks.objects import ObjectStore
+from sinks.clickhouse.replay_projection import ReplayDoc
+from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.object_store import ObjectStore
 from tests.replay import calls, facts
 from tests.replay.stack import Workers, running
 

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from audiotext import process
 from audiotext.embedded import clickhouse, log, objects, qdrant
 from audiotext.embedded import kafka as embedded_kafka
 from audiotext.embedded.server import Server
 from audiotext.embedded.state import State
-from audiotext.environment import child_environment
-from audiotext.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings
+from audiotext.stack.environment import child_environment
+from core import process
+from core.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings
 from redpanda import topics
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.running import RunningServer
 
 BUCKET = "audiotext"

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from schemas import export
+from schemas import json_schema
 from schemas.media import MediaRecord, RecordType, to_headers
 
 FOLDER = Path(__file__).parent / "landed"
@@ -104,12 +104,12 @@ def _value(name: str, kind: Any) -> Any:
 
 def main() -> None:
     """Adds what is new and says what."""
-    schemas = export.schemas()
-    for name, model in export.models().items():
+    schemas = json_schema.schemas()
+    for name, model in json_schema.models().items():
         if add(name, schemas[name], json.loads(full(model).model_dump_json())):
             print(name)
-    if add(export.MEDIA_HEADERS, schemas[export.MEDIA_HEADERS], media_samples()):
-        print(export.MEDIA_HEADERS)
+    if add(json_schema.MEDIA_HEADERS, schemas[json_schema.MEDIA_HEADERS], media_samples()):
+        print(json_schema.MEDIA_HEADERS)
 
 
 if __name__ == "__main__":

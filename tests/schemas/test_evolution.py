@@ -10,28 +10,28 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas import export
+from schemas import json_schema
 from schemas.events import parse_event
 from schemas.media import RecordType, from_headers
 from tests.schemas.compatibility import breaks
 from tests.schemas.landing import SAMPLE, SCHEMA, bare, full, media_samples, versions
 
-NAMES = sorted(export.schemas())
-MODELS = export.models()
-_JSON = Path(export.__file__).with_name("json")
+NAMES = sorted(json_schema.schemas())
+MODELS = json_schema.models()
+_JSON = Path(json_schema.__file__).with_name("json")
 
 
 def test_the_published_files_are_up_to_date() -> None:
     """Compares schemas/json with what the models say. Strangers build on those files."""
     published = {path.name: path.read_text() for path in _JSON.glob("*.json")}
-    assert published == export.files(), "run `audiotext schemas schemas/json`"
+    assert published == json_schema.files(), "run `audiotext schemas schemas/json`"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_version_is_kept(name: str) -> None:
     """The latest version kept is today's. If this fails, a schema changed: look whether `breaks` has something to say,
     then `python -m tests.schemas.landing` keeps the new version with a sample."""
-    assert versions(name, SCHEMA)[-1] == bare(export.schemas()[name]), "run `python -m tests.schemas.landing`"
+    assert versions(name, SCHEMA)[-1] == bare(json_schema.schemas()[name]), "run `python -m tests.schemas.landing`"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,7 +39,7 @@ def test_no_version_broke_an_earlier_one(name: str) -> None:
     """Compares each version that landed with today's, field by field. A field that is renamed would be lost on every
     log that holds records of before."""
     for old in versions(name, SCHEMA):
-        assert breaks(old, export.schemas()[name]) == []
+        assert breaks(old, json_schema.schemas()[name]) == []
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -57,7 +57,7 @@ def test_todays_code_reads_every_version(name: str) -> None:
 
 def test_todays_code_reads_every_record_of_audio() -> None:
     """The same for call.media: each stored record of each version says what it said."""
-    for samples in versions(export.MEDIA_HEADERS, SAMPLE):
+    for samples in versions(json_schema.MEDIA_HEADERS, SAMPLE):
         for sample in samples:
             headers = [(name, content.encode()) for name, content in sample["headers"].items()]
             record = from_headers(sample["key"], headers, base64.b64decode(sample["value"]))
@@ -70,7 +70,7 @@ def test_todays_code_reads_every_record_of_audio() -> None:
 def test_an_old_consumer_reads_todays(name: str) -> None:
     """Judges today's event, every field of it set, by the schema of each version that landed: accepted, for unknown
     fields are. A consumer somebody wrote a year ago goes on."""
-    if name == export.MEDIA_HEADERS:
+    if name == json_schema.MEDIA_HEADERS:
         # Types of records are added: whoever reads knows to pass over those it does not know.
         known = set(versions(name, SCHEMA)[0]["properties"]["type"]["enum"])
         events = [sample["headers"] for sample in media_samples() if sample["headers"]["type"] in known]
@@ -107,7 +107,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 )
 def test_a_change_that_breaks_is_refused(change: Callable[[dict[str, Any]], None], words: str) -> None:
     """Does to a line of the bill each thing that must not be done to a schema: it is found, and named."""
-    old = export.schemas()["usage.recorded"]
+    old = json_schema.schemas()["usage.recorded"]
     new = copy.deepcopy(dict(old))
     change(new)
     (found,) = breaks(old, new)
@@ -116,7 +116,7 @@ def test_a_change_that_breaks_is_refused(change: Callable[[dict[str, Any]], None
 
 def test_an_addition_is_no_break() -> None:
     """A field with a default, or one more value of an enumeration, is how schemas grow."""
-    old = export.schemas()["usage.recorded"]
+    old = json_schema.schemas()["usage.recorded"]
     new = copy.deepcopy(dict(old))
     new["properties"]["colour"] = {"type": "string", "default": ""}
     new["properties"]["kind"]["enum"].append("translation")

@@ -12,8 +12,8 @@ import pytest
 import urllib3
 from pydantic import SecretStr
 
-from audiotext.settings import S3Settings
-from sinks.objects import ObjectMissingError, ObjectStore, ObjectStoreError
+from core.settings import S3Settings
+from sinks.object_store import ObjectMissingError, ObjectStore, ObjectStoreError
 from tests import object_lane
 from tests.conftest import s3_settings
 from tests.running import RunningServer

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from audiotext.settings import ClickHouseSettings, QdrantSettings, S3Settings, SettingsError, load
-from audiotext.store_settings import KafkaSettings, Tls
-from audiotext.tls import client_context
+from core.settings import ClickHouseSettings, QdrantSettings, S3Settings, SettingsError, load
+from core.settings.stores import KafkaSettings, Tls
+from core.tls import client_context
 from sinks.clickhouse.client import Database, StoreUnavailableError, tls_options
-from sinks.objects import ObjectStore, ObjectStoreError
-from sinks.vectors import VectorStore, VectorStoreError
+from sinks.object_store import ObjectStore, ObjectStoreError
+from sinks.qdrant.store import VectorStore, VectorStoreError
 from tests import certificates
 from tests.certificates import Certificates, tls_door
 

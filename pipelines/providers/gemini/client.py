@@ -14,11 +14,11 @@ from google import genai
 from google.genai import types
 from google.genai.errors import APIError
 
-from audiotext.settings import GeminiSettings
-from pipelines.providers.checking import Check
+from core.health_check import Check
+from core.settings import GeminiSettings
+from pipelines.providers.common.http import CONNECT_S
+from pipelines.providers.common.http import classified as connection_classified
 from pipelines.providers.gemini.errors import error_of, is_key_invalid
-from pipelines.providers.http import CONNECT_S
-from pipelines.providers.http import classified as connection_classified
 from pipelines.runtime.errors import AnsweredError
 
 _CHECK_S = 5.0

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from google.genai import types
 
-from audiotext.settings import GeminiSettings
-from pipelines.providers import Embedded, UselessAnswerError
-from pipelines.providers.checking import Check
+from core.health_check import Check
+from core.settings import GeminiSettings
+from pipelines.providers.base import Embedded, UselessAnswerError
 from pipelines.providers.gemini.client import check_model, classified, connect, estimated_tokens
 from pipelines.runtime.errors import AnsweredError
 from schemas.events import Tokens

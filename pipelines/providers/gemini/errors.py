@@ -11,7 +11,7 @@ from typing import Any
 from google.genai.errors import APIError
 from google.genai.types import FinishReason
 
-from pipelines.providers.http import failure
+from pipelines.providers.common.http import failure
 from pipelines.runtime.errors import AnsweredError, PermanentError, QuotaError, RetryableError, StageError
 
 _KEY_CURE = "set AUDIOTEXT_GEMINI__API_KEY to a key of the Gemini API that may use the model"

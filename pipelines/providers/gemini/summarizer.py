@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from google.genai import types
 from pydantic import ValidationError
 
-from audiotext.settings import GeminiSettings, SummarySettings
-from pipelines.answers import AnswerStore
-from pipelines.providers import NOTHING_SAID, ByTenant, SummaryJob
-from pipelines.providers.checking import Check
+from core.health_check import Check
+from core.settings import GeminiSettings, SummarySettings
+from pipelines.jobs.llm_steps import AnswerStore
+from pipelines.providers.base import NOTHING_SAID, ByTenant, SummaryJob
+from pipelines.providers.gemini.chunking import packed, stretches, tokens_of
 from pipelines.providers.gemini.client import check_model, classified, connect, estimated_tokens
-from pipelines.providers.gemini.draft import (
+from pipelines.providers.gemini.errors import finish_of, refusal_of
+from pipelines.providers.gemini.prompt import (
     INSTRUCTION,
     REVISION,
     Draft,
@@ -23,8 +25,6 @@ from pipelines.providers.gemini.draft import (
     summary_of,
     turns_of,
 )
-from pipelines.providers.gemini.errors import finish_of, refusal_of
-from pipelines.providers.gemini.stretches import packed, stretches, tokens_of
 from pipelines.runtime.errors import AnsweredError, StageError
 from schemas.artifacts import Summary
 from schemas.events import Tokens

@@ -3,7 +3,7 @@
 -- de-duplicated, and no materialized view counts.
 
 -- Every event. `precedence` falls as time goes on, so that of several tellings of one fact the first is kept: the
--- same choice sinks.clickhouse.calls makes, and the one that cannot change by a late redelivery.
+-- same choice sinks.clickhouse.call_projection makes, and the one that cannot change by a late redelivery.
 CREATE TABLE IF NOT EXISTS events
 (
     tenant      LowCardinality(String),

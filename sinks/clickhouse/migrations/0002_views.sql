@@ -1,7 +1,7 @@
 -- For dashboards. Each gives the same answer whatever order events come in and however often.
 
 -- One row per call and what has become true of it. The API derives a call's status from its events in
--- sinks.clickhouse.calls, which also knows parts that are recorded while another goes on.
+-- sinks.clickhouse.call_projection, which also knows parts that are recorded while another goes on.
 CREATE VIEW IF NOT EXISTS calls AS
 SELECT
     tenant,

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiotext.embedded.clickhouse_shim import EngineError, Insert, Statement, decompress, parse
-from audiotext.settings import ClickHouseSettings
+from core.settings import ClickHouseSettings
 from tests.conftest import StartServer, clickhouse_settings
 
 ROWS = 100_000

@@ -3,7 +3,7 @@
 import urllib3
 
 from audiotext.embedded.clickhouse import USER
-from audiotext.settings import ClickHouseSettings
+from core.settings import ClickHouseSettings
 from sinks.clickhouse.client import Database
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Message, Producer
 
-from audiotext.embedded.longpoll import is_empty, longest_wait_s
-from audiotext.settings import KafkaSettings
+from audiotext.embedded.kafka_longpoll_proxy import is_empty, longest_wait_s
+from core.settings import KafkaSettings
 from redpanda import topics
 from redpanda.client import consumer_config, producer_config
 from schemas.topics import Topic

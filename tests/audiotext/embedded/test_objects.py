@@ -6,8 +6,8 @@ import pytest
 import urllib3
 from pydantic import SecretStr
 
-from audiotext.settings import S3Settings
-from sinks.objects import ObjectStore, ObjectStoreError
+from core.settings import S3Settings
+from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.conftest import StartServer, s3_settings
 
 

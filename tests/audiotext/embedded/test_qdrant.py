@@ -10,7 +10,7 @@ import urllib3
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from audiotext.settings import QdrantSettings
+from core.settings import QdrantSettings
 from tests.conftest import StartServer, qdrant_settings
 
 

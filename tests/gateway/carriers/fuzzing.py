@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from gateway.carriers import CarrierError, Frame, StreamStart
-from gateway.media_format import normaliser
-from gateway.simulator.dialects import load_dialects
+from gateway.carriers.base import CarrierError, Frame, StreamStart
+from gateway.carriers.common.media_format import normaliser
+from gateway.simulator.encoders import load_dialects
 from schemas.codecs import PayloadError
 from tests.gateway.carriers.talk import CARRIERS, frame_bytes, new_decoder, spoken
 

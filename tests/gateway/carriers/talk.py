@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from audiotext.settings import Settings
-from gateway.carriers import Decoder, Message, load_carriers
-from gateway.media_format import MediaFormat
+from core.settings import Settings
+from gateway.carriers import load_carriers
+from gateway.carriers.base import Decoder, Message
+from gateway.carriers.common.media_format import MediaFormat
+from gateway.media.session import Session
 from gateway.metrics import Metrics
-from gateway.session import Session
-from gateway.simulator.dialects import CallPlan, Dialect, Shape, load_dialects
+from gateway.simulator.encoders import CallPlan, Dialect, Shape, load_dialects
 from gateway.simulator.faults import NO_FAULTS, Faults, bare, numbered
 from schemas.media import Codec, EosReason
 from tests.gateway.wire import Remembering

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from audiotext.settings import PlivoSettings, Settings, TelnyxSettings
-from gateway.carriers import (
+from core.settings import PlivoSettings, Settings, TelnyxSettings
+from gateway.carriers.base import (
     CarrierError,
     Dtmf,
     Frame,

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiotext.settings import Settings
-from gateway.carriers import CarrierError, Proof, UnauthorizedError, load_carriers
+from core.settings import Settings
+from gateway.carriers import load_carriers
+from gateway.carriers.base import CarrierError, Proof, UnauthorizedError
+from gateway.media.session import SessionClosedError
 from gateway.metrics import Metrics
-from gateway.session import SessionClosedError
 from tests.gateway.carriers.fuzzing import SEED, Say, fuzz, messages
 from tests.gateway.carriers.talk import CARRIERS, hear, new_decoder, session_for
 from tests.gateway.wire import Remembering

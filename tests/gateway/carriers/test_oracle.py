@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway.carriers import CarrierError, Message, StreamStart, load_carriers
-from gateway.simulator.dialects import load_dialects
+from gateway.carriers import load_carriers
+from gateway.carriers.base import CarrierError, Message, StreamStart
+from gateway.simulator.encoders import load_dialects
 from tests.gateway.carriers.talk import CALL_ID, CARRIERS, new_decoder, spoken
 
 # SignalWire speaks Twilio's dialect: nothing tells them apart but the address they dial.

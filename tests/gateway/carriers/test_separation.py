@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import gateway.carriers
-from audiotext.settings import Settings
+from core.audio.g711 import decode_alaw
+from core.settings import Settings
 from gateway.carriers import load_carriers
+from gateway.media.session import Session
 from gateway.metrics import Metrics
-from gateway.session import Session
 from pipelines.recorder.decoding import Encoded, samples_of
-from pipelines.recorder.render import plan
-from schemas.g711 import decode_alaw
+from pipelines.recorder.timeline import plan
 from schemas.media import EosReason, MediaRecord
 from tests.gateway.carriers.talk import CARRIERS
 from tests.gateway.wire import Remembering
@@ -37,7 +37,7 @@ def test_nobody_behind_the_log_knows_a_carrier(folder: str) -> None:
 PIGEON = '''
 """Carrier pigeons: one line of text that names the call, then A-law in binary messages of 20 ms."""
 
-from gateway.access import deny
+from gateway.carriers.common.auth import deny
 from gateway.carriers import Frame, Ignored, StreamStart
 from schemas.media import Codec
 

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from audiotext.settings import Settings, SignalWireSettings
-from gateway.carriers import Proof, UnauthorizedError, load_carriers
-from gateway.signatures import sign, sign_body
+from core.settings import Settings, SignalWireSettings
+from gateway.carriers import load_carriers
+from gateway.carriers.base import Proof, UnauthorizedError
+from gateway.carriers.common.signatures import sign, sign_body
 
 KEY = "PSKtest1234567890abcdef"
 BASE = "https://calls.example.com"

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiotext.settings import Settings
-from gateway.carriers import (
+from core.settings import Settings
+from gateway.carriers import load_carriers
+from gateway.carriers.base import (
     Carrier,
     CarrierError,
     Dtmf,
@@ -21,7 +22,6 @@ from gateway.carriers import (
     StreamStart,
     UnauthorizedError,
     UnsupportedCodecError,
-    load_carriers,
 )
 from gateway.carriers.twilio import TwilioDecoder
 from schemas.media import Codec

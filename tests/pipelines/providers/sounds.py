@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from pipelines.providers import TranscriptionJob
+from pipelines.providers.base import TranscriptionJob
 
 RATE = 8000
 SPEAKERS = ("inbound", "outbound")

@@ -11,19 +11,19 @@ import pytest
 from google.genai.types import EmbedContentResponse
 from pydantic import SecretStr
 
-from audiotext.settings import GeminiSettings, PricingSettings, QdrantSettings, S3Settings
-from gateway.api.embedding import QueryEmbedder
-from gateway.api.errors import ApiError
-from pipelines.embedder import EmbedHandler
-from pipelines.providers import Embedder
-from pipelines.providers.checking import Checkable
+from api.embedding import QueryEmbedder
+from api.errors import ApiError
+from core.health_check import Checkable
+from core.settings import GeminiSettings, PricingSettings, QdrantSettings, S3Settings
+from pipelines.embed.handler import EmbedHandler
+from pipelines.providers.base import Embedder
 from pipelines.providers.gemini.embedder import GeminiEmbedder, _rows, _tokens
-from pipelines.providers.minilm import MiniLm
+from pipelines.providers.minilm.embedder import MiniLm
 from pipelines.runtime.errors import AnsweredError, PermanentError, ProviderOutageError, RetryableError, StageError
 from schemas.events import EmbeddingReady, Event, Tokens, TranscriptReady, UsageRecorded
 from schemas.topics import Topic
-from sinks.objects import ObjectStore
-from sinks.vectors import VectorStore, collection_of
+from sinks.object_store import ObjectStore
+from sinks.qdrant.store import VectorStore, collection_of
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import CONTRACT, FakeGemini, error_body
 from tests.pipelines.made import STARTED_MS, new_call, said, transcribed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from audiotext.settings import (
+from core.settings import (
     EmbeddingSettings,
     GeminiSettings,
     OpenAiSettings,
@@ -19,7 +19,8 @@ from audiotext.settings import (
     SummarySettings,
     TokenRates,
 )
-from pipelines.providers import RemoteJobs, registry
+from pipelines.providers import registry
+from pipelines.providers.base import RemoteJobs
 
 
 @pytest.fixture

@@ -16,18 +16,18 @@ import pytest
 import soundfile
 from pydantic import SecretStr
 
-from audiotext.settings import OpenAiSettings, PricingSettings, S3Settings, SonioxSettings
-from pipelines.providers import RemoteJobs, SpeechToText
-from pipelines.providers.checking import Checkable
-from pipelines.providers.openai import OpenAi
-from pipelines.providers.soniox import Soniox
-from pipelines.providers.whisper import Whisper
+from core.health_check import Checkable
+from core.settings import OpenAiSettings, PricingSettings, S3Settings, SonioxSettings
+from pipelines.providers.base import RemoteJobs, SpeechToText
+from pipelines.providers.openai.transcriber import OpenAi
+from pipelines.providers.soniox.transcriber import Soniox
+from pipelines.providers.whisper.transcriber import Whisper
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, QuotaError, RetryableError, StageError
-from pipelines.transcriber import SPEAKERS, TranscribeHandler
+from pipelines.transcribe.handler import SPEAKERS, TranscribeHandler
 from schemas.artifacts import Transcript
 from schemas.events import RecordingReady, TranscriptReady, UsageRecorded
 from schemas.ids import config_hash
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.fakes import openai as fake_openai
 from tests.fakes import soniox_rules as fake_soniox
 from tests.fakes.openai import FakeOpenAi

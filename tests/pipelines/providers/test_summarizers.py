@@ -6,17 +6,17 @@ from decimal import Decimal
 import pytest
 from pydantic import SecretStr
 
-from audiotext.settings import GeminiSettings, PricingSettings, S3Settings, SummarySettings
-from pipelines.providers import NOTHING_SAID, Summarizer
-from pipelines.providers.checking import Checkable
-from pipelines.providers.extractive import Extractive
+from core.health_check import Checkable
+from core.settings import GeminiSettings, PricingSettings, S3Settings, SummarySettings
+from pipelines.providers.base import NOTHING_SAID, Summarizer
+from pipelines.providers.extractive.summarizer import Extractive
 from pipelines.providers.gemini.summarizer import GeminiSummarizer
 from pipelines.runtime.errors import PermanentError
-from pipelines.summarizer import SummarizeHandler
+from pipelines.summarize.handler import SummarizeHandler
 from schemas.artifacts import Summary
 from schemas.events import Event, SummaryReady, TranscriptReady, UsageRecorded
 from schemas.topics import Topic
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import Answer, FakeGemini
 from tests.pipelines.made import STARTED_MS, new_call, said, transcribed

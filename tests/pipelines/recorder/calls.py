@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from schemas.g711 import ULAW_DECODE
+from core.audio.g711 import ULAW_DECODE
 from schemas.media import EosReason, MediaRecord, RecordType
 
 FRAME_MS = 20

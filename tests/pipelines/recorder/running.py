@@ -17,7 +17,7 @@ from redpanda.client import connection_config
 from schemas.events import RecordingReady, parse_event
 from schemas.media import MediaRecord, RecordType, from_headers, to_headers
 from schemas.topics import Topic
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.conftest import kafka_settings, s3_settings
 from tests.kafka_lane import KafkaNodes, plain_producer_config
 from tests.running import RunningServer
@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 _MAIN = """
 import logging, os, sys
-from audiotext.settings import load
+from core.settings import load
 from pipelines.recorder.app import run
-from pipelines.recorder.forgetting import Forgetter
-from pipelines.recorder.partitions import PartitionedApplication
+from pipelines.recorder.state_expiry import Forgetter
+from pipelines.recorder.partition_listener import PartitionedApplication
 from redpanda import client
 if len(sys.argv) > 1:
     Forgetter.__init__.__kwdefaults__.update(after_s=0, every_s=0.2)

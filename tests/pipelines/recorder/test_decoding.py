@@ -8,11 +8,11 @@ import numpy.typing as npt
 import soxr
 from G722 import G722
 
+from core.audio.g711 import decode_ulaw, encode_ulaw
 from pipelines.recorder.codecs import decoder
 from pipelines.recorder.decoding import Encoded, samples_of
-from pipelines.recorder.render import Plan, plan
+from pipelines.recorder.timeline import Plan, plan
 from schemas.codecs import framed
-from schemas.g711 import decode_ulaw, encode_ulaw
 from schemas.media import Codec, MediaRecord, RecordType
 from tests.pipelines.recorder.calls import Call
 from tests.pipelines.recorder.sounds import opus_packets, speech_like

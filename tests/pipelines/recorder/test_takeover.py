@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from pipelines.recorder.decisions import CallState
-from pipelines.recorder.states import read_changelog
-from redpanda.growing import CHANGELOG
+from pipelines.recorder.state_codec import read_changelog
+from pipelines.recorder.state_machine import CallState
+from redpanda.partition_expansion import CHANGELOG
 from schemas.events import RecordingReady
 from schemas.media import RecordType
 from tests.conftest import MAKERS

@@ -11,7 +11,7 @@ import soundfile
 
 from pipelines.recorder import wav
 from pipelines.recorder.decoding import Encoded
-from pipelines.recorder.render import plan
+from pipelines.recorder.timeline import plan
 from schemas.media import MediaRecord
 from tests.pipelines.recorder.calls import Call, audio, call, pcm, stereo, wav_channels
 

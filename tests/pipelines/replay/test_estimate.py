@@ -3,8 +3,8 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from audiotext.settings import PricingSettings
-from pipelines.replay.engines import Engine, Engines
+from core.settings import PricingSettings
+from pipelines.replay.engine_cache import Engine, Engines
 from pipelines.replay.estimate import estimate
 from pipelines.replay.selection import Chosen, ChosenPart
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from audiotext.settings import Settings
+from core.settings import Settings
 from pipelines.replay.overrides import OverrideError, overridden
 from schemas.events import ReplayOverrides, ReplayStage
 

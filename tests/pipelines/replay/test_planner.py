@@ -2,7 +2,7 @@
 
 from pipelines.replay.planner import _groups
 from schemas.events import Gap, ReplayInput, TrackOutline
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.pipelines.made import NOTHING, recording
 
 

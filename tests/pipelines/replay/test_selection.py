@@ -4,13 +4,13 @@ import uuid
 
 import pytest
 
-from audiotext.settings import ClickHouseSettings, QdrantSettings, S3Settings
+from core.settings import ClickHouseSettings, QdrantSettings, S3Settings
 from pipelines.replay.selection import NothingToReplayError, Selection, choose
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.queries import CallStore
-from sinks.objects import ObjectStore
-from sinks.vectors import VectorStore
-from tests.gateway.api.conftest import NOON, Put
+from sinks.object_store import ObjectStore
+from sinks.qdrant.store import VectorStore
+from tests.api.conftest import NOON, Put
 
 
 def test_ids_and_filters_together_mean_both(

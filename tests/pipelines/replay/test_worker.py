@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from pipelines.replay.rebuilding import Rebuilder
+from pipelines.replay.rerecord import Rebuilder
 from pipelines.replay.worker import ReplayHandler, Work
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.stage import Output
@@ -22,8 +22,8 @@ from schemas.events import (
     TranscriptReady,
 )
 from schemas.topics import Topic
-from sinks.clickhouse.replay_store import ReplayStore
-from sinks.objects import ObjectStore
+from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.object_store import ObjectStore
 from tests.sinks.clickhouse.telling import Call
 
 CALL = Call("CA1")

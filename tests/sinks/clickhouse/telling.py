@@ -18,7 +18,7 @@ from schemas.events import (
     UsageRecorded,
 )
 from schemas.ids import uuid_of
-from sinks.clickhouse.calls import UsageLine
+from sinks.clickhouse.call_projection import UsageLine
 
 T0 = 1_764_000_000_000  # 2025-11-24 16:00 UTC, ms
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pydantic import SecretStr
 
-from audiotext.settings import ClickHouseSettings
+from core.settings import ClickHouseSettings
 from sinks.clickhouse.client import Database, StoreUnavailableError
 from sinks.clickhouse.rows import ledger_row
 from sinks.clickhouse.schema import migrations, statements

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audiotext.settings import ClickHouseSettings
+from core.settings import ClickHouseSettings
 from schemas.events import AnyEvent, LetterReplayed, Tokens, UsageRecorded
-from sinks.clickhouse.calls import CallDoc, Status, build_call
+from sinks.clickhouse.call_list_query import Filter, positions_query
+from sinks.clickhouse.call_projection import CallDoc, Status, build_call
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.listing import Filter, positions_query
 from sinks.clickhouse.queries import ApiKey, CallStore, GroupBy
 from sinks.clickhouse.rows import event_row, ledger_row
 from tests.sinks.clickhouse.telling import T0, Call, line_of

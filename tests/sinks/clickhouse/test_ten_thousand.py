@@ -8,16 +8,17 @@ from typing import get_args
 
 import pytest
 
-from audiotext.settings import ClickHouseSettings
-from pipelines import analytics, usage
+from core.settings import ClickHouseSettings
+from pipelines import analytics
+from pipelines.billing import ledger
+from pipelines.runtime.clickhouse_sink import ClickHouseSink
 from schemas.artifacts import Segment, Transcript
 from schemas.events import AnyEvent, ObjectRef
 from schemas.ids import sha256_hex
 from schemas.topics import Topic
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.queries import CallStore, GroupBy
-from sinks.clickhouse.sink import ClickHouseSink
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.sinks.clickhouse.telling import T0, Call
 
 CALLS = 10_000
@@ -86,7 +87,7 @@ def test_ten_thousand_calls_told_three_times_change_no_number(
     events = ClickHouseSink(
         "analytics", database, rows=analytics.rows, later_rows=analytics.Segments(Shelf()).rows, dead_letter=refuse
     )
-    lines = ClickHouseSink("usage", database, rows=usage.rows, dead_letter=refuse)
+    lines = ClickHouseSink("usage", database, rows=ledger.rows, dead_letter=refuse)
     happened: list[AnyEvent] = []
     charged: list[AnyEvent] = []
     for n in range(CALLS):

@@ -5,13 +5,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from audiotext.settings import GeminiSettings, SummaryField, SummarySettings
-from pipelines.answers import AnswerStore
-from pipelines.providers import SummaryJob
+from core.settings import GeminiSettings, SummaryField, SummarySettings
+from pipelines.jobs.llm_steps import AnswerStore
+from pipelines.providers.base import SummaryJob
 from pipelines.providers.gemini.summarizer import GeminiSummarizer
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError, StageError
 from schemas.artifacts import Transcript
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import FakeGemini
 

@@ -4,7 +4,7 @@ import pytest
 from google.genai.errors import APIError
 from google.genai.types import BlockedReason, FinishReason
 
-from audiotext.settings import S3Settings
+from core.settings import S3Settings
 from pipelines.providers.gemini.errors import error_of, finish_of
 from pipelines.runtime.errors import (
     AnsweredError,
@@ -16,7 +16,7 @@ from pipelines.runtime.errors import (
 )
 from pipelines.runtime.retry import GiveUp, decide
 from schemas.events import Tokens
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import Answer, FakeGemini, error_body
 from tests.pipelines.made import new_call, said

@@ -5,14 +5,14 @@ import json
 import pytest
 from google.genai.types import GenerateContentResponse
 
-from audiotext.settings import GeminiSettings, S3Settings, SummarySettings
-from pipelines.providers import NOTHING_SAID, hashing
-from pipelines.providers.gemini.draft import INSTRUCTION
-from pipelines.providers.gemini.stretches import tokens_of
+from core.settings import GeminiSettings, S3Settings, SummarySettings
+from pipelines.providers.base import NOTHING_SAID, hashing
+from pipelines.providers.gemini.chunking import tokens_of
+from pipelines.providers.gemini.prompt import INSTRUCTION
 from pipelines.providers.gemini.summarizer import GeminiSummarizer, tokens_counted
 from pipelines.runtime.errors import RetryableError
 from schemas.events import ActionItem, Tokens
-from sinks.objects import ObjectStore
+from sinks.object_store import ObjectStore
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import CONTRACT, Answer, FakeGemini
 from tests.pipelines.made import new_call, said

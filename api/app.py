@@ -1,0 +1,209 @@
+"""The API's process: the server, its start and its end."""
+
+import asyncio
+import errno
+import json
+import logging
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+import uvloop
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from api import openapi, pages
+from api.auth.authentication import DOOR, KNOWN_AS, SHARE_PARAMETER, Door, by_key, by_link, by_session, known_as
+from api.auth.key_authenticator import Authenticator, Principal
+from api.auth.kratos import Kratos, by_kratos
+from api.auth.signed_tokens import Seal
+from api.embedding import QueryEmbedder
+from api.endpoint import Asked, Endpoint, Services
+from api.errors import ApiError, error_middleware
+from api.handlers.calls import list_item
+from api.lazy_producer import LateProducer
+from api.live.hub import LiveHub
+from api.metrics import ApiMetrics
+from api.models import CallListItem
+from api.params import NoQuery, parse_query
+from api.routes import ENDPOINTS
+from api.store_executor import Backend
+from core import process
+from core.settings import Settings
+from pipelines.providers import registry
+from pipelines.providers.base import Embedder
+from pipelines.replay.service import Desk
+from redpanda.client import LogUnavailableError
+from sinks.clickhouse.client import StoreUnavailableError
+from sinks.clickhouse.queries import ApiKey, CallStore
+from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.object_store import ObjectMissingError, ObjectStore, ObjectStoreError
+from sinks.qdrant.store import VectorStore, VectorStoreError
+
+log = logging.getLogger(__name__)
+
+_SHUTDOWN_S = 1.5  # what answers under way may still take when the service is told to end
+_CHOOSING_S = 110.0  # calls of a replay; the gateway waits for two minutes
+_PUBLIC = frozenset((endpoint.method, endpoint.path) for endpoint in ENDPOINTS if endpoint.public)
+_PRINCIPAL = web.RequestKey("principal", Principal)
+
+
+def make_services(settings: Settings) -> Services:
+    """Everything the handlers need. Connects to nothing yet. Raises SettingsError or StoreUnavailableError naming
+    a setting that is missing."""
+    secret = settings.api.session_secret
+    replays, objects = ReplayStore(settings.clickhouse), ObjectStore(settings.s3)
+    producer = LateProducer(settings.kafka)
+    calls, clickhouse = CallStore(settings.clickhouse), Backend("ClickHouse", StoreUnavailableError)
+
+    async def look_up(names: Sequence[tuple[str, str]]) -> list[CallListItem]:
+        return [list_item(call) for call in await clickhouse(calls.get_calls, names)]
+
+    return Services(
+        calls=calls,
+        clickhouse=clickhouse,
+        objects=objects,
+        s3=Backend("S3", ObjectStoreError, passes=(ObjectMissingError,)),
+        vectors=VectorStore(settings.qdrant),
+        qdrant=Backend("Qdrant", VectorStoreError),
+        embedder=QueryEmbedder(partial(_make_embedder, settings), settings.embedding.timeout_s),
+        metrics=ApiMetrics(),
+        openapi=json.dumps(openapi.document(ENDPOINTS, settings.base_url)),
+        replays=replays,
+        tell=producer.send,
+        desk=Desk(producer.send, objects, replays),
+        log=Backend("the log or a store", (LogUnavailableError, StoreUnavailableError, ObjectStoreError)),
+        choosing=Backend("ClickHouse", StoreUnavailableError, threads=2, timeout_s=_CHOOSING_S),
+        settings=settings,
+        live=LiveHub(settings.kafka, look_up),
+        seal=Seal(secret.get_secret_value() if secret else secrets.token_hex(32)),
+    )
+
+
+def create_app(services: Services) -> web.Application:
+    """The server's routes: the API and the web page."""
+    settings, seal = services.settings, services.seal
+
+    async def find_key(key_hash: str) -> ApiKey | None:
+        return await services.clickhouse(services.calls.find_by_hash, key_hash)
+
+    admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
+    authenticator = Authenticator(find_key, admin_key, seal)
+    ways = [by_key(authenticator), by_link(authenticator, seal), by_session(authenticator, seal)]
+    kratos = Kratos(settings.kratos, settings.kratos.url) if settings.kratos.url else None
+    if kratos is not None:
+        ways.append(by_kratos(kratos, seal))
+    door = Door(ways)
+    app = web.Application(
+        middlewares=[
+            services.metrics.middleware(),
+            error_middleware,
+            _key_middleware(door),
+        ]
+    )
+    for endpoint in ENDPOINTS:
+        if endpoint.method == "GET":
+            app.router.add_get(endpoint.path, _handler(endpoint, services, authenticator))
+        else:
+            app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, services, authenticator))
+    pages.add_routes(app, settings.kratos.login_url)
+
+    async def send_watchers_away(_: web.Application) -> None:
+        services.live.close()
+
+    async def close_kratos(_: web.Application) -> None:
+        if kratos is not None:
+            await kratos.close()
+
+    app[DOOR] = door
+    app[KNOWN_AS] = known_as(settings.public_url)
+    app.on_shutdown.append(send_watchers_away)
+    app.on_cleanup.append(close_kratos)
+    return app
+
+
+def run(settings: Settings) -> None:
+    """Serves the API until SIGTERM or SIGINT, then ends the process: a model may still be loading in a thread.
+
+    Raises SettingsError, or SystemExit with a sentence, if it cannot begin.
+    """
+    try:
+        services = make_services(settings)
+    except StoreUnavailableError as error:
+        raise SystemExit(f"the API cannot start: {error}") from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, services))
+    process.leave()
+
+
+async def _serve(settings: Settings, services: Services) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = web.AppRunner(create_app(services), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await server.setup()
+    host, port = settings.api.host, settings.api.port
+    try:
+        try:
+            await web.TCPSite(server, host, port).start()
+        except OSError as error:
+            raise SystemExit(_cannot_listen(error, host, port)) from None
+        log.info("the API listens on http://%s:%d", host, port)
+        services.embedder.warm_up()
+        await stop.wait()
+    finally:
+        await server.cleanup()
+
+
+def _make_embedder(settings: Settings) -> Embedder:
+    embedder = registry.embedder(settings)
+    if isinstance(embedder, registry.LocalModel):
+        embedder.load()
+    return embedder
+
+
+def _cannot_listen(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken: end what uses it or set AUDIOTEXT_API__PORT"
+    return f"the API cannot listen on {host}:{port}: {error.strerror or error}"
+
+
+def _key_middleware(door: Door) -> Middleware:
+    @web.middleware
+    async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Before anything else, so that who has no key learns nothing, not even which paths there are."""
+        resource = request.match_info.route.resource
+        path = resource.canonical if resource else None
+        method = "GET" if request.method == "HEAD" else request.method
+        if (method, path) in _PUBLIC or pages.is_page(path):
+            request[_PRINCIPAL] = Principal(tenant=None)
+        else:
+            request[_PRINCIPAL] = await door.principal(request)
+        return await handler(request)
+
+    return authenticate
+
+
+def _handler(
+    endpoint: Endpoint[Any], services: Services, authenticator: Authenticator
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        principal = request[_PRINCIPAL]
+        _require_allowed(endpoint, request, principal)
+        given = {name: value for name, value in request.query.items() if name != SHARE_PARAMETER}
+        query = parse_query(endpoint.query, given) if endpoint.query else NoQuery()
+        return await endpoint.handler(Asked(request, services, principal, authenticator), query)
+
+    return handle
+
+
+def _require_allowed(endpoint: Endpoint[Any], request: web.Request, principal: Principal) -> None:
+    """Raises ApiError 403 for what the asker may not, whoever's it is."""
+    if principal.only_call is not None:
+        if not endpoint.shared or request.match_info.get("id", principal.only_call) != principal.only_call:
+            raise ApiError(403, "forbidden", "this link shows one call and nothing else")
+    elif endpoint.operator and principal.tenant is not None:
+        raise ApiError(403, "forbidden", "only a key that sees every tenant may do this, e.g. AUDIOTEXT_ADMIN_KEY")

@@ -1,0 +1,1 @@
+"""What each endpoint does: parameters in, a body of api.models out."""

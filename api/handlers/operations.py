@@ -1,0 +1,88 @@
+"""For operators: how services and stores fare, and what stages gave up on."""
+
+import asyncio
+
+from aiohttp import web
+
+from api.endpoint import Asked
+from api.errors import ApiError
+from api.handlers.health import missing_stores
+from api.models import DeadLetter, DeadLetterList, Operations, Provider, Store
+from api.params import LettersQuery, NoQuery
+from api.responses import json_response
+from api.service_health import look
+from pipelines.runtime.dead_letters import Letter, read_letters, replay, whole
+
+_NEWEST = 500
+
+
+async def get_operations(asked: Asked, query: NoQuery) -> web.StreamResponse:
+    """What is up, what is behind, what is away."""
+    services = asked.services
+    settings = services.settings
+    states, missing = await asyncio.gather(look(settings.api.watched), missing_stores(services))
+    by_name = {state.name: state for state in states}
+    engines = {
+        "transcriber": settings.stt.provider,
+        "summarizer": settings.summary.provider,
+        "embedder": settings.embedding.provider,
+    }
+    stores = (services.clickhouse.name, services.s3.name, services.qdrant.name)
+    return json_response(
+        Operations(
+            services=states,
+            stores=[Store(name=name, ok=name not in missing, reason=missing.get(name)) for name in stores],
+            providers=[
+                Provider(
+                    name=provider,
+                    service=service,
+                    away=state.provider_away if (state := by_name.get(service)) else None,
+                    attempts=state.attempts if state else {},
+                    attempt_s=state.attempt_s if state else None,
+                )
+                for service, provider in engines.items()
+            ],
+        )
+    )
+
+
+async def list_letters(asked: Asked, query: LettersQuery) -> web.StreamResponse:
+    """The newest letters."""
+    letters = await asked.services.log(read_letters, asked.services.settings.kafka)
+    wanted = [one for one in letters if query.all or one.replayed_at_ms is None]
+    return json_response(
+        DeadLetterList(letters=[_letter(one) for one in reversed(wanted[-_NEWEST:])], total=len(wanted))
+    )
+
+
+async def replay_letter(asked: Asked, query: NoQuery) -> web.StreamResponse:
+    """Gives a letter back to its stage."""
+    kafka, wanted = asked.services.settings.kafka, asked.request.match_info["id"]
+    letters = await asked.services.log(read_letters, kafka)
+    letter = next((one for one in letters if one.id == wanted), None)
+    if letter is None:
+        raise ApiError(404, "not_found", f"there is no dead letter {wanted!r}")
+    if letter.replayed_at_ms is not None:
+        raise ApiError(409, "conflict", "it has been given back already; if it failed again, there is a new letter")
+    if not whole(letter.letter):
+        raise ApiError(409, "conflict", "the record was no text, so its letter does not carry it whole")
+    (given,) = await asked.services.log(lambda: list(replay(kafka, [letter])))
+    return json_response(_letter(given), status=202)
+
+
+def _letter(one: Letter) -> DeadLetter:
+    letter = one.letter
+    return DeadLetter(
+        id=one.id,
+        tenant=letter.tenant,
+        call_id=letter.call_id,
+        part=letter.part,
+        stage=letter.stage,
+        error_class=letter.error_class,
+        error=letter.error,
+        attempts=letter.attempts,
+        occurred_at_ms=letter.occurred_at_ms,
+        origin_topic=letter.origin_topic,
+        replayable=whole(letter) and one.replayed_at_ms is None,
+        replayed_at_ms=one.replayed_at_ms,
+    )

@@ -1,0 +1,111 @@
+"""Replays: asked for, looked at, stopped, gone on with."""
+
+import asyncio
+
+from aiohttp import web
+
+from api.endpoint import Asked
+from api.errors import ApiError, bad_parameter
+from api.params import NoQuery, ReplaysQuery
+from api.replay_models import FailedPart, Replay, ReplayAnswer, ReplayItem, ReplayList, ReplayRequest
+from api.responses import json_response
+from core.settings import SettingsError
+from pipelines.replay.engine_cache import engines_of
+from pipelines.replay.estimate import estimate
+from pipelines.replay.overrides import OverrideError, overridden
+from pipelines.replay.selection import NothingToReplayError, Selection, choose
+from pipelines.replay.service import ReplayStateError
+from schemas.events import ReplayOverrides
+from sinks.clickhouse.replay_projection import ReplayDoc
+
+
+async def list_replays(asked: Asked, query: ReplaysQuery) -> web.StreamResponse:
+    """The asker's replays."""
+    services = asked.services
+    found = await services.clickhouse(services.replays.list_replays, asked.tenant)
+    return json_response(ReplayList(replays=[_item(one) for one in found if query.state in (None, one.state)]))
+
+
+async def get_replay(asked: Asked, query: NoQuery) -> web.StreamResponse:
+    """One replay."""
+    return json_response(await _body(asked, await _replay(asked)))
+
+
+async def start_replay(asked: Asked, query: NoQuery) -> web.StreamResponse:
+    """Chooses the calls now, and has them processed; or says what that would cost."""
+    wanted = await asked.sent(ReplayRequest)
+    services = asked.services
+    if asked.tenant is not None and wanted.tenant not in (None, asked.tenant):
+        raise bad_parameter("tenant", "is not yours")
+    if not wanted.calls and not wanted.model_fields_set & {"tenant", "since", "until", "status", "failed", "query"}:
+        raise bad_parameter("calls", "say which calls, or filter them")
+    overrides = ReplayOverrides(
+        provider=wanted.provider, model=wanted.model, language=wanted.language, prompt=wanted.prompt
+    )
+    selection = Selection(
+        call_ids=tuple(dict.fromkeys(wanted.calls)),
+        tenant=asked.tenant if asked.tenant is not None else wanted.tenant,
+        since_ms=wanted.since,
+        until_ms=wanted.until,
+        status="failed" if wanted.failed else wanted.status,
+        query=wanted.query,
+    )
+    try:
+        settings = overridden(services.settings, wanted.stage, overrides)
+        engines = await asyncio.to_thread(engines_of, settings, wanted.stage)
+        chosen = await services.choosing(choose, services.calls, selection, wanted.stage)
+    except (OverrideError, SettingsError) as error:
+        raise ApiError(400, "bad_parameter", str(error)) from None
+    except NothingToReplayError as error:
+        raise ApiError(404, "not_found", str(error)) from None
+    costs = estimate(chosen, engines, settings.pricing)
+    if wanted.dry_run:
+        return json_response(ReplayAnswer(id=None, replay=None, estimate=costs))
+    replay_id = await services.log(services.desk.start, chosen, wanted.stage, overrides, tenant=asked.tenant)
+    replay = await services.clickhouse(services.replays.get_replay, replay_id, asked.tenant)
+    return json_response(
+        ReplayAnswer(id=replay_id, replay=_item(replay) if replay else None, estimate=costs), status=202
+    )
+
+
+async def stop_replay(asked: Asked, query: NoQuery) -> web.StreamResponse:
+    """No more of its parts are begun."""
+    return await _controlled(asked, stop=True)
+
+
+async def resume_replay(asked: Asked, query: NoQuery) -> web.StreamResponse:
+    """Its parts go on."""
+    return await _controlled(asked, stop=False)
+
+
+async def _controlled(asked: Asked, *, stop: bool) -> web.StreamResponse:
+    services, replay = asked.services, await _replay(asked)
+    try:
+        await services.log(services.desk.stop if stop else services.desk.resume, replay)
+    except ReplayStateError as error:
+        raise ApiError(409, "conflict", str(error)) from None
+    return json_response(await _body(asked, await _replay(asked)), status=202)
+
+
+async def _replay(asked: Asked) -> ReplayDoc:
+    """The replay in the path. Raises ApiError 404 if the asker has none such."""
+    services = asked.services
+    found = await services.clickhouse(services.replays.get_replay, asked.call_id, asked.tenant)
+    if found is None:
+        raise ApiError(404, "not_found", f"there is no replay {asked.call_id!r}")
+    return found
+
+
+async def _body(asked: Asked, replay: ReplayDoc) -> Replay:
+    services = asked.services
+    parts = await services.clickhouse(services.replays.noted, replay.id)
+    return Replay(
+        **_item(replay).model_dump(),
+        notes=[
+            FailedPart(call_id=part.call_id, part=part.part, outcome=part.outcome, reason=part.note) for part in parts
+        ],
+    )
+
+
+def _item(replay: ReplayDoc) -> ReplayItem:
+    return ReplayItem(**{name: getattr(replay, name) for name in ReplayItem.model_fields})

@@ -1,0 +1,316 @@
+"""What the API answers, one pydantic model per body: the handlers send these, the OpenAPI document describes these."""
+
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.artifacts import Peaks, Transcript
+from schemas.events import ActionItem, SpeakerSentiment, TrackOutline
+from sinks.clickhouse.call_projection import Status, SummaryDoc, UsageLine
+from sinks.clickhouse.queries import UsageRow
+
+
+class Body(BaseModel):
+    """Base: what is sent is exactly what is described."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_serialization_defaults_required=True)
+
+
+class Artefacts(Body):
+    """Paths of what there is already; null for what is not there yet."""
+
+    recording: str | None
+    waveform: str | None
+    transcript: str | None
+    summary: str | None
+
+
+class Part(Body):
+    """One recording of a call. Times in ms since the epoch; `duration_ms` is its audio's."""
+
+    part: int
+    status: Status
+    failed_stage: str | None
+    failed_reason: str | None
+    started_at_ms: int | None
+    ended_at_ms: int | None
+    duration_ms: int
+    rate_hz: int | None
+    close_reason: str | None
+    tracks: list[TrackOutline]
+    summary: SummaryDoc | None
+    language: str | None
+    times: dict[str, int]
+    artefacts: Artefacts
+
+
+class CallListItem(Body):
+    """A call, in a list. Times in ms since the epoch; `duration_ms` is the audio of all its parts, `gap_ms` how much of
+    it is missing in one track or the other."""
+
+    id: str
+    tenant: str
+    carrier: str
+    status: Status
+    failed_stage: str | None
+    failed_reason: str | None
+    started_at_ms: int
+    ended_at_ms: int | None
+    duration_ms: int
+    gap_ms: int
+    from_number: str
+    to_number: str
+
+
+class Call(CallListItem):
+    """A call. `tracks`, `summary` and `times` are the first part's; `parts` has everyone's."""
+
+    tracks: list[TrackOutline]
+    summary: SummaryDoc | None
+    times: dict[str, int]
+    artefacts: Artefacts
+    parts: list[Part]
+    usage: list[UsageLine]
+
+
+class CallList(Body):
+    """A page of calls, newest first. `next_cursor` is null on the last page."""
+
+    calls: list[CallListItem]
+    next_cursor: str | None
+
+
+class TrackLevels(Body):
+    """How loud a track of a live call has just been: root mean square in dB of full scale, -90 to 0, a tenth of a
+    second each."""
+
+    tenant: str
+    call_id: str
+    track: str
+    levels_db: list[int]
+
+
+class LevelList(Body):
+    """Data of a `levels` event of /v1/live."""
+
+    levels: list[TrackLevels]
+
+
+class Erasure(Body):
+    """The call is not to be seen any more. What there is of it is deleted as soon as nothing of it is under way."""
+
+    call_id: str
+    status: Literal["erasing"] = "erasing"
+
+
+class EventList(Body):
+    """What happened to a call, in the order in which it came true: the events as they travelled on the log."""
+
+    call_id: str
+    events: list[dict[str, Any]]
+
+
+class PartSummary(Body):
+    """What was said in one part. `topics` and what follows only a language model tells; see `SummaryDoc`."""
+
+    part: int
+    abstract: str
+    key_points: list[str]
+    action_items: list[str]
+    topics: list[str]
+    actions: list[ActionItem]
+    sentiment: list[SpeakerSentiment]
+    outcome: str
+    fields: dict[str, str]
+
+
+class CallSummary(Body):
+    """What was said. The lists and `abstract` are those of all parts together, `parts` keeps them apart. What cannot
+    be put together (sentiment, outcome, fields) is the last part's that has any."""
+
+    call_id: str
+    abstract: str
+    key_points: list[str]
+    action_items: list[str]
+    topics: list[str]
+    actions: list[ActionItem]
+    sentiment: list[SpeakerSentiment]
+    outcome: str
+    fields: dict[str, str]
+    parts: list[PartSummary]
+
+
+class Waveform(Peaks):
+    """A part's waveform: per channel (inbound, outbound) pairs of least and greatest sample, each -128 to 127, one
+    pair per `samples_per_peak` samples."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
+class SearchHit(Body):
+    """Where something like it was said. Times in ms from the start of that part's recording; score up to 1."""
+
+    call_id: str
+    part: int
+    start_ms: int
+    end_ms: int
+    speaker: str
+    text: str
+    score: float
+
+
+class SearchResults(Body):
+    """Hits, best first."""
+
+    results: list[SearchHit]
+
+
+class Bundled(Body):
+    """What a service that bundles recording and transcription would have charged for the same minutes, by its rate in
+    the settings and where that was read."""
+
+    name: str
+    per_minute: str
+    currency: str
+    amount: str
+    source: str
+
+
+class Usage(Body):
+    """The bill. Groups are ordered by `group`, then currency; `total` has one line per currency, since amounts of
+    different currencies are never added, and `""` as group."""
+
+    group_by: str
+    groups: list[UsageRow]
+    total: list[UsageRow]
+    transcribed_minutes: str
+    bundled: list[Bundled]
+
+
+class ServiceState(Body):
+    """A service by what it says of itself: `up`, `stalled` (it answers, and hangs) or `down`. Null where it does not
+    tell. `lag_records`: on the log and not done; `retries`, `dead_letters`, `attempts` (by result): since it started;
+    `attempt_s`: how long one takes on average."""
+
+    name: str
+    state: str
+    started_at_ms: int | None
+    memory_bytes: int | None
+    lag_records: int | None
+    jobs_held: int | None
+    jobs_running: int | None
+    retries: int | None
+    dead_letters: int | None
+    provider_away: bool | None
+    attempts: dict[str, int]
+    attempt_s: float | None
+
+
+class Store(Body):
+    """A store the API needs, and why it cannot be used, if it cannot."""
+
+    name: str
+    ok: bool
+    reason: str | None
+
+
+class Provider(Body):
+    """An engine in use, for which service, and how it fares; null where nobody tells. Attempts since that started."""
+
+    name: str
+    service: str
+    away: bool | None
+    attempts: dict[str, int]
+    attempt_s: float | None
+
+
+class Operations(Body):
+    """How everything fares now."""
+
+    services: list[ServiceState]
+    stores: list[Store]
+    providers: list[Provider]
+
+
+class DeadLetter(Body):
+    """Work that a stage gave up on. Times in ms since the epoch; `replayed_at_ms`: when it was given back."""
+
+    id: str
+    tenant: str
+    call_id: str
+    part: int
+    stage: str
+    error_class: str
+    error: str
+    attempts: int
+    occurred_at_ms: int
+    origin_topic: str
+    replayable: bool
+    replayed_at_ms: int | None
+
+
+class DeadLetterList(Body):
+    """Dead letters, newest first, at most 500; `total`: how many there are."""
+
+    letters: list[DeadLetter]
+    total: int
+
+
+class SignIn(Body):
+    """What to sign in with."""
+
+    key: str = Field(min_length=1, max_length=500, description="An API key.")
+
+
+class Session(Body):
+    """Who asks. `tenant` is null for who sees every tenant; `via` is `key`, `session` (the cookie), `link`
+    or `kratos` (a session at Ory Kratos).
+    `expires_at_ms` (ms since the epoch) and `csrf_token`, to be sent as X-CSRF-Token with what changes something, are
+    null where there are none."""
+
+    tenant: str | None
+    via: str
+    expires_at_ms: int | None
+    csrf_token: str | None
+
+
+class LinkRequest(Body):
+    """A link to one call."""
+
+    expires_in_s: int = Field(86_400, ge=60, le=2_592_000, description="How long it opens the call: up to 30 days.")
+
+
+class Link(Body):
+    """Opens one call, to look at, without a key: `url` for people; for programs `token`, as the parameter `share`.
+    It ends at `expires_at_ms` (ms since the epoch), or with the key it was made with."""
+
+    url: str
+    token: str
+    expires_at_ms: int
+
+
+class Health(Body):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+class Readiness(Body):
+    """`ready`, or what is missing: by store, why."""
+
+    status: str
+    missing: dict[str, str] = Field(default_factory=dict)
+
+
+class JoinedTranscript(Transcript):
+    """A transcript, segments ordered by start. Times in ms from the recording's start (see the `part` parameter)."""
+
+    model_config = ConfigDict(title="Transcript", json_schema_serialization_defaults_required=True)
+
+
+def call_path(call_id: str) -> str:
+    """Path of a call, its id percent-encoded: ids are the carrier's and may hold anything, dots alone included, which
+    clients would take for a step up."""
+    encoded = quote(call_id, safe="")
+    return f"/v1/calls/{encoded if encoded.strip('.') else encoded.replace('.', '%2E')}"

@@ -1,0 +1,130 @@
+"""The web page: one document for all its addresses, and the files it is made of.
+
+The files lie under an address that holds a hash of all of them. So they are kept by browsers for ever, and a new
+version is a new address; what they import from each other is relative and moves along.
+"""
+
+import gzip
+import hashlib
+import html
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from aiohttp import web
+
+_PAGES = ("/", "/sign-in", "/calls/{id:[^/]+}", "/search", "/usage", "/operations")
+_FILES = "/ui/{version}/{path:.+}"
+_CANONICAL = frozenset({"/", "/sign-in", "/calls/{id}", "/search", "/usage", "/operations", "/ui/{version}/{path}"})
+
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
+# Nothing from anywhere else, nothing inline: text that a caller spoke can at worst be shown. The nonce is for the
+# waveform's shadow root alone, whose style sheet its library writes itself.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; media-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",  # an address may hold a link's token
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of the page, plain and compressed."""
+
+    content: bytes
+    zipped: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """All files by path, and a hash of them."""
+
+    files: dict[str, File]
+    version: str
+
+    def document(self, nonce: str, login_url: str = "") -> str:
+        """The HTML document, for one visit. login_url: where people sign in with an account, "" = nowhere."""
+        text = self.files["index.html"].content.decode()
+        return (
+            text.replace("{{version}}", self.version)
+            .replace("{{nonce}}", nonce)
+            .replace("{{login}}", html.escape(login_url))
+        )
+
+
+def load() -> Site:
+    """The site as it was installed."""
+    contents = dict(sorted(_walk(resources.files("api") / "ui", "")))
+    digest = hashlib.sha256()
+    for path, content in contents.items():
+        digest.update(path.encode() + b"\0" + hashlib.sha256(content).digest())
+    files = {
+        path: File(content, gzip.compress(content, mtime=0), _content_type(path)) for path, content in contents.items()
+    }
+    return Site(files, digest.hexdigest()[:16])
+
+
+def is_page(canonical: str | None) -> bool:
+    """Whether a route's canonical path is one of the page's: public, since all that they show is asked of the API."""
+    return canonical in _CANONICAL
+
+
+def add_routes(app: web.Application, login_url: str | None = None) -> None:
+    """Serves the page and its files. login_url: where people sign in with an account, None = with a key only."""
+    site = load()
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        """The document. The browser asks again each time, so that a new version is seen at once."""
+        nonce = secrets.token_urlsafe(16)
+        return web.Response(
+            text=site.document(nonce, login_url or ""),
+            content_type="text/html",
+            headers={
+                **_HEADERS,
+                "Cache-Control": "no-store",
+                "Content-Security-Policy": _POLICY.format(nonce=nonce),
+            },
+        )
+
+    async def file(request: web.Request) -> web.StreamResponse:
+        """A file of this version."""
+        found = site.files.get(request.match_info["path"])
+        if found is None or request.match_info["version"] != site.version:
+            raise web.HTTPNotFound
+        zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+        headers = {**_HEADERS, "Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+        if zipped:
+            headers["Content-Encoding"] = "gzip"
+        body = found.zipped if zipped else found.content
+        return web.Response(body=body, content_type=found.content_type, charset="utf-8", headers=headers)
+
+    for path in _PAGES:
+        app.router.add_get(path, page)
+    app.router.add_get(_FILES, file)
+
+
+def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _walk(entry, f"{prefix}{entry.name}/")
+        elif any(entry.name.endswith(suffix) for suffix in _TYPES):
+            yield prefix + entry.name, entry.read_bytes()
+
+
+def _content_type(path: str) -> str:
+    return _TYPES["." + path.rpartition(".")[2]]

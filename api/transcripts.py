@@ -1,0 +1,68 @@
+"""Transcripts and summaries of a call's parts, joined. Pure."""
+
+from collections.abc import Sequence
+
+from api.models import CallSummary, JoinedTranscript, PartSummary
+from schemas.artifacts import Segment, Transcript, Word
+from sinks.clickhouse.call_projection import PartDoc
+
+
+def joined(transcripts: Sequence[tuple[PartDoc, Transcript | None]]) -> JoinedTranscript:
+    """One transcript of a call's parts, in order, at least one of them there.
+
+    The timeline is that of the parts' recordings played one after the other: a part's times are shifted by the
+    duration of those before it, transcribed or not. The time between parts, when nobody recorded, takes none.
+    """
+    offset_ms = 0
+    segments: list[Segment] = []
+    for part, transcript in transcripts:
+        if transcript is not None:
+            segments += [_shifted(segment, offset_ms) for segment in transcript.segments]
+        # The recording's own event may still be on its way when the transcript's is there.
+        offset_ms += part.duration_ms or (transcript.duration_ms if transcript else 0)
+    first = next(transcript for _, transcript in transcripts if transcript is not None)
+    return JoinedTranscript(
+        call_id=first.call_id,
+        language=first.language,
+        duration_ms=offset_ms,
+        provider=first.provider,
+        model=first.model,
+        segments=segments,
+    )
+
+
+def joined_summary(call_id: str, parts: Sequence[PartDoc]) -> CallSummary:
+    """One summary of those parts that have one."""
+    found = [
+        PartSummary(part=part.part, **{name: getattr(part.summary, name) for name in type(part.summary).model_fields})
+        for part in parts
+        if part.summary is not None
+    ]
+    return CallSummary(
+        call_id=call_id,
+        abstract="\n\n".join(summary.abstract for summary in found),
+        key_points=[point for summary in found for point in summary.key_points],
+        action_items=[item for summary in found for item in summary.action_items],
+        topics=list(dict.fromkeys(topic for summary in found for topic in summary.topics)),
+        actions=[action for summary in found for action in summary.actions],
+        sentiment=next((summary.sentiment for summary in reversed(found) if summary.sentiment), []),
+        outcome=next((summary.outcome for summary in reversed(found) if summary.outcome), ""),
+        fields={name: value for summary in found for name, value in summary.fields.items()},
+        parts=found,
+    )
+
+
+def _shifted(segment: Segment, by_ms: int) -> Segment:
+    if by_ms == 0:
+        return segment
+    return segment.model_copy(
+        update={
+            "start_ms": segment.start_ms + by_ms,
+            "end_ms": segment.end_ms + by_ms,
+            "words": [_shifted_word(word, by_ms) for word in segment.words],
+        }
+    )
+
+
+def _shifted_word(word: Word, by_ms: int) -> Word:
+    return word.model_copy(update={"start_ms": word.start_ms + by_ms, "end_ms": word.end_ms + by_ms})

@@ -1,0 +1,1 @@
+"""Shared foundations: settings, errors, clock, processes, logging, metrics, health checks. No domain logic."""

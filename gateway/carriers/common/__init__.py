@@ -1,0 +1,1 @@
+"""Helpers that several carriers use: credentials, signatures, wire formats."""

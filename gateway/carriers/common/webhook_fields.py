@@ -1,0 +1,71 @@
+"""What a carrier's webhook says, however it says it: as a form, as a JSON object, or in the query string."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from gateway.carriers.base import MAX_ID_LENGTH, CallReport, CarrierError, Proof
+from gateway.carriers.common.json_wire import REFUSALS, texts
+
+OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled", "cancelled", "rejected", "timeout"})
+"""Statuses that the carriers agree upon: the call has ended."""
+
+MOST_FIELDS = 500
+"""Of a form; they send some forty, and sorting thousands is what a forger would have us do."""
+
+_FORM = "application/x-www-form-urlencoded"
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def read_form(content_type: str, body: bytes) -> Sequence[tuple[str, str]]:
+    """The fields of a body that is a form, else none. Raises ValueError if they are more than MOST_FIELDS.
+
+    content_type: without parameters. Not the HTTP library's way: nobody is authorized yet, and that fails on what is no
+    well-formed form.
+    """
+    if content_type != _FORM:
+        return ()
+    return parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+
+
+def fields(proof: Proof) -> Mapping[str, str]:
+    """Its fields by name, a value that is no string as JSON. Raises CarrierError for a body that is no JSON object."""
+    if proof.form:
+        return dict(proof.form)
+    if proof.body:
+        try:
+            return texts(_decode(proof.body))
+        except REFUSALS as error:
+            raise CarrierError(f"malformed webhook: {error}") from None
+    return dict(parse_qsl(urlsplit(proof.target).query, keep_blank_values=True))
+
+
+def first(told: Mapping[str, str], *names: str) -> str:
+    """The first of these fields that says something, at most as long as an id may be."""
+    return next((told[name] for name in names if told.get(name)), "")[:MAX_ID_LENGTH]
+
+
+def call_report(
+    told: Mapping[str, str],
+    *,
+    call: Collection[str],
+    status: Collection[str],
+    stream: Collection[str] = (),
+    key: Collection[str] = (),
+    reason: Collection[str] = (),
+) -> CallReport | None:
+    """The report in these fields, each under the first of its names that is there; None without call or status."""
+    call_id, word = first(told, *call), first(told, *status)
+    if not call_id or not word:
+        return None
+    return CallReport(
+        call_id=call_id,
+        status=word,
+        stream_id=first(told, *stream),
+        over=word.lower() in OVER,
+        key=first(told, *key),
+        reason=first(told, *reason),
+    )

@@ -1,0 +1,1 @@
+"""Media sockets: from a carrier's connection to merged audio chunks."""

@@ -1,0 +1,131 @@
+"""The TCP port for Asterisk's AudioSocket: connections, packets, ends. What packets mean is the decoder's affair."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import time
+from dataclasses import dataclass
+
+from core.settings import Settings
+from gateway.admission.stream_authorizer import Admissions
+from gateway.carriers.audiosocket import HEADER
+from gateway.carriers.base import Carrier
+from gateway.carriers.common.auth import from_network
+from gateway.media.idle_timeout import TICK_S, Watched
+from gateway.media.session import Session, SessionClosedError, Sink
+from gateway.metrics import Metrics
+from schemas.media import EosReason
+
+log = logging.getLogger(__name__)
+
+_NAME = "audiosocket"
+_BUFFER_BYTES = 64 * 1024  # read ahead of the session: two seconds at 16 kHz
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """An open connection."""
+
+    writer: asyncio.StreamWriter
+    session: Session
+    watched: Watched
+
+
+class AudioSocketServer:
+    """Every AudioSocket connection of this process. Closed unless a port is configured."""
+
+    def __init__(
+        self, settings: Settings, carrier: Carrier, admissions: Admissions, sink: Sink, metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self._carrier = carrier
+        self._sink = sink
+        self._metrics = metrics
+        self._admissions = admissions
+        self._live: set[_Live] = set()
+        self._draining = False
+        self._server: asyncio.Server | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listens, if a port is configured. Raises SystemExit, naming the setting, if that cannot be."""
+        host, port = self._settings.audiosocket.host, self._settings.audiosocket.port
+        if port is None:
+            return
+        if not self._settings.audiosocket.allowed_peers:
+            log.warning("every AudioSocket connection will be refused: set AUDIOTEXT_AUDIOSOCKET__ALLOWED_PEERS")
+        try:
+            self._server = await asyncio.start_server(self._handle, host, port, limit=_BUFFER_BYTES)
+        except OSError as error:
+            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror})"
+            raise SystemExit(f"port {port} on {host} {why}: choose another with AUDIOTEXT_AUDIOSOCKET__PORT") from None
+        self._watch = asyncio.ensure_future(self._watch_over())
+        log.info("AudioSocket connections are taken on %s:%d", host, port)
+
+    async def drain(self) -> None:
+        """Closes the port and every connection, and ends every stream."""
+        self._draining = True
+        if self._server is not None:
+            self._server.close()
+        await asyncio.sleep(0)  # what has been received already is read first
+        for live in list(self._live):
+            live.session.end(EosReason.GATEWAY_DRAINING)
+            live.writer.close()
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")[0]
+        if self._draining or not from_network(peer, self._settings.audiosocket.allowed_peers):
+            self._metrics.refused.labels("draining" if self._draining else "unauthorized").inc()
+            log.warning("%s: connection from %s refused", _NAME, peer)
+            writer.close()
+            return
+        session = Session(
+            name=_NAME,
+            decoder=self._carrier.decoder(self._settings),
+            admit=self._admissions.of_tenant(self._settings.audiosocket.tenant),
+            sink=self._sink,
+            metrics=self._metrics,
+            streams=self._admissions.streams,
+            gateway=self._admissions.gateway,
+            merge_ms=self._settings.gateway.merge_ms,
+            max_speed=self._settings.gateway.max_speed,
+        )
+        live = _Live(writer, session, Watched(session, time.monotonic()))
+        self._live.add(live)
+        try:
+            await _read(reader, session)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the connection's end, on a packet's border or not
+        except SessionClosedError as error:
+            self._metrics.refused.labels(error.label).inc()
+            log.warning("%s: connection from %s closed: %s", _NAME, peer, error)
+            session.end(EosReason.PROTOCOL_ERROR)
+        finally:
+            self._live.discard(live)
+            session.end(EosReason.GATEWAY_DRAINING if self._draining else EosReason.SOCKET_CLOSED)
+            writer.close()
+
+    async def _watch_over(self) -> None:
+        """Hands on old windows and closes connections that have to go, until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            for live in list(self._live):
+                verdict = live.watched.look(now, self._settings.gateway)
+                if verdict is not None and not live.writer.is_closing():
+                    self._metrics.refused.labels(verdict.label).inc()
+                    log.warning("%s: connection closed: %s", _NAME, verdict.text)
+                    live.writer.close()
+
+
+async def _read(reader: asyncio.StreamReader, session: Session) -> None:
+    """Packets to the session, for ever. A packet is 64 KiB at most: its length has 16 bits."""
+    while True:
+        header = await reader.readexactly(HEADER.size)
+        content = await reader.readexactly(HEADER.unpack(header)[1])
+        session.on_binary(header + content)

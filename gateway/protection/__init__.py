@@ -1,0 +1,1 @@
+"""Limits for connections and requests of unauthenticated clients."""

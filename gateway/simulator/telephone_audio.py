@@ -1,0 +1,138 @@
+"""Audio files as what a carrier sends: frames of a codec, per channel."""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from core.audio import g711
+from schemas.media import Codec
+
+_G711_HZ = 8000
+
+# Format tags of RIFF's `fmt ` chunk.
+_TAGS = {6: Codec.PCMA, 7: Codec.PCMU}
+_EXTENSIBLE = 0xFFFE  # the tag proper then begins the sub-format, 24 bytes into the chunk
+
+_ENCODE = {Codec.PCMU: g711.encode_ulaw, Codec.PCMA: g711.encode_alaw}
+
+
+class AudioFileError(Exception):
+    """A file that cannot be played; the message says why."""
+
+
+def frames(path: Path, codec: Codec, rate_hz: int, frame_ms: int) -> list[list[bytes]]:
+    """The file's channels in frames; the last is filled up with silence. L16 is little-endian.
+
+    rate_hz: of the audio, 8000 for PCMU and PCMA. An Opus frame is a packet. Raises AudioFileError.
+    """
+    length = rate_hz * frame_ms // 1000
+    if codec in _ENCODE:
+        return [list(frames_of(octets, codec, length)) for octets in read(path, codec)]
+    try:
+        samples = _pcm(path, rate_hz)
+    except OSError as error:
+        raise AudioFileError(f"{path}: {error.strerror or error}") from None
+    samples = np.pad(samples, ((0, -len(samples) % length), (0, 0)))
+    channels = [samples[:, channel].copy() for channel in range(samples.shape[1])]
+    return [list(_FRAMES[codec](channel, rate_hz, length)) for channel in channels]
+
+
+def _l16(samples: npt.NDArray[np.int16], _rate_hz: int, length: int) -> Iterator[bytes]:
+    for start in range(0, len(samples), length):
+        yield samples[start : start + length].astype("<i2").tobytes()
+
+
+def _g722(samples: npt.NDArray[np.int16], rate_hz: int, length: int) -> Iterator[bytes]:
+    octets = b"".join(_packets("g722", samples, rate_hz, length))
+    for start in range(0, len(octets), length // 2):
+        yield octets[start : start + length // 2]
+
+
+def _opus(samples: npt.NDArray[np.int16], rate_hz: int, length: int) -> Iterator[bytes]:
+    return _packets("libopus", samples, rate_hz, length)
+
+
+def _packets(
+    name: Literal["g722", "libopus"], samples: npt.NDArray[np.int16], rate_hz: int, length: int
+) -> Iterator[bytes]:
+    encoder = av.CodecContext.create(name, "w")
+    encoder.sample_rate, encoder.format, encoder.layout = rate_hz, "s16", "mono"
+    for start in range(0, len(samples), length):
+        frame = av.AudioFrame.from_ndarray(samples[start : start + length].reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = rate_hz, start
+        yield from map(bytes, encoder.encode(frame))
+    yield from map(bytes, encoder.encode(None))
+
+
+_Frames = Callable[[npt.NDArray[np.int16], int, int], Iterator[bytes]]
+_FRAMES: dict[Codec, _Frames] = {Codec.L16: _l16, Codec.G722: _g722, Codec.OPUS: _opus}
+
+
+def read(path: Path, codec: Codec) -> list[bytes]:
+    """The file's channels as octets of the codec (PCMU or PCMA), 8,000 a second.
+
+    A WAV that is in that codec and rate already is passed on octet by octet; anything else that soundfile reads is
+    resampled and encoded. Raises AudioFileError.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+            channels = _as_it_is(path.read_bytes(), codec)
+            if channels is not None:
+                return channels
+        samples = _pcm(path, _G711_HZ)
+        return [_ENCODE[codec](samples[:, channel]) for channel in range(samples.shape[1])]
+    except OSError as error:
+        raise AudioFileError(f"{path}: {error.strerror or error}") from None
+
+
+def _as_it_is(wav: bytes, codec: Codec) -> list[bytes] | None:
+    """The channels of a WAV that needs no change, else None."""
+    count = 0
+    position = 12
+    while position + 8 <= len(wav):
+        name, size = struct.unpack_from("<4sI", wav, position)
+        body = wav[position + 8 : position + 8 + size]
+        if name == b"fmt " and len(body) >= 16:
+            tag, channels, rate = struct.unpack_from("<HHI", body)
+            if tag == _EXTENSIBLE and len(body) >= 26:
+                (tag,) = struct.unpack_from("<H", body, 24)
+            count = channels if _TAGS.get(tag) is codec and rate == _G711_HZ else 0
+        elif name == b"data" and count:
+            whole = len(body) - len(body) % count
+            return [body[channel:whole:count] for channel in range(count)]
+        position += 8 + size + size % 2  # chunks begin at even places
+    return None
+
+
+def _pcm(path: Path, rate_hz: int) -> npt.NDArray[np.int16]:
+    """int16[samples, channels]."""
+    try:
+        import soundfile  # noqa: PLC0415  # it comes with the extra `local`; a gateway has no use for it
+    except ImportError as error:
+        raise AudioFileError(f"{path}: needs {error.name}: pip install 'audiotext[local]'") from None
+    try:
+        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioFileError(f"{path}: no audio file that can be read: {error}") from None
+    if rate != rate_hz:
+        samples = _clipped(soxr.resample(samples.astype(np.float32), rate, rate_hz))
+    return np.asarray(samples, np.int16)
+
+
+def _clipped(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+
+
+def frames_of(octets: bytes, codec: Codec, frame_bytes: int) -> Sequence[bytes]:
+    """The octets in frames of one size; the last is filled up with silence."""
+    silence = _ENCODE[codec](np.zeros(1, np.int16))
+    padded = octets + silence * (-len(octets) % frame_bytes)
+    return [padded[start : start + frame_bytes] for start in range(0, len(padded), frame_bytes)]

@@ -1,0 +1,1 @@
+"""Prices, charge policies and the ledger."""

@@ -1,0 +1,43 @@
+"""The bill: lines of `usage.recorded` into ClickHouse's ledger, each charged once by its key."""
+
+from collections.abc import Sequence
+
+from core.settings import Settings
+from pipelines.runtime.clickhouse_sink import ClickHouseSink
+from redpanda import quix_app
+from redpanda.client import EventProducer
+from redpanda.consumer_monitor import Consuming
+from schemas.events import AnyEvent, UsageRecorded
+from schemas.topics import Topic
+from sinks.clickhouse.client import INSERT_TIMEOUT_S, Database
+from sinks.clickhouse.rows import LedgerRow, ledger_row
+
+GROUP = "usage"
+
+_COMMIT_INTERVAL_S = 0.25
+
+
+def rows(event: AnyEvent) -> Sequence[LedgerRow]:
+    """The event's line. Raises ValueError for an event that is no line of the bill."""
+    if not isinstance(event, UsageRecorded):
+        raise ValueError(f"{event.type} is no line of the bill")
+    return (ledger_row(event),)
+
+
+def run(settings: Settings) -> None:
+    """Books lines until SIGTERM or SIGINT. Raises LogUnavailableError, StoreUnavailableError if none is configured."""
+    database = Database(settings.clickhouse, timeout_s=INSERT_TIMEOUT_S)
+    producer = EventProducer(settings.kafka)
+    consuming = Consuming(GROUP)
+    sink = ClickHouseSink(
+        GROUP,
+        database,
+        rows=rows,
+        dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),
+        consuming=consuming,
+    )
+    app = quix_app.application(settings, GROUP, commit_interval_s=_COMMIT_INTERVAL_S)
+    topic = app.topic(Topic.USAGE_RECORDED.value, key_deserializer="bytes", value_deserializer="bytes")
+    app.dataframe(topic).sink(sink)
+    quix_app.run(app, settings, consuming, [Topic.USAGE_RECORDED])
+    producer.close()

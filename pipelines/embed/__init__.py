@@ -1,0 +1,1 @@
+"""Consumer group `embed`: vectors of a call's turns."""

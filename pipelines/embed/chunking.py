@@ -1,0 +1,85 @@
+"""What of a transcript becomes searchable: speaker turns, long ones in pieces. Pure."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipelines.text.sentences import sentence_spans
+from schemas.artifacts import Segment, Transcript
+
+# About 60 English words, some 80 tokens: one vector for more says too little about each part. Counted in characters,
+# since not every language puts spaces between words.
+_MAX_CHARS = 360
+_WORD = re.compile(r"\w+")
+# "Okay.", "Bye.": found by every short question and an answer to none. Letters decide where one word is a sentence.
+_FEWEST_WORDS = 2
+_FEWEST_LETTERS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of one speaker's words. Times in ms from the recording's start."""
+
+    start_ms: int
+    end_ms: int
+    channel: int
+    speaker: str
+    text: str
+
+
+def pieces_of(transcript: Transcript) -> list[Piece]:
+    """The transcript's turns worth searching, in order."""
+    return [piece for segment in transcript.segments for piece in _pieces(segment) if not _is_trivial(piece.text)]
+
+
+def _pieces(segment: Segment) -> Iterator[Piece]:
+    offsets = _offsets(segment)
+    for start, end in _packed(segment.text):
+        words = [word for offset, word in zip(offsets, segment.words, strict=True) if start <= offset < end]
+        yield Piece(
+            # Not every engine gives words: then the turn's times are what is known.
+            start_ms=words[0].start_ms if words else segment.start_ms,
+            end_ms=max(word.end_ms for word in words) if words else segment.end_ms,
+            channel=segment.channel,
+            speaker=segment.speaker,
+            text=segment.text[start:end],
+        )
+
+
+def _offsets(segment: Segment) -> list[int]:
+    """Where each of the segment's words begins in its text, in characters."""
+    offsets = []
+    position = 0
+    for word in segment.words:
+        found = segment.text.find(word.text, position)
+        offsets.append(found if found >= 0 else position)
+        position = offsets[-1] + (len(word.text) if found >= 0 else 0)
+    return offsets
+
+
+def _packed(text: str) -> list[tuple[int, int]]:
+    """As many whole sentences a piece as fit."""
+    packed: list[tuple[int, int]] = []
+    for sentence_start, sentence_end in sentence_spans(text):
+        for start, end in _broken(text, sentence_start, sentence_end):
+            if packed and end - packed[-1][0] <= _MAX_CHARS:
+                packed[-1] = (packed[-1][0], end)
+            else:
+                packed.append((start, end))
+    return packed
+
+
+def _broken(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A sentence that is too long (engines sometimes leave punctuation out), broken at spaces where there are any."""
+    while end - start > _MAX_CHARS:
+        cut = text.rfind(" ", start, start + _MAX_CHARS + 1)
+        cut = cut if cut > start else start + _MAX_CHARS
+        yield start, cut
+        start = cut + 1 if text[cut] == " " else cut
+    if start < end:
+        yield start, end
+
+
+def _is_trivial(text: str) -> bool:
+    words = _WORD.findall(text)
+    return len(words) < _FEWEST_WORDS and sum(map(len, words)) < _FEWEST_LETTERS

@@ -1,0 +1,1 @@
+"""Consumer group `erase`: deletes everything about a call."""

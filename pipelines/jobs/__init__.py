@@ -1,0 +1,1 @@
+"""Records of paid work in object storage: orders, results, outputs, clean-up."""

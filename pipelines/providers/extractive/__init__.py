@@ -1,0 +1,1 @@
+"""Offline summaries: sentences chosen from the transcript."""

@@ -1,0 +1,1 @@
+"""Offline embeddings: all-MiniLM-L6-v2 with ONNX Runtime."""

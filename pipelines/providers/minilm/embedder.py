@@ -1,0 +1,119 @@
+"""Sentence embeddings on this machine: all-MiniLM-L6-v2 with onnxruntime, without torch."""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from tokenizers import Tokenizer
+
+from core.health_check import Check
+from pipelines.providers.base import Embedded
+from pipelines.providers.common import model_files
+from pipelines.providers.minilm import graph
+from pipelines.runtime.errors import ProviderOutageError
+
+logger = logging.getLogger(__name__)
+
+_MAX_TOKENS = 256  # what the model was trained with; a longer text is cut there
+_BATCH = 32
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    tokenizer: Tokenizer
+    session: Any  # onnxruntime.InferenceSession; thread-safe
+
+
+class MiniLm:
+    """all-MiniLM-L6-v2. The model is loaded once, by `load` or by the first text."""
+
+    name = "local"
+    model = "minilm-l6-v2"
+    dimension = graph.DIMENSION
+
+    def __init__(self, cache: Path) -> None:
+        """cache: where the graph made of the packaged weights is kept. Raises models.ModelError."""
+        model_files.check_installed(model_files.MINILM)
+        self._cache = cache
+        self._engine: _Engine | None = None
+        self._loading = threading.Lock()
+        # One at a time: onnxruntime uses the cores by itself. Not asyncio's own pool, for which a closing loop waits.
+        self._threads = ThreadPoolExecutor(1, "minilm")
+
+    def config(self) -> Mapping[str, object]:
+        """The model and how texts are cut."""
+        return {"provider": self.name, "model": self.model, "max_tokens": _MAX_TOKENS}
+
+    def load(self) -> None:
+        """Loads the model unless it is; the first time on a machine its graph is built (some seconds). Raises
+        ProviderOutageError when it cannot be loaded: weights that are not the original, a full disk."""
+        self._loaded()
+
+    async def check(self) -> Check:
+        """Whether the model's weights are installed. They are compared with the original when they are loaded."""
+        name = "MiniLM"
+        try:
+            model_files.check_installed(model_files.MINILM)
+        except model_files.ModelError as error:
+            return Check(
+                name, False, str(error), "pip install 'audiotext[local]', or set AUDIOTEXT_EMBEDDING__PROVIDER"
+            )
+        return Check(name, True, f"{self.model} is here, onnxruntime {onnxruntime.__version__}")
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """One row of unit length a text, whatever other texts are embedded with it. Raises ProviderOutageError."""
+        return Embedded(await asyncio.get_running_loop().run_in_executor(self._threads, self._embed, list(texts)))
+
+    async def embed_query(self, text: str) -> Vectors:
+        """As any other text."""
+        vector: Vectors = (await self.embed([text])).vectors[0]
+        return vector
+
+    def _embed(self, texts: list[str]) -> Vectors:
+        engine = self._loaded()
+        vectors = np.zeros((len(texts), self.dimension), np.float32)
+        # Texts of like length together: the shorter ones are padded to the longest of their batch.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        for start in range(0, len(order), _BATCH):
+            rows = order[start : start + _BATCH]
+            encoded = engine.tokenizer.encode_batch([texts[row] for row in rows])
+            ids = np.array([item.ids for item in encoded], np.int64)
+            mask = np.array([item.attention_mask for item in encoded], np.float32)
+            vectors[rows] = engine.session.run(None, {"ids": ids, "mask": mask})[0]
+        return vectors
+
+    def _loaded(self) -> _Engine:
+        with self._loading:
+            if self._engine is None:
+                started = time.monotonic()
+                try:
+                    self._engine = _load(graph.built(self._cache))
+                except (model_files.ModelError, OSError) as error:
+                    # No call is to blame, and none would fare better: let them wait until it is mended.
+                    raise ProviderOutageError(f"{self.model} cannot be loaded: {error}") from error
+                logger.info("%s loaded in %.1f s", self.model, time.monotonic() - started)
+            return self._engine
+
+
+def _load(directory: Path) -> _Engine:
+    tokenizer = Tokenizer.from_file(str(directory / graph.TOKENIZER))
+    tokenizer.enable_truncation(_MAX_TOKENS)
+    tokenizer.enable_padding()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = min(2, len(os.sched_getaffinity(0)))
+    # A thread that spins between two texts takes a core from everybody else on the machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(directory / graph.GRAPH), options, providers=["CPUExecutionProvider"])
+    return _Engine(tokenizer, session)

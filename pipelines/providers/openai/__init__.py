@@ -1,0 +1,1 @@
+"""Speech to text by OpenAI and compatible servers."""

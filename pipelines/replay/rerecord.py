@@ -1,0 +1,120 @@
+"""Recordings made again from the log, by the recorder's own code, and compared with those that are stored.
+
+What a part is made of stands in its manifest: the offsets of its first record and of the record that closed it. The
+clock's decisions are records between them, so nothing is decided anew.
+"""
+
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from core.settings import KafkaSettings
+from pipelines.recorder.finalizer import upload
+from pipelines.recorder.journal import PartId
+from pipelines.recorder.journal_rebuild import Read, complete
+from pipelines.recorder.recording import Recording, make
+from pipelines.recorder.spool import directory_of
+from pipelines.recorder.state_machine import UnrecordedPart
+from redpanda.client import LogUnavailableError, connection_config
+from schemas.artifacts import Manifest
+from schemas.events import RecordingReady
+from schemas.topics import Topic
+from sinks.object_store import ObjectStore
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What the log gives for a part. same: whether that is the stored recording, to the byte; None if the log does not
+    have the audio any more. note: what there is to say about it."""
+
+    same: bool | None
+    note: str = ""
+
+
+class Rebuilder:
+    """Makes recordings again. `directory` is its own; what a killed process left in it is deleted."""
+
+    def __init__(self, kafka: KafkaSettings, objects: ObjectStore, directory: Path, read_log: Read) -> None:
+        self._kafka = kafka
+        self._objects = objects
+        self._directory = directory
+        self._read_log = read_log
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+
+    def rebuild(
+        self, parts: Mapping[str, tuple[RecordingReady, Manifest]], cancelled: threading.Event
+    ) -> dict[str, Rebuilt]:
+        """Makes these recordings again, all of one partition, and says of each, by its key here, what came of it. What
+        the store has lost meanwhile is stored again. Raises SpoolError, LogUnavailableError, ObjectStoreError."""
+        partition = next(iter(parts.values()))[1].partition
+        low, high = self._bounds(partition)
+        found: dict[str, Rebuilt] = {}
+        wanted: dict[str, PartId] = {}
+        for key, (recording, manifest) in parts.items():
+            if manifest.first_offset < low or manifest.close_offset >= high:
+                found[key] = Rebuilt(None, "the log does not have the audio any more: started at the recording")
+            else:
+                wanted[key] = PartId(recording.tenant, recording.call_id, recording.part, partition)
+        if not wanted:
+            return found
+        with tempfile.TemporaryDirectory(dir=self._directory) as folder:
+            root = Path(folder)
+            unrecorded = {
+                identity: UnrecordedPart(
+                    recording.part, manifest.first_offset, manifest.close_offset, closed=True, carrier=manifest.carrier
+                )
+                for key, identity in wanted.items()
+                for recording, manifest in [parts[key]]
+            }
+            complete(root, unrecorded, {}, self._read_log, cancelled)
+            for key, identity in wanted.items():
+                if cancelled.is_set():
+                    break
+                directory = directory_of(root, identity)
+                found[key] = self._compare(make(identity, directory), parts[key][0])
+                shutil.rmtree(directory)
+        return found
+
+    def _compare(self, made: Recording, stored: RecordingReady) -> Rebuilt:
+        sha256 = made.manifest.audio_sha256
+        if sha256 != stored.audio.sha256:
+            return Rebuilt(False, f"the log gives another recording (SHA-256 {sha256}): the stored one is kept")
+        if any(self._objects.find(ref.key) is None for ref in (stored.audio, stored.peaks, stored.manifest)):
+            upload(self._objects, made)
+            return Rebuilt(True, "the store had lost the recording: stored again")
+        return Rebuilt(True)
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        """The lowest offset the log still has, and one past the highest."""
+        consumer = Consumer(connection_config(self._kafka) | {"group.id": "audiotext-scan"})
+        try:
+            bounds = consumer.get_watermark_offsets(TopicPartition(Topic.CALL_MEDIA, partition), timeout=_TIMEOUT_S)
+        except KafkaException as error:
+            raise LogUnavailableError(f"{Topic.CALL_MEDIA}[{partition}] cannot be read: {error}") from error
+        finally:
+            consumer.close()
+        if bounds is None:
+            raise LogUnavailableError(f"the log does not say how much of {Topic.CALL_MEDIA}[{partition}] it has")
+        low, high = bounds
+        return low, high
+
+
+def by_partition(
+    parts: Sequence[tuple[RecordingReady, Manifest]],
+) -> dict[int, dict[str, tuple[RecordingReady, Manifest]]]:
+    """The parts by the partition that their audio lies on, each under its event's id."""
+    found: dict[int, dict[str, tuple[RecordingReady, Manifest]]] = {}
+    for recording, manifest in parts:
+        found.setdefault(manifest.partition, {})[recording.event_id] = (recording, manifest)
+    return found

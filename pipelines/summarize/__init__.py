@@ -1,0 +1,1 @@
+"""Consumer group `summarize`: the summary of a transcript."""

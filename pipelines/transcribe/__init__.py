@@ -1,0 +1,1 @@
+"""Consumer group `transcribe`: the transcript of a recording."""

@@ -1,0 +1,134 @@
+"""What is asked of ClickHouse about replays and erasures. Synchronous: call it from a thread where a loop must not
+wait."""
+
+import time
+from collections.abc import Sequence
+
+from core.settings import ClickHouseSettings
+from schemas.events import CallErased, ErasureRequested, ReplayCommand, ReplayedPart, parse_event
+from sinks.clickhouse.call_list_query import conditions
+from sinks.clickhouse.client import Database
+from sinks.clickhouse.replay_projection import RATE_WINDOW_MS, Outcomes, ReplayDoc, build_replay, run_of
+from sinks.clickhouse.rows import erased_row, replay_row
+
+_LISTED = 200  # replays in a list, the newest
+_NOTED = 1_000  # parts of a replay with something to say
+# A mutation is waited for: what is said to be deleted is.
+_DELETED = "SETTINGS mutations_sync = 2"
+
+
+class ReplayStore:
+    """Connects when first asked; thread-safe. Methods raise StoreUnavailableError."""
+
+    def __init__(self, clickhouse: ClickHouseSettings) -> None:
+        """Connects to nothing yet. Raises StoreUnavailableError if no DSN is configured."""
+        self._database = Database(clickhouse)
+
+    def list_replays(self, tenant: str | None, *, replay_id: str | None = None) -> list[ReplayDoc]:
+        """The latest replays, newest first, or the one named. tenant: who asked for them; None = anybody."""
+        commands = self.commands(tenant, replay_id=replay_id)
+        outcomes = self._outcomes(list(commands))
+        now_ms = time.time_ns() // 1_000_000
+        return [build_replay(told, outcomes.get(name, Outcomes()), now_ms) for name, told in commands.items()]
+
+    def get_replay(self, replay_id: str, tenant: str | None) -> ReplayDoc | None:
+        """The replay, or None if there is none that the tenant asked for."""
+        return next(iter(self.list_replays(tenant, replay_id=replay_id)), None)
+
+    def commands(self, tenant: str | None, *, replay_id: str | None = None) -> dict[str, list[ReplayCommand]]:
+        """What was said to the latest replays, or to the one named, by replay; the newest replay first."""
+        where, parameters = conditions(
+            ("tenant = {tenant:String}", "tenant", tenant), ("replay_id = {id:String}", "id", replay_id)
+        )
+        rows = self._database.query(
+            f"""
+            SELECT replay_id, min(occurred_at) AS began, groupUniqArray(event) AS told
+            FROM replays {where or "WHERE true"} AND type = 'replay.command'
+            GROUP BY replay_id ORDER BY began DESC, replay_id LIMIT {_LISTED}
+            """,
+            parameters,
+        )
+        return {str(row["replay_id"]): _commands(row["told"]) for row in rows}
+
+    def run_of(self, replay_id: str) -> tuple[int, bool]:
+        """The replay's latest run that is known here, and whether it was stopped."""
+        return run_of(self.commands(None, replay_id=replay_id).get(replay_id, ()))
+
+    def put(self, event: ReplayCommand | ErasureRequested | CallErased) -> None:
+        """Stores what is on the log already, so that whoever said it finds it at once."""
+        self._database.insert([replay_row(event) if isinstance(event, ReplayCommand) else erased_row(event)])
+
+    def finished(self, replay_id: str) -> list[ReplayedPart]:
+        """The parts that the replay is through with."""
+        return self._parts("true", replay_id)
+
+    def noted(self, replay_id: str) -> list[ReplayedPart]:
+        """The parts of which there is something to say: those that failed first, then by call and part."""
+        return self._parts("JSONExtractString(event, 'note') != ''", replay_id, limit=_NOTED)
+
+    def _parts(self, condition: str, replay_id: str, limit: int = 2**31) -> list[ReplayedPart]:
+        rows = self._database.query(
+            f"""
+            SELECT event FROM replays FINAL
+            WHERE replay_id = {{id:String}} AND type = 'replay.part' AND {condition}
+            ORDER BY outcome = 'failed' DESC, tenant, call_id, part LIMIT {limit}
+            """,
+            {"id": replay_id},
+        )
+        return [event for row in rows if isinstance(event := parse_event(str(row["event"])), ReplayedPart)]
+
+    def lines(self, tenant: str, call_id: str, part: int, kind: str) -> set[str]:
+        """Keys of the bill's lines of that kind for the part."""
+        rows = self._database.query(
+            """
+            SELECT DISTINCT key FROM ledger WHERE tenant = {tenant:String} AND call_id = {call:String}
+            AND part = {part:UInt32} AND kind = {kind:String}
+            """,
+            {"tenant": tenant, "call": call_id, "part": part, "kind": kind},
+        )
+        return {str(row["key"]) for row in rows}
+
+    def is_erased(self, tenant: str, call_id: str) -> bool:
+        """Whether the call was erased, or is to be."""
+        rows = self._database.query(
+            "SELECT 1 AS yes FROM erased_calls WHERE tenant = {tenant:String} AND call_id = {call:String} LIMIT 1",
+            {"tenant": tenant, "call": call_id},
+        )
+        return bool(rows)
+
+    def delete_call(self, tenant: str, call_id: str) -> None:
+        """Deletes all rows of the call but the bill's, and returns once they are gone."""
+        for table in ("events", "segments"):
+            self._database.command(
+                f"ALTER TABLE {table} DELETE WHERE tenant = {{tenant:String}} AND call_id = {{call:String}} {_DELETED}",
+                {"tenant": tenant, "call": call_id},
+            )
+
+    def _outcomes(self, ids: Sequence[str]) -> dict[str, Outcomes]:
+        rows = self._database.query(
+            f"""
+            SELECT replay_id, outcome, count() AS parts, toUnixTimestamp64Milli(max(occurred_at)) AS last_ms,
+                   countIf(occurred_at > now64(3, 'UTC') - INTERVAL {RATE_WINDOW_MS // 1000} SECOND) AS recent,
+                   groupArrayIf(toUnixTimestamp64Milli(occurred_at), outcome = 'failed') AS failed_ms
+            FROM replays FINAL WHERE has({{ids:Array(String)}}, replay_id) AND type = 'replay.part'
+            GROUP BY replay_id, outcome
+            """,
+            {"ids": list(ids)},
+        )
+        found: dict[str, Outcomes] = {}
+        for row in rows:
+            before = found.get(str(row["replay_id"]), Outcomes())
+            failed = tuple(row["failed_ms"]) if isinstance(row["failed_ms"], (list, tuple)) else ()
+            counts = {} if row["outcome"] == "failed" else {str(row["outcome"]): int(str(row["parts"]))}
+            found[str(row["replay_id"])] = Outcomes(
+                {**before.counts, **counts},
+                (*before.failed_ms, *failed),
+                max(before.last_ms, int(str(row["last_ms"]))),
+                before.recent + int(str(row["recent"])),
+            )
+        return found
+
+
+def _commands(told: object) -> list[ReplayCommand]:
+    events = [parse_event(str(event)) for event in told] if isinstance(told, list) else []
+    return [event for event in events if isinstance(event, ReplayCommand)]

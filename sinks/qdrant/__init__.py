@@ -1,0 +1,1 @@
+"""Vector store: collections, points and keyword weights."""

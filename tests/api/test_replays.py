@@ -1,0 +1,130 @@
+"""Replays by HTTP: asked for, priced, looked at, stopped and resumed, by whom they belong to."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from api.app import make_services
+from api.embedding import QueryEmbedder
+from core.settings import KafkaSettings, Settings
+from schemas.artifacts import ReplayPlan, plan_key
+from schemas.replays import outcome
+from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.rows import replay_row
+from tests.api.conftest import ADMIN_KEY, Client, Put, Tenant, WordEmbedder, bearer, client_of
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def desk(
+    settings: Settings, kafka: KafkaSettings, call_store: CallStore, words: WordEmbedder
+) -> AsyncIterator[Client]:
+    """The API with a log."""
+    services = make_services(settings.model_copy(update={"kafka": kafka}))
+    services = replace(services, calls=call_store, embedder=QueryEmbedder(lambda: words, 10))
+    async with client_of(services) as client:
+        yield client
+
+
+async def test_a_replay_is_asked_for_and_watched(desk: Client, put: Put, tenant: Tenant) -> None:
+    """A complete call is replayed from its transcript: the answer names the replay, which runs from then on, with a
+    plan of the call's parts in the store. It is stopped, resumed, and done once its part is. If it failed, an operator
+    would not know what goes on."""
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+
+    response = await desk.post("/v1/replays", json={"stage": "transcript", "calls": [call_id]}, headers=tenant.auth)
+
+    assert response.status == 202, await response.text()
+    answer = await response.json()
+    replay_id = answer["id"]
+    path = f"/v1/replays/{replay_id}"
+    assert answer["estimate"]["calls"] == 1
+    assert answer["estimate"]["provider_cost"] == answer["estimate"]["price"] == "0"
+    plan = ReplayPlan.model_validate_json(put.objects.get(plan_key(replay_id)))
+    assert [(part.tenant, part.call_id, part.part) for part in plan.parts] == [(tenant.name, call_id, 1)]
+
+    async def state(action: str = "") -> tuple[str, int, int]:
+        ask = desk.post(path + action, headers=tenant.auth) if action else desk.get(path, headers=tenant.auth)
+        body = await (await ask).json()
+        return body["state"], body["run"], body["done"]
+
+    assert await state() == ("running", 1, 0)
+    assert await state("/stop") == ("stopped", 1, 0)
+    assert await state("/stop") == ("stopped", 1, 0)
+    assert await state("/resume") == ("running", 2, 0)
+    put.database.insert([replay_row(outcome(replay_id, tenant.name, call_id, 1, 1_795_348_800_000, outcome="done"))])
+    assert await state() == ("done", 2, 1)
+    assert (await desk.post(f"{path}/stop", headers=tenant.auth)).status == 409
+
+
+async def test_a_dry_run_says_what_it_would_cost(desk: Client, put: Put, tenant: Tenant) -> None:
+    """The price of transcribing 30 s again: nothing for the customer by default, the provider's cost in any case; and
+    nothing is asked for. If it failed, a replay of a month could be a bill nobody expected."""
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+    body = {"stage": "recording", "calls": [call_id], "dry_run": True}
+
+    answer = await (await desk.post("/v1/replays", json=body, headers=tenant.auth)).json()
+
+    assert (answer["id"], answer["estimate"]["to_transcribe_ms"]) == (None, 30_000)
+    assert (answer["estimate"]["provider_cost"], answer["estimate"]["price"]) == ("0.000025", "0")
+    assert (await (await desk.get("/v1/replays", headers=tenant.auth)).json())["replays"] == []
+
+
+async def test_a_tenant_replays_its_own_calls_alone(desk: Client, put: Put, new_tenant: Callable[[], Tenant]) -> None:
+    """Another tenant's call does not exist, nor does another's replay; the admin sees both. If it failed, one customer
+    could spend another's money."""
+    mine, other = new_tenant(), new_tenant()
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(other.name, call_id)
+    body = {"stage": "transcript", "calls": [call_id]}
+
+    assert (await desk.post("/v1/replays", json=body, headers=mine.auth)).status == 404
+    theirs = (await (await desk.post("/v1/replays", json=body, headers=other.auth)).json())["id"]
+
+    assert (await desk.get(f"/v1/replays/{theirs}", headers=mine.auth)).status == 404
+    assert (await desk.post(f"/v1/replays/{theirs}/stop", headers=mine.auth)).status == 404
+    assert (await desk.get(f"/v1/replays/{theirs}", headers=bearer(ADMIN_KEY))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({}, 400, "stage"),
+        ({"stage": "audio", "calls": ["x"]}, 400, "stage"),
+        ({"stage": "media"}, 400, "say which calls"),
+        ({"stage": "media", "calls": ["no-such-call"]}, 404, "no-such-call"),
+        ({"stage": "media", "call": ["x"]}, 400, "call"),
+        ({"stage": "summary", "calls": ["x"], "language": "de"}, 400, "replay from `recording`"),
+        ({"stage": "recording", "calls": ["x"], "provider": "abacus"}, 400, "provider"),
+        ({"stage": "media", "tenant": "somebody-else"}, 400, "not yours"),
+    ],
+)
+async def test_what_cannot_be_asked_for(desk: Client, tenant: Tenant, body: Json, status: int, words: str) -> None:
+    """Every mistake is one sentence that names it. If it failed, a typo would replay everything, or nothing."""
+    response = await desk.post("/v1/replays", json=body, headers=tenant.auth)
+    assert response.status == status, await response.text()
+    assert words in (await response.json())["error"]["message"]
+
+
+async def test_an_erased_call_is_gone_at_once(desk: Client, put: Put, tenant: Tenant) -> None:
+    """Deletes a call: the request is on the log, and from then on the call is a 404 everywhere, for replays, too; its
+    line of the bill stays. If it failed, who asked for erasure would still be heard."""
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+
+    response = await desk.delete(f"/v1/calls/{call_id}", headers=tenant.auth)
+
+    assert response.status == 202, await response.text()
+    for path in ("", "/recording", "/transcript", "/events"):
+        assert (await desk.get(f"/v1/calls/{call_id}{path}", headers=tenant.auth)).status == 404
+    assert (await (await desk.get("/v1/calls", headers=tenant.auth)).json())["calls"] == []
+    body = {"stage": "transcript", "calls": [call_id]}
+    assert (await desk.post("/v1/replays", json=body, headers=tenant.auth)).status == 404
+    assert len((await (await desk.get("/v1/usage", headers=tenant.auth)).json())["groups"]) == 1
+    assert (await desk.delete(f"/v1/calls/{call_id}", headers=tenant.auth)).status == 404

@@ -1,0 +1,132 @@
+"""Versions by HTTP: results of other settings lie side by side, one counts, and that can be changed."""
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from api.app import make_services
+from api.embedding import QueryEmbedder
+from core.settings import KafkaSettings, Settings
+from schemas.artifacts import Segment, Transcript, transcript_key
+from schemas.events import TranscriptReady
+from sinks.clickhouse.queries import CallStore
+from tests.api.conftest import (
+    NOON,
+    PART_MS,
+    Client,
+    Put,
+    Tenant,
+    WordEmbedder,
+    client_of,
+    transcript_id,
+    transcript_ready,
+)
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def desk(
+    settings: Settings, kafka: KafkaSettings, call_store: CallStore, words: WordEmbedder
+) -> AsyncIterator[Client]:
+    """The API with a log."""
+    services = make_services(settings.model_copy(update={"kafka": kafka}))
+    services = replace(services, calls=call_store, embedder=QueryEmbedder(lambda: words, 10))
+    async with client_of(services) as client:
+        yield client
+
+
+def another(put: Put, tenant: str, call_id: str, text: str) -> TranscriptReady:
+    """A transcript of the same recording by another model, made by a replay an hour later."""
+    made = str(uuid.uuid4())
+    content = Transcript(
+        call_id=call_id,
+        language="en",
+        duration_ms=PART_MS,
+        provider="whisper",
+        model="large",
+        segments=[Segment(start_ms=3_000, end_ms=4_000, channel=0, speaker="inbound", text=text)],
+    )
+    ref = put.object(transcript_key(tenant, call_id, made), content.model_dump_json().encode(), "application/json")
+    event = transcript_ready(tenant, call_id, ref, 1, NOON).model_copy(
+        update={
+            "event_id": made,
+            "transcript_id": made,
+            "model": "large",
+            "config_hash": "other",
+            "occurred_at_ms": NOON + 3_600_000,
+            "replay_id": "rp-1",
+        }
+    )
+    put.events(event)
+    return event
+
+
+async def test_one_version_counts_and_another_can_be_set_back(
+    desk: Client, put: Put, words: WordEmbedder, tenant: Tenant
+) -> None:
+    """A complete call is transcribed again with a better model. From then on the new transcript is what is shown and
+    found; the old one can still be read by its id, and set back: then it is shown and found, and the new one is not.
+    If it failed, a search would find words that the transcript does not have, or a worse model could not be undone."""
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+    old = transcript_id(tenant.name, call_id, 1)
+    put.vectors(words, tenant.name, call_id, ["good morning everybody"], old)
+    new = another(put, tenant.name, call_id, "Good evening.").transcript_id
+    put.vectors(words, tenant.name, call_id, ["good evening everybody"], new)
+    path = f"/v1/calls/{call_id}"
+
+    async def get(path: str) -> Json:
+        response = await desk.get(path, headers=tenant.auth)
+        assert response.status == 200, await response.text()
+        answer: Json = await response.json()
+        return answer
+
+    async def seen() -> tuple[str, list[str]]:
+        transcript = await get(f"{path}/transcript")
+        results = (await get("/v1/search?q=good+everybody"))["results"]
+        return transcript["segments"][-1]["text"], [hit["text"] for hit in results]
+
+    assert await seen() == ("Good evening.", ["good evening everybody"])
+    assert (await get(f"{path}/transcript?version={old}"))["segments"][-1]["text"] == "Good morning."
+    listed = [one for one in (await get(f"{path}/versions"))["versions"] if one["of"] == "transcript"]
+    assert [(one["version_id"], one["current"], one["replay_id"]) for one in listed] == [
+        (old, False, ""),
+        (new, True, "rp-1"),
+    ]
+    for version, shown in ((old, ("Good morning.", ["good morning everybody"])), (new, ("Good evening.", None))):
+        answer = await desk.post(f"{path}/versions/current?version={version}", headers=tenant.auth)
+        assert answer.status == 202, await answer.text()
+        text, found = await seen()
+        assert (text, found) == (shown[0], shown[1] or ["good evening everybody"])
+
+
+async def test_versions_are_compared(desk: Client, put: Put, tenant: Tenant) -> None:
+    """Two versions of a call: what was said, and "Good evening" instead of "Good morning". If it failed, nobody could
+    tell whether another model is worth its money."""
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+    another(put, tenant.name, call_id, "Good evening.")
+
+    response = await desk.get(f"/v1/calls/{call_id}/versions/compare", headers=tenant.auth)
+
+    assert response.status == 200
+    found = await response.json()
+    assert (found["before"]["model"], found["after"]["model"]) == ("base", "large")
+    assert (found["words_before"], found["replaced"], found["deleted"], found["inserted"]) == (6, 1, 4, 0)
+    change = {"op": "replace", "channel": 0, "start_ms": 3_000, "before": "morning.", "after": "evening."}
+    assert change in found["changes"]
+
+
+async def test_a_version_that_is_not_there(desk: Client, put: Put, tenant: Tenant) -> None:
+    """A mistyped version is a 404 that names the parameter, and chooses nothing."""
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+    for method, path in (("GET", "transcript"), ("GET", "summary"), ("POST", "versions/current")):
+        response = await desk.request(method, f"/v1/calls/{call_id}/{path}?version=nonsense", headers=tenant.auth)
+        assert (response.status, (await response.json())["error"]["parameter"]) == (404, "version")
+    events = (await (await desk.get(f"/v1/calls/{call_id}/events", headers=tenant.auth)).json())["events"]
+    assert "version.chosen" not in {event["type"] for event in events}

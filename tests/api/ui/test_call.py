@@ -1,0 +1,198 @@
+"""One call's page, as somebody uses it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from api.auth.key_authenticator import token_hash
+from api.auth.signed_tokens import Seal
+from tests.api.ui.conftest import SESSION_SECRET, Day, Site, Visitor, signed_in, window
+from tests.speech import demo_call
+
+# What plays is not in the document: the page's script alone has it.
+_LISTEN = """
+    window.players = [];
+    window.Audio = class extends window.Audio { constructor(...all) { super(...all); window.players.push(this); } };
+"""
+_NOW = "window.players.at(-1).currentTime"
+# Columns of a lane of the waveform that show more than silence, as fractions of its width. Lane 0 is the caller's.
+_LOUD = """([wave, lane]) => {
+    const canvas = wave.shadowRoot.querySelectorAll(".canvases canvas")[lane];
+    const {width, height} = canvas;
+    const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+    const found = [];
+    for (let x = 0; x < width; x++) {
+        let painted = 0;
+        for (let y = 0; y < height; y++) painted += data[4 * (y * width + x) + 3] > 100;
+        if (painted > height / 10) found.push(x / width);
+    }
+    return found;
+}"""
+
+
+@pytest.fixture
+def call(visitor: Visitor, day: Day) -> Page:
+    """A complete call's page, all there."""
+    signed_in(visitor, day.key)
+    visitor.page.add_init_script(_LISTEN)
+    visitor.page.goto(f"/calls/{day.broadband}")
+    expect(_word(visitor.page, "Northwind")).to_be_visible()
+    return visitor.page
+
+
+def _word(page: Page, text: str) -> Locator:
+    return page.locator(".w").get_by_text(text, exact=True).first
+
+
+def test_hearing_it(call: Page) -> None:
+    """Looks at the waveform, plays, makes it faster, clicks a word and the waveform, and moves by keyboard. If it
+    failed, one would hear something else than one reads."""
+    slider = call.get_by_role("slider", name="Position in the recording")
+    call.wait_for_function("() => document.querySelector('.lanes > div')?.shadowRoot.querySelector('canvas')")
+    wave = call.locator(".lanes > div").element_handle()
+    turns, length = demo_call("broadband_outage").turns, demo_call("broadband_outage").duration_ms / 1000
+    for lane in (0, 1):
+        spoken = [(turn.start / length, turn.end / length) for turn in turns if turn.channel == lane]
+        loud = call.evaluate(_LOUD, [wave, lane])
+        assert len(loud) > 50
+        inside = [x for x in loud if any(start - 0.01 <= x <= end + 0.01 for start, end in spoken)]
+        assert len(inside) > 0.97 * len(loud)
+    gap = call.locator(".gap")
+    expect(gap).to_have_count(1)
+    expect(gap).to_have_attribute("title", "inbound: 2.5 s missing")
+    at, lanes = gap.bounding_box(), slider.bounding_box()
+    assert at
+    assert lanes
+    assert (at["x"] - lanes["x"]) / lanes["width"] == pytest.approx(20 / length, abs=0.005)
+    assert at["width"] / lanes["width"] == pytest.approx(2.5 / length, abs=0.005)
+
+    call.get_by_role("button", name="Play", exact=True).click()
+    call.wait_for_function(f"() => {_NOW} > 0.6")
+    expect(call.locator(".w.on")).to_have_count(1)
+    expect(call.get_by_role("button", name="Pause")).to_be_visible()
+    call.get_by_label("Speed").select_option(value="2")
+    assert _speed(call) > 1.5
+
+    word = _word(call, "flashing")
+    word.click()
+    start = int(str(word.get_attribute("data-ms"))) / 1000
+    call.wait_for_function(f"() => {_NOW} >= {start} && {_NOW} < {start + 10}")
+    expect(word).to_have_class(re.compile(r"\bon\b"))
+    expect(word).not_to_have_class(re.compile(r"\bon\b"))  # it is played on
+    expect(call.locator(".turn[aria-current]")).to_contain_text("flashing")
+
+    slider.click(position={"x": lanes["width"] * 0.75, "y": 30})
+    call.wait_for_function(f"() => Math.abs({_NOW} - {0.75 * length}) < 5")
+    call.keyboard.press("Home")
+    call.wait_for_function(f"() => {_NOW} < 5")
+    call.get_by_role("button", name="Play from 1:17").focus()
+    call.keyboard.press("Enter")
+    call.wait_for_function(f"() => {_NOW} > 76 && {_NOW} < 87")
+    call.get_by_role("button", name="Pause").click()
+    call.wait_for_function("() => window.players.at(-1).paused")
+    call.get_by_role("button", name=re.compile("0:20.*inbound: missing")).click()
+    call.wait_for_function(f"() => {_NOW} >= 19 && {_NOW} < 30")
+
+
+def _speed(page: Page) -> float:
+    """Seconds heard in a second."""
+    return float(
+        page.evaluate(
+            f"""async () => {{
+                const [from, at] = [{_NOW}, performance.now()];
+                while (performance.now() < at + 800) await new Promise(requestAnimationFrame);
+                return ({_NOW} - from) / (performance.now() - at) * 1000;
+            }}"""
+        )
+    )
+
+
+def test_reading_it(call: Page, day: Day, tmp_path: Path) -> None:
+    """Reads all there is to read, and takes every file. If it failed, something that was made of the call would be out
+    of reach, or wrong."""
+    about = call.get_by_role("complementary", name="About this call")
+    said = demo_call("broadband_outage").turns
+    turns = call.locator(".turn")
+    expect(turns).to_have_count(len(said))
+    assert [turn.strip() for turn in turns.locator(".said").all_inner_texts()] == [one.text for one in said]
+    assert turns.locator(".speaker").all_inner_texts() == [("Inbound", "Outbound")[one.channel] for one in said]
+    for title in ("Summary", "Key points", "Action items", "Tracks", "Timeline", "Ledger"):
+        expect(about.get_by_role("heading", name=title)).to_be_visible()
+    expect(about).to_contain_text("The test shows a fault at the street cabinet")
+    expect(about.locator(".timeline li")).to_have_text(
+        [re.compile(name) for name in ("Call began", "Hung up", "Recorded", "Transcribed", "Summarized", "Searchable")]
+    )
+    expect(about.get_by_role("row", name="transcription")).to_contain_text("81")
+    call.get_by_text("All events").click()
+    expect(about.get_by_text("Transcribed by whisper base")).to_be_visible()
+    expect(about.get_by_text("Charged: 81 units of transcription")).to_be_visible()
+
+    files = {}
+    for kind in ("WAV", "TXT", "SRT", "VTT", "JSON"):
+        call.get_by_text("Download", exact=True).click()
+        with call.expect_download() as download:
+            call.get_by_role("link", name=kind, exact=True).click()
+        assert download.value.suggested_filename == f"{day.broadband}.{kind.lower()}"
+        download.value.save_as(tmp_path / kind)
+        files[kind] = (tmp_path / kind).read_bytes()
+    assert files["WAV"][:4] == b"RIFF"
+    assert len(files["WAV"]) > demo_call("broadband_outage").duration_ms * 8 * 4
+    assert files["TXT"].decode().count("\n") >= len(said) - 1
+    assert files["SRT"].startswith(b"1\n00:00:00,")
+    assert files["VTT"].startswith(b"WEBVTT")
+    assert [one["text"] for one in json.loads(files["JSON"])["segments"]] == [one.text for one in said]
+
+
+def test_a_failed_call(page: Page, day: Day) -> None:
+    """Looks at a call that a stage gave up on. If it failed, one would wait for a transcript that never comes."""
+    page.goto(f"/calls/{day.failed}")
+    expect(page.get_by_role("alert")).to_have_text(
+        "Transcription failed: the provider refused the audio: 400 unsupported language"
+    )
+    expect(page.get_by_text("The transcript will not come: transcription failed.")).to_be_visible()
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    page.goto("/calls/none")
+    expect(page.get_by_role("alert")).to_contain_text("no call")
+    expect(page.get_by_role("link", name="All calls")).to_be_visible()
+
+
+def test_sharing_it(call: Page, browser: Browser, site: Site, day: Day) -> None:
+    """Makes a link, opens it where nobody is signed in, looks for more than the one call, and uses it after its end. If
+    it failed, a link would show nothing, too much, or for ever."""
+    call.get_by_role("button", name="Share").click()
+    dialog = call.get_by_role("dialog", name="Share this call")
+    dialog.get_by_label("Expires after").select_option("1 hour")
+    dialog.get_by_role("button", name="Make link").click()
+    link = dialog.get_by_label("Link", exact=True).input_value()
+    expect(dialog.get_by_text("Good until")).to_be_visible()
+    call.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+    with window(browser, site) as guest:
+        page = guest.page
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(link)
+        expect(_word(page, "Northwind")).to_be_visible()
+        page.wait_for_function("() => document.querySelector('.lanes > div')?.shadowRoot.querySelector('canvas')")
+        expect(page.get_by_role("navigation")).to_have_count(0)
+        for name in ("Share", "Sign out"):
+            expect(page.get_by_role("button", name=name)).to_have_count(0)
+        page.get_by_text("Download", exact=True).click()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="TXT").click()
+        assert download.value.path().read_text().startswith("[00:00.4] outbound: Thank you")
+        of_the_api = [url for url in asked if "/v1/" in url]
+        assert all(f"/v1/calls/{day.broadband}" in url or "/v1/session" in url for url in of_the_api)
+        page.goto(link.replace(day.broadband, day.clinic))
+        expect(page.get_by_role("alert")).to_contain_text("This link shows one call and nothing else.")
+        token = link.partition("share=")[2]
+        for path in ("/v1/calls", f"/v1/calls/{day.clinic}", "/v1/usage", f"/v1/calls/{day.broadband}/events"):
+            assert guest.context.request.get(path, params={"share": token}).status == 403
+        claims = {"key": token_hash(day.key), "tenant": day.tenant, "call": day.broadband}
+        page.goto(link.replace(token, Seal(SESSION_SECRET).close("link", claims, -1)))
+        expect(page.get_by_role("alert")).to_contain_text("This link has expired; ask for a new one.")
+        expect(_word(page, "Northwind")).to_have_count(0)

@@ -1,0 +1,135 @@
+"""The list of calls, as somebody uses it."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page, expect
+
+from api.auth.api_keys import create_key
+from schemas.topics import Topic
+from tests.api.ui.conftest import Day, Site, Visitor, signed_in
+from tests.api.ui.made import GAP, Told, put_recording
+from tests.api.ui.talking import Line
+from tests.speech import demo_call
+
+# How many points of a meter are painted: more of them the louder it is.
+_PAINTED = """canvas => {
+    if (!canvas.width) return 0;
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let painted = 0;
+    for (let at = 3; at < data.length; at += 4) painted += data[at] > 0;
+    return painted;
+}"""
+
+
+def _rows(page: Page, name: str) -> Locator:
+    return page.get_by_role("list", name=name).get_by_role("listitem")
+
+
+def test_a_call_comes_goes_on_and_ends(visitor: Visitor, site: Site) -> None:
+    """Looks at the page while a call comes in, is talked on, and ends: nothing is reloaded. If it failed, one would not
+    see who is on the line, or that nobody is heard."""
+    now = time.time_ns() // 1_000_000
+    tenant = f"tenant-{uuid.uuid4().hex[:8]}"
+    told, older = (Told(tenant, f"CA{uuid.uuid4().hex}", now - ago) for ago in (5_000, 3_600_000))
+    line = Line(site.settings.kafka, told)
+    call = demo_call("broadband_outage")
+    site.put.events(older.started(), older.failed("transcribe", "no", 0))
+    signed_in(visitor, create_key(site.settings, tenant, "web"))
+    page = visitor.page
+    page.goto("/")
+    expect(page.get_by_text("Nobody is on the line.")).to_be_visible()
+    expect(_rows(page, "Finished calls")).to_have_count(1)
+    page.evaluate("window.sameDocument = true")
+
+    site.put.events(told.started())
+    row = _rows(page, "Live calls").filter(has_text=told.call_id)
+    meter = row.locator("canvas")
+    _until(page, lambda: line.tell(Topic.CALL_EVENTS, told.started()), lambda: row.count() == 1)
+    expect(page.get_by_role("heading", name="Live 1")).to_be_visible()
+    expect(row).to_contain_text(re.compile(r"\+14155550132.*\+14155550187"))
+    expect(row.get_by_label("Elapsed")).to_have_text(re.compile(r"^0:\d\d$"))
+    page.wait_for_function("canvas => canvas.width > 0", arg=meter.element_handle())
+    silent = meter.evaluate(_PAINTED)
+    _until(page, line.say, lambda: meter.evaluate(_PAINTED) > 2 * silent)
+
+    recorded = put_recording(site.put, told, call, [GAP])
+    site.put.events(told.ended(call.duration_ms), recorded)
+    line.tell(Topic.RECORDING_READY, recorded)
+    done = _rows(page, "Finished calls").filter(has_text=told.call_id)
+    expect(done).to_contain_text("Recorded")
+    expect(done).to_contain_text("2.5 s missing")
+    expect(row).to_have_count(0)
+    # On top: it began last.
+    expect(_rows(page, "Finished calls").first).to_contain_text(told.call_id)
+    assert page.evaluate("window.sameDocument")
+
+
+def _until(page: Page, do: Callable[[], object], true: Callable[[], bool]) -> None:
+    """Does it again and again until it has an effect: the page listens to what is new from some moment on only."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        do()
+        page.wait_for_timeout(200)
+
+
+def test_finding_a_call(page: Page, day: Day) -> None:
+    """Filters by status, by day and by a piece of a number, and reads what went wrong. If it failed, a call somebody
+    complains of would not be found, or would look as if all were well."""
+    page.goto("/")
+    rows = _rows(page, "Finished calls")
+    failed, gaps = rows.filter(has_text=day.failed), rows.filter(has_text=day.broadband)
+    expect(failed).to_contain_text("Failed: transcription")
+    expect(failed.get_by_title("the provider refused the audio")).to_be_visible()
+    expect(gaps).to_contain_text("2.5 s missing")
+    expect(gaps).to_contain_text("Complete")
+
+    page.get_by_label("Status").select_option("Failed")
+    expect(rows).to_have_count(1)
+    expect(failed).to_be_visible()
+    expect(page).to_have_url(re.compile(r"\?status=failed$"))
+    page.reload()
+    expect(rows).to_have_count(1)
+    page.get_by_label("Status").select_option("All")
+    expect(gaps).to_be_visible()
+    page.get_by_label("Number or call id").fill("0018")
+    expect(failed).to_have_count(0)
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text(day.clinic)
+    page.get_by_label("Number or call id").fill("nobody")
+    expect(page.get_by_text("No call fits this filter.")).to_be_visible()
+    page.get_by_label("Number or call id").fill("")
+    expect(failed).to_be_visible()
+    page.get_by_label("To", exact=True).fill("2020-01-01")
+    expect(page.get_by_text("No call fits this filter.")).to_be_visible()
+    page.get_by_label("To", exact=True).fill("")
+    page.get_by_label("From", exact=True).fill("2020-01-01")
+    expect(failed).to_be_visible()
+
+
+def test_by_keyboard(page: Page, day: Day) -> None:
+    """Searches, moves and opens without a mouse, and comes back. If it failed, those who cannot use one, or would
+    rather not, would be shut out."""
+    page.goto("/")
+    rows = _rows(page, "Finished calls")
+    expect(rows.filter(has_text=day.failed)).to_be_visible()
+    page.keyboard.press("/")
+    search = page.get_by_label("Number or call id")
+    expect(search).to_be_focused()
+    page.keyboard.type("+1415555018")
+    expect(rows.filter(has_text=day.clinic)).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(search).not_to_be_focused()
+    for key in "jjjk":
+        page.keyboard.press(key)
+    links = page.locator("main").get_by_role("listitem").get_by_role("link")
+    expect(links.nth(1)).to_be_focused()
+    target = str(links.nth(1).get_attribute("href"))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(re.escape(target) + "$"))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("+1")
+    page.go_back()
+    expect(search).to_have_value("+1415555018")

@@ -1,0 +1,244 @@
+"""The command line as a user meets it: help, one-line errors, exit codes, and the commands that need no stack."""
+
+import io
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, suppress
+from pathlib import Path
+
+import pytest
+
+from audiotext.cli import main
+from audiotext.cli.settings import MEANINGS
+from audiotext.cli.up import Terminal
+from audiotext.stack import services
+from audiotext.stack.datadir import DataDir, RunningStack
+from core.settings import KafkaSettings, variable_names
+from gateway.carriers import load_carriers
+from pipelines import analytics
+from pipelines.billing import ledger
+from pipelines.embed import handler as embed_handler
+from pipelines.erase import handler as erase_handler
+from pipelines.replay import planner
+from pipelines.summarize import handler as summarize_handler
+from pipelines.transcribe import handler as transcribe_handler
+from redpanda.group_offsets import RECORDER
+from schemas import replays
+from tests.conftest import StartServer, kafka_settings
+
+ALL = ("doctor", "idle", "migrate", "up", "demo", "call", "run", "topics", "keys", "settings")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first thing a newcomer types."""
+    with pytest.raises(SystemExit) as ended:
+        main.main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"    {command} " in text for command in ALL)
+
+
+def test_the_command_line_starts_fast() -> None:
+    """What does this test do? Looks at what `audiotext --help` imports.
+
+    Loading every engine's library would make each command wait for seconds.
+    """
+    source = "import sys, audiotext.cli.main as c; c.parser(); print('\\n'.join(sys.modules))"
+    loaded = subprocess.run((sys.executable, "-c", source), capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"aiohttp", "confluent_kafka", "clickhouse_connect", "qdrant_client", "numpy", "pydantic", "rich"}
+    assert heavy.isdisjoint(loaded)
+
+
+def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`audiotext settings` must list all there are, with a meaning each, and never a secret."""
+    assert set(MEANINGS) == set(variable_names())
+    monkeypatch.setenv("AUDIOTEXT_ADMIN_KEY", "very-secret")
+    monkeypatch.setenv("AUDIOTEXT_TWILIO__ACCOUNTS", '{"AC1": {"auth_token": "very-secret-too"}}')
+    monkeypatch.setenv("AUDIOTEXT_STT__MODEL", "tiny.en")
+    assert main.main(["settings"]) == 0
+    text = capsys.readouterr().out
+    assert "very-secret" not in text
+    assert "tiny.en*" in text
+    assert all(name in text for name in variable_names())
+
+
+def test_settings_fit_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists them on a terminal of 80 columns, one changed: no line is wider, and name, value, default and meaning are
+    there. Tables that wrap cannot be read. Into a file each value is on one line, whatever its length."""
+    monkeypatch.setenv("AUDIOTEXT_STT__MODEL", "tiny.en")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main.main(["settings"]) == 0
+    assert "169.254.0.0/16, ::1/128" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main.main(["settings"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    at = lines.index("AUDIOTEXT_STT__MODEL  tiny.en*  (base)")
+    assert lines[at + 1].startswith("    ")
+
+
+def test_who_has_read_enough_is_told_nothing() -> None:
+    """Closes the pipe before the command prints, as `| head` and a pager that is left do: no stack trace, and the exit
+    code that shells know for it."""
+    command = (sys.executable, "-m", "audiotext", "settings")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 141
+
+
+def test_a_stack_outlives_whoever_read_what_it_says() -> None:
+    """Says two lines into a pipe that nobody reads, as `audiotext up 2>&1 | head` does later on. It is the supervisor's
+    thread that says most, and its children die with it: it must not be ended for that."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with suppress(BrokenPipeError), os.fdopen(writing, "w") as nobody:  # which the file finds when it is closed
+        terminal = Terminal(file=nobody)
+        try:
+            terminal.print("one")
+            terminal.print("two")
+        except (SystemExit, BrokenPipeError):
+            pytest.fail("the thread that says something would end")
+
+
+def test_a_pipe_of_ours_that_breaks_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another pipe than the terminal's breaks, with somebody reading: not to be taken for a reader that left."""
+
+    def broken(_name: str) -> services.Run:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("audiotext.cli.service.entry_point", broken)
+    with (tmp_path / "out").open("w") as file:
+        monkeypatch.setattr("sys.stdout", file)
+        monkeypatch.setattr("sys.stderr", file)
+        with pytest.raises(BrokenPipeError):
+            main.main(["run", "usage"])
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "code", "words"),
+    [
+        ({"AUDIOTEXT_GATEWAY__PORT": "x"}, ["topics", "check"], 2, "AUDIOTEXT_GATEWAY__PORT"),
+        ({"AUDIOTEXT_RETRY__DELAYS_S": "[1,"}, ["topics", "check"], 2, "AUDIOTEXT_RETRY__DELAYS_S is no JSON"),
+        ({"AUDIOTEXT_TWILIO__ACCOUNTS": "{'a'}"}, ["topics", "check"], 2, 'an object, like {"name": …}'),
+        ({"AUDIOTEXT_RETRY": "{"}, ["topics", "check"], 2, "unknown setting AUDIOTEXT_RETRY"),
+        ({"AUDIOTEXT_NONSENSE": "1"}, ["topics", "check"], 2, "unknown setting AUDIOTEXT_NONSENSE"),
+        ({}, ["topics", "check"], 1, "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"),
+        ({}, ["topics", "check", "--data-dir", "nowhere"], 1, "audiotext up --data-dir nowhere"),
+        ({}, ["call", "no-such.wav"], 1, "no-such.wav is no file"),
+        ({}, ["call", __file__], 1, "AUDIOTEXT_TWILIO__AUTH_TOKEN"),
+        ({}, ["call", __file__, "--carrier", "telnyx"], 1, "AUDIOTEXT_TELNYX__STREAM_TOKEN"),
+        ({}, ["call", __file__, "--carrier", "vonage"], 1, "AUDIOTEXT_GATEWAY__STREAM_TOKEN_SECRET"),
+        ({}, ["call", __file__, "--carrier", "audiosocket"], 1, "AUDIOTEXT_AUDIOSOCKET__PORT"),
+    ],
+)
+def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by name
+    variables: dict[str, str],
+    arguments: list[str],
+    code: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No stack trace for what a user can mend: one sentence on stderr that names the cure, and an exit code. Not of
+    audiotext.toml when it is a variable that is wrong."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main.main(arguments) == code
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("audiotext: ")
+    assert words in error
+    assert "audiotext.toml" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dlq", "list", "--stage", "transcriber"], "transcribe, summarize"),
+        (["dlq", "replay", "--stage", ""], "transcribe, summarize"),
+        (["keys", "create", "--tenant="], "a tenant has a name"),
+        (["erase", "CA1", "--tenant", " "], "a tenant has a name"),
+    ],
+)
+def test_what_nothing_is_called_is_asked_wrongly(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stage that is a service's name, and nothing where a name is expected: told with what there is, as any other
+    wrong argument. A list that is empty because of a typo looks like one without dead letters."""
+    with pytest.raises(SystemExit) as ended:
+        main.main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err.replace("'", "")
+
+
+def test_every_stage_is_known_by_its_group() -> None:
+    """The command line knows stages without importing them: here are those there are. One that was missing could not
+    be asked for."""
+    stages = (transcribe_handler.NAME, summarize_handler.NAME, embed_handler.NAME, ledger.GROUP, analytics.GROUP)
+    assert (*stages, replays.STAGE, planner.NAME, erase_handler.NAME) == services.STAGES
+    assert (RECORDER, *services.STAGES) == services.GROUPS
+
+
+def test_a_group_that_is_not_there_is_said(kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asks where a group stands whose name is a service's: not "on 0 partitions", as a stage that has not begun."""
+    monkeypatch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
+    said = io.StringIO()
+    with redirect_stderr(said):
+        assert main.main(["topics", "group", "transcriber"]) == 1
+    assert "there is no group transcriber on this log; AudioText's are recorder, transcribe," in said.getvalue()
+
+
+def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug must not be dressed up as a user's mistake."""
+
+    def broken(_name: str) -> services.Run:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("audiotext.cli.service.entry_point", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main.main(["run", "usage"])
+
+
+def test_topics_are_applied_and_checked(start_server: StartServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """What does this test do? Runs apply and check by hand against an empty log, as an operator would with Redpanda."""
+    kafka: KafkaSettings = kafka_settings(start_server("log"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
+        assert main.main(["topics", "check"]) == 1
+        assert "call.media: missing" in capsys.readouterr().out
+        assert main.main(["topics", "apply"]) == 0
+        assert "created call.media with 12 partitions" in capsys.readouterr().out
+        assert main.main(["topics", "check"]) == 0
+        assert "as written" in capsys.readouterr().out
+
+
+def test_client_commands_find_the_stack_of_a_directory(
+    tmp_path: Path, kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--data-dir` is enough to talk to a running stack: addresses and secrets come from what it published."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # the command adds to it
+    owner = DataDir(tmp_path)
+    owner.publish(RunningStack({"AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers or ""}, ["log"]))
+    assert main.main(["topics", "check", "--data-dir", str(tmp_path)]) == 0
+    assert "as written" in capsys.readouterr().out
+    owner.release()
+
+
+def test_every_service_can_be_found() -> None:
+    """The registry must not name modules that are not there."""
+    for name in services.SERVICES:
+        assert callable(services.entry_point(name))
+    with pytest.raises(services.UnknownServiceError, match="gateway, api"):
+        services.entry_point("nonsense")
+
+
+def test_every_carrier_can_be_called_as() -> None:
+    """Reads the choices of `call --carrier`: what the gateway has, found without importing any of it."""
+    for name in load_carriers():
+        assert main.parser().parse_args(["call", "a.wav", "--carrier", name, "--loss", "0.1"]).carrier == name
+    with pytest.raises(SystemExit):
+        main.parser().parse_args(["call", "a.wav", "--carrier", "pigeon"])

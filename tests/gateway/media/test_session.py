@@ -1,0 +1,232 @@
+"""One socket's life without a socket: what it leaves on the log, message by message."""
+
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from gateway.carriers.twilio import TwilioDecoder
+from gateway.media.session import EARLY_MESSAGES, EARLY_WORDS, Session, SessionClosedError, StreamKey
+from gateway.metrics import Metrics
+from schemas.events import DtmfReceived, StreamEnded, StreamStarted
+from schemas.media import EosReason, RecordType
+from tests.gateway.wire import Remembering, dtmf, media, media_of, start, stop
+
+
+def new_session(
+    sink: Remembering,
+    *,
+    streams: Counter[StreamKey] | None = None,
+    metrics: Metrics | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Session:
+    """A session of Twilio's for tenant acme, that may send at twice the speed of real time."""
+    return Session(
+        name="twilio",
+        decoder=TwilioDecoder(),
+        admit=lambda start: ("acme", start),
+        sink=sink,
+        metrics=metrics or Metrics(),
+        streams=Counter() if streams is None else streams,
+        gateway="g1",
+        merge_ms=500,
+        max_speed=2,
+        clock=clock,
+    )
+
+
+def test_a_call_in_order() -> None:
+    """Plays a short call: records and events in the order of the facts, with the fields their readers rely on."""
+    sink = Remembering()
+    session = new_session(sink)
+    for message in (start(custom={"agent": "7"}), media(0), dtmf("5"), media(1), stop()):
+        session.on_text(message)
+    assert [record.type for record in sink.records] == [
+        RecordType.START,
+        RecordType.DTMF,
+        RecordType.MEDIA,
+        RecordType.EOS,
+    ]
+    begun, digit, audio, end = sink.records
+    assert [record.gateway for record in sink.records] == ["g1", "", "", "g1"]
+    assert json.loads(begun.payload) == {
+        "account": "AC1",
+        "tracks": ["inbound", "outbound"],
+        "from_number": "",
+        "to_number": "",
+        "custom": {"agent": "7"},
+    }
+    assert (digit.detail, digit.track, digit.seq) == ("5", "inbound", 5)
+    assert (audio.seq, audio.ts_ms, audio.frames, len(audio.payload)) == (2, 0, 2, 320)
+    assert end.detail == EosReason.CARRIER_STOP
+    started, pressed, ended = sink.events
+    assert isinstance(started, StreamStarted)
+    assert (started.carrier, started.codec, started.rate_hz) == ("twilio", "PCMU", 8000)
+    assert isinstance(pressed, DtmfReceived)
+    assert isinstance(ended, StreamEnded)
+    assert (ended.reason, ended.frames) == ("carrier-stop", 2)
+
+
+def test_a_start_is_recorded_as_long_ago_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begins a stream while each look at the clock finds a later millisecond: record and event name the same one. If
+    the gateway is killed then, the start is the last that the recording has of the stream, and a call that is told to
+    have begun 1 ms after its recording ended goes on for ever in every list."""
+    clock = itertools.count(1_764_000_000_000)
+    monkeypatch.setattr("gateway.media.session._now_ms", lambda: next(clock))
+    sink = Remembering()
+    new_session(sink).on_text(start())
+    assert sink.records[0].at_ms == sink.events[0].occurred_at_ms
+
+
+def test_the_first_end_counts() -> None:
+    """Stops a stream, then lets the socket close and frames trickle in: one end, with the carrier's reason, and
+    nothing after it."""
+    sink = Remembering()
+    session = new_session(sink)
+    for message in (start(), media(0), stop(), media(1), stop()):
+        session.on_text(message)
+    session.end(EosReason.SOCKET_CLOSED)
+    assert [record.type for record in sink.records][-1] is RecordType.EOS
+    assert len(media_of(sink.records)) == 1
+    assert [event.type for event in sink.events if isinstance(event, StreamEnded)] == ["stream.ended"]
+
+
+def test_the_same_fact_has_the_same_event_id() -> None:
+    """Plays the same call twice, as after a lost answer: the event ids are equal, so consumers count it once; another
+    stream of the call has others."""
+    ids = []
+    for stream in ("MZ1", "MZ1", "MZ2"):
+        sink = Remembering()
+        session = new_session(sink)
+        for message in (start(stream_id=stream), dtmf("1", stream_id=stream), stop(stream)):
+            session.on_text(message)
+        ids.append([event.event_id for event in sink.events])
+    assert ids[0] == ids[1]
+    assert not set(ids[0]) & set(ids[2])
+
+
+def test_a_second_start_is_passed_over() -> None:
+    """Sends start twice on one socket: the first holds, the second is counted as malformed."""
+    sink, metrics = Remembering(), Metrics()
+    session = new_session(sink, metrics=metrics)
+    for message in (start("CA1"), start("CA2"), stop()):
+        session.on_text(message)
+    assert {record.call_id for record in sink.records} == {"CA1"}
+    assert b'malformed_messages_total{carrier="twilio"} 1.0' in metrics.render()
+
+
+def test_a_mark_with_an_endless_name_is_passed_over() -> None:
+    """Marks with a name of 100 and of 10,000 characters: the second is counted as malformed. A name is a header on the
+    log, and one that no journal has room for would stop the recorder."""
+    sink, metrics = Remembering(), Metrics()
+    session = new_session(sink, metrics=metrics)
+    session.on_text(start())
+    for length in (100, 10_000):
+        told = {"event": "mark", "sequenceNumber": "3", "streamSid": "MZ1", "mark": {"name": "x" * length}}
+        session.on_text(json.dumps(told).encode())
+    assert [len(record.detail) for record in sink.records if record.type is RecordType.MARK] == [100]
+    assert b'malformed_messages_total{carrier="twilio"} 1.0' in metrics.render()
+
+
+def test_a_stream_with_two_sockets_ends_with_the_last() -> None:
+    """Opens two sockets for one stream and ends them in turn: one end, after the second, behind both's audio."""
+    sink = Remembering()
+    streams: Counter[StreamKey] = Counter()
+    sessions = [new_session(sink, streams=streams) for _ in range(2)]
+    for number, session in enumerate(sessions):
+        session.on_text(start())
+        session.on_text(media(number))
+    sessions[0].end(EosReason.SOCKET_CLOSED)
+    assert RecordType.EOS not in {record.type for record in sink.records}
+    sessions[1].end(EosReason.CARRIER_STOP)
+    assert [record.type for record in sink.records][-2:] == [RecordType.MEDIA, RecordType.EOS]
+    assert not streams
+
+
+def test_what_is_parked_is_bounded() -> None:
+    """Sends frames without a start until it is too many: the session gives up, and leaves nothing on the log."""
+    sink = Remembering()
+    session = new_session(sink)
+    for number in range(EARLY_MESSAGES):
+        session.on_text(media(number))
+    with pytest.raises(SessionClosedError) as closed:
+        session.on_text(media(EARLY_MESSAGES))
+    assert (closed.value.code, closed.value.label) == (1002, "no-start")
+    session.end(EosReason.PROTOCOL_ERROR)
+    assert sink.items == []
+
+
+def test_large_frames_are_parked_no_longer_than_small_ones() -> None:
+    """Sends frames of 40 kB without a start: the session gives up long before the 500th, which would be 20 MB."""
+    session = new_session(Remembering())
+    large = media(0).replace(b'"payload": "', b'"payload": "' + b"AAAA" * 10_000)
+
+    def flood() -> None:
+        for _ in range(20):
+            session.on_text(large)
+
+    with pytest.raises(SessionClosedError, match="bytes of audio"):
+        flood()
+
+
+def test_a_flood_of_audio_ends_with_the_message_that_is_too_much() -> None:
+    """Sends frames of one second as fast as it can, where twice the speed of real time is allowed: ten seconds of
+    both tracks may come at once, as from a carrier that was late, and not one more; ten seconds later there is room for
+    forty more. Looked at only now and then, a flood would cost us whatever comes in between."""
+    now_s = [0.0]
+    session = new_session(Remembering(), clock=lambda: now_s[0])
+    session.on_text(start())
+    second = media(0).replace(b'"payload": "', b'"payload": "' + b"AAAA" * 2_614)  # 8002 octets
+    for _ in range(20):
+        session.on_text(second)
+    with pytest.raises(SessionClosedError, match="AUDIOTEXT_GATEWAY__MAX_SPEED") as closed:
+        session.on_text(second)
+    assert (closed.value.code, closed.value.label) == (1008, "too-fast")
+    now_s[0] = 10.0
+    for _ in range(40):
+        session.on_text(second)
+    with pytest.raises(SessionClosedError, match="AUDIOTEXT_GATEWAY__MAX_SPEED"):
+        session.on_text(second)
+
+
+def test_a_flood_of_small_messages_ends_as_well() -> None:
+    """Sends messages without audio, faster than any call."""
+    session = new_session(Remembering(), clock=lambda: 0.0)
+    session.on_text(start())
+    for _ in range(1_999):
+        session.on_text(b'{"event":"connected"}')
+    with pytest.raises(SessionClosedError, match="MAX_SPEED"):
+        session.on_text(b'{"event":"connected"}')
+
+
+@pytest.mark.parametrize("said", [b"nonsense", b'{"event":"connected"}'])
+def test_talk_without_a_start_is_not_heard_for_long(said: bytes) -> None:
+    """Sends what is no message of the carrier's, or says hello again and again: after 20 the session gives up, for
+    nobody has proved anything yet. In a stream that has begun such things are passed over, however many: a call is not
+    lost for them."""
+    session = new_session(Remembering())
+    for _ in range(EARLY_WORDS):
+        session.on_text(said)
+    with pytest.raises(SessionClosedError, match="no start among the first 21 messages") as closed:
+        session.on_text(said)
+    assert (closed.value.code, closed.value.label) == (1002, "no-start")
+    other = new_session(Remembering())
+    other.on_text(start())
+    for _ in range(10 * EARLY_WORDS):
+        other.on_text(said)
+
+
+def test_frames_are_counted() -> None:
+    """Plays frames and looks at the metrics: frames and audio bytes, told in batches, complete at the end."""
+    sink, metrics = Remembering(), Metrics()
+    session = new_session(sink, metrics=metrics)
+    for message in (start(), *(media(number) for number in range(30))):
+        session.on_text(message)
+    session.end(EosReason.SOCKET_CLOSED)
+    text = metrics.render()
+    assert b'frames_total{carrier="twilio"} 30.0' in text
+    assert b'audio_bytes_total{carrier="twilio"} 4800.0' in text
+    assert b"streams_live 0.0" in text

@@ -1,0 +1,225 @@
+"""The way to the log when the log is there, slow, dead, and back again. Real brokers throughout."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from confluent_kafka import KafkaError
+
+from core.settings import KafkaSettings
+from gateway.metrics import Metrics
+from gateway.producer.log_producer import LogWriter
+from gateway.producer.send_buffer import BUFFER_FULL, OVERHEAD_BYTES
+from redpanda import topics
+from redpanda.client import LogUnavailableError
+from schemas.events import StreamEnded, StreamStarted
+from schemas.ids import uuid_of
+from schemas.media import Codec, MediaRecord, RecordType
+from schemas.topics import Topic
+from tests.conftest import kafka_settings
+from tests.gateway.wire import events_on_log, media_of, new_call, records_on_log
+from tests.running import RunningServer
+
+RUN_BYTES = 4000 + OVERHEAD_BYTES
+MakeWriter = Callable[..., LogWriter]
+
+
+@pytest.fixture
+async def make_writer() -> AsyncIterator[MakeWriter]:
+    """Makes started writers and closes them."""
+    writers: list[LogWriter] = []
+
+    def make(kafka: KafkaSettings, limit_bytes: int = 64 << 20, window_bytes: int = 8 << 20) -> LogWriter:
+        writer = LogWriter(kafka, Metrics(), limit_bytes=limit_bytes, window_bytes=window_bytes)
+        writer.start()
+        writers.append(writer)
+        return writer
+
+    yield make
+    for writer in writers:
+        writer.close()
+
+
+def record(call: str, kind: RecordType, number: int = 0) -> MediaRecord:
+    """A record; media is half a second that begins at number half seconds."""
+    return MediaRecord(
+        type=kind,
+        call_id=call,
+        tenant="acme",
+        carrier="twilio",
+        stream_id="MZ1",
+        at_ms=time.time_ns() // 1_000_000,
+        track="inbound" if kind is RecordType.MEDIA else "",
+        seq=number,
+        ts_ms=number * 500,
+        frames=25 if kind is RecordType.MEDIA else 0,
+        payload=bytes([number % 256]) * 4000 if kind is RecordType.MEDIA else b"",
+    )
+
+
+def ended(call: str) -> StreamEnded:
+    """The event at a stream's end."""
+    return StreamEnded(
+        event_id=uuid_of("stream.ended", call),
+        call_id=call,
+        tenant="acme",
+        occurred_at_ms=0,
+        stream_id="MZ1",
+        reason="carrier-stop",
+    )
+
+
+def started(call: str) -> StreamStarted:
+    """The event at a stream's start."""
+    return StreamStarted(
+        event_id=uuid_of("stream.started", call),
+        call_id=call,
+        tenant="acme",
+        occurred_at_ms=0,
+        carrier="twilio",
+        stream_id="MZ1",
+        tracks=["inbound"],
+        codec=Codec.PCMU,
+        rate_hz=8000,
+    )
+
+
+def put_call(writer: LogWriter, call: str, runs: int) -> None:
+    """A whole call."""
+    writer.put(record(call, RecordType.START))
+    for number in range(runs):
+        writer.put(record(call, RecordType.MEDIA, number))
+    writer.put(record(call, RecordType.EOS))
+    writer.put(ended(call))
+
+
+async def test_everything_arrives_in_order(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
+    """Puts 500 records through a window that holds ten: all on the log, in order, and nothing is held afterwards."""
+    writer = make_writer(any_log, window_bytes=10 * RUN_BYTES)
+    call = new_call()
+    put_call(writer, call, 500)
+    assert await writer.drain(20)
+    assert writer.held_bytes == 0
+    records = await asyncio.to_thread(records_on_log, any_log, call)
+    assert [one.seq for one in media_of(records)] == list(range(500))
+    assert (await asyncio.to_thread(events_on_log, any_log, call, 1))[0].event_id == uuid_of("stream.ended", call)
+
+
+async def test_a_dead_log_costs_the_oldest_audio_only(make_writer: MakeWriter, own_log: RunningServer) -> None:
+    """Stops the log, puts ten times what the buffer holds, starts the log again: memory stayed within the limit, a
+    put never took long, the newest audio is on the log, the oldest is not, one gap says so, start and eos are there,
+    and the event tells how much is missing."""
+    kafka = kafka_settings(own_log)
+    topics.apply(kafka, embedded=True)
+    limit = 100 * RUN_BYTES
+    writer = make_writer(kafka, limit_bytes=limit, window_bytes=20 * RUN_BYTES)
+    call = new_call()
+    writer.put(record(call, RecordType.START))
+    assert await writer.drain(10)
+    own_log.stop()
+    took = []
+    for number in range(1000):
+        before = time.perf_counter()
+        writer.put(record(call, RecordType.MEDIA, number))
+        took.append(time.perf_counter() - before)
+        assert writer.held_bytes <= limit
+    writer.put(record(call, RecordType.EOS))
+    writer.put(ended(call))
+    assert sorted(took)[-10] < 0.05  # but for a few moments in which the machine did something else
+    assert not await writer.drain(0.05)
+    with pytest.raises(LogUnavailableError):
+        await writer.probe(0.5)
+    own_log.start()
+    assert await writer.drain(20)
+    records = await asyncio.to_thread(records_on_log, kafka, call)
+    kept = [one.seq for one in media_of(records)]
+    # The window was with librdkafka already, the rest of the buffer holds the newest.
+    assert kept[:19] == list(range(19))
+    assert kept[-70:] == list(range(930, 1000))
+    gaps = [one for one in records if one.type is RecordType.GAP]
+    assert len(gaps) == 1
+    assert gaps[0].detail == BUFFER_FULL
+    missing_ms = 500 * (1000 - len(kept))
+    assert gaps[0].duration_ms == missing_ms
+    assert gaps[0].ts_ms == 500 * next(number for number in range(1000) if number not in set(kept))
+    assert [one.type for one in records].index(RecordType.GAP) == 1 + kept.index(gaps[0].ts_ms // 500 - 1) + 1
+    assert records[-1].type is RecordType.EOS
+    event = (await asyncio.to_thread(events_on_log, kafka, call, 1))[0]
+    assert isinstance(event, StreamEnded)
+    assert event.dropped_ms == missing_ms
+
+
+async def test_a_broken_producer_is_replaced(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
+    """Reports a fatal error for a record in the middle of a call, as librdkafka does when the log has forgotten the
+    producer: a new producer sends everything that was not acknowledged, in order, and nothing is missing (a record
+    may be there twice)."""
+    writer = make_writer(any_log)
+    call = new_call()
+    writer.put(record(call, RecordType.START))
+    assert await writer.drain(20)  # it knows where the call goes: what is put now is sent at once
+    put_call(writer, call, 50)
+    for number in list(writer._in_flight)[10:]:
+        writer._reported(writer._generation, number, KafkaError(KafkaError._FATAL, "fenced"), None)
+    assert await writer.drain(20)
+    records = await asyncio.to_thread(
+        records_on_log, any_log, call, lambda got: len({one.seq for one in media_of(got)}) == 50
+    )
+    first_seen = list(dict.fromkeys(one.seq for one in media_of(records)))
+    assert first_seen == list(range(50))
+    assert b"producer_restarts_total 1.0" in writer._metrics.render()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_stream_is_told_of_when_the_log_has_its_start(
+    make_writer: MakeWriter, any_log: KafkaSettings, lost: bool
+) -> None:
+    """Puts a stream's start and what is told of it: the events are not even sent before the start is acknowledged, also
+    if a first producer fails over it, and come in order then. A gateway killed in between would else have told of a
+    call of which there is nothing to record: it is live for ever."""
+    writer = make_writer(any_log)
+    warm, call = new_call(), new_call()
+    writer.put(record(warm, RecordType.START))
+    assert await writer.drain(20)  # it knows the log: what is put now is sent at once
+    for item in (record(call, RecordType.START), started(call), record(call, RecordType.EOS), ended(call)):
+        writer.put(item)
+    assert [type(item) for item in writer._in_flight.values()] == [MediaRecord, MediaRecord]
+    if lost:
+        first = min(writer._in_flight)
+        writer._reported(writer._generation, first, KafkaError(KafkaError._FATAL, "fenced"), None)
+    assert await writer.drain(20)
+    events = await asyncio.to_thread(events_on_log, any_log, call, 2)
+    assert [event.type for event in events] == ["stream.started", "stream.ended"]
+    assert writer.held_bytes == 0
+
+
+async def test_a_record_too_large_does_not_hold_up_the_others(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
+    """Puts a record no log takes between two good ones: it is left out, a gap says so, the others arrive. Sending it
+    again and again would be the end of every call."""
+    writer = make_writer(any_log)
+    call = new_call()
+    giant = record(call, RecordType.MEDIA, 1)
+    giant = MediaRecord(**{name: getattr(giant, name) for name in giant.__slots__} | {"payload": bytes(2_000_000)})
+    for item in (
+        record(call, RecordType.START),
+        giant,
+        record(call, RecordType.MEDIA, 2),
+        record(call, RecordType.EOS),
+    ):
+        writer.put(item)
+    assert await writer.drain(10)
+    records = await asyncio.to_thread(records_on_log, any_log, call)
+    assert [one.type.value for one in records] == ["start", "gap", "media", "eos"]
+    assert records[1].duration_ms == 250_000
+
+
+async def test_the_log_s_topics_are_asked_for(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
+    """Probes a living log: it names the topics a gateway needs."""
+    found = await make_writer(any_log).probe(5)
+    assert {Topic.CALL_MEDIA, Topic.CALL_EVENTS} <= found
+
+
+def test_no_log_configured_is_said_at_once() -> None:
+    """Makes a writer without an address: an error that names the setting."""
+    with pytest.raises(LogUnavailableError, match="AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"):
+        LogWriter(KafkaSettings(), Metrics(), limit_bytes=1 << 20)

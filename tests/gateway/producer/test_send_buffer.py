@@ -1,0 +1,141 @@
+"""The buffer in front of the log: in order, bounded, and honest about what it gave up."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.producer.send_buffer import BUFFER_FULL, OVERHEAD_BYTES, Backlog, Item, audio_ms, size_of
+from schemas.media import MediaRecord, RecordType
+
+
+def record(
+    kind: RecordType, *, number: int = 0, track: str = "inbound", call: str = "CA1", payload: bytes = b""
+) -> MediaRecord:
+    """A record at number half seconds into the stream."""
+    return MediaRecord(
+        type=kind,
+        call_id=call,
+        tenant="acme",
+        carrier="twilio",
+        stream_id="MZ1",
+        at_ms=number,
+        track=track,
+        seq=number,
+        ts_ms=number * 500,
+        payload=payload,
+    )
+
+
+def run(number: int, track: str = "inbound", call: str = "CA1") -> MediaRecord:
+    """Half a second of audio."""
+    return record(RecordType.MEDIA, number=number, track=track, call=call, payload=bytes(4000))
+
+
+def filled(items: Sequence[Item]) -> Backlog:
+    backlog = Backlog()
+    for item in items:
+        backlog.append(item)
+    return backlog
+
+
+def emptied(backlog: Backlog) -> list[Item]:
+    return [backlog.popleft() for _ in range(len(backlog))]
+
+
+def test_the_oldest_audio_goes_first_and_leaves_a_gap() -> None:
+    """Shrinks start, five half seconds and eos to the size of three: the first three are given up and one gap in
+    their place says from when and how long; start and eos stay. Dropping the newest would cut the calls that can
+    still be saved."""
+    items = [record(RecordType.START), *(run(number) for number in range(5)), record(RecordType.EOS)]
+    backlog = filled(items)
+    dropped = backlog.shrink_to(backlog.bytes - size_of(items[1]) - 4000 - 1)
+    assert dropped == items[1:4]
+    start, gap, *rest = emptied(backlog)
+    assert start == items[0]
+    assert rest == items[4:]
+    assert isinstance(gap, MediaRecord)
+    assert (gap.type, gap.ts_ms, gap.duration_ms, gap.detail) == (RecordType.GAP, 0, 1500, BUFFER_FULL)
+    assert gap.payload == b""
+    assert backlog.bytes == 0
+
+
+def test_gaps_are_per_track_and_per_stretch() -> None:
+    """Gives up both tracks of a call with a hole of 10 s in it: a gap per track and stretch, so that no gap claims
+    what was never sent."""
+    items = [run(number, track) for number in (0, 1, 22) for track in ("inbound", "outbound")]
+    backlog = filled(items)
+    backlog.shrink_to(0)
+    gaps = [gap for gap in emptied(backlog) if isinstance(gap, MediaRecord)]
+    assert [(gap.track, gap.ts_ms, gap.duration_ms) for gap in gaps] == [
+        ("inbound", 0, 1000),
+        ("outbound", 0, 1000),
+        ("inbound", 11000, 500),
+        ("outbound", 11000, 500),
+    ]
+
+
+def test_what_tells_a_call_is_never_given_up() -> None:
+    """Shrinks a backlog without audio to nothing: all of it stays."""
+    kinds = (RecordType.START, RecordType.DTMF, RecordType.MARK, RecordType.GAP, RecordType.EOS)
+    backlog = filled([record(kind) for kind in kinds])
+    assert backlog.shrink_to(0) == []
+    assert len(backlog) == len(kinds)
+
+
+def test_restoring_keeps_the_order() -> None:
+    """Takes two items out, appends one, puts the two back: the order is the first one, and what was put back can be
+    given up like any other audio."""
+    items: list[Item] = [run(number) for number in range(4)]
+    backlog = filled(items[:3])
+    taken = [backlog.popleft(), backlog.popleft()]
+    backlog.append(items[3])
+    backlog.restore(taken)
+    assert emptied(backlog) == items
+    backlog.restore(items)
+    assert backlog.shrink_to(2 * (4000 + OVERHEAD_BYTES) + OVERHEAD_BYTES) == items[:2]
+
+
+STEPS = st.lists(
+    st.sampled_from(["media-in", "media-out", "dtmf", "pop", "restore", "shrink"]), min_size=1, max_size=120
+)
+
+
+@given(STEPS, st.integers(0, 60_000))
+def test_any_history_keeps_order_and_account(steps: list[str], allowed: int) -> None:
+    """Runs random histories: bytes held are always those of the items; what comes out is in the order it went in,
+    and each half second of audio comes out or is covered by a gap of its track."""
+    backlog = Backlog()
+    out: list[Item] = []
+    dropped: list[MediaRecord] = []
+    for number, step in enumerate(steps):
+        if step in ("media-in", "media-out"):
+            backlog.append(run(number, "inbound" if step == "media-in" else "outbound"))
+        elif step == "dtmf":
+            backlog.append(record(RecordType.DTMF, number=number))
+        elif step == "pop" and len(backlog):
+            out.append(backlog.popleft())
+        elif step == "restore":
+            backlog.restore(out[-2:])
+            del out[-2:]
+        elif step == "shrink":
+            dropped += backlog.shrink_to(allowed)
+    held = emptied(backlog)
+    assert backlog.bytes == 0
+    out += held
+    records = [item for item in out if isinstance(item, MediaRecord)]
+    assert [one.at_ms for one in records] == sorted(one.at_ms for one in records)
+    gaps = [one for one in records if one.type is RecordType.GAP]
+    for lost in dropped:
+        assert any(
+            gap.track == lost.track
+            and gap.ts_ms <= lost.ts_ms
+            and gap.ts_ms + gap.duration_ms >= lost.ts_ms + audio_ms(lost)
+            for gap in gaps
+        )
+        assert lost not in records
+
+
+def test_size_counts_what_an_object_costs() -> None:
+    """A record without payload still has a size: a flood of empty ones must not go uncounted."""
+    assert size_of(record(RecordType.MARK)) == OVERHEAD_BYTES

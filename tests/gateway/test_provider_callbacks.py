@@ -1,0 +1,160 @@
+"""Providers' webhooks: from the request to whoever waits for the order."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
+
+from core.settings import KafkaSettings, Settings, SonioxSettings
+from gateway.provider_callbacks import Notices
+from pipelines.jobs.completion_listener import NoticeBoard, listen
+from redpanda.client import LogUnavailableError
+from schemas.events import OrderNotice
+from schemas.provider_callbacks import WEBHOOK_HEADER, WEBHOOK_PATH
+from schemas.topics import Topic
+
+SECRET = "0123456789abcdef"
+HEADERS = {WEBHOOK_HEADER: SECRET}
+
+
+class Log:
+    """Takes notices, or is away."""
+
+    def __init__(self) -> None:
+        self.taken: list[OrderNotice] = []
+        self.away = False
+
+    async def send_async(self, topic: str, events: list[OrderNotice], timeout_s: float) -> None:
+        if self.away:
+            raise LogUnavailableError("away")
+        assert topic == Topic.PROVIDER_NOTICES
+        assert timeout_s < 30
+        self.taken += events
+
+
+def settings(secret: str | None = SECRET, kafka: KafkaSettings | None = None) -> Settings:
+    """With that secret."""
+    return Settings(
+        soniox=SonioxSettings(webhook_secret=SecretStr(secret) if secret else None), kafka=kafka or KafkaSettings()
+    )
+
+
+async def serve(notices: Notices) -> TestClient[web.Request, web.Application]:
+    """A server that has nothing but the webhook."""
+    app = web.Application()
+    app.router.add_post(WEBHOOK_PATH, notices.soniox)
+    client = TestClient(TestServer(app))
+    await client.start_server()
+    return client
+
+
+@pytest.fixture
+async def log() -> Log:
+    """A log of the test's own."""
+    return Log()
+
+
+@pytest.fixture
+async def client(log: Log) -> AsyncIterator[TestClient[web.Request, web.Application]]:
+    """Asks a server that has a secret."""
+    one = await serve(Notices(settings(), log))
+    yield one
+    await one.close()
+
+
+async def test_a_notice_with_the_secret_is_put_on_the_log(
+    client: TestClient[web.Request, web.Application], log: Log
+) -> None:
+    """The documented body with the secret: 204, and a record that names the order. Told twice it has the same id."""
+    for _ in range(2):
+        answer = await client.post(WEBHOOK_PATH, json={"id": "548d023b", "status": "completed"}, headers=HEADERS)
+        assert answer.status == 204
+    assert [(one.provider, one.remote_id, one.status) for one in log.taken] == [("soniox", "548d023b", "completed")] * 2
+    assert log.taken[0].event_id == log.taken[1].event_id
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {WEBHOOK_HEADER: ""}, {WEBHOOK_HEADER: SECRET[:-1]}, {WEBHOOK_HEADER: "\udcff"}, {"Authorization": SECRET}],
+)
+async def test_whoever_does_not_know_the_secret_is_refused(
+    headers: dict[str, str], client: TestClient[web.Request, web.Application], log: Log
+) -> None:
+    """No secret, an empty or a wrong one: 403 and nothing on the log, or anybody could make us ask the provider."""
+    answer = await client.post(WEBHOOK_PATH, json={"id": "548d023b", "status": "completed"}, headers=headers)
+    assert (answer.status, log.taken) == (403, [])
+
+
+async def test_without_a_secret_everybody_is_refused(log: Log) -> None:
+    """Not configured is denied, an empty header included."""
+    client = await serve(Notices(settings(None), log))
+    answer = await client.post(WEBHOOK_PATH, json={"id": "1", "status": "completed"}, headers={WEBHOOK_HEADER: ""})
+    assert (answer.status, log.taken) == (403, [])
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{", b'{"id":"","status":"completed"}', b'{"id":"1","status":"?"}', b'{"id":"a b","status":"error"}'],
+)
+async def test_what_is_no_notice_is_refused(
+    body: bytes, client: TestClient[web.Request, web.Application], log: Log
+) -> None:
+    """Anything else than the documented body: 400, nothing on the log."""
+    answer = await client.post(WEBHOOK_PATH, data=body, headers=HEADERS)
+    assert (answer.status, log.taken) == (400, [])
+    answer = await client.post(WEBHOOK_PATH, data=b"x" * 10_000, headers=HEADERS)
+    assert answer.status == 413
+
+
+async def test_while_the_log_is_away_the_provider_is_to_tell_again(
+    client: TestClient[web.Request, web.Application], log: Log
+) -> None:
+    """503: Soniox repeats what fails. 204 would lose the notice."""
+    log.away = True
+    answer = await client.post(WEBHOOK_PATH, json={"id": "1", "status": "completed"}, headers=HEADERS)
+    assert answer.status == 503
+
+
+async def test_a_board_tells_early_and_late_and_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told before anybody waits, while somebody does, or never: the wait ends at once, then, or after its time. A
+    notice is good for one wait, and notices nobody waits for do not pile up."""
+    monkeypatch.setattr("pipelines.jobs.completion_listener._KEPT", 3)
+    board = NoticeBoard()
+    board.tell("early")
+    async with asyncio.timeout(60):
+        await board.wait("early", 3600)
+        waiting = asyncio.create_task(board.wait("late", 3600))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(board.tell, "late")
+        await waiting
+        await board.wait("early", 0.01)
+    for number in range(10):
+        board.tell(str(number))
+    assert list(board._told) == ["7", "8", "9"]
+
+
+async def test_from_the_webhook_over_the_log_to_the_waiting(kafka: KafkaSettings) -> None:
+    """All of it on a real log: a listener in another thread waits for an order, the webhook comes, the wait of an hour
+    is over."""
+    client = await serve(Notices(settings(kafka=kafka)))
+    board = listen(kafka)
+    remote_id = uuid.uuid4().hex
+
+    async def tell() -> None:
+        while True:  # the listener begins at the end of the log, whenever it is there
+            answer = await client.post(WEBHOOK_PATH, json={"id": remote_id, "status": "completed"}, headers=HEADERS)
+            assert answer.status == 204
+            await asyncio.sleep(0.3)
+
+    telling = asyncio.create_task(tell())
+    async with asyncio.timeout(60):
+        await board.wait(remote_id, 3600)
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    await client.close()
+    board.close()

@@ -1,0 +1,216 @@
+"""The intent before money: what is decided, and that no history of crashes, freezes and lost answers pays twice."""
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from core.settings import S3Settings
+from pipelines.jobs.order_record import Adopt, Claim, Collect, Intent, IntentStore, Wait, next_step
+from pipelines.runtime.errors import PermanentError
+from sinks.object_store import ObjectStore
+
+ORDER_MS, SETTLE_MS = 30_000, 30_000
+INTENDED = Intent(state="intended", token="t", expires_at_ms=1_000)
+
+
+@pytest.mark.parametrize(
+    ("intent", "found", "asked_ms", "step"),
+    [
+        (None, None, 0, Claim()),
+        (INTENDED, None, 999, Wait(0.001)),
+        (INTENDED, "r", 999, Adopt("r")),
+        (INTENDED, "r", 1_000, Adopt("r")),
+        (INTENDED, None, 1_000, Claim()),
+        (Intent(state="submitted", remote_id="r"), None, 0, Collect("r")),
+        (Intent(state="done", remote_id="r"), None, 0, Collect("r")),
+    ],
+)
+def test_what_to_do(intent: Intent | None, found: str | None, asked_ms: int, step: object) -> None:
+    """Each state of an intent with each answer of the provider. A Claim in place of any other pays twice."""
+    assert next_step(intent, found, asked_ms) == step
+
+
+@dataclass
+class Worker:
+    """A worker between two of its steps. read: the intent it saw, by its version; found: the provider's answer
+    to what it asked at asked_ms."""
+
+    at: str = "idle"
+    version: int = 0
+    intent: Intent | None = None
+    asked_ms: int = 0
+    found: str | None = None
+    mine: Intent | None = None
+
+
+@dataclass
+class Request:
+    """An order on its way to the provider. arrives_by_ms: the network gives it up after that."""
+
+    arrives_by_ms: int
+    worker: int
+
+
+class OneJob(RuleBasedStateMachine):
+    """Three workers, one job: zombies, since a rebalance gave the job to another while the first still runs.
+
+    Every step of every worker (read the intent, ask the provider, write the intent, look at the clock and send, write
+    down the answer) can come in any order, be followed by a crash or a freeze of any length; requests arrive late or
+    never, answers get lost. The intent is a versioned cell of which one writer wins, as object storage gives it.
+    What must never happen: the provider takes the job's order twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0
+        self.version = 0
+        self.intent: Intent | None = None
+        self.workers = [Worker() for _ in range(3)]
+        self.on_the_way: list[Request] = []
+        self.taken = 0
+
+    workers_ = st.integers(0, 2)
+
+    @initialize()
+    def begin(self) -> None:
+        """Nothing is known of the job."""
+
+    @rule(ms=st.sampled_from([1, 1_000, ORDER_MS - 1, ORDER_MS, SETTLE_MS, 200_000]))
+    def time_passes(self, ms: int) -> None:
+        """For all alike; requests too old are given up by the network."""
+        self.now += ms
+        self.on_the_way = [request for request in self.on_the_way if request.arrives_by_ms > self.now]
+
+    @rule(n=workers_)
+    def crash(self, n: int) -> None:
+        """A worker is killed: what it sent is still on its way. The job is delivered again."""
+        self.workers[n] = Worker()
+
+    @rule(n=workers_)
+    def step(self, n: int) -> None:
+        """The next step of a worker."""
+        worker = self.workers[n]
+        getattr(self, f"_{worker.at}")(n, worker)
+
+    def _idle(self, n: int, worker: Worker) -> None:
+        self.workers[n] = Worker("asks", self.version, self.intent)
+
+    def _asks(self, n: int, worker: Worker) -> None:
+        worker.asked_ms = self.now
+        worker.found = "r" if self.taken else None
+        worker.at = "writes"
+
+    def _writes(self, n: int, worker: Worker) -> None:
+        step = next_step(worker.intent, worker.found, worker.asked_ms)
+        if isinstance(step, Claim):
+            mine = Intent(state="intended", token=str(n), expires_at_ms=self.now + ORDER_MS + SETTLE_MS)
+            worker.at = "sends" if self._swap(worker, mine) else "idle"
+        elif isinstance(step, Adopt):
+            self._swap(worker, Intent(state="submitted", remote_id=step.remote_id))
+            worker.at = "idle"
+        else:
+            worker.at = "idle"
+
+    def _sends(self, n: int, worker: Worker) -> None:
+        assert worker.mine is not None
+        if self.now < worker.mine.expires_at_ms - SETTLE_MS:
+            self.on_the_way.append(Request(worker.mine.expires_at_ms, n))
+        worker.at = "idle"
+
+    def _swap(self, worker: Worker, intent: Intent) -> bool:
+        if worker.version != self.version:
+            return False
+        self.version += 1
+        self.intent = worker.mine = intent
+        worker.version = self.version
+        return True
+
+    @precondition(lambda self: self.on_the_way)
+    @rule(answered=st.booleans())
+    def arrives(self, answered: bool) -> None:
+        """The oldest request reaches the provider; the sender may learn of it or not."""
+        request = self.on_the_way.pop(0)
+        self.taken += 1
+        worker = self.workers[request.worker]
+        if answered and worker.mine is not None:
+            self._swap(worker, Intent(state="submitted", remote_id="r"))
+
+    @invariant()
+    def it_is_ordered_once(self) -> None:
+        """The promise."""
+        assert self.taken <= 1
+
+    def teardown(self) -> None:
+        """Whatever happened, a worker that is left alone gets the job ordered."""
+        self.now += 1_000_000
+        self.on_the_way.clear()
+        self.workers = [Worker()]
+        for _ in range(10):
+            self.step(0)
+            if self.on_the_way:
+                self.arrives(True)
+        assert self.taken == 1
+        assert self.intent is not None
+        assert self.intent.state == "submitted"
+
+
+OneJob.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestOneJob = OneJob.TestCase
+
+
+@pytest.fixture
+def intents(s3: S3Settings) -> IntentStore:
+    """The intent of a job that no other test has."""
+    return IntentStore(ObjectStore(s3), f"intents/{uuid.uuid4().hex}.json")
+
+
+async def test_an_intent_is_replaced_only_by_who_read_it(intents: IntentStore) -> None:
+    """Two read that there is none, both write: the second learns that it was too late, reads, and may then replace it.
+    If both succeeded, both would order."""
+    assert await intents.read() is None
+    first, second = Intent(state="intended", token="a"), Intent(state="intended", token="b")
+
+    assert await intents.write(first, replaces=None) is not None
+    assert await intents.write(second, replaces=None) is None
+    there = await intents.read()
+    assert there is not None
+    assert there.intent == first
+    assert await intents.write(second, replaces=there) is not None
+    assert await intents.write(first, replaces=there) is None
+
+
+async def test_an_intent_whose_acknowledgement_was_lost_is_recognised(intents: IntentStore) -> None:
+    """The store took the intent, its answer was lost and the client asked again, which the store refuses. The writer
+    must see that it is its own: otherwise it would wait a minute for itself."""
+    mine = Intent(state="intended", token="mine")
+    await intents.write(mine, replaces=None)
+
+    assert await intents.write(mine, replaces=None) is not None
+
+
+async def test_something_else_in_an_intents_place_is_never_overwritten(s3: S3Settings) -> None:
+    """The object is damaged. Nobody knows whether money was spent, so nobody spends any: permanent."""
+    objects, key = ObjectStore(s3), f"intents/{uuid.uuid4().hex}.json"
+    objects.put(key, b"{", "application/json")
+
+    with pytest.raises(PermanentError):
+        await IntentStore(objects, key).read()
+
+
+def test_of_many_writers_one_wins(s3: S3Settings) -> None:
+    """Eight threads swap the same object at the same time, four times, with and without one to replace: each time
+    exactly one succeeds. All of the promise rests on this property of the object storage."""
+    objects = ObjectStore(s3)
+    with ThreadPoolExecutor(8) as threads:
+        for round_ in range(4):
+            key = f"intents/{uuid.uuid4().hex}"
+            before = objects.swap(key, b"before", "text/plain", replaces=None) if round_ % 2 else None
+            won = threads.map(
+                lambda n, key=key, before=before: objects.swap(key, bytes([n]), "text/plain", replaces=before), range(8)
+            )
+            assert sum(tagged is not None for tagged in won) == 1

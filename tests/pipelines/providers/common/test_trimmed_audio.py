@@ -1,0 +1,104 @@
+"""What is sent of a recording, and where in the call it was said."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.providers.common.trimmed_audio import Recording, Reel, Stretch, by_channel, flac, read, whole
+from pipelines.runtime.errors import PermanentError
+from tests.fakes.hearing import hear
+from tests.speech import CALLS, demo_call
+
+RATE = 8000
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_word_of_a_real_call_is_on_the_reel(name: str, tmp_path: Path) -> None:
+    """The demo calls: each turn that was really said lies within a stretch of its channel, and the reel is not much
+    longer than the call although it has both channels. What is cut off is not transcribed, so nothing may be."""
+    call = demo_call(name)
+    recording = read(call.write_wav(tmp_path / "a.wav"), 2)
+    reel = whole(recording)
+
+    for turn in call.turns:
+        assert any(
+            one.channel == turn.channel and one.start <= turn.start * RATE and turn.end * RATE <= one.end
+            for one in reel.stretches
+        ), turn
+    assert reel.duration_ms < 1.2 * call.duration_ms
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 80_000), st.integers(800, 40_000)), max_size=6), st.data())
+def test_there_and_back(stretches: list[tuple[int, int, int]], data: st.DataObject) -> None:
+    """Any stretches: each sample of them, heard on the reel, comes back to its channel and time, to the millisecond."""
+    reel = Reel(RATE, tuple(Stretch(*one) for one in stretches))
+    recording = Recording(np.arange(2 * 121_000, dtype=np.int16).reshape(-1, 2), RATE)
+    audio = reel.samples(recording)
+    assert len(audio) == reel.length
+    for stretch, at in zip(reel.stretches, reel._starts(), strict=True):
+        offset = data.draw(st.integers(0, stretch.length - 1))
+        assert audio[at + offset] == recording.samples[stretch.start + offset, stretch.channel]
+        time_ms = (at + offset) * 1000 // RATE
+        channel, start_ms, end_ms = reel.back(time_ms, time_ms)
+        assert channel == stretch.channel
+        assert start_ms == end_ms
+        assert abs(start_ms - (stretch.start + offset) * 1000 // RATE) <= 1
+
+
+def test_what_reaches_into_a_pause_ends_there() -> None:
+    """An engine's times are not exact: a word that begins in a stretch and ends in the pause stays in its stretch, one
+    before the first is at its beginning."""
+    reel = Reel(RATE, (Stretch(0, 8000, 8000), Stretch(1, 80_000, 8000)))
+
+    assert reel.back(900, 1300) == (0, 1900, 2000)
+    assert reel.back(1900, 2200) == (1, 10_000, 10_200)
+    assert reel.back(5000, 9000) == (1, 11_000, 11_000)
+    assert Reel(RATE, ()).back(0, 10) == (0, 0, 0)
+
+
+def test_a_long_channel_is_cut_where_it_is_quiet() -> None:
+    """Two minutes of noise with a quiet moment at 50 s, at most 60 s a reel: cut in that moment and not in a word, no
+    piece too long, nothing lost."""
+    noise = np.random.default_rng(1).integers(-9000, 9000, 120 * RATE).astype(np.int16)
+    noise[50 * RATE : 50 * RATE + 800] //= 100
+    reels_of = by_channel(Recording(noise[:, np.newaxis], RATE), 60)
+
+    pieces = [piece for reel in reels_of for piece in reel.stretches]
+    assert abs(pieces[0].end - (50 * RATE + 400)) <= 400
+    assert all(reel.length <= 60 * RATE for reel in reels_of)
+    assert [piece.end for piece in pieces][:-1] == [piece.start for piece in pieces][1:]
+    assert (pieces[0].start, pieces[-1].end) == (0, len(noise))
+
+
+def test_reels_of_one_channel_do_not_mix() -> None:
+    """Both channels sound: a reel each, in channel order; a silent channel has none."""
+    samples = np.zeros((10 * RATE, 3), np.int16)
+    samples[RATE : 2 * RATE, 0] = samples[5 * RATE : 6 * RATE, 2] = 9000
+    assert [{s.channel for s in reel.stretches} for reel in by_channel(Recording(samples, RATE), 60)] == [{0}, {2}]
+
+
+def test_flac_is_lossless() -> None:
+    """The samples come back as they were, extremes included, with their rate."""
+    audio = np.array([0, 32767, -32768, 5] * 5000, np.int16)
+    heard, rate = soundfile.read(io.BytesIO(flac(audio, 16_000)), dtype="int16")
+    assert rate == 16_000
+    assert (heard == audio).all()
+    assert hear(flac(audio, RATE)).duration_ms == 2500
+
+
+def test_what_is_no_recording_is_not_retried(tmp_path: Path) -> None:
+    """Noise, an empty file, another number of channels: it will not get better."""
+    path = tmp_path / "a.wav"
+    for content in (b"", b"RIFF of a kind", b"x" * 1000):
+        path.write_bytes(content)
+        with pytest.raises(PermanentError, match="cannot be read"):
+            read(path, 2)
+    soundfile.write(path, np.zeros((100, 1), np.int16), RATE)
+    with pytest.raises(PermanentError, match="1 channels where 2"):
+        read(path, 2)

@@ -1,0 +1,256 @@
+"""From a closed journal to a recording that is told of, with a store that fails at every step in turn.
+
+The store and the log are stand-ins here, because the point is to fail them exactly there; the real ones are in
+test_app.py.
+"""
+
+import queue
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from pipelines.recorder import finalizer
+from pipelines.recorder.finalizer import Finisher
+from pipelines.recorder.journal import PartId
+from pipelines.recorder.recording import NotClosedError, make
+from pipelines.recorder.spool import Spool
+from redpanda.client import EventProducer, LogUnavailableError
+from schemas.events import Event, ObjectRef, TrackOutline
+from schemas.ids import sha256_hex
+from schemas.media import CloseReason, MediaRecord, RecordType
+from sinks.object_store import ObjectStore, ObjectStoreError
+from tests.pipelines.recorder.calls import EPOCH_MS, Call, audio, call
+from tests.pipelines.recorder.running import eventually
+
+PART = PartId("acme", "CA", 1, 3)
+
+
+class Faults:
+    """Lets every operation fail once: the n-th failure is at step n."""
+
+    def __init__(self) -> None:
+        self._step = 0
+        self._fail_at = 0
+        self.failed = 0
+
+    def pass_or_raise(self, error: Exception) -> None:
+        self._step += 1
+        if self._step > self._fail_at:
+            self._step, self._fail_at, self.failed = 0, self._fail_at + 1, self.failed + 1
+            raise error
+
+
+class Store(ObjectStore):
+    """Keeps objects in memory."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.objects: dict[str, bytes] = {}
+
+    def put(self, key: str, data: bytes, content_type: str) -> ObjectRef:
+        self.objects[key] = data
+        self._faults.pass_or_raise(ObjectStoreError("the store is away"))
+        return ObjectRef(key=key, sha256=sha256_hex(data), size=len(data))
+
+    def put_file(self, key: str, path: Path, content_type: str, sha256: str) -> ObjectRef:
+        return self.put(key, path.read_bytes(), content_type)
+
+
+class Events(EventProducer):
+    """Keeps events in memory."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.sent: list[Event] = []
+
+    def send(self, topic: str, events: Iterable[Event], timeout_s: float = 30.0) -> None:
+        self.sent += events
+        if self._faults.failed < 4:
+            self._faults.pass_or_raise(LogUnavailableError("the log is away"))
+
+
+def closed_part(root: Path, source: Call) -> tuple[Spool, Path]:
+    spool = Spool(root)
+    close = source.record(RecordType.CLOSE, stream_id="", at_ms=EPOCH_MS + 9000, detail=CloseReason.ENDED, part=1)
+    for offset, record in enumerate([*source.records(), close], 100):
+        spool.append(PART, record, offset)
+    return spool, spool.write(PART)
+
+
+def test_what_is_told_of_a_recording(tmp_path: Path) -> None:
+    """Manifest and event name the call's times, offsets and files, and making it again makes the same."""
+    _, directory = closed_part(tmp_path, call("CA", 1000))
+    recording = make(PART, directory)
+    manifest = recording.manifest
+    assert (manifest.started_at_ms, manifest.ended_at_ms) == (EPOCH_MS, EPOCH_MS)
+    assert (manifest.partition, manifest.first_offset, manifest.close_offset) == (3, 100, 106)
+    assert manifest.audio_sha256 == sha256_hex(recording.audio.read_bytes())
+    reference = ObjectRef(key="k", sha256=manifest.audio_sha256, size=1)
+    event = recording.event(audio=reference, peaks=reference, manifest=reference)
+    assert (event.occurred_at_ms, event.duration_ms, event.close_reason) == (EPOCH_MS + 9000, 1000, "ended")
+    again = make(PART, directory)
+    assert again == recording
+    assert again.event(audio=reference, peaks=reference, manifest=reference) == event
+
+
+def test_a_recording_with_ever_so_many_gaps_is_told(tmp_path: Path) -> None:
+    """A line loses every second frame of one track 20,000 times, and once a second of audio. The event is far below
+    what the log takes in one record: it has the longest gaps, in their order, how many there are besides, and exactly
+    how much is missing; the manifest has all of them. An event with 20,000 gaps would never be on the log, and the
+    recording never be told of."""
+    source = call("CA", 0)
+    frame, times = audio(1, 20), [*range(0, 800_000, 40), 801_000]
+    runs = [source.run("inbound", ts_ms, frame) for ts_ms in times]
+    close = source.record(RecordType.CLOSE, stream_id="", at_ms=EPOCH_MS, detail=CloseReason.ENDED, part=1)
+    spool = Spool(tmp_path)
+    for offset, record in enumerate([source.start(), *runs, close]):
+        spool.append(PART, record, offset)
+    recording = make(PART, spool.write(PART))
+    every = recording.manifest.tracks[0].gaps
+    assert len(every) == len(times) - 1
+    reference = ObjectRef(key="k", sha256=recording.manifest.audio_sha256, size=1)
+    event = recording.event(audio=reference, peaks=reference, manifest=reference)
+    assert len(event.model_dump_json()) < 100_000
+    told = event.tracks[0]
+    assert (len(told.gaps), told.gaps_left_out) == (1000, len(every) - 1000)
+    assert told.gaps == [*every[:999], every[-1]]
+    assert (every[-1].end_ms - every[-1].start_ms, told.missing_ms) == (1020, 19_999 * 20 + 1020)
+
+
+def test_an_event_of_before_says_what_is_missing() -> None:
+    """Reads a track of an event that was told before there was `missing_ms`: its gaps say it."""
+    track = {"name": "inbound", "audio_ms": 1, "gaps": [{"start_ms": 0, "end_ms": 400, "reason": "missing"}]}
+    assert TrackOutline.model_validate(track).missing_ms == 400
+
+
+def test_a_stream_that_never_ended_ends_where_it_was_last_heard_of(tmp_path: Path) -> None:
+    """A call is put on hold and resumed, and the gateway is killed just after: the second stream has a start and no
+    end. The recording's end must not lie before that start, or the API would tell for ever that the call is live."""
+    first = call("CA", 1000)
+    second = first.stream("MZ2", after_ms=5_000)
+    close = first.record(RecordType.CLOSE, stream_id="", at_ms=EPOCH_MS + 9000, detail=CloseReason.IDLE, part=1)
+    spool = Spool(tmp_path)
+    for offset, record in enumerate([*first.records(), second.start(), close]):
+        spool.append(PART, record, offset)
+    assert make(PART, spool.write(PART)).manifest.ended_at_ms == second.start().at_ms
+
+
+def test_a_part_that_is_not_closed_is_no_recording(tmp_path: Path) -> None:
+    """Whoever asks too early is told, instead of getting half a call."""
+    spool = Spool(tmp_path)
+    spool.append(PART, call("CA", 100).start(), 1)
+    with pytest.raises(NotClosedError):
+        make(PART, spool.write(PART))
+
+
+def test_every_step_fails_once_and_the_result_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each upload and the event fail once, each after it took effect: the nastiest moment.
+
+    In the end there is one recording, every event told is the same one, `recorded` comes once and last, and the
+    spool is still there: it may go only when the log says so."""
+    monkeypatch.setattr(finalizer, "_FIRST_DELAY_S", 0.001)
+    faults = Faults()
+    store, events = Store(faults), Events(faults)
+    told: list[tuple[MediaRecord, int]] = []
+    done = threading.Event()
+
+    def tell(record: MediaRecord, partition: int) -> None:
+        told.append((record, partition))
+        done.set()
+
+    _, directory = closed_part(tmp_path, call("CA", 1000))
+    finisher = Finisher(store=store, events=events, tell=tell, workers=2)
+    finisher.submit(PART, directory)
+    finisher.submit(PART, directory)
+    finisher.start()
+    assert done.wait(10)
+    finisher.stop()
+    assert faults.failed == 4
+    prefix = "acme/CA/recording/1"
+    assert set(store.objects) == {f"{prefix}/{name}" for name in ("audio.wav", "peaks.json", "manifest.json")}
+    assert len({event.event_id for event in events.sent}) == 1
+    assert all(event == events.sent[0] for event in events.sent)
+    assert [(record.type, record.part, partition) for record, partition in told] == [(RecordType.RECORDED, 1, 3)]
+    assert (directory / "journal").exists()
+
+
+def test_a_part_that_cannot_be_recorded_holds_up_no_other(tmp_path: Path) -> None:
+    """One part has no close record, so it fails for ever; there is one thread. The other part is recorded all the
+    same, what the failed attempt left on the disk is gone, its journal is not."""
+    bad = PartId("acme", "CB", 1, 3)
+    spool, directory = closed_part(tmp_path, call("CA", 1000))
+    spool.append(bad, call("CB", 100).start(), 1)
+    failing = spool.write(bad)
+    (failing / "audio.wav").write_bytes(b"half a recording")
+    faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
+    faults.failed, faults._fail_at = 4, 1000
+    finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda record, _: told.put(record), workers=1)
+    finisher.submit(bad, failing)
+    finisher.submit(PART, directory)
+    finisher.start()
+    assert told.get(timeout=10).call_id == "CA"
+    assert finisher.busy(bad)
+    assert [path.name for path in failing.iterdir()] == ["journal"]
+    finisher.stop()
+
+
+def test_calls_of_a_partition_that_went_are_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is away, a part waits for its next attempt, and its partition moves to another recorder: no further
+    attempt is made here. When the partition comes back, the part is finished once more, and only once."""
+    monkeypatch.setattr(finalizer, "_FIRST_DELAY_S", 0.05)
+    _, directory = closed_part(tmp_path, call("CA", 1000))
+    faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
+    finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda record, _: told.put(record), workers=1)
+    finisher.submit(PART, directory)
+    finisher.start()
+    eventually(lambda: faults.failed or None, "an attempt has failed")
+    finisher.disown(PART.partition)
+    eventually(lambda: not finisher.busy(PART) or None, "the part is let go")
+    assert told.empty()
+    finisher.submit(PART, directory)
+    assert told.get(timeout=10).type is RecordType.RECORDED
+    finisher.stop()
+    assert told.empty()
+
+
+def test_a_part_is_never_made_twice_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an upload is under way its partition goes and comes back, and the part is submitted again. Two threads
+    writing one WAV file would upload a spoilt one."""
+    _, directory = closed_part(tmp_path, call("CA", 1000))
+    faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
+    faults.failed, faults._fail_at = 4, 1000
+    store, under_way, goes_on = Store(faults), queue.SimpleQueue[str](), threading.Event()
+    put = store.put
+
+    def slow(key: str, data: bytes, content_type: str) -> ObjectRef:
+        under_way.put(key)
+        assert goes_on.wait(10)
+        return put(key, data, content_type)
+
+    monkeypatch.setattr(store, "put", slow)
+    finisher = Finisher(store=store, events=Events(faults), tell=lambda record, _: told.put(record), workers=2)
+    finisher.submit(PART, directory)
+    finisher.start()
+    assert under_way.get(timeout=10).endswith("audio.wav")
+    finisher.disown(PART.partition)
+    finisher.submit(PART, directory)
+    with pytest.raises(queue.Empty):
+        under_way.get(timeout=0.1)
+    goes_on.set()
+    assert told.get(timeout=10).type is RecordType.RECORDED
+    finisher.stop()
+
+
+def test_a_released_part_is_not_tried_for_ever(tmp_path: Path) -> None:
+    """An earlier process had got through; its `recorded` is read while this one begins again, and the files go."""
+    spool, directory = closed_part(tmp_path, call("CA", 1000))
+    spool.release(PART)
+    spool.flush()
+    faults = Faults()
+    finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda *_: None, workers=1)
+    finisher.submit(PART, directory)
+    finisher.start()
+    eventually(lambda: True if not finisher.busy(PART) else None, "the job is given up")
+    finisher.stop()

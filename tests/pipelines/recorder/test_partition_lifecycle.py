@@ -1,0 +1,253 @@
+"""Partitions come and go. The log and the states are stand-ins here; the real ones are in test_takeover.py and
+test_group.py."""
+
+import queue
+import threading
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pipelines.recorder import finalizer
+from pipelines.recorder.call_timeout import Closer
+from pipelines.recorder.finalizer import Finisher
+from pipelines.recorder.journal import PartId
+from pipelines.recorder.journal_sink import Decided, Effects, JournalBehindError
+from pipelines.recorder.partition_lifecycle import Ownership
+from pipelines.recorder.spool import Spool
+from pipelines.recorder.state_codec import Call
+from pipelines.recorder.state_expiry import Forgetter
+from pipelines.recorder.state_machine import Action, CallState, Decision, OpenPart
+from redpanda.client import LogUnavailableError
+from redpanda.range_reader import Stretch
+from schemas.events import ObjectRef
+from schemas.media import MediaRecord, RecordType
+from sinks.object_store import ObjectStoreError
+from tests.pipelines.recorder.calls import call
+from tests.pipelines.recorder.running import eventually
+from tests.pipelines.recorder.test_finalizer import Events, Faults, Store
+
+PARTITION = 3
+SOURCE = call("CA", 1000)
+RECORDS = SOURCE.records()
+PART = PartId("acme", "CA", 1, PARTITION)
+OPEN = CallState(1, OpenPart(1, 0, 3, {"MZ1": False}, "twilio"))
+CLOSED = CallState(1, None, {1: (0, 6)})
+RECORDED = CallState(1)
+CLOSE = SOURCE.record(RecordType.CLOSE, stream_id="", seen=5, part=1, detail="ended")
+LOG = [*RECORDS, CLOSE]
+
+
+@dataclass
+class Setting:
+    """One recorder's ownership, and a world of stand-ins around it."""
+
+    root: Path
+    states_here: dict[Call, CallState] = field(default_factory=dict)
+    states_elsewhere: dict[Call, CallState] = field(default_factory=dict)
+    paused: set[int] = field(default_factory=set)
+    log_goes_on: threading.Event = field(default_factory=threading.Event)
+    away: bool = False
+    readers: int = 0
+
+    def __post_init__(self) -> None:
+        self.log_goes_on.set()
+        self.told: queue.SimpleQueue[MediaRecord] = queue.SimpleQueue()
+        self.spool = Spool(self.root)
+        self.closer = Closer(grace_ms=10, idle_timeout_ms=20, propose=lambda record, _: self.told.put(record))
+        faults = Faults()
+        faults.failed, faults._fail_at = 4, 1000
+        self.store = Store(faults)
+        self.finisher = Finisher(
+            store=self.store, events=Events(faults), tell=lambda record, _: self.told.put(record), workers=1
+        )
+        self.ownership = Ownership(
+            spool=self.spool,
+            closer=self.closer,
+            finisher=self.finisher,
+            read_log=self.read,
+            lookup=self.lookup,
+            forgetter=Forgetter(lambda record, _: self.told.put(record)),
+            janitor_s=0.02,
+        )
+        self.closer.start()
+        self.finisher.start()
+
+    def read(
+        self, stretch: Stretch, _calls: Collection[bytes], _cancelled: threading.Event
+    ) -> Iterator[tuple[int, MediaRecord]]:
+        # Slow to notice that it is cancelled, as a log that hangs is.
+        self.readers += 1
+        assert self.readers == 1, "two rebuilds write the same journals"
+        for offset in range(stretch.first_offset, stretch.end_offset or 0):
+            assert self.log_goes_on.wait(20)
+            yield offset, LOG[offset]
+        self.readers -= 1
+
+    def lookup(self, _partition: int, calls: Collection[Call], _cancelled: threading.Event) -> dict[Call, CallState]:
+        if self.away:
+            raise LogUnavailableError("the log is away")
+        return {one: state for one, state in self.states_elsewhere.items() if one in calls}
+
+    def states(self, partition: int, after: Call | None = None) -> Iterator[tuple[Call, CallState]]:
+        return iter(self.states_here.items())
+
+    def begins(self, partition: int) -> int | None:
+        return 0
+
+    def pause(self, partition: int) -> None:
+        self.paused.add(partition)
+
+    def resume(self, partition: int) -> None:
+        self.paused.discard(partition)
+
+    def assign(self) -> None:
+        """The partition comes; Quix has paused it."""
+        self.pause(PARTITION)
+        self.ownership.assigned(PARTITION)
+
+    def until_resumed(self) -> None:
+        def look() -> bool | None:
+            self.ownership.tick(self)
+            return PARTITION not in self.paused or None
+
+        eventually(look, "the partition is read")
+
+    def ticks(self, number: int = 10) -> None:
+        """Lets time pass, and more than one round of the janitor."""
+        for _ in range(number):
+            self.ownership.tick(self)
+            threading.Event().wait(0.02)
+
+    def journal(self, records: list[MediaRecord]) -> None:
+        for offset, record in enumerate(records):
+            self.spool.append(PART, record, offset)
+        self.spool.flush()
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Iterator[Setting]:
+    made = Setting(tmp_path)
+    yield made
+    made.log_goes_on.set()
+    made.ownership.close()
+    made.closer.stop()
+    made.finisher.stop()
+
+
+@pytest.mark.parametrize("on_disk", [0, 2, 4])
+def test_an_open_call_is_rebuilt_and_then_watched(setting: Setting, on_disk: int) -> None:
+    """Whatever the disk has of it: its records are journalled before any of the partition is read, and the clock
+    proposes to close it although nothing comes."""
+    setting.journal(RECORDS[:on_disk])
+    setting.states_here = {("acme", "CA"): OPEN, ("acme", "done"): RECORDED}
+    setting.assign()
+    setting.until_resumed()
+    assert setting.spool.last_offset(PART) == 3
+    proposal = setting.told.get(timeout=10)
+    assert (proposal.type, proposal.seen, proposal.carrier) == (RecordType.CLOSE, 3, "twilio")
+
+
+def test_a_closed_call_is_rebuilt_and_then_finished(setting: Setting) -> None:
+    """No close record will ever come again: it is there."""
+    setting.states_here = {("acme", "CA"): CLOSED}
+    setting.assign()
+    setting.until_resumed()
+    assert setting.told.get(timeout=10).type is RecordType.RECORDED
+
+
+def test_nothing_of_a_partition_is_read_before_its_rebuild_is_done(setting: Setting) -> None:
+    """A record journalled ahead of those that are missing would make the journal look complete for ever. The
+    partition stays paused meanwhile, in slices of time: the thread that must poll is never held up."""
+    setting.states_here = {("acme", "CA"): OPEN}
+    setting.log_goes_on.clear()
+    setting.assign()
+    setting.ticks()
+    assert PARTITION in setting.paused
+    setting.log_goes_on.set()
+    setting.until_resumed()
+
+
+def test_a_record_that_its_journal_is_not_ready_for_ends_the_recorder(setting: Setting) -> None:
+    """Should it happen all the same, going on would lose what is missing without a word."""
+    effects = Effects(spool=setting.spool, closer=setting.closer, finisher=setting.finisher)
+    late = Decided(RECORDS[4], Decision(Action.APPEND, 1, expected_offset=3))
+    with pytest.raises(JournalBehindError, match="start the recorder again"):
+        effects.add(late, b"CA", 0, [], "call.media", PARTITION, 4)
+
+
+def test_a_partition_that_goes_and_comes_back_during_its_rebuild(setting: Setting) -> None:
+    """The rebuild is given up, and begun again only when the old one writes no more."""
+    setting.states_here = {("acme", "CA"): OPEN}
+    setting.log_goes_on.clear()
+    setting.assign()
+    setting.ticks(2)
+    setting.ownership.revoked(PARTITION)
+    setting.assign()
+    setting.ticks(3)
+    assert PARTITION in setting.paused
+    setting.log_goes_on.set()
+    setting.until_resumed()
+    assert setting.spool.last_offset(PART) == 3
+    assert setting.told.get(timeout=10).seen == 3
+
+
+def test_a_partition_that_went_is_left_alone(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its calls are another recorder's: one that is open is not watched here any more, and one that could not be
+    uploaded yet is not tried again."""
+    monkeypatch.setattr(finalizer, "_FIRST_DELAY_S", 0.01)
+    attempts = queue.SimpleQueue[str]()
+
+    def fail(key: str, *_: object) -> ObjectRef:
+        attempts.put(key)
+        raise ObjectStoreError("the store is away")
+
+    monkeypatch.setattr(setting.store, "put", fail)
+    setting.closer.stop()
+    setting.journal(LOG)
+    setting.states_here = {("acme", "CA"): CLOSED, ("acme", "CB"): OPEN}
+    setting.assign()
+    setting.until_resumed()
+    assert attempts.get(timeout=10)
+    assert setting.closer._watched
+    setting.ownership.revoked(PARTITION)
+    eventually(lambda: not setting.finisher.busy(PART) or None, "the part is let go")
+    assert not setting.closer._watched
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "stays"),
+    [({}, True), ({("acme", "CA"): OPEN}, True), ({("acme", "CA"): CLOSED}, True), ({("acme", "CA"): RECORDED}, False)],
+)
+def test_the_janitor_deletes_what_is_recorded_elsewhere_and_nothing_else(
+    setting: Setting, elsewhere: dict[Call, CallState], stays: bool
+) -> None:
+    """A journal of a partition that is another's goes when its owner's state says that it is recorded. Open, closed
+    or unknown, it stays: it may be the last copy there is."""
+    setting.journal(LOG)
+    setting.states_elsewhere = elsewhere
+    setting.ticks()
+    assert (setting.spool.directory_of(PART) / "journal").exists() == stays
+
+
+def test_the_janitor_deletes_nothing_when_it_cannot_know(setting: Setting) -> None:
+    """The log does not answer: everything is kept, the recorder goes on, and it is asked again later."""
+    setting.journal(LOG)
+    setting.states_elsewhere, setting.away = {("acme", "CA"): RECORDED}, True
+    setting.ticks()
+    assert (setting.spool.directory_of(PART) / "journal").exists()
+    setting.away = False
+    setting.ticks()
+    assert not (setting.spool.directory_of(PART) / "journal").exists()
+
+
+@pytest.mark.parametrize(("state", "stays"), [(RECORDED, False), (OPEN, True), (None, True)])
+def test_orphans_of_our_own_partitions_go_too(setting: Setting, state: CallState | None, stays: bool) -> None:
+    """A crash between the commit and the deletion left a recorded part behind. A part that the state does not know
+    was journalled but not committed: its records come again."""
+    setting.journal(RECORDS[:4])
+    setting.states_here = {("acme", "CA"): state} if state else {}
+    setting.assign()
+    setting.until_resumed()
+    assert setting.spool.directory_of(PART).exists() == stays

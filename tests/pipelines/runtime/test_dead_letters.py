@@ -1,0 +1,89 @@
+"""Dead letters: found on the log, given back to their stage, noted as such."""
+
+import uuid
+
+from core.settings import KafkaSettings, RetrySettings
+from pipelines.runtime.dead_letters import Letter, letters_of, read_letters, replay, whole
+from pipelines.runtime.errors import PermanentError
+from redpanda.client import EventProducer
+from schemas.events import LetterReplayed, StageFailed
+from schemas.topics import Topic
+from tests.pipelines.runtime.test_consumer_loop import Lab
+
+
+def letter(name: str, at_ms: int = 1, payload: str = "{}", origin: str = Topic.RECORDING_READY) -> StageFailed:
+    """A dead letter."""
+    return StageFailed(
+        event_id=name,
+        call_id=f"call-{name}",
+        tenant="t",
+        occurred_at_ms=at_ms,
+        stage="transcribe",
+        error_class="permanent",
+        error="401",
+        attempts=1,
+        origin_topic=origin,
+        origin_partition=0,
+        origin_offset=7,
+        payload=payload,
+    )
+
+
+def note(name: str, at_ms: int) -> LetterReplayed:
+    """What says that a letter was replayed."""
+    return LetterReplayed(event_id=f"n-{name}", call_id="c", tenant="t", occurred_at_ms=at_ms, letter_id=name)
+
+
+def test_letters_are_told_apart_by_id_and_closed_by_notes() -> None:
+    """Letters and notes in any order, some told twice: each letter once, the oldest first, closed if there is a note.
+    A letter shown twice would be replayed twice; one closed by another's note would be forgotten."""
+    a, b = letter("a", 5), letter("b", 3)
+
+    assert letters_of([note("a", 9), a, b, a, note("x", 1), note("a", 11)]) == [Letter(b), Letter(a, 9)]
+
+
+def test_a_record_that_was_no_text_is_not_whole() -> None:
+    """Audio, and bytes that were no UTF-8, are mangled in a letter: giving them back would put rubbish on the log."""
+    assert whole(letter("a"))
+    assert not whole(letter("a", payload="\ufffdPNG"))
+    assert not whole(letter("a", origin=Topic.CALL_MEDIA))
+
+
+async def test_a_replayed_letter_is_done_and_closed(kafka: KafkaSettings) -> None:
+    """A call fails for good, the cause is mended, the letter is replayed, twice since somebody was impatient: the stage
+    gets the very same input and does it; the letter is closed. Failing again makes a letter of its own, so that it is
+    not hidden by the note on the first."""
+    lab = Lab(kafka, partitions=1)
+    call = f"{lab.name}-bad"
+    mended = False
+    lab.behave = lambda got, attempt: None if mended else PermanentError("401")
+
+    def mine() -> list[Letter]:
+        return [one for one in read_letters(kafka) if one.letter.call_id == call]
+
+    lab.send(call)
+    async with lab.running(RetrySettings()):
+        await lab.events(Topic.DEAD_LETTERS, 1, call)
+        [first] = mine()
+        assert first.replayed_at_ms is None
+        [closed] = replay(kafka, [first])
+        await lab.events(Topic.DEAD_LETTERS, 3, call)
+        assert {one.id: one.replayed_at_ms for one in mine()}[first.id] == closed.replayed_at_ms
+        [second] = [one for one in mine() if one.replayed_at_ms is None]
+        assert second.letter.payload == first.letter.payload
+
+        mended = True
+        assert len(list(replay(kafka, [second, second]))) == 2
+        results = await lab.events(lab.results, 2)
+    assert len({event.event_id for event in results}) == 1
+    assert [one for one in mine() if one.replayed_at_ms is None] == []
+
+
+def test_what_is_no_letter_does_not_hide_the_others(kafka: KafkaSettings) -> None:
+    """Rubbish on the dead-letter topic is passed over."""
+    name = uuid.uuid4().hex
+    producer = EventProducer(kafka)
+    producer._producer.produce(Topic.DEAD_LETTERS, key="k", value=b"\xff")
+    producer.send(Topic.DEAD_LETTERS, [letter(name)])
+
+    assert name in [one.id for one in read_letters(kafka)]

@@ -1,0 +1,40 @@
+"""Splitting into sentences."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.text.sentences import sentence_spans, split_sentences
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("", []),
+        ("   ", []),
+        ("Hello", ["Hello"]),
+        ("Sure. It's 447-291-0. Thanks!", ["Sure.", "It's 447-291-0.", "Thanks!"]),
+        ("At 9.30 on Friday? Great.", ["At 9.30 on Friday?", "Great."]),
+        ("I can see Dr. Chen is free. Good.", ["I can see Dr. Chen is free.", "Good."]),
+        ("It's olivia.parker@example.com.", ["It's olivia.parker@example.com."]),
+        ('He said "no." Then he left.', ['He said "no."', "Then he left."]),
+        ("Well... maybe.", ["Well...", "maybe."]),
+        ("金曜日は空いていますか。はい。", ["金曜日は空いていますか。", "はい。"]),
+    ],
+)
+def test_examples(text: str, sentences: list[str]) -> None:
+    """Numbers, times, titles, addresses and quotes have full stops that end nothing. A summary of half sentences is
+    what a wrong cut would give."""
+    assert split_sentences(text) == sentences
+
+
+@given(st.text(alphabet=st.sampled_from("ab. !?。)\"'\n"), max_size=80))
+def test_nothing_is_lost(text: str) -> None:
+    """Whatever the text: spans are in order, do not overlap, and leave out nothing but white space."""
+    spans = sentence_spans(text)
+
+    assert "".join("".join(text[start:end].split()) for start, end in spans) == "".join(text.split())
+    assert all(end <= following for (_, end), (following, _) in pairwise(spans))
+    assert all(sentence and sentence == sentence.strip() for sentence in split_sentences(text))

@@ -1,0 +1,277 @@
+"""The transcriber: one result and one ledger line for a recording, however often it is told of."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.settings import PricingSettings, S3Settings
+from pipelines.providers.base import TranscriptionJob
+from pipelines.runtime.errors import PermanentError, RetryableError
+from pipelines.transcribe.handler import TranscribeHandler
+from redpanda.client import EventProducer
+from schemas.artifacts import Segment, Transcript
+from schemas.events import RecordingReady, TranscriptReady, UsageRecorded, parse_event
+from schemas.topics import Topic
+from sinks.object_store import ObjectStore, ObjectStoreError
+from tests.conftest import StartServer, s3_settings
+from tests.pipelines.made import STARTED_MS, new_call, recording
+from tests.pipelines.service import eventually, offsets, on_its_own, records, running
+from tests.running import RunningServer
+from tests.speech import demo_call, word_error_rate
+
+WAV = b"RIFF, as far as the fake engine is concerned"
+
+
+class FakeEngine:
+    """An engine that hears the same in every call, and counts how often it was asked."""
+
+    name = "whisper"
+
+    def __init__(self, model: str = "base") -> None:
+        self.model = model
+        self.jobs: list[TranscriptionJob] = []
+        self.heard: list[bytes] = []
+
+    def config(self) -> Mapping[str, object]:
+        return {"model": self.model}
+
+    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+        self.jobs.append(job)
+        self.heard.append(await asyncio.to_thread(job.audio.read_bytes))
+        return Transcript(
+            call_id=job.call_id,
+            language="en",
+            duration_ms=job.duration_ms,
+            provider=self.name,
+            model=self.model,
+            segments=[Segment(start_ms=0, end_ms=500, channel=0, speaker=job.speakers[0], text="Hello.")],
+        )
+
+
+@pytest.fixture
+def objects(s3: S3Settings) -> ObjectStore:
+    """The shared object storage."""
+    return ObjectStore(s3)
+
+
+async def handled(handler: TranscribeHandler, event: RecordingReady) -> tuple[TranscriptReady, UsageRecorded]:
+    """The handler's two outputs, each on its topic."""
+    ready, usage = await handler(event)
+    assert (ready.topic, usage.topic) == (Topic.TRANSCRIPT_READY, Topic.USAGE_RECORDED)
+    assert isinstance(ready.event, TranscriptReady)
+    assert isinstance(usage.event, UsageRecorded)
+    return ready.event, usage.event
+
+
+async def test_a_recording_becomes_a_transcript_and_a_ledger_line(objects: ObjectStore) -> None:
+    """A two-minute recording: the engine gets the very bytes, the transcript lies where the event says with the
+    digest it says, and the line has 100 units, cost, price and the day the call began."""
+    engine = FakeEngine()
+    call_id = new_call()
+
+    ready, usage = await handled(
+        TranscribeHandler(engine, objects, PricingSettings()), recording(objects, call_id, WAV, 120_000)
+    )
+
+    assert engine.heard == [WAV]
+    assert engine.jobs[0].key == ready.transcript_id
+    assert engine.jobs[0].speakers == ("inbound", "outbound")
+    stored = Transcript.model_validate_json(objects.get_verified(ready.transcript))
+    assert stored.segments[0].text == "Hello."
+    assert (ready.call_id, ready.tenant, ready.segments, ready.language) == (call_id, "acme", 1, "en")
+    assert usage.key == f"transcription_{ready.transcript_id}"
+    assert (usage.units, usage.duration_ms, usage.kind, usage.currency) == (100, 120_000, "transcription", "USD")
+    assert (usage.price, usage.provider_cost) == (Decimal("0.0200"), Decimal("0.000100"))
+    assert (usage.call_started_at_ms, usage.occurred_at_ms) == (STARTED_MS, STARTED_MS + 120_000)
+
+
+async def test_told_twice_is_done_once(objects: ObjectStore) -> None:
+    """The same event is delivered to two processes, one after the other, as after a crash between storing the result
+    and committing. The engine must run once, and both must tell the same: the same ids, and a ledger line that is the
+    same to the byte, or the customer pays twice."""
+    event = recording(objects, new_call(), WAV, 60_000)
+    first, second = FakeEngine(), FakeEngine()
+
+    ready, usage = await handled(TranscribeHandler(first, objects, PricingSettings()), event)
+    again, usage_again = await handled(TranscribeHandler(second, objects, PricingSettings()), event)
+
+    assert (len(first.jobs), len(second.jobs)) == (1, 0)
+    assert (again.event_id, again.transcript) == (ready.event_id, ready.transcript)
+    assert again.engine_ms == 0
+    assert usage_again.model_dump_json() == usage.model_dump_json()
+
+
+class Slow(FakeEngine):
+    """Hears something else every time, and is done when it is let."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+        self.asked.set()
+        await self.go_on.wait()
+        heard = await super().transcribe(job)
+        return heard.model_copy(update={"segments": [heard.segments[0].model_copy(update={"text": self._text})]})
+
+
+async def test_of_two_at_one_job_the_first_to_be_done_tells_for_both(objects: ObjectStore) -> None:
+    """Two processes transcribe one recording at the same time, as after a rebalance, and their engines do not hear the
+    same. Both tell of the transcript of the first that was done, and that is what lies there. If the second's took its
+    place, what the first has told of would match its SHA-256 never again: no summary, no vectors, and no replay."""
+    event = recording(objects, new_call(), WAV, 60_000)
+    early, late = Slow("Hello."), Slow("Hallo.")
+    tasks = [
+        asyncio.create_task(handled(TranscribeHandler(engine, objects, PricingSettings()), event))
+        for engine in (early, late)
+    ]
+    await asyncio.wait_for(asyncio.gather(early.asked.wait(), late.asked.wait()), 30)
+    for engine, task in zip((early, late), tasks, strict=True):
+        engine.go_on.set()
+        await task
+
+    (ready, usage), (again, usage_again) = (task.result() for task in tasks)
+    stored = Transcript.model_validate_json(objects.get_verified(ready.transcript))
+    assert stored.segments[0].text == "Hello."
+    assert (again.event_id, again.transcript) == (ready.event_id, ready.transcript)
+    assert usage_again.model_dump_json() == usage.model_dump_json()
+
+
+async def test_what_was_heard_waits_for_a_store_that_takes_nothing(
+    objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bucket can be read and takes nothing for two attempts, as when it is full. The third stores what the engine
+    heard at the first: heard anew each time, a provider would be paid at every attempt for as long as the disk is
+    full."""
+    event = recording(objects, new_call(), WAV, 60_000)
+    engine, swap, refusals = FakeEngine(), objects.swap, [1, 2]
+
+    def full(*args: Any, **more: Any) -> Any:
+        if refusals:
+            refusals.pop()
+            raise ObjectStoreError("full")
+        return swap(*args, **more)
+
+    monkeypatch.setattr(objects, "swap", full)
+    handler = TranscribeHandler(engine, objects, PricingSettings())
+    for _ in range(2):
+        with pytest.raises(RetryableError):
+            await handler(event)
+    ready, _ = await handled(handler, event)
+
+    assert len(engine.jobs) == 1
+    assert objects.get_verified(ready.transcript)
+
+
+async def test_another_configuration_is_another_job(objects: ObjectStore) -> None:
+    """The model was changed and the call is replayed: it must be transcribed anew and not find the old result."""
+    event = recording(objects, new_call(), WAV, 60_000)
+    small = FakeEngine("tiny.en")
+
+    ready, _ = await handled(TranscribeHandler(FakeEngine(), objects, PricingSettings()), event)
+    other, _ = await handled(TranscribeHandler(small, objects, PricingSettings()), event)
+
+    assert len(small.jobs) == 1
+    assert other.transcript_id != ready.transcript_id
+
+
+async def test_an_empty_recording_has_a_line_over_nothing(objects: ObjectStore) -> None:
+    """A call without a frame: a transcript and one line of 0 units, so that calls and lines still count alike."""
+    _, usage = await handled(
+        TranscribeHandler(FakeEngine(), objects, PricingSettings()), recording(objects, new_call(), WAV, 0)
+    )
+
+    assert (usage.units, usage.price, usage.provider_cost) == (0, Decimal(0), Decimal(0))
+
+
+async def test_days_of_audio_are_not_even_fetched(objects: ObjectStore) -> None:
+    """A recording of 5 GB: given up at once with a reason. Tried, it would take the machine's disk and memory, and the
+    service with it, again and again."""
+    event = recording(objects, new_call(), WAV, 150_000_000)
+    huge = event.model_copy(update={"audio": event.audio.model_copy(update={"size": 5_000_000_000})})
+
+    with pytest.raises(PermanentError, match=r"5\.0 GB"):
+        await TranscribeHandler(FakeEngine(), objects, PricingSettings())(huge)
+
+
+async def test_a_recording_that_was_deleted_is_not_retried(objects: ObjectStore) -> None:
+    """The call was erased before its turn came. It will not come back: permanent."""
+    event = recording(objects, new_call(), WAV, 1000)
+    objects.remove(event.audio.key)
+
+    with pytest.raises(PermanentError, match="gone"):
+        await TranscribeHandler(FakeEngine(), objects, PricingSettings())(event)
+
+
+async def test_a_recording_that_differs_from_its_claim_is_not_transcribed(objects: ObjectStore) -> None:
+    """What the store gives is not what the recorder stored. No money may be spent on it; another try may get it
+    whole."""
+    event = recording(objects, new_call(), WAV, 1000)
+    objects.put(event.audio.key, b"something else", "audio/wav")
+    engine = FakeEngine()
+
+    with pytest.raises(RetryableError, match="SHA-256"):
+        await TranscribeHandler(engine, objects, PricingSettings())(event)
+    assert engine.jobs == []
+
+
+async def test_storage_that_is_away_is_worth_another_try(start_server: StartServer) -> None:
+    """The object storage is killed: the job must be put aside and not be given up."""
+    server = start_server("objects")
+    objects = ObjectStore(s3_settings(server))
+    objects.ensure_bucket()
+    event = recording(objects, new_call(), WAV, 1000)
+    server.kill()
+
+    with pytest.raises(RetryableError):
+        await TranscribeHandler(FakeEngine(), objects, PricingSettings())(event)
+
+
+def test_a_call_survives_a_kill_of_the_service(
+    start_server: StartServer, object_server: RunningServer, s3: S3Settings, model_cache: Path, tmp_path: Path
+) -> None:
+    """The service, as it runs in production, is killed with SIGKILL while it transcribes a real call, and started
+    again. What must be there then: the call's transcript, right, and one ledger key, whatever number of times it was
+    told. SIGTERM ends the service at once although a call is at work."""
+    log = start_server("log")
+    kafka, env = on_its_own(log, object_server, model_cache)
+    call = demo_call("clinic_reschedule")
+    objects = ObjectStore(s3)
+    call_id = new_call()
+    event = recording(objects, call_id, call.write_wav(tmp_path / "a.wav").read_bytes(), call.duration_ms)
+    producer = EventProducer(kafka)
+
+    with offsets(kafka, "transcribe", Topic.RECORDING_READY) as done:
+        with running("pipelines.transcribe.handler", env, tmp_path / "log") as first:
+            eventually(lambda: "loaded" in first.output, "the model is loaded before a call comes", 60)
+            producer.send(Topic.RECORDING_READY, [event])
+            eventually(lambda: f"of call {call_id}" in first.output, "the call is at work")
+            first.kill()
+        assert done() == 0
+
+        with running("pipelines.transcribe.handler", env, tmp_path / "log") as second:
+            eventually(lambda: done() == 1, "the call is done", 90)
+            [ready] = [parse_event(value) for value in records(kafka, Topic.TRANSCRIPT_READY, 1)]
+            [usage] = [parse_event(value) for value in records(kafka, Topic.USAGE_RECORDED, 1)]
+            wav = (tmp_path / "a.wav").read_bytes()
+            another = recording(objects, new_call(), wav, call.duration_ms)
+            producer.send(Topic.RECORDING_READY, [another])
+            eventually(lambda: f"of call {another.call_id}" in second.output, "another call is at work")
+            code, took_s = second.terminate()
+
+    assert isinstance(ready, TranscriptReady)
+    assert isinstance(usage, UsageRecorded)
+    transcript = json.loads(objects.get_verified(ready.transcript))
+    heard = " ".join(s["text"] for s in transcript["segments"] if s["channel"] == 1)
+    assert word_error_rate(call.said(1), heard) <= 0.1
+    assert usage.key == f"transcription_{ready.transcript_id}"
+    assert usage.units == 73
+    assert ready.engine_ms > 0
+    assert code == 0, second.output
+    assert took_s < 3

@@ -1,0 +1,160 @@
+"""A call's document from its events: what it says, and that order and repetition do not matter."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.events import AnyEvent
+from sinks.clickhouse.call_projection import Status, UsageLine, build_call, unique
+from tests.sinks.clickhouse.telling import T0, Call, line_of
+
+CALL = Call("CA1")
+LINE = line_of(CALL.usage())
+
+
+def test_a_call_that_went_well_is_told_whole() -> None:
+    """Builds a call from all its events and looks at every part of the document; anything missing would be missing in
+    the API."""
+    call = build_call(CALL.complete(), [LINE])
+
+    assert (call.id, call.tenant, call.carrier, call.status) == ("CA1", "acme", "twilio", "complete")
+    assert (call.started_at_ms, call.ended_at_ms, call.duration_ms) == (T0, T0 + 60_000, 60_000)
+    assert (call.from_number, call.to_number) == ("+4930111", "+4930222")
+    assert [(track.name, track.audio_ms) for track in call.tracks] == [("inbound", 60_000), ("outbound", 59_600)]
+    assert call.summary is not None
+    assert call.summary.action_items == ["call back"]
+    assert call.times == {
+        "recorded": T0 + 61_000,
+        "transcribed": T0 + 65_000,
+        "summarized": T0 + 65_200,
+        "embedded": T0 + 65_300,
+    }
+    assert call.usage == [LINE]
+    (part,) = call.parts
+    assert part.recording == CALL.recording().audio
+    assert part.transcript is not None
+    assert part.transcript.object == CALL.transcript().transcript
+
+
+@pytest.mark.parametrize(
+    ("events", "status"),
+    [
+        ([CALL.started()], "live"),
+        ([CALL.started(), CALL.ended()], "live"),
+        ([CALL.started(), CALL.ended(), CALL.recording()], "recorded"),
+        ([CALL.recording()], "recorded"),
+        ([CALL.recording(), CALL.transcript()], "transcribed"),
+        ([CALL.recording(), CALL.transcript(), CALL.embedding()], "transcribed"),
+        ([CALL.recording(), CALL.transcript(), CALL.summary()], "summarized"),
+        ([CALL.summary()], "summarized"),
+        (CALL.complete(), "complete"),
+        ([CALL.recording(), CALL.failed("transcribe")], "failed"),
+        ([CALL.started(), CALL.failed("recorder")], "failed"),
+        ([*CALL.complete(), CALL.failed("embed")], "complete"),
+        ([*CALL.complete(), CALL.failed("analytics")], "complete"),
+        ([*CALL.complete(), CALL.started(61_500, "MZ2")], "live"),
+        ([*CALL.complete(), CALL.recording(90_000, part=2, start=61_500, end=80_000)], "recorded"),
+        ([*CALL.complete(), CALL.recording(90_000, part=2), CALL.failed("transcribe", part=2)], "failed"),
+    ],
+)
+def test_status(events: list[AnyEvent], status: Status) -> None:
+    """Goes through the ways a call can stand: each step; a result whose forerunner's event is still on its way; a
+    failure, one healed by a success, one that is not the call's; a stream after the recording, a second recording.
+    The bill has the first part's line. A wrong one would tell a user that a call is done that is not, or the other way
+    round."""
+    assert build_call(events, [LINE]).status == status
+
+
+@pytest.mark.parametrize("lines", [[], [line_of(CALL.usage(part=2))]], ids=["no line", "another part's line"])
+def test_a_call_is_not_complete_before_it_is_on_the_bill(lines: list[UsageLine]) -> None:
+    """All events are there, the line of the bill is still on its way: the call is summarized. Who waits for complete
+    and then reads the bill would find a call that cost nothing."""
+    assert build_call(CALL.complete(), lines).status == "summarized"
+
+
+def test_every_part_needs_its_own_line() -> None:
+    """Two parts with all their events, first with one line, then with both: the call is as far as the part that is not
+    billed yet."""
+    events = [
+        *CALL.complete(),
+        CALL.recording(90_000, part=2, start=61_500, end=80_000),
+        CALL.transcript(91_000, part=2),
+        CALL.summary(92_000, part=2),
+        CALL.embedding(92_000, part=2),
+    ]
+
+    assert build_call(events, [LINE]).status == "summarized"
+    assert build_call(events, [LINE, line_of(CALL.usage(part=2))]).status == "complete"
+
+
+def test_a_failure_says_which_stage_and_why() -> None:
+    """A failed call names stage and reason, which the API shows; without them nobody could act."""
+    call = build_call([CALL.recording(), CALL.failed("transcribe")])
+
+    assert (call.failed_stage, call.failed_reason) == ("transcribe", "transcribe cannot")
+
+
+def test_a_stream_that_starts_before_the_recording_is_told_still_makes_the_call_live() -> None:
+    """The carrier reconnects just after the part was closed, while its recording is still being uploaded: the new
+    stream began before `recording.ready` came true, yet is not in that recording. Compared with the wrong time the
+    call would seem finished while somebody speaks."""
+    events: list[AnyEvent] = [
+        CALL.started(),
+        CALL.ended(),
+        CALL.started(60_700, "MZ2"),
+        CALL.recording(61_000, end=60_000),
+    ]
+
+    assert build_call(events).status == "live"
+    assert build_call(events).ended_at_ms is None
+
+
+def test_parts_add_up() -> None:
+    """Two recordings of a call: durations add, each part keeps its own, the first one's tracks are the call's."""
+    events = [*CALL.complete(), CALL.recording(90_000, part=2, start=61_500, end=80_000)]
+
+    call = build_call(events, [LINE])
+
+    assert call.duration_ms == 60_000 + 18_500
+    assert [(part.part, part.status, part.duration_ms) for part in call.parts] == [
+        (1, "complete", 60_000),
+        (2, "recorded", 18_500),
+    ]
+    assert call.tracks == call.parts[0].tracks
+    assert call.ended_at_ms == T0 + 80_000
+
+
+def test_the_first_telling_of_a_fact_counts() -> None:
+    """A crash makes the recorder tell of a recording again, later: times stay those of the first telling, so that
+    latencies do not grow by a replay, and the same row is kept as in ClickHouse."""
+    again = CALL.recording(999_000)
+
+    assert build_call([again, *CALL.complete()]) == build_call(CALL.complete())
+
+
+EVENTS: list[AnyEvent] = [
+    *CALL.complete(),
+    CALL.started(61_500, "MZ2"),
+    CALL.ended(80_000, "MZ2"),
+    CALL.recording(81_000, part=2, start=61_500, end=80_000),
+    CALL.transcript(85_000, part=2),
+    CALL.summary(86_000, part=2),
+    CALL.embedding(86_000, part=2),
+    CALL.failed("transcribe"),
+    CALL.failed("summarize", part=2),
+    CALL.failed("embed", 70_001, part=2),
+    CALL.recording(999_000),
+]
+
+
+@given(told=st.lists(st.sampled_from(EVENTS), min_size=1, max_size=30), seed=st.integers())
+def test_order_and_repetition_do_not_matter(told: list[AnyEvent], seed: int) -> None:
+    """Takes any events of a call, tells them again, shuffled: the document is the same. If not, the API would answer
+    differently before and after a redelivery."""
+    again = [*told, *told]
+    random.Random(seed).shuffle(again)
+
+    assert build_call(again) == build_call(told)
+    assert unique(again) == unique(told)

@@ -1,0 +1,30 @@
+"""Words as sparse vectors. Pure."""
+
+from sinks.qdrant.bm25 import of_document, of_query
+
+
+def _score(query: str, document: str) -> float:
+    """As a store would, every term as rare as the others."""
+    weights = dict(zip(of_document(document).indices, of_document(document).values, strict=True))
+    asked = of_query(query)
+    return sum(weights.get(index, 0) * value for index, value in zip(asked.indices, asked.values, strict=True))
+
+
+def test_the_same_word_is_the_same_term_for_ever() -> None:
+    """Vectors lie in a store for years: a hash that changed with the process or the version would find nothing."""
+    assert of_query("Order order ORDER").indices == [2437346251]
+    assert of_query("\uff2f\uff32\uff24\uff25\uff32").indices == of_query("order").indices  # full-width letters
+
+
+def test_saying_it_more_often_counts_a_little_and_a_long_turn_counts_less() -> None:
+    """BM25's two corrections; without them a long chatter would be above the one sentence that is meant."""
+    once, twice = _score("refund", "a refund please"), _score("refund", "a refund, a refund please")
+    assert once < twice < 2 * once
+    assert _score("refund", "a refund please" + " and so on" * 20) < once
+
+
+def test_texts_without_words_and_without_spaces() -> None:
+    """No word is an empty vector, not an error; Chinese is found by its characters, since it has no spaces."""
+    assert of_document("... ?!").indices == []
+    assert _score("退款", "我想退款") > 0
+    assert _score("Straße", "in der STRASSE") > 0
