@@ -15,26 +15,35 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from api import openapi, pages
-from api.auth.authentication import DOOR, KNOWN_AS, SHARE_PARAMETER, Door, by_key, by_link, by_session, known_as
+from api.auth.authentication import (
+    DOOR,
+    KNOWN_AS,
+    SHARE_PARAMETER,
+    AuthenticatorChain,
+    by_key,
+    by_link,
+    by_session,
+    known_as,
+)
 from api.auth.key_authenticator import Authenticator, Principal
 from api.auth.kratos import Kratos, by_kratos
-from api.auth.signed_tokens import Seal
+from api.auth.signed_tokens import TokenSigner
 from api.embedding import QueryEmbedder
-from api.endpoint import Asked, Endpoint, Services
+from api.endpoint import ApiContext, ApiRequest, Endpoint
 from api.errors import ApiError, error_middleware
 from api.handlers.calls import list_item
-from api.lazy_producer import LateProducer
+from api.lazy_producer import LazyProducer
 from api.live.hub import LiveHub
 from api.metrics import ApiMetrics
 from api.models import CallListItem
 from api.params import NoQuery, parse_query
 from api.routes import ENDPOINTS
-from api.store_executor import Backend
+from api.store_executor import StoreExecutor
 from core import process
 from core.settings import Settings
 from pipelines.providers import registry
 from pipelines.providers.base import Embedder
-from pipelines.replay.service import Desk
+from pipelines.replay.service import ReplayService
 from redpanda.client import LogUnavailableError
 from sinks.clickhouse.client import StoreUnavailableError
 from sinks.clickhouse.queries import ApiKey, CallStore
@@ -50,39 +59,39 @@ _PUBLIC = frozenset((endpoint.method, endpoint.path) for endpoint in ENDPOINTS i
 _PRINCIPAL = web.RequestKey("principal", Principal)
 
 
-def make_services(settings: Settings) -> Services:
+def make_services(settings: Settings) -> ApiContext:
     """Everything the handlers need. Connects to nothing yet. Raises SettingsError or StoreUnavailableError naming
     a setting that is missing."""
     secret = settings.api.session_secret
     replays, objects = ReplayStore(settings.clickhouse), ObjectStore(settings.s3)
-    producer = LateProducer(settings.kafka)
-    calls, clickhouse = CallStore(settings.clickhouse), Backend("ClickHouse", StoreUnavailableError)
+    producer = LazyProducer(settings.kafka)
+    calls, clickhouse = CallStore(settings.clickhouse), StoreExecutor("ClickHouse", StoreUnavailableError)
 
     async def look_up(names: Sequence[tuple[str, str]]) -> list[CallListItem]:
         return [list_item(call) for call in await clickhouse(calls.get_calls, names)]
 
-    return Services(
+    return ApiContext(
         calls=calls,
         clickhouse=clickhouse,
         objects=objects,
-        s3=Backend("S3", ObjectStoreError, passes=(ObjectMissingError,)),
+        s3=StoreExecutor("S3", ObjectStoreError, passes=(ObjectMissingError,)),
         vectors=VectorStore(settings.qdrant),
-        qdrant=Backend("Qdrant", VectorStoreError),
+        qdrant=StoreExecutor("Qdrant", VectorStoreError),
         embedder=QueryEmbedder(partial(_make_embedder, settings), settings.embedding.timeout_s),
         metrics=ApiMetrics(),
         openapi=json.dumps(openapi.document(ENDPOINTS, settings.base_url)),
         replays=replays,
         tell=producer.send,
-        desk=Desk(producer.send, objects, replays),
-        log=Backend("the log or a store", (LogUnavailableError, StoreUnavailableError, ObjectStoreError)),
-        choosing=Backend("ClickHouse", StoreUnavailableError, threads=2, timeout_s=_CHOOSING_S),
+        desk=ReplayService(producer.send, objects, replays),
+        log=StoreExecutor("the log or a store", (LogUnavailableError, StoreUnavailableError, ObjectStoreError)),
+        choosing=StoreExecutor("ClickHouse", StoreUnavailableError, threads=2, timeout_s=_CHOOSING_S),
         settings=settings,
         live=LiveHub(settings.kafka, look_up),
-        seal=Seal(secret.get_secret_value() if secret else secrets.token_hex(32)),
+        seal=TokenSigner(secret.get_secret_value() if secret else secrets.token_hex(32)),
     )
 
 
-def create_app(services: Services) -> web.Application:
+def create_app(services: ApiContext) -> web.Application:
     """The server's routes: the API and the web page."""
     settings, seal = services.settings, services.seal
 
@@ -95,7 +104,7 @@ def create_app(services: Services) -> web.Application:
     kratos = Kratos(settings.kratos, settings.kratos.url) if settings.kratos.url else None
     if kratos is not None:
         ways.append(by_kratos(kratos, seal))
-    door = Door(ways)
+    door = AuthenticatorChain(ways)
     app = web.Application(
         middlewares=[
             services.metrics.middleware(),
@@ -135,10 +144,10 @@ def run(settings: Settings) -> None:
         raise SystemExit(f"the API cannot start: {error}") from None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, services))
-    process.leave()
+    process.exit_now()
 
 
-async def _serve(settings: Settings, services: Services) -> None:
+async def _serve(settings: Settings, services: ApiContext) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -171,7 +180,7 @@ def _cannot_listen(error: OSError, host: str, port: int) -> str:
     return f"the API cannot listen on {host}:{port}: {error.strerror or error}"
 
 
-def _key_middleware(door: Door) -> Middleware:
+def _key_middleware(door: AuthenticatorChain) -> Middleware:
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Before anything else, so that who has no key learns nothing, not even which paths there are."""
@@ -188,14 +197,14 @@ def _key_middleware(door: Door) -> Middleware:
 
 
 def _handler(
-    endpoint: Endpoint[Any], services: Services, authenticator: Authenticator
+    endpoint: Endpoint[Any], services: ApiContext, authenticator: Authenticator
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         principal = request[_PRINCIPAL]
         _require_allowed(endpoint, request, principal)
         given = {name: value for name, value in request.query.items() if name != SHARE_PARAMETER}
         query = parse_query(endpoint.query, given) if endpoint.query else NoQuery()
-        return await endpoint.handler(Asked(request, services, principal, authenticator), query)
+        return await endpoint.handler(ApiRequest(request, services, principal, authenticator), query)
 
     return handle
 

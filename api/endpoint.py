@@ -8,15 +8,15 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from api.auth.key_authenticator import Authenticator, Principal
-from api.auth.signed_tokens import Seal
+from api.auth.signed_tokens import TokenSigner
 from api.embedding import QueryEmbedder
 from api.errors import ApiError, bad_parameter, call_not_found, not_ready
 from api.live.hub import LiveHub
 from api.metrics import ApiMetrics
 from api.params import Query
-from api.store_executor import Backend
+from api.store_executor import StoreExecutor
 from core.settings import Settings
-from pipelines.replay.service import Desk, Tell
+from pipelines.replay.service import ReplayService, Tell
 from sinks.clickhouse.call_projection import CallDoc, PartDoc
 from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
@@ -28,36 +28,36 @@ Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class ApiContext:
     """What handlers work with: each store's client and what runs it; openapi: the API's description, as JSON; desk:
     where replays are asked for; tell: puts events on the log; log: runs what needs the log; choosing: looks at many
     calls; seal: signs what proves later who asked."""
 
     calls: CallStore
-    clickhouse: Backend
+    clickhouse: StoreExecutor
     objects: ObjectStore
-    s3: Backend
+    s3: StoreExecutor
     vectors: VectorStore
-    qdrant: Backend
+    qdrant: StoreExecutor
     embedder: QueryEmbedder
     metrics: ApiMetrics
     openapi: str
     replays: ReplayStore
-    desk: Desk
+    desk: ReplayService
     tell: Tell
-    log: Backend
-    choosing: Backend
+    log: StoreExecutor
+    choosing: StoreExecutor
     settings: Settings
     live: LiveHub
-    seal: Seal
+    seal: TokenSigner
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApiRequest:
     """A request that may be answered, and who asks."""
 
     request: web.Request
-    services: Services
+    services: ApiContext
     principal: Principal
     authenticator: Authenticator
 
@@ -71,7 +71,7 @@ class Asked:
         """The call id in the path, decoded."""
         return self.request.match_info["id"]
 
-    async def sent(self, model: type[B]) -> B:
+    async def body(self, model: type[B]) -> B:
         """What was sent, as JSON of that form. Raises ApiError 400 that names the first bad field."""
         try:
             return model.model_validate_json(await self.request.read() or b"{}")
@@ -123,7 +123,7 @@ class Endpoint(Generic[Q_contra]):
     """
 
     path: str
-    handler: Callable[[Asked, Q_contra], Awaitable[web.StreamResponse]]
+    handler: Callable[[ApiRequest, Q_contra], Awaitable[web.StreamResponse]]
     name: str
     summary: str
     query: type[Q_contra] | None = None

@@ -10,7 +10,7 @@ from schemas.events import Event
 _TIMEOUT_S = 10.0  # whoever asked waits for it
 
 
-class LateProducer:
+class LazyProducer:
     """A producer that is made when first used: only those who change something need the log. Thread-safe."""
 
     def __init__(self, kafka: KafkaSettings) -> None:

@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Backend:
+class StoreExecutor:
     """One store: a name users know, what its client raises when it is away, and how many threads it may use.
 
     That it is away is told once, until it answers again: it is asked every second whether it is there.

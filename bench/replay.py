@@ -34,7 +34,7 @@ from gateway.simulator import play
 from pipelines.recorder.media_topic import read_calls
 from pipelines.replay.rerecord import Rebuilder, by_partition
 from pipelines.replay.selection import Selection, choose
-from pipelines.replay.service import Desk
+from pipelines.replay.service import ReplayService
 from redpanda import topics
 from redpanda.client import EventProducer, consumer_config, producer_config
 from schemas.artifacts import Manifest
@@ -165,7 +165,7 @@ def _beside(directory: Path) -> _Waits:
             short = _noise(directory / "short.wav")
             return asyncio.run(_rounds(stack.settings, folder / "clinic_reschedule.flac", short))
     finally:
-        stack.hurry()
+        stack.force_stop()
         stack.stop()
 
 
@@ -217,7 +217,7 @@ class _Replays:
     def __init__(self, settings: Settings, calls: CallStore) -> None:
         self._calls = calls
         self._store = ReplayStore(settings.clickhouse)
-        self._desk = Desk(EventProducer(settings.kafka).send, ObjectStore(settings.s3), self._store)
+        self._desk = ReplayService(EventProducer(settings.kafka).send, ObjectStore(settings.s3), self._store)
         self.done = 0
         """Parts of those that ran one after the other."""
 

@@ -4,11 +4,11 @@ from typing import Protocol, runtime_checkable
 
 from core.checks import Check
 
-__all__ = ["Check", "Checkable"]
+__all__ = ["Check", "HealthCheck"]
 
 
 @runtime_checkable
-class Checkable(Protocol):
+class HealthCheck(Protocol):
     """A provider (speech to text, summary, embedding) that can tell whether it would work now.
 
     `check` reaches the provider and proves the credentials with a request that costs nothing (a list of models, a

@@ -58,7 +58,7 @@ class Heartbeat:
             pass
 
 
-class Listener:
+class WatchdogSocket:
     """Hears the heartbeat of one process after the other. Close it."""
 
     def __init__(self) -> None:

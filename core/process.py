@@ -77,7 +77,7 @@ def end(process: "subprocess.Popen[bytes]", timeout_s: float) -> int:
         return process.wait()
 
 
-def leave(code: int = 0) -> NoReturn:
+def exit_now(code: int = 0) -> NoReturn:
     """Ends this process now, whatever its threads do. Everything has to be done and closed.
 
     A thread in an engine or in a store's client cannot be interrupted. The interpreter would wait for it or, if it is a

@@ -18,18 +18,18 @@ import uvloop
 from aiohttp import web
 
 from core.settings import Settings
-from gateway.admission.stream_authorizer import Admissions
+from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.carriers import load_carriers
 from gateway.media.audiosocket_server import AudioSocketServer
 from gateway.media.websocket_server import MediaSockets
 from gateway.metrics import Metrics
-from gateway.producer.log_producer import LogWriter
-from gateway.protection.client_limiter import Strangers
-from gateway.protection.connection_guard import Door, client_of
-from gateway.protection.http_handler import Listener
+from gateway.producer.log_producer import LogProducer
+from gateway.protection.client_limiter import ClientLimiter
+from gateway.protection.connection_guard import ConnectionGuard, client_of
+from gateway.protection.http_handler import HttpHandler
 from gateway.protection.log_rate_limit import bounded
-from gateway.protection.request_prefilter import FirstLook
-from gateway.provider_callbacks import Notices
+from gateway.protection.request_prefilter import RequestPrefilter
+from gateway.provider_callbacks import ProviderCallbacks
 from gateway.proxy import Proxy
 from gateway.readiness import Readiness
 from gateway.webhooks import MAX_BODY_BYTES, Webhooks
@@ -69,13 +69,15 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._metrics = Metrics()
         self._settings = settings
-        self._strangers = Strangers(settings.gateway)
+        self._strangers = ClientLimiter(settings.gateway)
         self._carriers = load_carriers()
-        self._writer = LogWriter(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
-        admissions = Admissions(settings, self._strangers)
+        self._writer = LogProducer(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
+        admissions = StreamAuthorizer(settings, self._strangers)
         self._sockets = MediaSockets(settings, self._carriers, admissions, self._writer, self._metrics)
-        first_look = FirstLook(self._carriers, admissions, self._strangers, self._metrics, self._sockets.crowded)
-        self.door = Door(settings, self._strangers, self._metrics, first_look)
+        first_look = RequestPrefilter(
+            self._carriers, admissions, self._strangers, self._metrics, self._sockets.unauthenticated_limit_reached
+        )
+        self.door = ConnectionGuard(settings, self._strangers, self._metrics, first_look)
         # What is passed on to the API is not read here, so this is the webhooks' limit.
         self.app = web.Application(middlewares=[self.door.middleware], client_max_size=MAX_BODY_BYTES)
         self._audiosocket = AudioSocketServer(
@@ -92,7 +94,7 @@ class Gateway:
                 web.get("/v1/voice/{carrier}", self._webhooks.voice),  # some carriers ask that way
                 web.post("/v1/status/{carrier}", self._webhooks.status),
                 web.get("/v1/status/{carrier}", self._webhooks.status),
-                web.post(WEBHOOK_PATH, Notices(settings).soniox),
+                web.post(WEBHOOK_PATH, ProviderCallbacks(settings).soniox),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._render_metrics),
@@ -154,7 +156,7 @@ class Gateway:
             return web.json_response({"error": _NO_API}, status=404)
         answer = await self._proxy.pass_on(request)
         if answer.status < 400 and request.path.startswith(_NEEDS_A_KEY):
-            self._strangers.proved(client_of(request, self._settings))
+            self._strangers.authenticated(client_of(request, self._settings))
         return answer
 
 
@@ -182,7 +184,7 @@ def runner_of(gateway: Gateway) -> web.AppRunner:
 def connections_of(gateway: Gateway, runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
     """What takes each new connection: the door, and behind it HTTP. The runner must be set up."""
     assert runner.server is not None
-    return gateway.door.factory(partial(Listener, runner.server, loop=asyncio.get_running_loop(), **_HTTP))
+    return gateway.door.factory(partial(HttpHandler, runner.server, loop=asyncio.get_running_loop(), **_HTTP))
 
 
 async def _serve(settings: Settings) -> None:

@@ -38,7 +38,7 @@ class _Body(BaseModel):
     status: Literal["completed", "error", "failed"]
 
 
-class Notices:
+class ProviderCallbacks:
     """/v1/notices/soniox. Without `soniox.webhook_secret` everybody is refused."""
 
     def __init__(self, settings: Settings, producer: Producer | None = None) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from gateway.producer.log_producer import LogWriter
+from gateway.producer.log_producer import LogProducer
 from gateway.proxy import Proxy
 from redpanda.client import LogUnavailableError
 from schemas.topics import Topic
@@ -16,7 +16,7 @@ _NEEDED = (Topic.CALL_MEDIA, Topic.CALL_EVENTS)
 class Readiness:
     """Asks the log, and the API if there is one, when asked."""
 
-    def __init__(self, writer: LogWriter, api: Proxy | None) -> None:
+    def __init__(self, writer: LogProducer, api: Proxy | None) -> None:
         self._writer = writer
         self._api = api
         self._lock = asyncio.Lock()

@@ -9,8 +9,17 @@ from collections.abc import Mapping, Sequence
 from aiohttp import web
 
 from core.settings import Settings
-from gateway.admission.stream_authorizer import Admissions
-from gateway.carriers.base import Answer, CallReport, Carrier, CarrierError, Grant, Offer, Proof, UnauthorizedError
+from gateway.admission.stream_authorizer import StreamAuthorizer
+from gateway.carriers.base import (
+    Authorization,
+    CallReport,
+    Carrier,
+    CarrierError,
+    IncomingRequest,
+    StreamInstructions,
+    UnauthorizedError,
+    VoiceResponse,
+)
 from gateway.carriers.common.signatures import socket_url
 from gateway.carriers.common.webhook_fields import MOST_FIELDS, read_form
 from gateway.media.session import Sink
@@ -33,7 +42,7 @@ class Webhooks:
         self,
         settings: Settings,
         carriers: Mapping[str, Carrier],
-        admissions: Admissions,
+        admissions: StreamAuthorizer,
         sink: Sink,
         metrics: Metrics,
     ) -> None:
@@ -51,14 +60,14 @@ class Webhooks:
             call_id = carrier.asked_for(proof)
         except CarrierError as error:
             raise self._refused(web.HTTPBadRequest(), "malformed", str(error)) from None
-        offer = Offer(
+        offer = StreamInstructions(
             stream_url=socket_url(self._settings.base_url, f"/v1/media/{name}"),
             status_url=f"{self._settings.base_url}/v1/status/{name}",
             tenant=grant.tenant,
             token=self._admissions.issue(grant.tenant, name, call_id),
             call_id=call_id,
         )
-        answer = carrier.answer(offer, self._settings) or Answer("{}", "application/json")
+        answer = carrier.answer(offer, self._settings) or VoiceResponse("{}", "application/json")
         return web.Response(text=answer.text, content_type=answer.content_type)
 
     async def status(self, request: web.Request) -> web.Response:
@@ -100,7 +109,7 @@ class Webhooks:
         delay_s = self._settings.gateway.call_end_delay_s
         self._ends[end] = asyncio.get_running_loop().call_later(delay_s, put)
 
-    async def _authorized(self, request: web.Request) -> tuple[str, Carrier, Proof, Grant]:
+    async def _authorized(self, request: web.Request) -> tuple[str, Carrier, IncomingRequest, Authorization]:
         """The carrier the request comes from, by name, and what it proves. Raises HTTPException."""
         name = request.match_info["carrier"]
         carrier = self._carriers.get(name)
@@ -114,7 +123,7 @@ class Webhooks:
             log.warning("%s: %s refused: %s", name, request.path, error)
             raise self._refused(web.HTTPForbidden(), "unauthorized", "forbidden") from None
 
-    async def _proof(self, request: web.Request) -> Proof:
+    async def _proof(self, request: web.Request) -> IncomingRequest:
         timeout_s = self._settings.gateway.handshake_timeout_s
         try:
             if (request.content_length or 0) > MAX_BODY_BYTES:
@@ -142,9 +151,9 @@ class Webhooks:
 
 def proof_of(
     request: web.Request, settings: Settings, form: Sequence[tuple[str, str]] = (), body: bytes = b""
-) -> Proof:
+) -> IncomingRequest:
     """What the request brings to prove where it comes from."""
-    return Proof(
+    return IncomingRequest(
         target=request.raw_path,
         headers=request.headers,
         form=form,

@@ -10,7 +10,7 @@ from pipelines.erase import handler as erase_handler
 from pipelines.runtime.clickhouse_sink import ClickHouseSink, explain
 from redpanda import quix_app
 from redpanda.client import EventProducer
-from redpanda.consumer_monitor import Consuming
+from redpanda.consumer_monitor import ConsumerMonitor
 from schemas import replays
 from schemas.artifacts import Transcript
 from schemas.events import (
@@ -101,13 +101,13 @@ def run(settings: Settings) -> None:
     """
     database = Database(settings.clickhouse, timeout_s=INSERT_TIMEOUT_S)
     producer = EventProducer(settings.kafka)
-    consuming = Consuming(GROUP)
+    consuming = ConsumerMonitor(GROUP)
     sink = ClickHouseSink(
         GROUP,
         database,
         rows=rows,
         later_rows=Segments(ObjectStore(settings.s3)).rows,
-        afterwards=erase_handler.Again(
+        afterwards=erase_handler.LateResultEraser(
             CallStore(settings.clickhouse), lambda requests: producer.send(Topic.ERASURE_REQUESTS, requests)
         ),
         dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),

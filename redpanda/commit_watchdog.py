@@ -25,7 +25,7 @@ replaced meanwhile."""
 LOOK_EVERY_S = 5.0
 
 
-class Patience:
+class CommitWatchdog:
     """Goes around whatever waits for the log: `with patience: consumer.commit(...)`. One thread enters at a time."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Patience:
         threading.Thread(target=self._look, name="patience", daemon=True).start()
 
     @classmethod
-    def with_log(cls, kafka: KafkaSettings, beat: Callable[[], None]) -> "Patience":
+    def with_log(cls, kafka: KafkaSettings, beat: Callable[[], None]) -> "CommitWatchdog":
         """Asks this log."""
         return cls(partial(answers, kafka), beat)
 
@@ -88,4 +88,4 @@ class Patience:
 
 def _end() -> None:
     faulthandler.dump_traceback(all_threads=True)
-    process.leave(1)
+    process.exit_now(1)

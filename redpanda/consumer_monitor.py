@@ -28,7 +28,7 @@ class LagSource(Protocol):
     ) -> tuple[int, int] | None: ...
 
 
-class Consuming:
+class ConsumerMonitor:
     """One consumer group's process. stage: its name. Registers itself in `registry`, which others add to."""
 
     def __init__(self, stage: str, registry: CollectorRegistry | None = None) -> None:
@@ -50,7 +50,7 @@ class Consuming:
         if message is not None and message.error() is None:
             self._consumed.labels(self.stage, message.topic() or "").inc()
 
-    def gave_up(self, error_class: str) -> None:
+    def record_dead_letter(self, error_class: str) -> None:
         """A dead letter was written."""
         self._letters.labels(self.stage, error_class).inc()
 

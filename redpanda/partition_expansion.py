@@ -20,8 +20,8 @@ from core.errors import UserError
 from core.settings import KafkaSettings
 from redpanda.client import LogUnavailableError, connection_config, producer_config
 from redpanda.partition_layout import layouts_of
-from redpanda.range_reader import Stretch, scan
-from schemas.events import LayoutAnnounced
+from redpanda.range_reader import OffsetRange, read_range
+from schemas.events import PartitionLayoutChanged
 from schemas.ids import uuid_of
 from schemas.topics import Topic
 
@@ -37,7 +37,7 @@ NOTICE_S = 60.0
 _TIMEOUT_S = 30.0
 
 
-def grow(kafka: KafkaSettings, wanted: int, say: Callable[[str], None], *, notice_s: float = NOTICE_S) -> None:
+def expand(kafka: KafkaSettings, wanted: int, say: Callable[[str], None], *, notice_s: float = NOTICE_S) -> None:
     """Spreads calls that begin from now on over `wanted` partitions; open calls end where they began.
 
     Takes twice the notice. say: is told what goes on. Raises UserError if it cannot be, LogUnavailableError.
@@ -46,7 +46,7 @@ def grow(kafka: KafkaSettings, wanted: int, say: Callable[[str], None], *, notic
     found = _partitions(admin)
     if absent := [topic.value for topic in Topic if topic not in found]:
         raise UserError(f"topics are missing ({', '.join(absent)}): `audiotext topics apply` makes them")
-    used = layouts_of(announced(kafka), found[Topic.CALL_MEDIA]).current(_now_ms())
+    used = layouts_of(read_announcements(kafka), found[Topic.CALL_MEDIA]).current(_now_ms())
     most = max(found[topic] for topic in Topic)
     if wanted < most:
         raise UserError(f"the log has {most} partitions, and a topic never loses any: ask for {most} or more")
@@ -65,7 +65,7 @@ def grow(kafka: KafkaSettings, wanted: int, say: Callable[[str], None], *, notic
     time.sleep(notice_s)
 
 
-def keep_up(kafka: KafkaSettings, name: str = CHANGELOG, leader: str = Topic.CALL_MEDIA) -> None:
+def sync_changelog(kafka: KafkaSettings, name: str = CHANGELOG, leader: str = Topic.CALL_MEDIA) -> None:
     """Gives a topic the partitions it lacks beside its leader; nothing where one of the two is not there.
 
     A recorder that makes its changelog while call.media grows makes it too small, and could never start again. A
@@ -79,13 +79,13 @@ def keep_up(kafka: KafkaSettings, name: str = CHANGELOG, leader: str = Topic.CAL
         _add(admin, name, found[leader])
 
 
-def announced(kafka: KafkaSettings, first: int = 0, end: int | None = None) -> list[LayoutAnnounced]:
+def read_announcements(kafka: KafkaSettings, first: int = 0, end: int | None = None) -> list[PartitionLayoutChanged]:
     """The layouts announced in that stretch of log.layouts, in order. Raises LogUnavailableError."""
-    stretch = Stretch(Topic.LOG_LAYOUTS, 0, first, end)
+    stretch = OffsetRange(Topic.LOG_LAYOUTS, 0, first, end)
     found = []
-    for message in scan(kafka, stretch, threading.Event()):
+    for message in read_range(kafka, stretch, threading.Event()):
         try:
-            found.append(LayoutAnnounced.model_validate_json(message.value() or b""))
+            found.append(PartitionLayoutChanged.model_validate_json(message.value() or b""))
         except ValidationError:
             log.error("%s offset %s is no announcement and is passed over", Topic.LOG_LAYOUTS, message.offset())
     return found
@@ -114,7 +114,7 @@ def _add(admin: AdminClient, name: str, wanted: int) -> None:
 
 def _announce(kafka: KafkaSettings, partitions: int, before: int, from_ms: int | None) -> None:
     now = _now_ms()
-    event = LayoutAnnounced(
+    event = PartitionLayoutChanged(
         event_id=uuid_of("layout.announced", partitions, before, now),
         call_id="",
         tenant="",

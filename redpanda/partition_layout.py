@@ -7,7 +7,7 @@ of partitions a broker tells: they follow layouts, which `audiotext topics grow`
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas.events import LayoutAnnounced
+from schemas.events import PartitionLayoutChanged
 
 MEMORY_MS = 24 * 3_600_000
 """A call may come back, to whichever gateway, for so long after its first word: no carrier's call lasts longer."""
@@ -27,11 +27,11 @@ class Layouts:
         """How many partitions calls that begin now are spread over."""
         return [number for from_ms, number in self.history if from_ms <= now_ms][-1]
 
-    def beginning(self, call_id: str, now_ms: int) -> int:
+    def partition_for_new_call(self, call_id: str, now_ms: int) -> int:
         """The partition of a call that begins now."""
         return partition_of(call_id, self.current(now_ms))
 
-    def places(self, call_id: str, now_ms: int) -> tuple[int, ...]:
+    def candidate_partitions(self, call_id: str, now_ms: int) -> tuple[int, ...]:
         """Partitions on which the call can have begun, oldest first, each once."""
         ends = [from_ms for from_ms, _ in self.history[1:]]
         numbers = [
@@ -42,7 +42,7 @@ class Layouts:
         return tuple(dict.fromkeys(partition_of(call_id, number) for number in numbers))
 
 
-def layouts_of(announced: Sequence[LayoutAnnounced], found: int) -> Layouts:
+def layouts_of(announced: Sequence[PartitionLayoutChanged], found: int) -> Layouts:
     """What was announced, in the log's order, makes of a topic that has `found` partitions.
 
     Without any it is as the topic was made. What is only being prepared does not hold yet, nor what is not there.

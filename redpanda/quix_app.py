@@ -13,8 +13,8 @@ from quixstreams.kafka.configuration import ConnectionConfig
 
 from core.settings import KafkaSettings, Settings
 from redpanda.client import Config, connection_config, consumer_config, producer_config
-from redpanda.commit_watchdog import Patience
-from redpanda.consumer_monitor import Consuming
+from redpanda.commit_watchdog import CommitWatchdog
+from redpanda.consumer_monitor import ConsumerMonitor
 
 # What Quix sets itself, from its own arguments.
 _OWNED_BY_QUIX = frozenset(
@@ -70,14 +70,14 @@ def application(
     )
 
 
-def run(app: Application, settings: Settings, consuming: Consuming, topics: Collection[str]) -> None:
+def run(app: Application, settings: Settings, consuming: ConsumerMonitor, topics: Collection[str]) -> None:
     """Runs the application until SIGTERM or SIGINT, its figures served and its loop watched.
 
     topics: which it reads, without those it made itself. Raises ExporterError, and whatever its work raises.
     """
     consumer, producer = app._consumer, app._producer
     poll, close, flush = consumer.poll, consumer.close, producer.flush
-    patience = Patience.with_log(settings.kafka, consuming.heartbeat.beat)
+    patience = CommitWatchdog.with_log(settings.kafka, consuming.heartbeat.beat)
 
     # Every round of Quix' loop polls, also while it restores its state; it has no hook of its own for that.
     def polled(timeout: float | None = None) -> Message | None:

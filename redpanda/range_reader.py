@@ -18,7 +18,7 @@ _TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class OffsetRange:
     """The records with first_offset ≤ offset < end_offset of a partition; end_offset None: all that are there now."""
 
     topic: str
@@ -27,7 +27,7 @@ class Stretch:
     end_offset: int | None = None
 
 
-def scan(kafka: KafkaSettings, stretch: Stretch, cancelled: threading.Event) -> Iterator[Message]:
+def read_range(kafka: KafkaSettings, stretch: OffsetRange, cancelled: threading.Event) -> Iterator[Message]:
     """Those of the stretch's records which the log still has, in its order.
 
     Ends early once cancelled. Raises LogUnavailableError.

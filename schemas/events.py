@@ -333,7 +333,7 @@ class OrderNotice(Event):
     status: str
 
 
-class LayoutAnnounced(Event):
+class PartitionLayoutChanged(Event):
     """How many partitions calls are spread over. call_id, tenant: "", it is about all of them.
 
     before: how many it were. from_ms: calls that begin from then on (ms since the epoch) lie where `partitions` says;

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from schemas.artifacts import Manifest, Peaks, ReplayPlan, Summary, Transcript
-from schemas.events import AnyEvent, Event, LayoutAnnounced, OrderNotice
+from schemas.events import AnyEvent, Event, OrderNotice, PartitionLayoutChanged
 from schemas.media import Codec, RecordType, header_fields
 from schemas.topics import Topic
 
@@ -58,7 +58,7 @@ EVENTS: Mapping[Topic, Sequence[str]] = {
 def models() -> Mapping[str, type[BaseModel]]:
     """Every model by the name of its schema: an event by its type, what lies in S3 by what it is."""
     union, *_ = get_args(AnyEvent)
-    events: Sequence[type[Event]] = [*get_args(union), OrderNotice, LayoutAnnounced]
+    events: Sequence[type[Event]] = [*get_args(union), OrderNotice, PartitionLayoutChanged]
     return {**{event.model_fields["type"].default: event for event in events}, **_ARTIFACTS}
 
 

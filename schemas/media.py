@@ -98,7 +98,7 @@ class MediaRecord:
     payload: bytes = b""
 
 
-def ends(eos: MediaRecord, began_at: str) -> bool:
+def ended_stream(eos: MediaRecord, began_at: str) -> bool:
     """Whether the stream is over that the gateway `began_at` ("": nobody knows) was the last to start. Its carrier may
     have come back to another gateway before the first one found out: what that says then is about its own socket."""
     return not eos.gateway or not began_at or eos.gateway == began_at

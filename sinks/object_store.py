@@ -43,7 +43,7 @@ class ObjectMissingError(ObjectStoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Tagged:
+class VersionedObject:
     """An object's bytes and its ETag, which names this content and no other."""
 
     data: bytes
@@ -141,20 +141,22 @@ class ObjectStore:
             raise ObjectStoreError(f"{ref.key}: content does not match its SHA-256")
         return data
 
-    def get_tagged(self, key: str) -> Tagged | None:
+    def get_versioned(self, key: str) -> VersionedObject | None:
         """The whole object as `swap` wants it, or None if there is none."""
         try:
             with _translated(key):
                 response = self._client.get_object(self.bucket, key)
                 try:
-                    return Tagged(response.read(), response.headers.get("ETag", ""))
+                    return VersionedObject(response.read(), response.headers.get("ETag", ""))
                 finally:
                     response.close()
                     response.release_conn()
         except ObjectMissingError:
             return None
 
-    def swap(self, key: str, data: bytes, content_type: str, *, replaces: Tagged | None) -> Tagged | None:
+    def compare_and_swap(
+        self, key: str, data: bytes, content_type: str, *, replaces: VersionedObject | None
+    ) -> VersionedObject | None:
         """Stores the bytes if the object is still the one it `replaces` (None: if there is none), else does nothing and
         returns None. Of several that try at the same time one succeeds.
 
@@ -175,7 +177,7 @@ class ObjectStore:
             return None
         if response.status != HTTPStatus.OK:
             raise ObjectStoreError(f"{key}: the store answered {response.status} to a conditional write")
-        return Tagged(data, response.headers.get("ETag", ""))
+        return VersionedObject(data, response.headers.get("ETag", ""))
 
     def stream(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The object's bytes from `start`, `length` of them or all, in chunks. Raises ObjectMissingError."""

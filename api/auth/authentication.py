@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from api.auth.key_authenticator import Authenticator, Principal
-from api.auth.signed_tokens import Seal
+from api.auth.signed_tokens import TokenSigner
 from api.errors import ApiError, unauthorized
 
 Way = Callable[[web.Request], Awaitable[Principal | None]]
@@ -23,7 +23,7 @@ SHARE_PARAMETER = "share"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Door:
+class AuthenticatorChain:
     """Tells who asks."""
 
     def __init__(self, ways: Sequence[Way]) -> None:
@@ -38,7 +38,7 @@ class Door:
         raise unauthorized()
 
 
-DOOR = web.AppKey("door", Door)
+DOOR = web.AppKey("door", AuthenticatorChain)
 KNOWN_AS = web.AppKey("known_as", frozenset[str])
 
 
@@ -52,14 +52,14 @@ def by_key(authenticator: Authenticator) -> Way:
     return way
 
 
-def by_link(authenticator: Authenticator, seal: Seal) -> Way:
+def by_link(authenticator: Authenticator, seal: TokenSigner) -> Way:
     """`?share=TOKEN`: one call, to look at, as long as the token and the key it was made with are good."""
 
     async def way(request: web.Request) -> Principal | None:
         token = request.query.get(SHARE_PARAMETER)
         if not token:
             return None
-        claims = seal.open("link", token)
+        claims = seal.verify("link", token)
         if claims is None:
             raise ApiError(401, "unauthorized", "this link has expired; ask for a new one")
         principal = await authenticator.by_subject(str(claims["key"]))
@@ -74,17 +74,17 @@ def by_link(authenticator: Authenticator, seal: Seal) -> Way:
     return way
 
 
-def by_session(authenticator: Authenticator, seal: Seal) -> Way:
+def by_session(authenticator: Authenticator, seal: TokenSigner) -> Way:
     """The cookie that signing in with a key set."""
 
     async def way(request: web.Request) -> Principal | None:
         cookie = request.cookies.get(COOKIE)
         if not cookie:
             return None
-        claims = seal.open("session", cookie)
+        claims = seal.verify("session", cookie)
         if claims is None:
             return None  # it is over; there may be another way
-        token = seal.mark("csrf", cookie)
+        token = seal.digest("csrf", cookie)
         require_same_site(request, token)
         principal = await authenticator.by_subject(str(claims["key"]))
         return replace(principal, via="session", expires_at_ms=int(claims["exp"]) * 1000, csrf_token=token)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from api.auth.signed_tokens import Seal
+from api.auth.signed_tokens import TokenSigner
 from api.errors import unauthorized
 from sinks.clickhouse.queries import ApiKey
 
@@ -57,7 +57,7 @@ class Authenticator:
         self,
         find_key: FindKey,
         admin_key: str | None,
-        seal: Seal,
+        seal: TokenSigner,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,7 +67,7 @@ class Authenticator:
         admin = (admin_key or "").strip()
         self._admin_hash = token_hash(admin) if admin else None
         # Not its plain hash: an admin key may be a word somebody could find by trying, and links are handed on.
-        self._admin_subject = seal.mark("admin", self._admin_hash) if self._admin_hash else None
+        self._admin_subject = seal.digest("admin", self._admin_hash) if self._admin_hash else None
         if admin and len(admin) < _SHORT_KEY:
             log.warning(
                 "AUDIOTEXT_ADMIN_KEY has only %d characters and opens every tenant's calls: "

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.auth.authentication import Way, require_same_site
 from api.auth.key_authenticator import Principal
-from api.auth.signed_tokens import Seal
+from api.auth.signed_tokens import TokenSigner
 from api.errors import ApiError
 from core.health_check import Check
 from core.settings import KratosSettings
@@ -166,7 +166,7 @@ def principal_of(session: KratosSession, settings: KratosSettings) -> Principal:
     return Principal(tenant=tenant, via="kratos", expires_at_ms=expires_at_ms)
 
 
-def by_kratos(kratos: Kratos, seal: Seal) -> Way:
+def by_kratos(kratos: Kratos, seal: TokenSigner) -> Way:
     """A Kratos session: its token in a header, or its cookie."""
 
     async def way(request: web.Request) -> Principal | None:
@@ -178,7 +178,7 @@ def by_kratos(kratos: Kratos, seal: Seal) -> Way:
             return None
         principal, session_id = await kratos.by_cookie(cookie)
         # Kratos may renew the cookie at any time, the session stays.
-        csrf_token = seal.mark("csrf", f"kratos {session_id}")
+        csrf_token = seal.digest("csrf", f"kratos {session_id}")
         require_same_site(request, csrf_token)
         return replace(principal, csrf_token=csrf_token)
 

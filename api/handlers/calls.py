@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from api.endpoint import Asked, not_there
+from api.endpoint import ApiRequest, not_there
 from api.errors import ApiError, bad_parameter
 from api.models import Artefacts, Call, CallList, CallListItem, Erasure, EventList, Part, Waveform, call_path
 from api.params import CallsQuery, NoQuery, RecordingQuery
@@ -14,7 +14,7 @@ from sinks.clickhouse.queries import InvalidCursorError
 from sinks.object_store import ObjectMissingError
 
 
-async def list_calls(asked: Asked, query: CallsQuery) -> web.StreamResponse:
+async def list_calls(asked: ApiRequest, query: CallsQuery) -> web.StreamResponse:
     """A page of the asker's calls."""
     services = asked.services
     try:
@@ -33,7 +33,7 @@ async def list_calls(asked: Asked, query: CallsQuery) -> web.StreamResponse:
     return json_response(CallList(calls=[list_item(call) for call in calls], next_cursor=next_cursor))
 
 
-async def get_call(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def get_call(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """One call."""
     body = call_body(await asked.call())
     if asked.principal.only_call is not None:  # a link shows what was said, not what it cost whom
@@ -41,7 +41,7 @@ async def get_call(asked: Asked, query: NoQuery) -> web.StreamResponse:
     return json_response(body)
 
 
-async def erase_call(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def erase_call(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Hides a call, and has everything about it deleted."""
     services, call = asked.services, await asked.call()
     request = requested(call.tenant, call.id)
@@ -50,7 +50,7 @@ async def erase_call(asked: Asked, query: NoQuery) -> web.StreamResponse:
     return json_response(Erasure(call_id=call.id), status=202)
 
 
-async def get_events(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def get_events(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """A call's events."""
     services, call = asked.services, await asked.call()
     # The call's tenant, not the asker's: who sees every tenant must not get two calls of one id mixed.
@@ -58,7 +58,7 @@ async def get_events(asked: Asked, query: NoQuery) -> web.StreamResponse:
     return json_response(EventList(call_id=call.id, events=events))
 
 
-async def get_waveform(asked: Asked, query: RecordingQuery) -> web.StreamResponse:
+async def get_waveform(asked: ApiRequest, query: RecordingQuery) -> web.StreamResponse:
     """A part's waveform."""
     part = await asked.part(query.part)
     if part.peaks is None:

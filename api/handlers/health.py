@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from api.endpoint import Asked, Services
+from api.endpoint import ApiContext, ApiRequest
 from api.errors import ApiError
 from api.models import Health, Readiness
 from api.params import NoQuery
@@ -20,12 +20,12 @@ _NO_HASH = "0" * 64  # no token's hash
 _NO_NAME = "readyz"  # prefix of no object, name of no collection
 
 
-async def healthz(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def healthz(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """The process answers, whatever its stores do."""
     return json_response(Health())
 
 
-async def readyz(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def readyz(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Whether every store answers, and which does not."""
     missing = await missing_stores(asked.services)
     return json_response(
@@ -33,19 +33,19 @@ async def readyz(asked: Asked, query: NoQuery) -> web.StreamResponse:
     )
 
 
-async def metrics(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def metrics(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Prometheus."""
     return web.Response(
         body=generate_latest(asked.services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
     )
 
 
-async def openapi(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def openapi(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """The description of the API."""
     return web.Response(text=asked.services.openapi, content_type="application/json")
 
 
-async def missing_stores(services: Services) -> dict[str, str]:
+async def missing_stores(services: ApiContext) -> dict[str, str]:
     """Stores that cannot be used now, by name, each with the reason. Asked all at once, by a query each that touches
     what the API needs and finds nothing."""
     probes: dict[str, Awaitable[object]] = {

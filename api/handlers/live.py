@@ -6,17 +6,17 @@ import contextlib
 from aiohttp import web
 
 from api.auth.authentication import DOOR
-from api.endpoint import Asked
+from api.endpoint import ApiRequest
 from api.errors import ApiError
 from api.handlers.calls import list_item
-from api.live.hub import Watcher
+from api.live.hub import Subscriber
 from api.params import NoQuery
 
 _LIVE_AT_FIRST = 100  # newest calls that are told of at once
 _ASK_AGAIN_S = 4.0  # whether what proves who watches is still good; also keeps proxies from hanging up
 
 
-async def watch(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def watch(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """First the calls that go on, then what changes, and how loud they are."""
     services = asked.services
     async with services.live.watch(asked.tenant) as watcher:  # before the question, so that nothing falls between
@@ -39,7 +39,7 @@ async def watch(asked: Asked, query: NoQuery) -> web.StreamResponse:
     return response
 
 
-async def _pump(asked: Asked, response: web.StreamResponse, watcher: Watcher) -> None:
+async def _pump(asked: ApiRequest, response: web.StreamResponse, watcher: Subscriber) -> None:
     loop = asyncio.get_running_loop()
     ask_again = loop.time() + _ASK_AGAIN_S
     while True:

@@ -4,19 +4,19 @@ import asyncio
 
 from aiohttp import web
 
-from api.endpoint import Asked
+from api.endpoint import ApiRequest
 from api.errors import ApiError
 from api.handlers.health import missing_stores
 from api.models import DeadLetter, DeadLetterList, Operations, Provider, Store
 from api.params import LettersQuery, NoQuery
 from api.responses import json_response
 from api.service_health import look
-from pipelines.runtime.dead_letters import Letter, read_letters, replay, whole
+from pipelines.runtime.dead_letters import DeadLetterRecord, is_replayable, read_dead_letters, replay
 
 _NEWEST = 500
 
 
-async def get_operations(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def get_operations(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """What is up, what is behind, what is away."""
     services = asked.services
     settings = services.settings
@@ -46,31 +46,31 @@ async def get_operations(asked: Asked, query: NoQuery) -> web.StreamResponse:
     )
 
 
-async def list_letters(asked: Asked, query: LettersQuery) -> web.StreamResponse:
+async def list_letters(asked: ApiRequest, query: LettersQuery) -> web.StreamResponse:
     """The newest letters."""
-    letters = await asked.services.log(read_letters, asked.services.settings.kafka)
+    letters = await asked.services.log(read_dead_letters, asked.services.settings.kafka)
     wanted = [one for one in letters if query.all or one.replayed_at_ms is None]
     return json_response(
         DeadLetterList(letters=[_letter(one) for one in reversed(wanted[-_NEWEST:])], total=len(wanted))
     )
 
 
-async def replay_letter(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def replay_letter(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Gives a letter back to its stage."""
     kafka, wanted = asked.services.settings.kafka, asked.request.match_info["id"]
-    letters = await asked.services.log(read_letters, kafka)
+    letters = await asked.services.log(read_dead_letters, kafka)
     letter = next((one for one in letters if one.id == wanted), None)
     if letter is None:
         raise ApiError(404, "not_found", f"there is no dead letter {wanted!r}")
     if letter.replayed_at_ms is not None:
         raise ApiError(409, "conflict", "it has been given back already; if it failed again, there is a new letter")
-    if not whole(letter.letter):
+    if not is_replayable(letter.letter):
         raise ApiError(409, "conflict", "the record was no text, so its letter does not carry it whole")
     (given,) = await asked.services.log(lambda: list(replay(kafka, [letter])))
     return json_response(_letter(given), status=202)
 
 
-def _letter(one: Letter) -> DeadLetter:
+def _letter(one: DeadLetterRecord) -> DeadLetter:
     letter = one.letter
     return DeadLetter(
         id=one.id,
@@ -83,6 +83,6 @@ def _letter(one: Letter) -> DeadLetter:
         attempts=letter.attempts,
         occurred_at_ms=letter.occurred_at_ms,
         origin_topic=letter.origin_topic,
-        replayable=whole(letter) and one.replayed_at_ms is None,
+        replayable=is_replayable(letter) and one.replayed_at_ms is None,
         replayed_at_ms=one.replayed_at_ms,
     )

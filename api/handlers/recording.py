@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from api.endpoint import Asked, not_there
+from api.endpoint import ApiRequest, not_there
 from api.errors import ApiError
 from api.params import RecordingQuery
 from api.ranges import UnsatisfiableRangeError, etag_matches, range_applies, requested_range
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/:*?<>|%]')
 
 
-async def get_recording(asked: Asked, query: RecordingQuery) -> web.StreamResponse:
+async def get_recording(asked: ApiRequest, query: RecordingQuery) -> web.StreamResponse:
     """A part's WAV, whole or a range of it."""
     part = await asked.part(query.part)
     if part.recording is None:
@@ -66,7 +66,7 @@ def content_disposition(call_id: str, part: int) -> str:
 
 
 async def _send(
-    asked: Asked, response: web.StreamResponse, audio: ObjectRef, first: int, length: int
+    asked: ApiRequest, response: web.StreamResponse, audio: ObjectRef, first: int, length: int
 ) -> web.StreamResponse:
     """Sends the bytes. Up to the first chunk a failure is an answer; after it, all that is left is to hang up, so
     that the client sees a short body and not a whole one with a hole."""

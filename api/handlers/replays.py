@@ -4,7 +4,7 @@ import asyncio
 
 from aiohttp import web
 
-from api.endpoint import Asked
+from api.endpoint import ApiRequest
 from api.errors import ApiError, bad_parameter
 from api.params import NoQuery, ReplaysQuery
 from api.replay_models import FailedPart, Replay, ReplayAnswer, ReplayItem, ReplayList, ReplayRequest
@@ -19,21 +19,21 @@ from schemas.events import ReplayOverrides
 from sinks.clickhouse.replay_projection import ReplayDoc
 
 
-async def list_replays(asked: Asked, query: ReplaysQuery) -> web.StreamResponse:
+async def list_replays(asked: ApiRequest, query: ReplaysQuery) -> web.StreamResponse:
     """The asker's replays."""
     services = asked.services
     found = await services.clickhouse(services.replays.list_replays, asked.tenant)
     return json_response(ReplayList(replays=[_item(one) for one in found if query.state in (None, one.state)]))
 
 
-async def get_replay(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def get_replay(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """One replay."""
     return json_response(await _body(asked, await _replay(asked)))
 
 
-async def start_replay(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def start_replay(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Chooses the calls now, and has them processed; or says what that would cost."""
-    wanted = await asked.sent(ReplayRequest)
+    wanted = await asked.body(ReplayRequest)
     services = asked.services
     if asked.tenant is not None and wanted.tenant not in (None, asked.tenant):
         raise bad_parameter("tenant", "is not yours")
@@ -68,17 +68,17 @@ async def start_replay(asked: Asked, query: NoQuery) -> web.StreamResponse:
     )
 
 
-async def stop_replay(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def stop_replay(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """No more of its parts are begun."""
     return await _controlled(asked, stop=True)
 
 
-async def resume_replay(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def resume_replay(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Its parts go on."""
     return await _controlled(asked, stop=False)
 
 
-async def _controlled(asked: Asked, *, stop: bool) -> web.StreamResponse:
+async def _controlled(asked: ApiRequest, *, stop: bool) -> web.StreamResponse:
     services, replay = asked.services, await _replay(asked)
     try:
         await services.log(services.desk.stop if stop else services.desk.resume, replay)
@@ -87,7 +87,7 @@ async def _controlled(asked: Asked, *, stop: bool) -> web.StreamResponse:
     return json_response(await _body(asked, await _replay(asked)), status=202)
 
 
-async def _replay(asked: Asked) -> ReplayDoc:
+async def _replay(asked: ApiRequest) -> ReplayDoc:
     """The replay in the path. Raises ApiError 404 if the asker has none such."""
     services = asked.services
     found = await services.clickhouse(services.replays.get_replay, asked.call_id, asked.tenant)
@@ -96,7 +96,7 @@ async def _replay(asked: Asked) -> ReplayDoc:
     return found
 
 
-async def _body(asked: Asked, replay: ReplayDoc) -> Replay:
+async def _body(asked: ApiRequest, replay: ReplayDoc) -> Replay:
     services = asked.services
     parts = await services.clickhouse(services.replays.noted, replay.id)
     return Replay(

@@ -5,27 +5,27 @@ import time
 from aiohttp import web
 
 from api.auth.authentication import COOKIE, SHARE_PARAMETER, require_own_origin
-from api.endpoint import Asked
+from api.endpoint import ApiRequest
 from api.errors import ApiError
 from api.models import Link, LinkRequest, Session, SignIn, call_path
 from api.params import NoQuery
 from api.responses import json_response
 
 
-async def sign_in(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def sign_in(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Exchanges a key for a cookie that scripts cannot read."""
     require_own_origin(asked.request)  # else a page could sign a visitor in as somebody else
-    key = (await asked.sent(SignIn)).key.strip()
+    key = (await asked.body(SignIn)).key.strip()
     services = asked.services
     principal = await asked.authenticator.by_key(key)
     ttl_s = services.settings.api.session_ttl_s
-    cookie = services.seal.close("session", {"key": principal.subject}, ttl_s)
+    cookie = services.seal.sign("session", {"key": principal.subject}, ttl_s)
     response = json_response(
         Session(
             tenant=principal.tenant,
             via="session",
             expires_at_ms=(int(time.time()) + ttl_s) * 1000,
-            csrf_token=services.seal.mark("csrf", cookie),
+            csrf_token=services.seal.digest("csrf", cookie),
         ),
         status=201,
     )
@@ -41,7 +41,7 @@ async def sign_in(asked: Asked, query: NoQuery) -> web.StreamResponse:
     return response
 
 
-async def get_session(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def get_session(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Who asks, as what was sent proves it."""
     principal = asked.principal
     return json_response(
@@ -54,21 +54,21 @@ async def get_session(asked: Asked, query: NoQuery) -> web.StreamResponse:
     )
 
 
-async def sign_out(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def sign_out(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Takes the cookie back."""
     response = web.Response(status=204, headers={"Cache-Control": "no-store"})
     response.del_cookie(COOKIE, path="/")
     return response
 
 
-async def share_call(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def share_call(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """A link to the call for somebody without a key."""
-    wanted = await asked.sent(LinkRequest)
+    wanted = await asked.body(LinkRequest)
     services, call = asked.services, await asked.call()
     if not asked.principal.subject:
         raise ApiError(403, "forbidden", "a link is made with an API key")
     claims = {"key": asked.principal.subject, "tenant": call.tenant, "call": call.id}
-    token = services.seal.close("link", claims, wanted.expires_in_s)
+    token = services.seal.sign("link", claims, wanted.expires_in_s)
     page = call_path(call.id).removeprefix("/v1")
     return json_response(
         Link(

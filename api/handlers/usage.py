@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from aiohttp import web
 
-from api.endpoint import Asked
+from api.endpoint import ApiRequest
 from api.errors import bad_parameter
 from api.models import Bundled, Usage
 from api.params import UsageQuery
@@ -14,7 +14,7 @@ from core.settings import BundledRate
 from sinks.clickhouse.queries import GroupBy, UsageRow
 
 
-async def get_usage(asked: Asked, query: UsageQuery) -> web.StreamResponse:
+async def get_usage(asked: ApiRequest, query: UsageQuery) -> web.StreamResponse:
     """Sums over the lines of the asker's calls."""
     if query.from_ is not None and query.to is not None and query.to < query.from_:
         raise bad_parameter("to", "lies before `from`")

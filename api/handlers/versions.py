@@ -4,7 +4,7 @@ import asyncio
 
 from aiohttp import web
 
-from api.endpoint import Asked
+from api.endpoint import ApiRequest
 from api.errors import ApiError
 from api.params import CompareQuery, NoQuery, UseQuery
 from api.replay_models import VersionComparison, VersionItem, VersionList
@@ -18,12 +18,12 @@ from sinks.clickhouse.result_versions import VersionDoc
 from sinks.object_store import ObjectMissingError
 
 
-async def list_versions(asked: Asked, query: NoQuery) -> web.StreamResponse:
+async def list_versions(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """All versions of a call."""
     return json_response(_list(await asked.call()))
 
 
-async def use_version(asked: Asked, query: UseQuery) -> web.StreamResponse:
+async def use_version(asked: ApiRequest, query: UseQuery) -> web.StreamResponse:
     """Makes a version the one that counts: a record on the log, so that whoever reads it again decides the same."""
     services, call = asked.services, await asked.call()
     try:
@@ -36,7 +36,7 @@ async def use_version(asked: Asked, query: UseQuery) -> web.StreamResponse:
     return json_response(_list(await asked.call()), status=202)
 
 
-async def compare_versions(asked: Asked, query: CompareQuery) -> web.StreamResponse:
+async def compare_versions(asked: ApiRequest, query: CompareQuery) -> web.StreamResponse:
     """How one version of a part's transcript differs from another."""
     call = await asked.call()
     try:
@@ -48,7 +48,7 @@ async def compare_versions(asked: Asked, query: CompareQuery) -> web.StreamRespo
     return json_response(VersionComparison(call_id=call.id, before=_item(before), after=_item(after), **dict(found)))
 
 
-async def _stored(asked: Asked, version: VersionDoc) -> Transcript:
+async def _stored(asked: ApiRequest, version: VersionDoc) -> Transcript:
     """A version's transcript from S3. Raises ApiError."""
     services = asked.services
     try:

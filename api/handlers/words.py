@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from api.endpoint import Asked, not_there
+from api.endpoint import ApiRequest, not_there
 from api.errors import ApiError
 from api.formats import RENDERERS
 from api.models import SearchHit, SearchResults
@@ -18,7 +18,7 @@ from sinks.qdrant.store import Hit, collection_of
 _ASKED_FOR = (2, 10, 50)  # times what is wanted: more turns in a row that do not count are not worth it
 
 
-async def get_transcript(asked: Asked, query: TranscriptQuery) -> web.StreamResponse:
+async def get_transcript(asked: ApiRequest, query: TranscriptQuery) -> web.StreamResponse:
     """The transcript of a part or of all parts joined; or one version of one."""
     parts = await asked.parts(query.part)
     if query.version is not None:
@@ -32,7 +32,7 @@ async def get_transcript(asked: Asked, query: TranscriptQuery) -> web.StreamResp
     return text_response(render(transcript), content_type)
 
 
-async def get_summary(asked: Asked, query: SummaryQuery) -> web.StreamResponse:
+async def get_summary(asked: ApiRequest, query: SummaryQuery) -> web.StreamResponse:
     """The summary of a part or of all parts joined; or one version of one."""
     parts = await asked.parts(query.part)
     if query.version is not None:
@@ -42,7 +42,7 @@ async def get_summary(asked: Asked, query: SummaryQuery) -> web.StreamResponse:
     return json_response(joined_summary(asked.call_id, parts))
 
 
-async def search(asked: Asked, query: SearchQuery) -> web.StreamResponse:
+async def search(asked: ApiRequest, query: SearchQuery) -> web.StreamResponse:
     """Turns of the asker's calls that mean something like the query, or say its words."""
     services = asked.services
     embedder, vector = await services.embedder.vector(query.q)
@@ -75,7 +75,7 @@ async def search(asked: Asked, query: SearchQuery) -> web.StreamResponse:
     )
 
 
-async def _stored(asked: Asked, part: PartDoc) -> Transcript | None:
+async def _stored(asked: ApiRequest, part: PartDoc) -> Transcript | None:
     """A part's transcript from S3, or None if it has none."""
     if part.transcript is None:
         return None
@@ -99,7 +99,7 @@ def _of_version(parts: list[PartDoc], version_id: str, of: Result) -> PartDoc:
     raise ApiError(404, "not_found", f"there is no {of} with version {version_id!r}", parameter="version")
 
 
-async def _with_summary(asked: Asked, part: PartDoc, version_id: str) -> PartDoc:
+async def _with_summary(asked: ApiRequest, part: PartDoc, version_id: str) -> PartDoc:
     """The part with that version of its summary, from S3."""
     services = asked.services
     ref = next(one.object for one in part.versions if one.version_id == version_id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from api.errors import ApiError, unavailable
 from api.live.levels import Track
 from api.live.tail import Tail
-from api.live.updates import Digest, News
+from api.live.updates import Digest, Update
 from api.models import CallListItem, LevelList, TrackLevels
 from core.settings import KafkaSettings
 from redpanda.client import LogUnavailableError
@@ -30,7 +30,7 @@ Lookup = Callable[[Sequence[Call]], Awaitable[list[CallListItem]]]
 
 
 @dataclass(eq=False)
-class Watcher:
+class Subscriber:
     """Somebody who watches. tenant: whose calls; None = everybody's."""
 
     tenant: str | None
@@ -40,14 +40,14 @@ class Watcher:
         """Whether this tenant's calls are theirs to see."""
         return self.tenant in (None, tenant)
 
-    def tell(self, kind: str, data: str) -> None:
+    def send(self, kind: str, data: str) -> None:
         """A message for them; who has not read the last ones for long is sent away and may come again."""
         if self.messages.full():
-            self.send_away()
+            self.disconnect()
         else:
             self.messages.put_nowait((kind, data))
 
-    def send_away(self) -> None:
+    def disconnect(self) -> None:
         """No more messages."""
         while not self.messages.empty():
             self.messages.get_nowait()
@@ -61,7 +61,7 @@ class LiveHub:
         """look_up: the calls of these names as they are now."""
         self._kafka = kafka
         self._look_up = look_up
-        self._watchers: set[Watcher] = set()
+        self._watchers: set[Subscriber] = set()
         self._work: asyncio.Task[None] | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._heard: dict[Track, list[int]] = {}
@@ -69,7 +69,7 @@ class LiveHub:
         self._told: dict[Call, str] = {}
 
     @contextlib.asynccontextmanager
-    async def watch(self, tenant: str | None) -> AsyncIterator[Watcher]:
+    async def watch(self, tenant: str | None) -> AsyncIterator[Subscriber]:
         """Messages about these calls, from now on. Raises ApiError 503 if no log is configured."""
         if self._ending is not None:
             self._ending.cancel()
@@ -82,7 +82,7 @@ class LiveHub:
                 log.warning("live calls cannot be followed: %s", error)
                 raise unavailable("the log") from None
             self._work = asyncio.create_task(self._run(tail))
-        watcher = Watcher(tenant)
+        watcher = Subscriber(tenant)
         self._watchers.add(watcher)
         try:
             yield watcher
@@ -94,7 +94,7 @@ class LiveHub:
     def close(self) -> None:
         """Sends everybody away."""
         for watcher in self._watchers:
-            watcher.send_away()
+            watcher.disconnect()
         self._rest()
 
     def _rest(self) -> None:
@@ -109,7 +109,7 @@ class LiveHub:
         finally:
             tail.close()
 
-    def _take(self, news: News) -> None:
+    def _take(self, news: Update) -> None:
         for track, levels in news.heard.items():
             self._heard.setdefault(track, []).extend(levels)
         until = asyncio.get_running_loop().time() + _SETTLES_S
@@ -128,7 +128,7 @@ class LiveHub:
                     if watcher.sees(tenant)
                 ]
                 if told:
-                    watcher.tell("levels", LevelList(levels=told[:_TRACKS_TOLD]).model_dump_json())
+                    watcher.send("levels", LevelList(levels=told[:_TRACKS_TOLD]).model_dump_json())
 
     async def _follow_changes(self) -> None:
         while True:
@@ -158,9 +158,9 @@ class LiveHub:
             self._told.pop(next(iter(self._told)))
         for watcher in self._watchers:
             if watcher.sees(call.tenant):
-                watcher.tell("call", data)
+                watcher.send("call", data)
 
 
-def _soon(loop: asyncio.AbstractEventLoop, take: Callable[[News], None], news: News) -> None:
+def _soon(loop: asyncio.AbstractEventLoop, take: Callable[[Update], None], news: Update) -> None:
     with contextlib.suppress(RuntimeError):  # the loop has closed: the process is ending
         loop.call_soon_threadsafe(take, news)

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Update:
     """heard: new levels by track, a tenth of a second each. changed: calls (tenant, id) that something happened to."""
 
     heard: dict[Track, list[int]] = field(default_factory=dict)
@@ -29,9 +29,9 @@ class Digest:
     def __init__(self) -> None:
         self._levels = Levels()
 
-    def of(self, messages: Iterable[Message]) -> News:
+    def of(self, messages: Iterable[Message]) -> Update:
         """The news in these records; what cannot be read is none."""
-        news = News()
+        news = Update()
         for message in messages:
             if message.topic() == Topic.CALL_MEDIA:
                 self._hear(message, news)
@@ -39,7 +39,7 @@ class Digest:
                 self._note(message, news)
         return news
 
-    def _hear(self, message: Message, news: News) -> None:
+    def _hear(self, message: Message, news: Update) -> None:
         try:
             record = from_headers(message.key() or b"", message.headers(), message.value())
             levels = self._levels.of(record)
@@ -49,7 +49,7 @@ class Digest:
         if levels:
             news.heard.setdefault((record.tenant, record.call_id, record.track), []).extend(levels)
 
-    def _note(self, message: Message, news: News) -> None:
+    def _note(self, message: Message, news: Update) -> None:
         try:
             event = parse_event(message.value() or b"")
         except ValidationError:

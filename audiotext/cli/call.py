@@ -11,7 +11,7 @@ from audiotext.cli.connection import settings_for
 from core.errors import UserError
 from core.settings import Settings
 from gateway import simulator
-from gateway.admission.stream_authorizer import Admissions
+from gateway.admission.stream_authorizer import StreamAuthorizer
 from schemas.media import Codec
 
 
@@ -79,7 +79,7 @@ def _secret(settings: Settings, carrier: str) -> str:
 
 
 def _stream_token(settings: Settings, carrier: str) -> str:
-    token = Admissions(settings).issue(getattr(settings, carrier).tenant, carrier, call_id="")
+    token = StreamAuthorizer(settings).issue(getattr(settings, carrier).tenant, carrier, call_id="")
     if not token:
         raise UserError(
             f"{carrier}'s sockets are let in by a stream token: set AUDIOTEXT_GATEWAY__STREAM_TOKEN_SECRET here as for "

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from audiotext.cli.connection import settings_for
 from core.errors import UserError
-from pipelines.runtime.dead_letters import Letter, read_letters, whole
+from pipelines.runtime.dead_letters import DeadLetterRecord, is_replayable, read_dead_letters
 from pipelines.runtime.dead_letters import replay as give_back
 
 _SHORT = 8  # digits of an id that are shown
@@ -20,7 +20,9 @@ _SHORT = 8  # digits of an id that are shown
 def show_all(args: argparse.Namespace) -> int:
     """Lists letters, oldest first."""
     settings, _ = settings_for(args.data_dir)
-    letters = [one for one in _filtered(read_letters(settings.kafka), args) if args.all or one.replayed_at_ms is None]
+    letters = [
+        one for one in _filtered(read_dead_letters(settings.kafka), args) if args.all or one.replayed_at_ms is None
+    ]
     table = Table("id", "when (UTC)", "stage", "call", "class", "attempts", "error", "replayed", box=None)
     for one in letters:
         letter = one.letter
@@ -44,7 +46,7 @@ def show_all(args: argparse.Namespace) -> int:
 def show(args: argparse.Namespace) -> int:
     """Prints a letter as JSON, its payload as JSON too where it is."""
     settings, _ = settings_for(args.data_dir)
-    one = _named(read_letters(settings.kafka), args.letter)
+    one = _named(read_dead_letters(settings.kafka), args.letter)
     content = one.letter.model_dump(mode="json") | {"replayed_at_ms": one.replayed_at_ms}
     with suppress(ValueError):  # what could not be read is shown as it is
         content["payload"] = json.loads(one.letter.payload)
@@ -57,21 +59,21 @@ def replay(args: argparse.Namespace) -> int:
     if not args.letters and args.stage is None and args.call is None and args.since is None:
         raise UserError("which? name letters (see `audiotext dlq list`), or use --stage, --call or --since")
     settings, _ = settings_for(args.data_dir)
-    letters = read_letters(settings.kafka)
+    letters = read_dead_letters(settings.kafka)
     if args.letters:
         letters = list({one.id: one for one in (_named(letters, text) for text in args.letters)}.values())
     wanted = _open(_filtered(letters, args))
-    replayable = [one for one in wanted if whole(one.letter)]
+    replayable = [one for one in wanted if is_replayable(one.letter)]
     for one in give_back(settings.kafka, replayable):
         print(f"{one.id[:_SHORT]}  {one.letter.stage}  {one.letter.call_id}  back on {one.letter.origin_topic}")
-    broken = [one.id[:_SHORT] for one in wanted if not whole(one.letter)]
+    broken = [one.id[:_SHORT] for one in wanted if not is_replayable(one.letter)]
     if broken:
         raise UserError(f"{', '.join(broken)}: the record was no text, so its letter does not carry it whole")
     Console(stderr=True).print(f"{len(replayable)} replayed", style="dim")
     return 0
 
 
-def _filtered(letters: Sequence[Letter], args: argparse.Namespace) -> list[Letter]:
+def _filtered(letters: Sequence[DeadLetterRecord], args: argparse.Namespace) -> list[DeadLetterRecord]:
     return [
         one
         for one in letters
@@ -81,7 +83,7 @@ def _filtered(letters: Sequence[Letter], args: argparse.Namespace) -> list[Lette
     ]
 
 
-def _open(letters: Sequence[Letter]) -> list[Letter]:
+def _open(letters: Sequence[DeadLetterRecord]) -> list[DeadLetterRecord]:
     """Those nobody has replayed; says which somebody has. If they failed again, there is a new letter."""
     for one in letters:
         if one.replayed_at_ms is not None:
@@ -89,7 +91,7 @@ def _open(letters: Sequence[Letter]) -> list[Letter]:
     return [one for one in letters if one.replayed_at_ms is None]
 
 
-def _named(letters: Sequence[Letter], text: str) -> Letter:
+def _named(letters: Sequence[DeadLetterRecord], text: str) -> DeadLetterRecord:
     """The letter whose id begins so."""
     found = [one for one in letters if one.id.startswith(text)]
     if len(found) != 1:

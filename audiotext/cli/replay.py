@@ -15,7 +15,7 @@ from pipelines.replay.engine_cache import engines_of
 from pipelines.replay.estimate import Estimate, estimate
 from pipelines.replay.overrides import overridden
 from pipelines.replay.selection import Selection, choose
-from pipelines.replay.service import Desk
+from pipelines.replay.service import ReplayService
 from redpanda.client import EventProducer
 from schemas.events import ReplayOverrides
 from sinks.clickhouse.queries import CallStore
@@ -141,5 +141,5 @@ def _named(store: ReplayStore, replay_id: str) -> ReplayDoc:
     return found
 
 
-def _desk(settings: Settings) -> Desk:
-    return Desk(EventProducer(settings.kafka).send, ObjectStore(settings.s3), ReplayStore(settings.clickhouse))
+def _desk(settings: Settings) -> ReplayService:
+    return ReplayService(EventProducer(settings.kafka).send, ObjectStore(settings.s3), ReplayStore(settings.clickhouse))

@@ -24,7 +24,7 @@ def apply(args: argparse.Namespace) -> int:
 def grow(args: argparse.Namespace) -> int:
     """Adds partitions while calls go on."""
     settings, _ = settings_for(args.data_dir)
-    partition_expansion.grow(settings.kafka, args.partitions, print, notice_s=args.notice)
+    partition_expansion.expand(settings.kafka, args.partitions, print, notice_s=args.notice)
     print(f"done; from now on set AUDIOTEXT_KAFKA__PARTITIONS={args.partitions} for `topics apply` and `check`")
     return 0
 

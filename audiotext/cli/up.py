@@ -20,9 +20,9 @@ def run(args: argparse.Namespace) -> int:
 
     def end(_number: int, _frame: FrameType | None) -> None:
         if asked_to_end.is_set():
-            stack.hurry()
+            stack.force_stop()
         asked_to_end.set()
-        stack.give_up()
+        stack.cancel()
 
     previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

@@ -204,10 +204,10 @@ def _ended_by_signals(stack: Stack) -> Iterator[None]:
     def end(_number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
-            stack.hurry()
+            stack.force_stop()
             return
         asked = True
-        stack.give_up()
+        stack.cancel()
         raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}

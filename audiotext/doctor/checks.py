@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from api.auth.kratos import Kratos
 from audiotext.doctor import environment, stores
 from core.checks import Check
-from core.health_check import Checkable
+from core.health_check import HealthCheck
 from core.settings import Settings, SettingsError
 from pipelines.providers import registry
 
@@ -65,7 +65,7 @@ def _provider(name: str, settings: Settings, make: Callable[[Settings], object])
     except Exception as error:  # a model that is not installed or not the original; each engine has its own
         broken = Check(name, False, str(error), "install it again, or choose another provider")
         return Look(name, lambda: broken)
-    if isinstance(provider, Checkable):
+    if isinstance(provider, HealthCheck):
         return Look(name, awaited=provider.check)
     here = Check(name, True, f"{getattr(provider, 'name', name)} ({getattr(provider, 'model', '')}), on this machine")
     return Look(name, lambda: here)

@@ -21,7 +21,7 @@ class Port:
     cure: str
 
 
-def refuse_hopeless(settings: Settings, services: Container[str]) -> None:
+def validate_startup(settings: Settings, services: Container[str]) -> None:
     """Raises SettingsError, with the cure, if one of the services could not run: an engine lacks its key, or a port is
     taken."""
     registry.refuse_incomplete(settings)

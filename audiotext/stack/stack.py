@@ -18,7 +18,7 @@ from audiotext.embedded.server import LOOPBACK, Server, ServerError, wait_until_
 from audiotext.embedded.state import State
 from audiotext.stack.datadir import ALARM_BYTES, DataDir, RunningStack
 from audiotext.stack.environment import child_environment, variables
-from audiotext.stack.preflight import refuse_hopeless
+from audiotext.stack.preflight import validate_startup
 from audiotext.stack.services import LIVE, SERVICES, WITH_METRICS_PORT
 from audiotext.stack.supervisor import Program, RestartPolicy, Status, Supervisor
 from core.errors import UserError
@@ -90,7 +90,7 @@ class Stack:
         try:
             self._start(self._data)
         except BaseException:
-            self.hurry()
+            self.force_stop()
             self.stop()
             raise
 
@@ -105,7 +105,7 @@ class Stack:
             waited_s = time.monotonic() - began
             what = "; ".join(f"{name} ({why})" for name, why in sorted(missing.items()))
             if self._stopping.is_set():
-                self._refuse()
+                self._raise_if_unsupported()
                 raise StackError("stopped before it was ready")
             if waited_s > timeout_s:
                 raise StackError(
@@ -116,12 +116,12 @@ class Stack:
                 self._say(f"waiting for {what}")
                 said = what
             time.sleep(0.05)
-        self._refuse()
+        self._raise_if_unsupported()
 
     def wait(self) -> None:
         """Returns once the stack is to end: after `give_up`. Raises ServiceRefusedError if a service cannot run."""
         self._stopping.wait()
-        self._refuse()
+        self._raise_if_unsupported()
 
     @property
     def embedded(self) -> list[str]:
@@ -132,11 +132,11 @@ class Stack:
         """How each server and service fares, by name."""
         return self._supervisor.status() if self._supervisor else {}
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """Makes `start` or `wait_ready`, under way in another thread or below a signal handler, raise StackError."""
         self._stopping.set()
 
-    def hurry(self) -> None:
+    def force_stop(self) -> None:
         """Makes `stop`, also one under way, kill what it would wait for; only the log still saves itself."""
         self._hurry.set()
 
@@ -165,7 +165,7 @@ class Stack:
         self._refusal = why
         self._stopping.set()
 
-    def _refuse(self) -> None:
+    def _raise_if_unsupported(self) -> None:
         if self._refusal is not None:
             raise ServiceRefusedError(self._refusal)
 
@@ -173,7 +173,7 @@ class Stack:
         return 0.0 if self._hurry.is_set() else deadline - time.monotonic()
 
     def _start(self, data: DataDir) -> None:
-        refuse_hopeless(self.settings, self._services)
+        validate_startup(self.settings, self._services)
         state = State(data.path)
         self._servers = _servers(self.settings, state)
         self.settings = self._with_addresses(state)

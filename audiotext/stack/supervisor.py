@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core import logs, process
-from core.heartbeat import HANGS_S, Listener
+from core.heartbeat import HANGS_S, WatchdogSocket
 
 _TICK_S = 0.05
 _MISSED_S = 5.0  # between two looks: more than a busy machine explains
@@ -95,7 +95,7 @@ class _Child:
     failures: Failures = field(default_factory=Failures)
     restarts: int = 0
     stopping: bool = False
-    heart: Listener = field(default_factory=Listener)
+    heart: WatchdogSocket = field(default_factory=WatchdogSocket)
     beat_at: float | None = None  # None: it has not told anything yet, so nothing is expected
 
 

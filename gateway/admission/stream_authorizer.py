@@ -15,11 +15,11 @@ import msgspec
 
 from core.settings import Settings
 from gateway.admission import stream_tokens
-from gateway.admission.stream_tokens import PREFIX, Claims, TokenError
-from gateway.carriers.base import Carrier, Grant, Proof, StreamStart, UnauthorizedError
+from gateway.admission.stream_tokens import PREFIX, StreamClaims, TokenError
+from gateway.carriers.base import Authorization, Carrier, IncomingRequest, StreamStart, UnauthorizedError
 from gateway.carriers.common.auth import basic_password, credentials
 from gateway.media.session import Admit, SessionClosedError, StreamKey
-from gateway.protection.client_limiter import Strangers
+from gateway.protection.client_limiter import ClientLimiter
 
 TOKEN = "token"
 """What a stream token is called in a query string and among what a customer attaches to a stream."""
@@ -44,16 +44,16 @@ class Admission:
         return self.judge(start)
 
 
-class Admissions:
+class StreamAuthorizer:
     """The judge of every socket of this process. streams: those that live, with how many sockets each.
     gateway: its name on the log. strangers: who
     is told what addresses prove."""
 
-    def __init__(self, settings: Settings, strangers: Strangers | None = None) -> None:
+    def __init__(self, settings: Settings, strangers: ClientLimiter | None = None) -> None:
         self.streams: Counter[StreamKey] = Counter()
         self.gateway = secrets.token_hex(6)
         self._settings = settings
-        self.strangers = strangers or Strangers(settings.gateway)
+        self.strangers = strangers or ClientLimiter(settings.gateway)
         secret = settings.gateway.stream_token_secret
         self._secret = secret.get_secret_value() if secret else ""
         # Which call has used a token that names none, and until when that must be remembered.
@@ -66,28 +66,28 @@ class Admissions:
         ttl_s = self._settings.gateway.stream_token_ttl_s
         expires_s = int(time.time()) + (ttl_s if call_id else min(ttl_s, _UNBOUND_TTL_S))
         nonce = "" if call_id else secrets.token_urlsafe(9)
-        return stream_tokens.issue(self._secret, Claims(tenant, carrier, call_id, nonce, expires_s))
+        return stream_tokens.issue(self._secret, StreamClaims(tenant, carrier, call_id, nonce, expires_s))
 
-    def upgrade(self, name: str, carrier: Carrier, proof: Proof) -> Admission:
+    def authorize(self, name: str, carrier: Carrier, proof: IncomingRequest) -> Admission:
         """How the start of a socket's stream will be judged, by its upgrade request. Raises UnauthorizedError."""
         token = _token_in(proof)
         if token:
             claims = self._claims(token, name, proof.at_s)
-            self.strangers.proved(proof.peer)
-            return Admission(lambda start: self._admit(name, Grant(claims.tenant), claims, start))
+            self.strangers.authenticated(proof.peer)
+            return Admission(lambda start: self._admit(name, Authorization(claims.tenant), claims, start))
         try:
             grant = carrier.authorize_socket(proof, self._settings)
         except UnauthorizedError:
             if not (carrier.token_at_start and self._secret):
                 raise
             return Admission(lambda start: self._admit_unproven(name, proof.peer, start), proven=False)
-        self.strangers.proved(proof.peer)
+        self.strangers.authenticated(proof.peer)
         return Admission(lambda start: self._admit(name, grant, None, start))
 
-    def webhook(self, carrier: Carrier, proof: Proof) -> Grant:
+    def webhook(self, carrier: Carrier, proof: IncomingRequest) -> Authorization:
         """What a voice or status request proves. Raises UnauthorizedError."""
         grant = carrier.authorize_webhook(proof, self._settings)
-        self.strangers.proved(proof.peer)
+        self.strangers.authenticated(proof.peer)
         return grant
 
     def of_tenant(self, tenant: str) -> Admit:
@@ -96,11 +96,11 @@ class Admissions:
 
     def _admit_unproven(self, name: str, peer: str, start: StreamStart) -> tuple[str, StreamStart]:
         admitted = self._admit(name, None, None, start)
-        self.strangers.proved(peer)
+        self.strangers.authenticated(peer)
         return admitted
 
     def _admit(
-        self, name: str, grant: Grant | None, claims: Claims | None, start: StreamStart
+        self, name: str, grant: Authorization | None, claims: StreamClaims | None, start: StreamStart
     ) -> tuple[str, StreamStart]:
         """Tenant and start, the token taken out of it. claims: of the token in the upgrade request."""
         given = start.custom.get(TOKEN, "")
@@ -112,7 +112,7 @@ class Admissions:
                 if grant is not None and in_start.tenant != grant.tenant:
                     raise TokenError("a stream token of another tenant")
                 self._bind(in_start, start.call_id)
-                grant = grant or Grant(in_start.tenant)
+                grant = grant or Authorization(in_start.tenant)
             if claims is not None:
                 self._bind(claims, start.call_id)
         except (TokenError, UnauthorizedError) as error:
@@ -123,7 +123,7 @@ class Admissions:
             raise SessionClosedError(1008, "the stream is of another account", "unauthorized")
         return grant.tenant, self._within_limits(grant.tenant, start)
 
-    def _claims(self, token: str, name: str, now_s: float) -> Claims:
+    def _claims(self, token: str, name: str, now_s: float) -> StreamClaims:
         try:
             claims = stream_tokens.verify(self._secret, token, now_s)
         except TokenError as error:
@@ -132,7 +132,7 @@ class Admissions:
             raise UnauthorizedError(f"a stream token for {claims.carrier}, not {name}")
         return claims
 
-    def _bind(self, claims: Claims, call_id: str) -> None:
+    def _bind(self, claims: StreamClaims, call_id: str) -> None:
         """Lets a token be used by one call only. Raises TokenError for a second one."""
         bound = claims.call_id
         if not bound:
@@ -161,7 +161,7 @@ class Admissions:
         return start
 
 
-def _token_in(proof: Proof) -> str:
+def _token_in(proof: IncomingRequest) -> str:
     """A stream token in the query string, as a bearer token or as the password of Basic credentials; "" without."""
     candidates: tuple[Callable[[], str], ...] = (
         lambda: dict(parse_qsl(urlsplit(proof.target).query)).get(TOKEN, "") if "?" in proof.target else "",

@@ -21,7 +21,7 @@ class TokenError(Exception):
     """Not a token, not ours, or no longer good. The text holds nothing secret."""
 
 
-class Claims(msgspec.Struct, frozen=True, array_like=True):
+class StreamClaims(msgspec.Struct, frozen=True, array_like=True):
     """What a token says. call_id: the call it is for; "" = the first one that uses it, told by the nonce.
 
     expires_s: seconds since the epoch. tenant: whose calls; carrier: whose sockets.
@@ -34,16 +34,16 @@ class Claims(msgspec.Struct, frozen=True, array_like=True):
     expires_s: int
 
 
-_decode = msgspec.json.Decoder(Claims).decode
+_decode = msgspec.json.Decoder(StreamClaims).decode
 
 
-def issue(secret: str, claims: Claims) -> str:
+def issue(secret: str, claims: StreamClaims) -> str:
     """The token that says this."""
     body = _base64url(msgspec.json.encode(claims))
     return f"{PREFIX}{body}.{_signature(secret, body)}"
 
 
-def verify(secret: str, token: str, now_s: float) -> Claims:
+def verify(secret: str, token: str, now_s: float) -> StreamClaims:
     """What a token says. now_s: seconds since the epoch. Raises TokenError."""
     if not secret:
         raise TokenError("no stream tokens are given out here: set AUDIOTEXT_GATEWAY__STREAM_TOKEN_SECRET")

@@ -11,19 +11,19 @@ from collections.abc import Sequence
 
 from core.settings import Settings
 from gateway.carriers.base import (
-    Answer,
+    Authorization,
     CallReport,
     Carrier,
     CarrierError,
     Decoder,
     Dtmf,
-    Grant,
     Ignored,
+    IncomingRequest,
     Message,
-    Offer,
-    Proof,
     Stop,
+    StreamInstructions,
     StreamStart,
+    VoiceResponse,
 )
 from gateway.carriers.common.auth import deny
 from gateway.carriers.common.media_format import media_format
@@ -120,11 +120,11 @@ class AudioSocket:
     subprotocols: Sequence[str] = ()
     token_at_start = False
 
-    def authorize_socket(self, _proof: Proof, _settings: Settings) -> Grant:
+    def authorize_socket(self, _proof: IncomingRequest, _settings: Settings) -> Authorization:
         """AudioSocket is no WebSocket."""
         return deny("audiosocket over a WebSocket")
 
-    def authorize_webhook(self, _proof: Proof, _settings: Settings) -> Grant:
+    def authorize_webhook(self, _proof: IncomingRequest, _settings: Settings) -> Authorization:
         """Asterisk has no webhooks."""
         return deny("audiosocket over HTTP")
 
@@ -132,15 +132,15 @@ class AudioSocket:
         """A decoder for one connection."""
         return AudioSocketDecoder(uuid.uuid4().hex)
 
-    def asked_for(self, _proof: Proof) -> str:
+    def asked_for(self, _proof: IncomingRequest) -> str:
         """Nobody asks."""
         return ""
 
-    def answer(self, _offer: Offer, _settings: Settings) -> Answer | None:
+    def answer(self, _offer: StreamInstructions, _settings: Settings) -> VoiceResponse | None:
         """None: Asterisk's dial plan says `AudioSocket(uuid,host:port)`."""
         return None
 
-    def report(self, _proof: Proof) -> CallReport | None:
+    def report(self, _proof: IncomingRequest) -> CallReport | None:
         """None: there are no webhooks."""
         return None
 

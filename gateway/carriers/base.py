@@ -115,7 +115,7 @@ class Decoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class IncomingRequest:
     """What a request brings to prove where it comes from.
 
     target: path and query string as on the request line. form: fields of a POST that is a form, else empty. body: as
@@ -131,7 +131,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Authorization:
     """Whose calls a proven request may bring. account: the carrier's account that proved it, "" if only one is known:
     a stream that names another is refused."""
 
@@ -140,7 +140,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class StreamInstructions:
     """Where a call is to be streamed to. stream_url: of the media socket (wss://…); status_url: for webhooks about it.
 
     token: a stream token good for this call. call_id: as the voice request told it.
@@ -154,7 +154,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class VoiceResponse:
     """The body of the answer to a voice request."""
 
     text: str
@@ -187,22 +187,22 @@ class Carrier(Protocol):
     subprotocols: Sequence[str]
     token_at_start: bool
 
-    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """Lets a media socket's upgrade request pass or raises UnauthorizedError."""
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """Lets a voice or status request pass or raises UnauthorizedError."""
 
     def decoder(self, settings: Settings) -> Decoder:
         """A decoder for one new socket."""
 
-    def asked_for(self, proof: Proof) -> str:
+    def asked_for(self, proof: IncomingRequest) -> str:
         """The id that the call of a voice request will have in its stream; "" if that cannot be known yet."""
 
-    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
         """What makes the carrier stream the call and go on as configured; None if it takes no answer."""
 
-    def report(self, proof: Proof) -> CallReport | None:
+    def report(self, proof: IncomingRequest) -> CallReport | None:
         """What a status request says; None if it is about no call. Raises CarrierError."""
 
 

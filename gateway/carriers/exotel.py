@@ -10,32 +10,32 @@ import msgspec
 
 from core.settings import Settings
 from gateway.carriers.base import (
-    Answer,
+    Authorization,
     CallReport,
     Carrier,
     CarrierError,
     Decoder,
     Dtmf,
     Frame,
-    Grant,
     Ignored,
+    IncomingRequest,
     Mark,
     Message,
-    Offer,
-    Proof,
     Stop,
+    StreamInstructions,
     StreamStart,
+    VoiceResponse,
     checked_id,
 )
-from gateway.carriers.common.auth import granted, require_doors
+from gateway.carriers.common.auth import authorize, require_credentials
 from gateway.carriers.common.json_wire import (
     REFUSALS,
     Counter,
     Digit,
     Milliseconds,
     decode_as,
+    explain_decode_error,
     texts,
-    understand_refusal,
 )
 from gateway.carriers.common.media_format import media_format
 from gateway.carriers.common.voice_xml import with_token
@@ -120,7 +120,7 @@ class ExotelDecoder:
         try:
             wire: _Wire = _decode(data)
         except REFUSALS as error:
-            return (understand_refusal(data, error, _KNOWN),)
+            return (explain_decode_error(data, error, _KNOWN),)
         return (self._message(wire),)
 
     def binary(self, data: bytes) -> Sequence[Message]:
@@ -172,11 +172,11 @@ class Exotel:
     subprotocols: Sequence[str] = ()
     token_at_start = False
 
-    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """By HTTP Basic credentials or address."""
         return _authorize(proof, settings)
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """Likewise."""
         return _authorize(proof, settings)
 
@@ -184,15 +184,15 @@ class Exotel:
         """A decoder for one socket."""
         return ExotelDecoder()
 
-    def asked_for(self, proof: Proof) -> str:
+    def asked_for(self, proof: IncomingRequest) -> str:
         """The CallSid."""
         return first(fields(proof), "CallSid")
 
-    def answer(self, offer: Offer, _settings: Settings) -> Answer | None:
+    def answer(self, offer: StreamInstructions, _settings: Settings) -> VoiceResponse | None:
         """The stream's address in JSON, for the applet; how the call goes on is said in Exotel's own flow."""
-        return Answer(msgspec.json.encode({"url": with_token(offer)}).decode(), "application/json")
+        return VoiceResponse(msgspec.json.encode({"url": with_token(offer)}).decode(), "application/json")
 
-    def report(self, proof: Proof) -> CallReport | None:
+    def report(self, proof: IncomingRequest) -> CallReport | None:
         """A status callback."""
         return call_report(
             fields(proof),
@@ -203,9 +203,9 @@ class Exotel:
         )
 
 
-def _authorize(proof: Proof, settings: Settings) -> Grant:
+def _authorize(proof: IncomingRequest, settings: Settings) -> Authorization:
     own = settings.exotel
-    return granted(own, own.accounts, lambda account: require_doors(proof, account, "AUDIOTEXT_EXOTEL"))
+    return authorize(own, own.accounts, lambda account: require_credentials(proof, account, "AUDIOTEXT_EXOTEL"))
 
 
 CARRIER: Carrier = Exotel()

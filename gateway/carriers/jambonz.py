@@ -15,22 +15,22 @@ import msgspec
 from core.settings import Settings
 from gateway.carriers.base import (
     TRACKS,
-    Answer,
+    Authorization,
     CallReport,
     Carrier,
     CarrierError,
     Decoder,
     Dtmf,
-    Grant,
     Ignored,
+    IncomingRequest,
     Message,
-    Offer,
-    Proof,
     StartError,
+    StreamInstructions,
     StreamStart,
+    VoiceResponse,
     checked_id,
 )
-from gateway.carriers.common.auth import granted, require_doors
+from gateway.carriers.common.auth import authorize, require_credentials
 from gateway.carriers.common.json_wire import REFUSALS, Counter, texts
 from gateway.carriers.common.media_format import media_format
 from gateway.carriers.common.raw_pcm import PcmStream
@@ -124,11 +124,11 @@ class Jambonz:
     subprotocols: Sequence[str] = (_SUBPROTOCOL,)
     token_at_start = False
 
-    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """By HTTP Basic credentials or address."""
         return _authorize(proof, settings)
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """Likewise."""
         return _authorize(proof, settings)
 
@@ -136,11 +136,11 @@ class Jambonz:
         """A decoder for one socket."""
         return JambonzDecoder(uuid.uuid4().hex)
 
-    def asked_for(self, proof: Proof) -> str:
+    def asked_for(self, proof: IncomingRequest) -> str:
         """The call_sid."""
         return first(fields(proof), "call_sid")
 
-    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
         """Verbs: listen in the background, the token as the password, then go on."""
         plan = settings.jambonz
         listen = {
@@ -163,9 +163,9 @@ class Jambonz:
             verbs.append({"verb": "dial", "target": [{"type": "phone", "number": plan.dial}]})
         else:
             verbs.append({"verb": "pause", "length": _HOLD_S})
-        return Answer(msgspec.json.encode(verbs).decode(), "application/json")
+        return VoiceResponse(msgspec.json.encode(verbs).decode(), "application/json")
 
-    def report(self, proof: Proof) -> CallReport | None:
+    def report(self, proof: IncomingRequest) -> CallReport | None:
         """A call status webhook."""
         return call_report(
             fields(proof),
@@ -175,9 +175,9 @@ class Jambonz:
         )
 
 
-def _authorize(proof: Proof, settings: Settings) -> Grant:
+def _authorize(proof: IncomingRequest, settings: Settings) -> Authorization:
     own = settings.jambonz
-    return granted(own, own.accounts, lambda account: require_doors(proof, account, "AUDIOTEXT_JAMBONZ"))
+    return authorize(own, own.accounts, lambda account: require_credentials(proof, account, "AUDIOTEXT_JAMBONZ"))
 
 
 CARRIER: Carrier = Jambonz()

@@ -12,7 +12,7 @@ import msgspec
 
 from core.settings import PlivoAccount, Settings
 from gateway.carriers.base import (
-    Answer,
+    Authorization,
     ByteOrder,
     CallReport,
     Carrier,
@@ -20,25 +20,25 @@ from gateway.carriers.base import (
     Decoder,
     Dtmf,
     Frame,
-    Grant,
+    IncomingRequest,
     Message,
-    Offer,
-    Proof,
     Stop,
+    StreamInstructions,
     StreamStart,
     UnauthorizedError,
+    VoiceResponse,
     checked_id,
 )
 from gateway.carriers.common import signatures
-from gateway.carriers.common.auth import granted, without_query
+from gateway.carriers.common.auth import authorize, without_query
 from gateway.carriers.common.json_wire import (
     MAX_STREAM_MS,
     REFUSALS,
     Counter,
     Digit,
     decode_as,
+    explain_decode_error,
     texts,
-    understand_refusal,
 )
 from gateway.carriers.common.media_format import media_format
 from gateway.carriers.common.voice_xml import plivo_xml
@@ -111,7 +111,7 @@ class PlivoDecoder:
         try:
             wire: _Wire = _decode(data)
         except REFUSALS as error:
-            return (understand_refusal(data, error, _KNOWN),)
+            return (explain_decode_error(data, error, _KNOWN),)
         match wire:
             case _Media():
                 return (self._frame(wire),)
@@ -173,11 +173,11 @@ class Plivo:
     subprotocols: Sequence[str] = ()
     token_at_start = True  # in the stream's extra headers, if the user puts it there
 
-    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """As a webhook that is a GET, over the wss:// URL. No page says that sockets are signed."""
         return _authorize(proof, signatures.socket_url(settings.base_url, proof.target), None, settings)
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """A webhook is signed over its URL and form."""
         if proof.body and not proof.form:
             raise UnauthorizedError("a body that is no form is not signed")
@@ -187,15 +187,15 @@ class Plivo:
         """A decoder for one socket."""
         return PlivoDecoder(settings.plivo.l16_byte_order)
 
-    def asked_for(self, proof: Proof) -> str:
+    def asked_for(self, proof: IncomingRequest) -> str:
         """The CallUUID."""
         return first(fields(proof), "CallUUID")
 
-    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
         """Plivo XML, with the token in the address."""
         return plivo_xml(offer, settings.plivo)
 
-    def report(self, proof: Proof) -> CallReport | None:
+    def report(self, proof: IncomingRequest) -> CallReport | None:
         """A hang-up or ring URL's form, or a stream's status callback."""
         told = fields(proof)
         return call_report(
@@ -208,7 +208,9 @@ class Plivo:
         )
 
 
-def _authorize(proof: Proof, url: str, form: Sequence[tuple[str, str]] | None, settings: Settings) -> Grant:
+def _authorize(
+    proof: IncomingRequest, url: str, form: Sequence[tuple[str, str]] | None, settings: Settings
+) -> Authorization:
     def require(account: PlivoAccount) -> None:
         token = account.auth_token.get_secret_value() if account.auth_token else ""
         if not token:
@@ -220,7 +222,7 @@ def _authorize(proof: Proof, url: str, form: Sequence[tuple[str, str]] | None, s
                 "Plivo uses?"
             )
 
-    return granted(settings.plivo, settings.plivo.accounts, require)
+    return authorize(settings.plivo, settings.plivo.accounts, require)
 
 
 CARRIER: Carrier = Plivo()

@@ -11,9 +11,18 @@ from xml.sax.saxutils import quoteattr
 
 from core.settings import Settings, SignalWireAccount
 from gateway.carriers import twilio
-from gateway.carriers.base import Answer, CallReport, Carrier, Decoder, Grant, Offer, Proof, UnauthorizedError
+from gateway.carriers.base import (
+    Authorization,
+    CallReport,
+    Carrier,
+    Decoder,
+    IncomingRequest,
+    StreamInstructions,
+    UnauthorizedError,
+    VoiceResponse,
+)
 from gateway.carriers.common import signatures
-from gateway.carriers.common.auth import granted, require_bearer, without_query
+from gateway.carriers.common.auth import authorize, require_bearer, without_query
 from gateway.carriers.common.voice_xml import twiml
 from gateway.carriers.common.webhook_fields import fields, first
 from schemas.media import Codec
@@ -32,35 +41,35 @@ class SignalWire:
     subprotocols: Sequence[str] = ()
     token_at_start = False
 
-    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """The verb's `authBearerToken` comes back as a bearer token."""
         own = settings.signalwire
-        return granted(own, own.accounts, lambda account: require_bearer(proof, account.stream_token, _TOKEN))
+        return authorize(own, own.accounts, lambda account: require_bearer(proof, account.stream_token, _TOKEN))
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """A webhook is signed over its URL and its body or form."""
         own, url = settings.signalwire, settings.base_url + proof.target
-        return granted(own, own.accounts, lambda account: _require_signature(proof, url, account))
+        return authorize(own, own.accounts, lambda account: _require_signature(proof, url, account))
 
     def decoder(self, settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return twilio.TwilioDecoder(_CODECS, settings.signalwire.l16_byte_order)
 
-    def asked_for(self, proof: Proof) -> str:
+    def asked_for(self, proof: IncomingRequest) -> str:
         """The CallSid."""
         return first(fields(proof), "CallSid")
 
-    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
         """cXML says this as TwiML does; the token comes back with the upgrade."""
         bearer = f" authBearerToken={quoteattr(offer.token)}" if offer.token else ""
         return twiml(offer, settings.signalwire, stream_attributes=bearer)
 
-    def report(self, proof: Proof) -> CallReport | None:
+    def report(self, proof: IncomingRequest) -> CallReport | None:
         """As Twilio's."""
         return twilio.twilio_report(fields(proof))
 
 
-def _require_signature(proof: Proof, url: str, account: SignalWireAccount) -> None:
+def _require_signature(proof: IncomingRequest, url: str, account: SignalWireAccount) -> None:
     """Passes what one of the signatures is right for. SignalWire signs over the body as it came (hexadecimal, either
     hash), and cXML's forms as Twilio does (base64); its own SDKs try both on whatever comes, and so must we."""
     key = account.signing_key.get_secret_value() if account.signing_key else ""
@@ -75,7 +84,7 @@ def _require_signature(proof: Proof, url: str, account: SignalWireAccount) -> No
         )
 
 
-def _fits(key: str, url: str, signature: str, proof: Proof, algorithm: signatures.Hash) -> bool:
+def _fits(key: str, url: str, signature: str, proof: IncomingRequest, algorithm: signatures.Hash) -> bool:
     if signatures.verify_body(key, url, signature, proof.body, algorithm):
         return True
     signs_all = bool(proof.form) or not proof.body  # as a form: of another body nothing would be signed

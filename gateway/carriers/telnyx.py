@@ -13,7 +13,7 @@ from core.settings import Settings, TelnyxAccount
 from gateway.carriers import twilio
 from gateway.carriers.base import (
     MAX_ID_LENGTH,
-    Answer,
+    Authorization,
     ByteOrder,
     CallReport,
     Carrier,
@@ -21,27 +21,27 @@ from gateway.carriers.base import (
     Decoder,
     Dtmf,
     Frame,
-    Grant,
     Ignored,
+    IncomingRequest,
     Mark,
     Message,
-    Offer,
-    Proof,
     Stop,
+    StreamInstructions,
     StreamStart,
     UnauthorizedError,
+    VoiceResponse,
     checked_id,
 )
 from gateway.carriers.common import signatures
-from gateway.carriers.common.auth import granted, require_bearer
+from gateway.carriers.common.auth import authorize, require_bearer
 from gateway.carriers.common.json_wire import (
     REFUSALS,
     Counter,
     Digit,
     Milliseconds,
     decode_as,
+    explain_decode_error,
     texts,
-    understand_refusal,
 )
 from gateway.carriers.common.media_format import media_format
 from gateway.carriers.common.voice_xml import twiml
@@ -127,7 +127,7 @@ class TelnyxDecoder:
         try:
             wire: _Wire = _decode(data)
         except REFUSALS as error:
-            return (understand_refusal(data, error, _KNOWN),)
+            return (explain_decode_error(data, error, _KNOWN),)
         if type(wire) is _Media:
             if self._stream_id and wire.stream_id != self._stream_id:
                 raise CarrierError("media of another stream")
@@ -185,29 +185,29 @@ class Telnyx:
     subprotocols: Sequence[str] = ()
     token_at_start = False
 
-    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """The `stream_auth_token` a stream is started with comes back as a bearer token."""
         own = settings.telnyx
-        return granted(own, own.accounts, lambda account: require_bearer(proof, account.stream_token, _TOKEN))
+        return authorize(own, own.accounts, lambda account: require_bearer(proof, account.stream_token, _TOKEN))
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """A webhook is signed over its time and body."""
         own = settings.telnyx
-        return granted(own, own.accounts, lambda account: _require_signature(proof, account))
+        return authorize(own, own.accounts, lambda account: _require_signature(proof, account))
 
     def decoder(self, settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return TelnyxDecoder(settings.telnyx.l16_byte_order)
 
-    def asked_for(self, proof: Proof) -> str:
+    def asked_for(self, proof: IncomingRequest) -> str:
         """TeXML's CallSid, which is the call_control_id."""
         return first(fields(proof), "CallSid")
 
-    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
         """TeXML says this as TwiML does, but has nowhere to put a bearer token: it is in the address."""
         return twiml(offer, settings.telnyx, query_token=True)
 
-    def report(self, proof: Proof) -> CallReport | None:
+    def report(self, proof: IncomingRequest) -> CallReport | None:
         """A Voice API event, or TeXML's status callback."""
         if proof.form:
             return twilio.twilio_report(fields(proof))
@@ -248,7 +248,7 @@ class _Event(msgspec.Struct):
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
-def _require_signature(proof: Proof, account: TelnyxAccount) -> None:
+def _require_signature(proof: IncomingRequest, account: TelnyxAccount) -> None:
     if not account.public_key:
         raise UnauthorizedError("no public key is configured: set AUDIOTEXT_TELNYX__PUBLIC_KEY")
     signature, timestamp = (proof.headers.get(name, "") for name in _SIGNATURE_HEADERS)

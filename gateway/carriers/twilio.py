@@ -15,7 +15,7 @@ import msgspec
 from core.settings import Settings, TwilioAccount
 from gateway.carriers.base import (
     TRACKS,
-    Answer,
+    Authorization,
     ByteOrder,
     CallReport,
     Carrier,
@@ -23,27 +23,27 @@ from gateway.carriers.base import (
     Decoder,
     Dtmf,
     Frame,
-    Grant,
     Ignored,
+    IncomingRequest,
     Mark,
     Message,
-    Offer,
-    Proof,
     Stop,
+    StreamInstructions,
     StreamStart,
     UnauthorizedError,
+    VoiceResponse,
     checked_id,
 )
 from gateway.carriers.common import signatures
-from gateway.carriers.common.auth import granted, without_query
+from gateway.carriers.common.auth import authorize, without_query
 from gateway.carriers.common.json_wire import (
     REFUSALS,
     Counter,
     Digit,
     Milliseconds,
     decode_as,
+    explain_decode_error,
     texts,
-    understand_refusal,
 )
 from gateway.carriers.common.media_format import media_format
 from gateway.carriers.common.voice_xml import twiml
@@ -139,7 +139,7 @@ class TwilioDecoder:
         try:
             wire: _Wire = _decode(data)
         except REFUSALS as error:
-            return (understand_refusal(data, error, _KNOWN),)
+            return (explain_decode_error(data, error, _KNOWN),)
         if type(wire) is _Media:  # first: all but a handful of a call's messages
             if self._stream_id and wire.streamSid != self._stream_id:
                 raise CarrierError("media of another stream")
@@ -193,11 +193,11 @@ class Twilio:
     subprotocols: Sequence[str] = ()
     token_at_start = False
 
-    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """The upgrade is signed over its wss:// URL."""
         return _authorize(proof, signatures.socket_url(settings.base_url, proof.target), settings)
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """A webhook is signed over its URL and form."""
         return _authorize(proof, settings.base_url + proof.target, settings)
 
@@ -205,15 +205,15 @@ class Twilio:
         """A decoder for one socket."""
         return TwilioDecoder()
 
-    def asked_for(self, proof: Proof) -> str:
+    def asked_for(self, proof: IncomingRequest) -> str:
         """The CallSid."""
         return first(fields(proof), "CallSid")
 
-    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
         """TwiML. Twilio's stream URL may have no query string, so the token is a parameter."""
         return twiml(offer, settings.twilio)
 
-    def report(self, proof: Proof) -> CallReport | None:
+    def report(self, proof: IncomingRequest) -> CallReport | None:
         """A status callback of the call or of its stream."""
         return twilio_report(fields(proof))
 
@@ -230,12 +230,12 @@ def twilio_report(told: Mapping[str, str]) -> CallReport | None:
     )
 
 
-def _authorize(proof: Proof, url: str, settings: Settings) -> Grant:
+def _authorize(proof: IncomingRequest, url: str, settings: Settings) -> Authorization:
     twilio = settings.twilio
-    return granted(twilio, twilio.accounts, lambda account: _require_signature(proof, url, account))
+    return authorize(twilio, twilio.accounts, lambda account: _require_signature(proof, url, account))
 
 
-def _require_signature(proof: Proof, url: str, account: TwilioAccount) -> None:
+def _require_signature(proof: IncomingRequest, url: str, account: TwilioAccount) -> None:
     key, algorithm = _key(signatures.signature_settings(proof.headers.get(signatures.SETTINGS_HEADER, "")), account)
     signature = proof.headers.get(signatures.HEADER)
     if not signature:

@@ -15,23 +15,23 @@ import msgspec
 from core.settings import Settings, VonageAccount
 from gateway.carriers.base import (
     TRACKS,
-    Answer,
+    Authorization,
     CallReport,
     Carrier,
     CarrierError,
     Decoder,
     Dtmf,
-    Grant,
     Ignored,
+    IncomingRequest,
     Message,
-    Offer,
-    Proof,
     StartError,
+    StreamInstructions,
     StreamStart,
     UnauthorizedError,
+    VoiceResponse,
     checked_id,
 )
-from gateway.carriers.common.auth import credentials, granted, require_doors, require_peer
+from gateway.carriers.common.auth import authorize, credentials, require_credentials, require_peer
 from gateway.carriers.common.json_wire import REFUSALS, texts
 from gateway.carriers.common.media_format import media_format
 from gateway.carriers.common.raw_pcm import PcmStream
@@ -109,25 +109,25 @@ class Vonage:
     subprotocols: Sequence[str] = ()
     token_at_start = True  # an NCCO without `authorization` has its headers only, which come with the first message
 
-    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """By HTTP Basic credentials or address."""
         own = settings.vonage
-        return granted(own, own.accounts, lambda account: require_doors(proof, account, _SECTION))
+        return authorize(own, own.accounts, lambda account: require_credentials(proof, account, _SECTION))
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
+    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
         """By the signed token or, where no signature secret is configured, as a socket."""
         own = settings.vonage
-        return granted(own, own.accounts, lambda account: _require_webhook(proof, account))
+        return authorize(own, own.accounts, lambda account: _require_webhook(proof, account))
 
     def decoder(self, _settings: Settings) -> Decoder:
         """A decoder for one socket."""
         return VonageDecoder(uuid.uuid4().hex)
 
-    def asked_for(self, proof: Proof) -> str:
+    def asked_for(self, proof: IncomingRequest) -> str:
         """The caller's leg."""
         return first(fields(proof), "uuid", "conversation_uuid")
 
-    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
         """An NCCO: connect the caller with our socket. What the caller hears from there is silence."""
         headers = {"call_id": offer.call_id, "track": "inbound", "tenant": offer.tenant, "token": offer.token}
         endpoint = {"type": "websocket", "uri": offer.stream_url, "content-type": _CONTENT_TYPE, "headers": headers}
@@ -135,9 +135,9 @@ class Vonage:
             endpoint |= {"authorization": {"type": "custom", "value": f"Bearer {offer.token}"}}
         said = [{"action": "talk", "text": settings.vonage.say}] if settings.vonage.say else []
         ncco = [*said, {"action": "connect", "eventUrl": [offer.status_url], "endpoint": [endpoint]}]
-        return Answer(msgspec.json.encode(ncco).decode(), "application/json")
+        return VoiceResponse(msgspec.json.encode(ncco).decode(), "application/json")
 
-    def report(self, proof: Proof) -> CallReport | None:
+    def report(self, proof: IncomingRequest) -> CallReport | None:
         """An event webhook."""
         return call_report(
             fields(proof),
@@ -148,9 +148,9 @@ class Vonage:
         )
 
 
-def _require_webhook(proof: Proof, account: VonageAccount) -> None:
+def _require_webhook(proof: IncomingRequest, account: VonageAccount) -> None:
     if account.signature_secret is None:
-        require_doors(proof, account, _SECTION)
+        require_credentials(proof, account, _SECTION)
         return
     require_peer(proof, account, _SECTION)
     token, secret = credentials(proof, "bearer"), account.signature_secret.get_secret_value()

@@ -8,11 +8,11 @@ import time
 from dataclasses import dataclass
 
 from core.settings import Settings
-from gateway.admission.stream_authorizer import Admissions
+from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.carriers.audiosocket import HEADER
 from gateway.carriers.base import Carrier
 from gateway.carriers.common.auth import from_network
-from gateway.media.idle_timeout import TICK_S, Watched
+from gateway.media.idle_timeout import TICK_S, IdleTimeout
 from gateway.media.session import Session, SessionClosedError, Sink
 from gateway.metrics import Metrics
 from schemas.media import EosReason
@@ -29,14 +29,14 @@ class _Live:
 
     writer: asyncio.StreamWriter
     session: Session
-    watched: Watched
+    watched: IdleTimeout
 
 
 class AudioSocketServer:
     """Every AudioSocket connection of this process. Closed unless a port is configured."""
 
     def __init__(
-        self, settings: Settings, carrier: Carrier, admissions: Admissions, sink: Sink, metrics: Metrics
+        self, settings: Settings, carrier: Carrier, admissions: StreamAuthorizer, sink: Sink, metrics: Metrics
     ) -> None:
         self._settings = settings
         self._carrier = carrier
@@ -95,7 +95,7 @@ class AudioSocketServer:
             merge_ms=self._settings.gateway.merge_ms,
             max_speed=self._settings.gateway.max_speed,
         )
-        live = _Live(writer, session, Watched(session, time.monotonic()))
+        live = _Live(writer, session, IdleTimeout(session, time.monotonic()))
         self._live.add(live)
         try:
             await _read(reader, session)
@@ -116,7 +116,7 @@ class AudioSocketServer:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
             for live in list(self._live):
-                verdict = live.watched.look(now, self._settings.gateway)
+                verdict = live.watched.check(now, self._settings.gateway)
                 if verdict is not None and not live.writer.is_closing():
                     self._metrics.refused.labels(verdict.label).inc()
                     log.warning("%s: connection closed: %s", _NAME, verdict.text)

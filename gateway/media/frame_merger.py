@@ -19,7 +19,7 @@ PATIENCE_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class AudioChunk:
     """Contiguous audio of one track. ts_ms, seq: of the first frame; frames: how many were joined."""
 
     track: str
@@ -43,7 +43,7 @@ class TrackMerger:
         self._samples = 0
         self._opened_at = 0.0
 
-    def add(self, frame: Frame, now_s: float) -> Sequence[Run]:
+    def add(self, frame: Frame, now_s: float) -> Sequence[AudioChunk]:
         """Takes a frame in; returns the window's runs when that fills it. now_s: any monotonic clock."""
         if not self._frames:
             self._opened_at = now_s
@@ -51,25 +51,25 @@ class TrackMerger:
         self._samples += self._samples_of(frame.payload)
         return self.flush() if self._samples >= self._window_samples else ()
 
-    def flush_if_old(self, now_s: float) -> Sequence[Run]:
+    def flush_if_old(self, now_s: float) -> Sequence[AudioChunk]:
         """The window's runs if its oldest frame has waited long enough, so that a trickle is not held for ever."""
         if self._frames and now_s - self._opened_at >= self._patience_s:
             return self.flush()
         return ()
 
-    def flush(self) -> Sequence[Run]:
+    def flush(self) -> Sequence[AudioChunk]:
         """The window's runs, whatever it holds."""
         frames, self._frames, self._samples = self._frames, [], 0
-        return runs_of(frames, self._samples_of, self._rate_hz)
+        return chunks_of(frames, self._samples_of, self._rate_hz)
 
 
-def runs_of(frames: Sequence[Frame], samples_of: SamplesOf, rate_hz: int) -> list[Run]:
+def chunks_of(frames: Sequence[Frame], samples_of: SamplesOf, rate_hz: int) -> list[AudioChunk]:
     """The frames of one track, in any order and with repetitions, as runs ordered by timestamp.
 
     A run's audio begins at its first frame's timestamp. Each further frame lies within TOLERANCE_MS of where the
     samples before it end, so deviations do not add up. Frames of one time and different audio all survive.
     """
-    runs: list[Run] = []
+    runs: list[AudioChunk] = []
     run: list[Frame] = []
     run_samples = 0
     for frame in _distinct(sorted(frames, key=_place)):
@@ -104,6 +104,6 @@ def _distinct(ordered: Sequence[Frame]) -> Sequence[Frame]:
     return kept
 
 
-def _joined(run: Sequence[Frame]) -> Run:
+def _joined(run: Sequence[Frame]) -> AudioChunk:
     first = run[0]
-    return Run(first.track, first.seq, first.ts_ms, len(run), b"".join([frame.payload for frame in run]))
+    return AudioChunk(first.track, first.seq, first.ts_ms, len(run), b"".join([frame.payload for frame in run]))

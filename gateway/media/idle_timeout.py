@@ -11,14 +11,14 @@ TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CloseDecision:
     """Why a socket is to be closed. label: for the metric of refused sockets."""
 
     label: str
     text: str
 
 
-class Watched:
+class IdleTimeout:
     """An open socket's session. Times are time.monotonic()."""
 
     def __init__(self, session: Session, now_s: float) -> None:
@@ -26,15 +26,17 @@ class Watched:
         self._opened_at = self._heard_at = now_s
         self._messages = 0
 
-    def look(self, now_s: float, limits: GatewaySettings) -> Verdict | None:
+    def check(self, now_s: float, limits: GatewaySettings) -> CloseDecision | None:
         """Lets the session hand on what is due; a verdict if the socket has to go."""
         session = self._session
         session.tick(now_s)
         if session.messages != self._messages:
             self._messages, self._heard_at = session.messages, now_s
         elif now_s - self._heard_at > limits.idle_timeout_s:
-            return Verdict("idle", f"no message for {limits.idle_timeout_s:g} s: AUDIOTEXT_GATEWAY__IDLE_TIMEOUT_S")
+            return CloseDecision(
+                "idle", f"no message for {limits.idle_timeout_s:g} s: AUDIOTEXT_GATEWAY__IDLE_TIMEOUT_S"
+            )
         if not session.started and now_s - self._opened_at > limits.start_timeout_s:
             text = f"no start within {limits.start_timeout_s:g} s: AUDIOTEXT_GATEWAY__START_TIMEOUT_S"
-            return Verdict("late-start", text)
+            return CloseDecision("late-start", text)
         return None

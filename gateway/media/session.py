@@ -26,7 +26,7 @@ from gateway.carriers.base import (
     StreamStart,
 )
 from gateway.carriers.common.media_format import Normalise, bytes_per_s, normaliser
-from gateway.media.frame_merger import Run, TrackMerger
+from gateway.media.frame_merger import AudioChunk, TrackMerger
 from gateway.metrics import Metrics
 from gateway.producer.send_buffer import Item
 from schemas.codecs import PayloadError, samples_of
@@ -215,7 +215,7 @@ class Session:
             self._frames += 1
             self._bytes += len(message.payload)
             if self._start is None:
-                self._park(message)
+                self._buffer_before_start(message)
             else:
                 self._merge(message)
             return
@@ -225,7 +225,7 @@ class Session:
             case Mark() if len(message.name) > _MARK_CHARS:
                 self._refuse(CarrierError(f"a mark's name of {len(message.name)} characters"))
             case Dtmf() | Mark() if self._start is None:
-                self._park(message)
+                self._buffer_before_start(message)
             case Dtmf():
                 self._on_dtmf(message)
             case Mark():
@@ -289,7 +289,7 @@ class Session:
             )
         )
 
-    def _park(self, message: Frame | Dtmf | Mark) -> None:
+    def _buffer_before_start(self, message: Frame | Dtmf | Mark) -> None:
         self._parked.append(message)
         self._parked_bytes += len(message.payload) if isinstance(message, Frame) else 0
         if self._parked_bytes > PARKED_BYTES:
@@ -312,7 +312,7 @@ class Session:
         if runs:
             self._emit(runs)
 
-    def _emit(self, runs: Sequence[Run]) -> None:
+    def _emit(self, runs: Sequence[AudioChunk]) -> None:
         for run in runs:
             self._put(
                 RecordType.MEDIA,

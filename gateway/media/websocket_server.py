@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from core.settings import Settings
-from gateway.admission.stream_authorizer import TOO_MANY_UNPROVEN, Admissions
+from gateway.admission.stream_authorizer import TOO_MANY_UNPROVEN, StreamAuthorizer
 from gateway.carriers.base import Carrier, UnauthorizedError
-from gateway.media.idle_timeout import TICK_S, Verdict, Watched
+from gateway.media.idle_timeout import TICK_S, CloseDecision, IdleTimeout
 from gateway.media.session import Session, SessionClosedError, Sink
 from gateway.metrics import Metrics
-from gateway.protection.close_drain import linger
+from gateway.protection.close_drain import drain_on_close
 from gateway.webhooks import proof_of
 from schemas.media import EosReason
 
@@ -44,7 +44,7 @@ class Socket(web.WebSocketResponse[bool]):
         if code == WSCloseCode.MESSAGE_TOO_BIG and not message:
             message = b"message too big: AUDIOTEXT_GATEWAY__MAX_MESSAGE_BYTES"
         if code not in (WSCloseCode.OK, WSCloseCode.GOING_AWAY) and self._connection is not None and not self.closed:
-            linger(self._connection)
+            drain_on_close(self._connection)
         return await super().close(code=code, message=message, drain=drain)
 
 
@@ -55,7 +55,7 @@ class MediaSockets:
         self,
         settings: Settings,
         carriers: Mapping[str, Carrier],
-        admissions: Admissions,
+        admissions: StreamAuthorizer,
         sink: Sink,
         metrics: Metrics,
     ) -> None:
@@ -66,7 +66,7 @@ class MediaSockets:
         self._metrics = metrics
         self._admissions = admissions
         self._live: dict[Socket, Session] = {}
-        self._watched: dict[Socket, Watched] = {}
+        self._watched: dict[Socket, IdleTimeout] = {}
         self._unproven: set[Session] = set()
         self._closing: set[asyncio.Task[bool]] = set()
 
@@ -80,11 +80,11 @@ class MediaSockets:
             return self._refused(503, "draining", "the gateway is shutting down")
         proof = proof_of(request, self._settings)
         try:
-            admission = self._admissions.upgrade(name, carrier, proof)
+            admission = self._admissions.authorize(name, carrier, proof)
         except UnauthorizedError as error:
             log.warning("%s: media socket refused: %s", name, error)
             return self._refused(403, "unauthorized", "forbidden")
-        if not admission.proven and self.crowded():
+        if not admission.proven and self.unauthenticated_limit_reached():
             return self._refused(503, "unproven", TOO_MANY_UNPROVEN)
         limits = self._settings.gateway
         socket = Socket(request, limits.max_message_bytes, carrier.subprotocols)
@@ -103,7 +103,7 @@ class MediaSockets:
         )
         opened_s = time.monotonic()
         self._live[socket] = session
-        self._watched[socket] = Watched(session, opened_s)
+        self._watched[socket] = IdleTimeout(session, opened_s)
         if not admission.proven:
             self._unproven.add(session)
         try:
@@ -120,7 +120,7 @@ class MediaSockets:
             session.end(EosReason.GATEWAY_DRAINING if self.draining else EosReason.SOCKET_CLOSED)
         return socket
 
-    def crowded(self) -> bool:
+    def unauthenticated_limit_reached(self) -> bool:
         """Whether as many sockets wait for the token in their start as may at once."""
         self._unproven = {session for session in self._unproven if not session.started}
         return len(self._unproven) >= self._settings.gateway.max_unproven_sockets
@@ -131,7 +131,7 @@ class MediaSockets:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
             for socket, watched in list(self._watched.items()):
-                verdict = watched.look(now, self._settings.gateway)
+                verdict = watched.check(now, self._settings.gateway)
                 if verdict is not None and socket.prepared and not socket.closed:
                     self._close(socket, verdict)
 
@@ -176,7 +176,7 @@ class MediaSockets:
         log.warning("media socket closed with %d: %s", code, error)
         session.end(EosReason.PROTOCOL_ERROR)
 
-    def _close(self, socket: Socket, verdict: Verdict) -> None:
+    def _close(self, socket: Socket, verdict: CloseDecision) -> None:
         self._metrics.refused.labels(verdict.label).inc()
         log.warning("media socket closed: %s", verdict.text)
         closing = socket.close(code=WSCloseCode.POLICY_VIOLATION, message=verdict.text.encode()[:_CLOSE_TEXT_BYTES])

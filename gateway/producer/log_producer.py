@@ -22,8 +22,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from core.settings import KafkaSettings
 from gateway.metrics import Metrics
-from gateway.producer.partition_resolver import Places
-from gateway.producer.send_buffer import Backlog, Item, audio_ms, gap_for, size_of
+from gateway.producer.partition_resolver import PartitionResolver
+from gateway.producer.send_buffer import Item, SendBuffer, audio_ms, gap_for, size_of
 from redpanda.client import Config, LogUnavailableError, producer_config
 from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.media import MediaRecord, RecordType, to_headers
@@ -45,7 +45,7 @@ _StreamKey = tuple[str, str]
 _OfStream = StreamStarted | DtmfReceived | StreamEnded
 
 
-class LogWriter:
+class LogProducer:
     """See the module. `start` before the first `put`; `close` at the end."""
 
     def __init__(
@@ -55,7 +55,7 @@ class LogWriter:
         *,
         limit_bytes: int,
         window_bytes: int = WINDOW_BYTES,
-        places: Places | None = None,
+        places: PartitionResolver | None = None,
     ) -> None:
         """limit_bytes: of everything held, un-acknowledged records included. Raises LogUnavailableError if no log
         is configured."""
@@ -65,10 +65,10 @@ class LogWriter:
             "queue.buffering.max.messages": 1_000_000,
         }
         self._metrics = metrics
-        self._places = Places(kafka) if places is None else places
+        self._places = PartitionResolver(kafka) if places is None else places
         self._limit_bytes = limit_bytes
         self._window_bytes = min(window_bytes, limit_bytes // 2)
-        self._backlog = Backlog()
+        self._backlog = SendBuffer()
         self._in_flight: dict[int, Item] = {}
         self._in_flight_bytes = 0
         self._sent = 0  # number of the next item that is sent
@@ -156,7 +156,7 @@ class LogWriter:
         self._pump()
 
     def _send(self, producer: Producer, item: Item) -> bool:
-        place = self._places.of(item.call_id)
+        place = self._places.partition_for(item.call_id)
         if place is None:  # asked again by the next tick; nothing may overtake it
             self._backlog.restore([item])
             return False

@@ -13,10 +13,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from core.settings import KafkaSettings
 from redpanda.client import LogUnavailableError, connection_config
-from redpanda.partition_expansion import announced
+from redpanda.partition_expansion import read_announcements
 from redpanda.partition_layout import MEMORY_MS, Layouts, layouts_of, trusted
-from redpanda.range_reader import Stretch, scan
-from schemas.events import LayoutAnnounced
+from redpanda.range_reader import OffsetRange, read_range
+from schemas.events import PartitionLayoutChanged
 from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ _TIMEOUT_S = 3.0
 _AGAIN_S = 0.2
 
 
-class Places:
+class PartitionResolver:
     """Thread-safe. `start` before the first question; `close` at the end."""
 
     def __init__(self, kafka: KafkaSettings, *, refresh_s: float = REFRESH_S) -> None:
@@ -41,7 +41,7 @@ class Places:
         self._refresh_s = refresh_s
         self._layouts: Layouts | None = None
         self._partitions = 0  # as last told
-        self._announced: list[LayoutAnnounced] = []
+        self._announced: list[PartitionLayoutChanged] = []
         self._announced_until = 0
         self._seen: dict[int, set[bytes]] = {}  # of each partition of call.events, calls that lie there
         self._seen_until: dict[int, int] = {}
@@ -63,7 +63,7 @@ class Places:
         self._closed.set()
         self._wake.set()
 
-    def of(self, call_id: str) -> int | None:
+    def partition_for(self, call_id: str) -> int | None:
         """The call's partition; BY_KEY if librdkafka may choose; None: not known yet, ask again in a moment."""
         with self._lock:
             place = self._young.get(call_id)
@@ -73,7 +73,7 @@ class Places:
                 return place
             if not self._partitions:
                 return BY_KEY
-            places = self._layouts.places(call_id, _now_ms())
+            places = self._layouts.candidate_partitions(call_id, _now_ms())
             if len(places) == 1:
                 self._young[call_id] = places[0]
                 return places[0]
@@ -111,7 +111,7 @@ class Places:
         if Topic.LOG_LAYOUTS in found:
             _, end = consumer.get_watermark_offsets(TopicPartition(Topic.LOG_LAYOUTS, 0), timeout=_TIMEOUT_S)
             if end > self._announced_until:
-                self._announced += announced(self._kafka, self._announced_until, end)
+                self._announced += read_announcements(self._kafka, self._announced_until, end)
                 self._announced_until = end
         # A call's audio and its events lie at the same place.
         number = min(len(found[one].partitions) if one in found else 0 for one in (Topic.CALL_MEDIA, Topic.CALL_EVENTS))
@@ -133,7 +133,7 @@ class Places:
         if not wanted or layouts is None:
             return
         now_ms = _now_ms()
-        candidates = {call_id: layouts.places(call_id, now_ms) for call_id in wanted}
+        candidates = {call_id: layouts.candidate_partitions(call_id, now_ms) for call_id in wanted}
         for partition in sorted({place for places in candidates.values() for place in places}):
             self._catch_up(consumer, partition)
         for call_id, places in candidates.items():
@@ -141,7 +141,7 @@ class Places:
             began = (place for place in places if key in self._seen[place])
             place = next(began, None)
             if place is None:
-                place = layouts.beginning(call_id, now_ms)
+                place = layouts.partition_for_new_call(call_id, now_ms)
             with self._lock:
                 self._young[call_id] = place
                 self._wanted.discard(call_id)
@@ -155,8 +155,8 @@ class Places:
                 _, place.offset = consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)
             self._seen_until[partition] = place.offset
             self._seen[partition] = set()
-        rest = Stretch(Topic.CALL_EVENTS, partition, self._seen_until[partition])
-        for message in scan(self._kafka, rest, self._closed):
+        rest = OffsetRange(Topic.CALL_EVENTS, partition, self._seen_until[partition])
+        for message in read_range(self._kafka, rest, self._closed):
             self._seen[partition].add(message.key() or b"")
             self._seen_until[partition] = (message.offset() or 0) + 1
 

@@ -39,7 +39,7 @@ def audio_ms(record: MediaRecord) -> int:
     return samples_of(record.codec, record.rate_hz)(record.payload) * 1000 // record.rate_hz
 
 
-class Backlog:
+class SendBuffer:
     """The queue. Order is kept, also over `restore`."""
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ _LARGE = 16 * 1024  # octets of a body
 _MOST = 10_000  # addresses remembered of each kind: a few megabytes
 
 
-class Strangers:
+class ClientLimiter:
     """Who has proved something and who has not. now_s: monotonic seconds."""
 
     def __init__(self, limits: GatewaySettings, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -60,7 +60,7 @@ class Strangers:
 
         in_crowd: whether the limit of all strangers counts; nobody's calls may be refused for what others do.
         """
-        if self.is_shut_out(peer):
+        if self.is_blocked(peer):
             return self._floods_in_a_row
         if self.is_known(peer):
             return ""
@@ -69,7 +69,7 @@ class Strangers:
             return self._too_many
         return self._crowd if in_crowd and self._of_all >= self._limit_of_all else ""
 
-    def asks(self, peer: str, octets: int = 0, *, in_crowd: bool = True) -> str:
+    def admit(self, peer: str, octets: int = 0, *, in_crowd: bool = True) -> str:
         """Counts a request of this address; see `limit_for`.
 
         octets: of its body; a large one counts as several, for reading it costs us as much.
@@ -89,7 +89,7 @@ class Strangers:
         if not self.is_known(peer):
             self._count(peer, 1)
 
-    def proved(self, peer: str) -> None:
+    def authenticated(self, peer: str) -> None:
         """This address is no stranger, and what it asked for takes nothing from the others."""
         who = _who(peer)
         self._known.pop(who, None)
@@ -108,16 +108,16 @@ class Strangers:
         self._floods[who] = (floods + 1 if now_s - last_s < FLOOD_PAUSE_S else 1, now_s)
         if len(self._floods) > _MOST:
             del self._floods[next(iter(self._floods))]
-        if self.is_shut_out(peer):
+        if self.is_blocked(peer):
             self._known.pop(who, None)
             log.warning("%s: %s", who, self._floods_in_a_row)
 
     def kept_pace(self, peer: str) -> None:
         """A stream of this address has been what a call is: its row of floods is over."""
-        if not self.is_shut_out(peer):
+        if not self.is_blocked(peer):
             self._floods.pop(_who(peer), None)
 
-    def is_shut_out(self, peer: str) -> bool:
+    def is_blocked(self, peer: str) -> bool:
         """Whether this address is not listened to because of its floods."""
         if not self._floods:  # as nearly always
             return False

@@ -7,13 +7,13 @@ LINGER_BYTES = 64 * 1024
 """What is still read of a stream that was hung up on: its answer to the close frame, and what was on its way before."""
 
 
-def linger(transport: asyncio.Transport, octets: int = LINGER_BYTES) -> None:
+def drain_on_close(transport: asyncio.Transport, octets: int = LINGER_BYTES) -> None:
     """Has the connection's protocol hear so many octets more; then nothing is read any more, and who goes on sending
     waits for us instead of us working for him. Whoever asks for it closes the connection soon."""
-    transport.set_protocol(_Lingering(transport, octets))
+    transport.set_protocol(_ClosingConnection(transport, octets))
 
 
-class _Lingering(asyncio.Protocol):
+class _ClosingConnection(asyncio.Protocol):
     """Stands before the connection's protocol."""
 
     def __init__(self, transport: asyncio.Transport, octets: int) -> None:

@@ -11,8 +11,8 @@ from aiohttp import web
 from core.settings import Settings
 from gateway.carriers.common.auth import client_address
 from gateway.metrics import Metrics
-from gateway.protection.client_limiter import WINDOW_S, Strangers
-from gateway.protection.request_prefilter import FirstLook
+from gateway.protection.client_limiter import WINDOW_S, ClientLimiter
+from gateway.protection.request_prefilter import RequestPrefilter
 
 MOST_SILENT = 1000
 """Connections that have not made a request yet, at the same time."""
@@ -23,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Server = Callable[[], asyncio.Protocol]
 
 
-class Door:
+class ConnectionGuard:
     """Gives each new connection its time, and strangers no more than their requests.
 
     `middleware` must be the first of the application's.
@@ -32,9 +32,9 @@ class Door:
     def __init__(
         self,
         settings: Settings,
-        strangers: Strangers,
+        strangers: ClientLimiter,
         metrics: Metrics,
-        first_look: FirstLook,
+        first_look: RequestPrefilter,
         most_silent: int = MOST_SILENT,
     ) -> None:
         self.first_look = first_look
@@ -47,10 +47,10 @@ class Door:
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.transport is not None:
-                self.has_spoken(request.transport)
+                self.mark_active(request.transport)
             client = client_of(request, settings)
-            in_crowd = not first_look.is_carriers(request.method, request.path)
-            too_many = strangers.asks(client, _body_octets(request), in_crowd=in_crowd)
+            in_crowd = not first_look.is_webhook(request.method, request.path)
+            too_many = strangers.admit(client, _body_octets(request), in_crowd=in_crowd)
             if not too_many:
                 return await handler(request)
             metrics.flood.inc()
@@ -63,9 +63,9 @@ class Door:
 
     def factory(self, server: Server) -> Server:
         """A protocol factory for `loop.create_server` that watches the connections of `server`."""
-        return lambda: _Knock(self, server)
+        return lambda: _PendingConnection(self, server)
 
-    def opens_to(self, transport: asyncio.Transport, peer: str) -> bool:
+    def accept(self, transport: asyncio.Transport, peer: str) -> bool:
         """Whether a new connection may speak; from now on it has its time. Else it is closed."""
         if self._strangers.limit_for(peer, in_crowd=False):
             self._metrics.flood.inc()
@@ -80,7 +80,7 @@ class Door:
         """Whether this address needs no first look."""
         return self._strangers.is_known(peer)
 
-    def has_spoken(self, transport: asyncio.Transport) -> None:
+    def mark_active(self, transport: asyncio.Transport) -> None:
         """The connection has made its request, or is gone."""
         timer = self._silent.pop(transport, None)
         if timer is not None:
@@ -93,10 +93,10 @@ class Door:
             transport.abort()
 
 
-class _Knock(asyncio.Protocol):
+class _PendingConnection(asyncio.Protocol):
     """A connection that has just been made: what a real protocol costs is spent on those let in only."""
 
-    def __init__(self, door: Door, server: Server) -> None:
+    def __init__(self, door: ConnectionGuard, server: Server) -> None:
         self._door = door
         self._server = server
         self._peer = ""
@@ -106,7 +106,7 @@ class _Knock(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._peer = (transport.get_extra_info("peername") or ("",))[0]
-        if self._door.opens_to(self._transport, self._peer) and self._door.knows(self._peer):
+        if self._door.accept(self._transport, self._peer) and self._door.knows(self._peer):
             self._let_in()
 
     def data_received(self, data: bytes) -> None:
@@ -119,12 +119,12 @@ class _Knock(asyncio.Protocol):
         elif isinstance(verdict, int):
             self._needed = verdict
         else:
-            self._door.has_spoken(self._transport)
+            self._door.mark_active(self._transport)
             self._transport.write(verdict)
             self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._door.has_spoken(self._transport)
+        self._door.mark_active(self._transport)
 
     def _let_in(self) -> None:
         protocol = self._server()

@@ -6,12 +6,12 @@ import logging
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.protection.log_rate_limit import Sparing
+from gateway.protection.log_rate_limit import RateLimitedLogger
 
-_refusals = Sparing(logging.getLogger(__name__))
+_refusals = RateLimitedLogger(logging.getLogger(__name__))
 
 
-class Listener(web.RequestHandler):
+class HttpHandler(web.RequestHandler):
     """Speaks HTTP with whoever has connected."""
 
     __slots__ = ()

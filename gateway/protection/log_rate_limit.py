@@ -24,7 +24,7 @@ def bounded(loggers: Sequence[str]) -> Iterator[None]:
             logging.getLogger(name).removeFilter(flood)
 
 
-class Sparing:
+class RateLimitedLogger:
     """Warnings of one kind, bounded likewise, for where even those that are not written must cost nothing."""
 
     def __init__(self, log: logging.Logger, now_s: Callable[[], float] = time.monotonic) -> None:

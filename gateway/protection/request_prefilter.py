@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
-from gateway.admission.stream_authorizer import TOO_MANY_UNPROVEN, Admissions
-from gateway.carriers.base import Carrier, Proof, UnauthorizedError
+from gateway.admission.stream_authorizer import TOO_MANY_UNPROVEN, StreamAuthorizer
+from gateway.carriers.base import Carrier, IncomingRequest, UnauthorizedError
 from gateway.carriers.common.webhook_fields import read_form
 from gateway.metrics import Metrics
-from gateway.protection.client_limiter import WINDOW_S, Strangers
-from gateway.protection.log_rate_limit import Sparing
+from gateway.protection.client_limiter import WINDOW_S, ClientLimiter
+from gateway.protection.log_rate_limit import RateLimitedLogger
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class UnfinishedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RawRequest:
     """A plain request. target: path and query string as on its line. form: the fields, if the body is one."""
 
     method: str
@@ -61,7 +61,7 @@ class Asked:
     body: bytes
 
 
-def read_request(octets: bytes) -> Asked | None:
+def read_request(octets: bytes) -> RawRequest | None:
     """The request that these octets begin with; None if it is not plain. Raises UnfinishedError."""
     if _END not in octets and len(octets) < MOST_BYTES:
         raise UnfinishedError(len(octets) + 1)
@@ -80,17 +80,17 @@ def read_request(octets: bytes) -> Asked | None:
         form = read_form(content_type, body[:length])
     except ValueError:
         return None
-    return Asked(request[1].decode(), request[2].decode(), headers, form, body[:length])
+    return RawRequest(request[1].decode(), request[2].decode(), headers, form, body[:length])
 
 
-class FirstLook:
+class RequestPrefilter:
     """Judges what has come of a stranger's first request."""
 
     def __init__(
         self,
         carriers: Mapping[str, Carrier],
-        admissions: Admissions,
-        strangers: Strangers,
+        admissions: StreamAuthorizer,
+        strangers: ClientLimiter,
         metrics: Metrics,
         sockets_crowded: Callable[[], bool],
     ) -> None:
@@ -104,7 +104,7 @@ class FirstLook:
         self._forged_webhooks = metrics.refused_webhooks.labels("unauthorized")
         self._unproven_sockets = metrics.refused.labels("unproven")
         self._flood = metrics.flood
-        self._refusals = Sparing(log)
+        self._refusals = RateLimitedLogger(log)
         self._forbidden = _answer("403 Forbidden", "forbidden")
         self._too_many_unproven = _answer("503 Service Unavailable", TOO_MANY_UNPROVEN)
 
@@ -119,14 +119,14 @@ class FirstLook:
         path, name = self._carriers_path(asked.method, asked.target.partition("?")[0])
         if not name:
             return self._unless_beyond(peer, in_crowd=True)
-        proof = Proof(asked.target, asked.headers, asked.form, asked.body, peer, time.time())
+        proof = IncomingRequest(asked.target, asked.headers, asked.form, asked.body, peer, time.time())
         refusal = self._refusal(path, name, proof)
         if refusal is not None:
             self._strangers.refused(peer)
             return refusal
         return self._unless_beyond(peer, in_crowd=False)
 
-    def is_carriers(self, method: str, path: str) -> bool:
+    def is_webhook(self, method: str, path: str) -> bool:
         """Whether this is what a carrier asks for, whoever asks."""
         return bool(self._carriers_path(method, path)[1])
 
@@ -136,13 +136,13 @@ class FirstLook:
         before += "/"
         return (before, name) if method in CARRIERS_PATHS.get(before, ()) and name in self._carriers else ("", "")
 
-    def _refusal(self, path: str, name: str, proof: Proof) -> bytes | None:
+    def _refusal(self, path: str, name: str, proof: IncomingRequest) -> bytes | None:
         """The answer to a carrier's request that does not prove what it has to by now; counted."""
         try:
             if path != MEDIA_PATH:
                 self._admissions.webhook(self._carriers[name], proof)
                 return None
-            if self._admissions.upgrade(name, self._carriers[name], proof).proven or not self._sockets_crowded():
+            if self._admissions.authorize(name, self._carriers[name], proof).proven or not self._sockets_crowded():
                 return None
         except UnauthorizedError as error:
             self._refusals.warning("%s: %s refused: %s", name, path, error)

@@ -12,9 +12,9 @@ from gateway.carriers.base import TRACKS, Frame
 from gateway.carriers.common.media_format import MediaFormat
 from gateway.carriers.common.signatures import socket_url
 from gateway.simulator import telephone_audio
-from gateway.simulator.encoders import CallPlan, Dialect, Shape, Speaker, UnsupportedPlayError, load_dialects
+from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, UnsupportedPlayError, load_dialects
 from gateway.simulator.faults import NO_FAULTS, Faults, Sending, bare, numbered
-from gateway.simulator.transport import CallRefusedError, Line, dialled
+from gateway.simulator.transport import CallRefusedError, Transport, dialled
 from schemas.media import Codec
 
 # A sender that is behind its schedule lets others run at least this often, in messages.
@@ -45,7 +45,7 @@ class Progress:
 class _Leg:
     """One socket of the call. digits: by stream time in ms."""
 
-    speaker: Speaker
+    speaker: CarrierEncoder
     sendings: Sequence[Sending]
     digits: Sequence[tuple[int, str]]
 
@@ -124,7 +124,7 @@ async def play(
 
 async def _speak(
     leg: _Leg,
-    line: Line,
+    line: Transport,
     speed: float,
     tell: Callable[[float], None] | None,
     on_sent: Callable[[Frame], None] | None,

@@ -13,7 +13,7 @@ class CallRefusedError(Exception):
     """The gateway did not take the call, or closed it before its end; the message says what it answered."""
 
 
-class Line(Protocol):
+class Transport(Protocol):
     """An open connection."""
 
     async def send(self, message: str | bytes) -> None:
@@ -70,7 +70,7 @@ class _Tcp:
 
 
 @contextlib.asynccontextmanager
-async def dialled(url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> AsyncIterator[Line]:
+async def dialled(url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> AsyncIterator[Transport]:
     """A line to ws://…, wss://… or tcp://host:port. Raises CallRefusedError for whatever goes wrong with it."""
     try:
         if urlsplit(url).scheme == "tcp":
@@ -86,7 +86,7 @@ async def dialled(url: str, headers: Mapping[str, str], subprotocols: Sequence[s
 
 
 @contextlib.asynccontextmanager
-async def _websocket(url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> AsyncIterator[Line]:
+async def _websocket(url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> AsyncIterator[Transport]:
     timeout = aiohttp.ClientWSTimeout(ws_close=2.0)
     async with (
         aiohttp.ClientSession() as client,
@@ -98,7 +98,7 @@ async def _websocket(url: str, headers: Mapping[str, str], subprotocols: Sequenc
 
 
 @contextlib.asynccontextmanager
-async def _tcp(url: str) -> AsyncIterator[Line]:
+async def _tcp(url: str) -> AsyncIterator[Transport]:
     parts = urlsplit(url)
     if not parts.hostname or not parts.port:
         raise CallRefusedError(f"{url} is not tcp://host:port")

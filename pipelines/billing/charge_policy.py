@@ -11,7 +11,7 @@ from sinks.object_store import ObjectStore
 _LIVE = "live"
 
 
-class _Charged(Frozen):
+class _FirstChargeRecord(Frozen):
     """by: who was first: the live stage, however configured (it tells once), or a replay's line. key: of that line.
     free: it cost nothing then, and there is none."""
 
@@ -20,7 +20,7 @@ class _Charged(Frozen):
     free: bool
 
 
-class FirstCharge:
+class ChargeOncePolicy:
     """The usual charge for the first line of a part's transcription (summary, embedding); for every other one what the
     tenant's policy says of replays."""
 
@@ -34,8 +34,8 @@ class FirstCharge:
         """The charge for the line with that key, None for no line. Raises RetryableError if the store is away."""
         kind, _, _ = key.partition("_")
         where = charged_key(event.tenant, event.call_id, event.part, kind)
-        mine = _Charged(by=_LIVE if self._live else key, key=key, free=charge is None)
-        first = await documents.first(self._objects, where, mine)
+        mine = _FirstChargeRecord(by=_LIVE if self._live else key, key=key, free=charge is None)
+        first = await documents.put_if_absent(self._objects, where, mine)
         if first.by == mine.by or first.key == key:
             return None if first.free else charge
         return charge and replay_charge(charge, event.tenant, self._pricing)

@@ -6,7 +6,7 @@ from core.settings import Settings
 from pipelines.runtime.clickhouse_sink import ClickHouseSink
 from redpanda import quix_app
 from redpanda.client import EventProducer
-from redpanda.consumer_monitor import Consuming
+from redpanda.consumer_monitor import ConsumerMonitor
 from schemas.events import AnyEvent, UsageRecorded
 from schemas.topics import Topic
 from sinks.clickhouse.client import INSERT_TIMEOUT_S, Database
@@ -28,7 +28,7 @@ def run(settings: Settings) -> None:
     """Books lines until SIGTERM or SIGINT. Raises LogUnavailableError, StoreUnavailableError if none is configured."""
     database = Database(settings.clickhouse, timeout_s=INSERT_TIMEOUT_S)
     producer = EventProducer(settings.kafka)
-    consuming = Consuming(GROUP)
+    consuming = ConsumerMonitor(GROUP)
     sink = ClickHouseSink(
         GROUP,
         database,

@@ -67,7 +67,7 @@ def transcription_charge(duration_ms: int, provider: str, pricing: PricingSettin
     )
 
 
-def surprised(charge: Charge, provider: str, pricing: PricingSettings) -> Decimal | None:
+def cost_discrepancy(charge: Charge, provider: str, pricing: PricingSettings) -> Decimal | None:
     """What a provider's own cost should have been by its rate, if it is far from that; else None."""
     if charge.cost_source == "rate" or charge.provider_ms is None:
         return None

@@ -3,7 +3,7 @@
 import asyncio
 
 from core.settings import PricingSettings
-from pipelines.billing.charge_policy import FirstCharge
+from pipelines.billing.charge_policy import ChargeOncePolicy
 from pipelines.billing.pricing import Charge, replay_charge
 from pipelines.runtime.errors import RetryableError
 from schemas.events import RecordingReady, TranscriptReady
@@ -12,14 +12,14 @@ from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 
 
-class ReplayCharges:
+class ReplayChargePolicy:
     """Who was never charged for a part's transcription (summary, embedding) is now, as for a live call; who was, by
     the tenant's policy alone."""
 
     def __init__(self, store: ReplayStore, objects: ObjectStore, pricing: PricingSettings) -> None:
         self._store = store
         self._pricing = pricing
-        self._first_charge = FirstCharge(objects, pricing, live=False)
+        self._first_charge = ChargeOncePolicy(objects, pricing, live=False)
 
     async def __call__(self, event: RecordingReady | TranscriptReady, key: str, charge: Charge | None) -> Charge | None:
         """The charge for the line with that key, None for no line. Raises RetryableError if the bill or the store

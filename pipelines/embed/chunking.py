@@ -17,7 +17,7 @@ _FEWEST_LETTERS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """A stretch of one speaker's words. Times in ms from the recording's start."""
 
     start_ms: int
@@ -27,16 +27,16 @@ class Piece:
     text: str
 
 
-def pieces_of(transcript: Transcript) -> list[Piece]:
+def chunks_of(transcript: Transcript) -> list[Chunk]:
     """The transcript's turns worth searching, in order."""
     return [piece for segment in transcript.segments for piece in _pieces(segment) if not _is_trivial(piece.text)]
 
 
-def _pieces(segment: Segment) -> Iterator[Piece]:
+def _pieces(segment: Segment) -> Iterator[Chunk]:
     offsets = _offsets(segment)
     for start, end in _packed(segment.text):
         words = [word for offset, word in zip(offsets, segment.words, strict=True) if start <= offset < end]
-        yield Piece(
+        yield Chunk(
             # Not every engine gives words: then the turn's times are what is known.
             start_ms=words[0].start_ms if words else segment.start_ms,
             end_ms=max(word.end_ms for word in words) if words else segment.end_ms,

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from core.settings import PricingSettings, Settings
-from pipelines.billing.charge_policy import FirstCharge
+from pipelines.billing.charge_policy import ChargeOncePolicy
 from pipelines.billing.pricing import Charge, Charges, token_charge
-from pipelines.embed.chunking import Piece, pieces_of
+from pipelines.embed.chunking import Chunk, chunks_of
 from pipelines.jobs import documents
-from pipelines.jobs.llm_steps import AnswerStore
-from pipelines.jobs.outbox import ToldOnce
-from pipelines.jobs.result_cache import Unstored
+from pipelines.jobs.llm_steps import StepStore
+from pipelines.jobs.outbox import IdempotentStage
+from pipelines.jobs.result_cache import PendingResults
 from pipelines.providers import registry
-from pipelines.providers.base import Embedded, Embedder, UselessAnswerError
+from pipelines.providers.base import Embedded, Embedder, UnusableResponseError
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.stage import Output, Stage
@@ -52,12 +52,12 @@ class EmbedHandler:
         self._objects = objects
         self._vectors = vectors
         self._pricing = pricing
-        self._charges = charges or FirstCharge(objects, pricing)
+        self._charges = charges or ChargeOncePolicy(objects, pricing)
         self._collection = collection_of(provider.model, provider.dimension)
         self._config_hash = config_hash(provider.config())
         # Both by the first point's id.
-        self._unstored: Unstored[Embedded] = Unstored(_UNSTORED)
-        self._counted: Unstored[None] = Unstored(_UNSTORED)
+        self._unstored: PendingResults[Embedded] = PendingResults(_UNSTORED)
+        self._counted: PendingResults[None] = PendingResults(_UNSTORED)
 
     async def __call__(self, event: TranscriptReady) -> Sequence[Output]:
         """The event that says the call is searchable, and its ledger line if that costs anything. Raises
@@ -70,8 +70,8 @@ class EmbedHandler:
             input_sha256=event.transcript.sha256,
             config_hash=self._config_hash,
         )
-        answers = AnswerStore(self._objects, embedding_answers_key(event.tenant, event.call_id, embedding_id))
-        pieces = pieces_of(transcript)
+        answers = StepStore(self._objects, embedding_answers_key(event.tenant, event.call_id, embedding_id))
+        pieces = chunks_of(transcript)
         engine_ms = 0  # of this attempt: what is found cost nothing now
         for start in range(0, len(pieces), _AT_ONCE):
             engine_ms += await self._embed(event, start, pieces[start : start + _AT_ONCE], answers)
@@ -99,7 +99,7 @@ class EmbedHandler:
             outputs.append(Output(Topic.USAGE_RECORDED, self._usage(event, embedding_id, charge)))
         return outputs
 
-    async def _embed(self, event: TranscriptReady, start: int, pieces: Sequence[Piece], answers: AnswerStore) -> int:
+    async def _embed(self, event: TranscriptReady, start: int, pieces: Sequence[Chunk], answers: StepStore) -> int:
         """Writes the points of these pieces unless they are there. Returns what the engine took, ms."""
         ids = [
             uuid_of(event.tenant, event.call_id, event.part, event.transcript_id, start + index)
@@ -112,13 +112,13 @@ class EmbedHandler:
         first = ids[0]
         try:
             embedded = await self._unstored.get(first, lambda: self._provider.embed([piece.text for piece in pieces]))
-        except UselessAnswerError as error:
-            await answers.waste(error.tokens)
+        except UnusableResponseError as error:
+            await answers.count_wasted(error.tokens)
             raise
         engine_ms = round((time.monotonic() - started) * 1000)
         if embedded.tokens != NO_TOKENS:
             # Before the points: those who find them do not ask again.
-            await self._counted.get(first, lambda: answers.keep(f"pieces from {start}", "", embedded.tokens))
+            await self._counted.get(first, lambda: answers.save(f"pieces from {start}", "", embedded.tokens))
         points = [
             Point(id=point_id, vector=vector.tolist(), turn=_turn(event, piece, self._config_hash))
             for point_id, piece, vector in zip(ids, pieces, embedded.vectors, strict=True)
@@ -129,14 +129,14 @@ class EmbedHandler:
         self._counted.stored(first)
         return engine_ms
 
-    async def _charge(self, event: TranscriptReady, embedding_id: str, answers: AnswerStore) -> Charge | None:
+    async def _charge(self, event: TranscriptReady, embedding_id: str, answers: StepStore) -> Charge | None:
         """What it costs. Prices may change before this is told again: the first ones stand."""
         tokens = (await answers.read()).spent()
         charge = token_charge(tokens, self._provider.model, self._pricing.price_per_embedding, self._pricing)
         charge = await self._charges(event, f"embedding_{embedding_id}", charge)
         if charge is None:
             return None
-        return await documents.first(
+        return await documents.put_if_absent(
             self._objects, embedding_charge_key(event.tenant, event.call_id, embedding_id), charge
         )
 
@@ -170,7 +170,7 @@ class EmbedHandler:
         self._vectors.upsert(self._collection, points)
 
 
-def _turn(event: TranscriptReady, piece: Piece, config_hash: str) -> Turn:
+def _turn(event: TranscriptReady, piece: Chunk, config_hash: str) -> Turn:
     return Turn(
         tenant=event.tenant,
         call_id=event.call_id,
@@ -220,7 +220,7 @@ def run(settings: Settings) -> None:
             source=Topic.TRANSCRIPT_READY,
             retry=Topic.EMBED_RETRY,
             event_type=TranscriptReady,
-            handler=ToldOnce(NAME, handler, objects),
+            handler=IdempotentStage(NAME, handler, objects),
             concurrency=settings.embedding.concurrency,
             timeout_s=settings.embedding.timeout_s,
             per_minute=settings.embedding.per_minute,

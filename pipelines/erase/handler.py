@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
-from pipelines.jobs.documents import classified
-from pipelines.jobs.order_record import IntentStore
+from pipelines.jobs.documents import translate_store_errors
+from pipelines.jobs.order_record import OrderStore
 from pipelines.providers.base import RemoteJobs
-from pipelines.runtime.errors import NotYetError, PermanentError, RetryableError
+from pipelines.runtime.errors import PermanentError, RetryableError, RetryLaterError
 from pipelines.runtime.stage import Output
 from schemas.artifacts import call_prefix
 from schemas.events import CallErased, ErasureRequested, Event, ReplayCommand, ReplayedPart, StageFailed
@@ -85,16 +85,16 @@ class EraseHandler:
             return
         heard_ms = max([call.started_at_ms, *(at for part in call.parts for at in part.times.values())])
         if time.time_ns() // 1_000_000 - heard_ms < _PATIENCE_MS:
-            raise NotYetError(f"the call is {call.status}", retry_after_s=_LOOK_AGAIN_S)
+            raise RetryLaterError(f"the call is {call.status}", retry_after_s=_LOOK_AGAIN_S)
 
     async def _from_provider(self, event: ErasureRequested) -> None:
         """Deletes what a provider still keeps of the call's orders."""
-        with classified():
+        with translate_store_errors():
             keys = await asyncio.to_thread(self._keys, event)
         for key in keys:
             if not key.endswith(_INTENT):
                 continue
-            stored = await IntentStore(self._objects, key).read()
+            stored = await OrderStore(self._objects, key).read()
             if stored is None or stored.intent.state == "done":
                 continue
             jobs = await asyncio.to_thread(self._remote_jobs)
@@ -109,7 +109,7 @@ class EraseHandler:
 
     def _delete(self, event: ErasureRequested) -> None:
         self._vectors.delete_call(event.tenant, event.call_id)
-        with classified():
+        with translate_store_errors():
             for key in self._keys(event):
                 self._objects.remove(key)
         # Last: as long as its events are there, a look at the call tells whether something is under way.
@@ -119,7 +119,7 @@ class EraseHandler:
         return list(self._objects.list(call_prefix(event.tenant, event.call_id)))
 
 
-class Again:
+class LateResultEraser:
     """Has calls erased once more of which something was told after they were erased, or asked to be: what is told has
     been stored before, and may have been stored too late for the erasure that was asked for.
 

@@ -22,7 +22,7 @@ _KEPT = 1_000  # notices remembered that came before anybody waited
 _RETRY_S = 5.0  # before the log is asked again for the topic
 
 
-class NoticeBoard:
+class CompletionListener:
     """Thread-safe: told by one thread, waited at by tasks."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class NoticeBoard:
         """Lets go of the log."""
         self._closed.set()
 
-    def tell(self, remote_id: str) -> None:
+    def notify(self, remote_id: str) -> None:
         """An order is done, for better or worse."""
         with self._lock:
             self._told[remote_id] = None
@@ -70,16 +70,16 @@ class NoticeBoard:
                 self._waiting.pop(remote_id, None)
 
 
-def listen(kafka: KafkaSettings) -> NoticeBoard:
+def listen(kafka: KafkaSettings) -> CompletionListener:
     """A board that is told what comes on the log from now on, by a thread of its own. Every process reads all notices:
     which of them waits for an order nobody knows. Raises LogUnavailableError when no log is configured."""
-    board = NoticeBoard()
+    board = CompletionListener()
     consumer = Consumer(consumer_config(kafka, "notices"))  # a name is required; no group is joined
     threading.Thread(target=_read, args=(consumer, board), name="notices", daemon=True).start()
     return board
 
 
-def _read(consumer: Consumer, board: NoticeBoard) -> None:
+def _read(consumer: Consumer, board: CompletionListener) -> None:
     while not (partitions := _partitions(consumer)):
         if board.closed.wait(_RETRY_S):
             return
@@ -90,7 +90,7 @@ def _read(consumer: Consumer, board: NoticeBoard) -> None:
         if message is None or message.error() is not None:
             continue
         try:
-            board.tell(OrderNotice.model_validate_json(message.value() or b"").remote_id)
+            board.notify(OrderNotice.model_validate_json(message.value() or b"").remote_id)
         except ValidationError:
             logger.warning("a record on %s that is no notice", Topic.PROVIDER_NOTICES)
     consumer.close()

@@ -33,26 +33,26 @@ class Result(Generic[M]):
 
 async def fetch(objects: ObjectStore, ref: ObjectRef, model: type[M]) -> M:
     """The JSON object behind a claim, checked and parsed."""
-    with classified():
+    with translate_store_errors():
         data = await asyncio.to_thread(objects.get_verified, ref)
     return _parsed(ref.key, data, model)
 
 
 async def download(objects: ObjectStore, ref: ObjectRef, path: Path) -> None:
     """Writes the object behind a claim to a file, checked, without having all of it in memory."""
-    with classified():
+    with translate_store_errors():
         await asyncio.to_thread(_download, objects, ref, path)
 
 
-async def look(objects: ObjectStore, key: str, model: type[M]) -> M | None:
+async def get_or_none(objects: ObjectStore, key: str, model: type[M]) -> M | None:
     """The decision that is there, if one is."""
-    result = await find(objects, key, model)
+    result = await get_result(objects, key, model)
     return result.content if result else None
 
 
-async def find(objects: ObjectStore, key: str, model: type[M]) -> Result[M] | None:
+async def get_result(objects: ObjectStore, key: str, model: type[M]) -> Result[M] | None:
     """The result that is there, if one is."""
-    with classified():
+    with translate_store_errors():
         try:
             data = await asyncio.to_thread(objects.get, key)
         except ObjectMissingError:
@@ -60,19 +60,19 @@ async def find(objects: ObjectStore, key: str, model: type[M]) -> Result[M] | No
     return _result(key, data, model)
 
 
-async def first(objects: ObjectStore, key: str, decision: M) -> M:
+async def put_if_absent(objects: ObjectStore, key: str, decision: M) -> M:
     """Stores a decision unless one is there, and returns the one that is: who decides first decides for all."""
-    return (await leave(objects, key, decision)).content
+    return (await store_result(objects, key, decision)).content
 
 
-async def leave(objects: ObjectStore, key: str, result: M) -> Result[M]:
+async def store_result(objects: ObjectStore, key: str, result: M) -> Result[M]:
     """Stores a result as JSON unless one is there, and returns the one that is. Engines do not answer alike twice: of
     two workers that do one job after a rebalance the second must not change what the first has told of."""
     data = result.model_dump_json().encode()
-    with classified():
-        if await asyncio.to_thread(objects.swap, key, data, _JSON, replaces=None) is not None:
+    with translate_store_errors():
+        if await asyncio.to_thread(objects.compare_and_swap, key, data, _JSON, replaces=None) is not None:
             return _result(key, data, type(result))
-    there = await find(objects, key, type(result))
+    there = await get_result(objects, key, type(result))
     if there is None:
         # Another's write is under way, and may yet fail.
         raise RetryableError(f"object storage: {key} is being written by somebody else")
@@ -102,7 +102,7 @@ def _download(objects: ObjectStore, ref: ObjectRef, path: Path) -> None:
 
 
 @contextmanager
-def classified() -> Iterator[None]:
+def translate_store_errors() -> Iterator[None]:
     """Turns the store's errors into the runtime's."""
     try:
         yield

@@ -12,14 +12,14 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from pipelines.jobs.documents import classified
+from pipelines.jobs.documents import translate_store_errors
 from pipelines.providers.base import Bill
 from pipelines.runtime.errors import PermanentError
 from schemas.events import Frozen
-from sinks.object_store import ObjectStore, Tagged
+from sinks.object_store import ObjectStore, VersionedObject
 
 
-class Intent(Frozen):
+class OrderRecord(Frozen):
     """What is known about an order.
 
     intended: it may be under way. Whoever holds `token` may place it; others not before `expires_at_ms` (ms since the
@@ -35,32 +35,34 @@ class Intent(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class PlaceOrder:
     """Nobody has ordered, nobody is about to: put an intent of one's own there, then order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Adopt:
+class AdoptOrder:
     """The provider has the order although nobody wrote it down: do so, then collect."""
 
     remote_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Collect:
+class PollResult:
     """It is ordered: collect the result."""
 
     remote_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class WaitForLease:
     """Somebody may be ordering right now: look again in so many seconds."""
 
     seconds: float
 
 
-def next_step(intent: Intent | None, found: str | None, asked_ms: int) -> Claim | Adopt | Collect | Wait:
+def next_action(
+    intent: OrderRecord | None, found: str | None, asked_ms: int
+) -> PlaceOrder | AdoptOrder | PollResult | WaitForLease:
     """What to do about a job whose result is not there. Pure.
 
     found: what the provider answered when asked for the job's key, after the intent was read; it need only be asked
@@ -68,56 +70,56 @@ def next_step(intent: Intent | None, found: str | None, asked_ms: int) -> Claim 
     order" says nothing about a request that arrived after the question, while this process may have been frozen since.
     """
     if intent is None:
-        return Claim()  # an intent precedes every order
+        return PlaceOrder()  # an intent precedes every order
     if intent.state != "intended":
-        return Collect(intent.remote_id)
+        return PollResult(intent.remote_id)
     if found is not None:
-        return Adopt(found)
+        return AdoptOrder(found)
     if asked_ms < intent.expires_at_ms:
-        return Wait((intent.expires_at_ms - asked_ms) / 1000)
-    return Claim()
+        return WaitForLease((intent.expires_at_ms - asked_ms) / 1000)
+    return PlaceOrder()
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredOrderRecord:
     """An intent as it was read, or written, and the object that says so."""
 
-    intent: Intent
-    object: Tagged
+    intent: OrderRecord
+    object: VersionedObject
 
 
-class IntentStore:
+class OrderStore:
     """The intent of one job. Methods raise RetryableError when object storage is away."""
 
     def __init__(self, objects: ObjectStore, key: str) -> None:
         self._objects = objects
         self._key = key
 
-    async def read(self) -> Stored | None:
+    async def read(self) -> StoredOrderRecord | None:
         """The intent, if there is one. Raises PermanentError for something else in its place."""
-        with classified():
-            found = await asyncio.to_thread(self._objects.get_tagged, self._key)
+        with translate_store_errors():
+            found = await asyncio.to_thread(self._objects.get_versioned, self._key)
         if found is None:
             return None
         try:
-            return Stored(Intent.model_validate_json(found.data), found)
+            return StoredOrderRecord(OrderRecord.model_validate_json(found.data), found)
         except ValidationError as error:
             # Ordering again could pay twice: somebody has to look.
             raise PermanentError(f"{self._key} is no intent: {error}") from error
 
-    async def write(self, intent: Intent, *, replaces: Stored | None) -> Stored | None:
+    async def write(self, intent: OrderRecord, *, replaces: StoredOrderRecord | None) -> StoredOrderRecord | None:
         """Puts the intent in the place of what was read there. None if that has changed meanwhile: read again."""
         data = intent.model_dump_json().encode()
-        with classified():
+        with translate_store_errors():
             written = await asyncio.to_thread(
-                self._objects.swap,
+                self._objects.compare_and_swap,
                 self._key,
                 data,
                 "application/json",
                 replaces=replaces.object if replaces else None,
             )
         if written is not None:
-            return Stored(intent, written)
+            return StoredOrderRecord(intent, written)
         # It may be ours: the store took it, its answer was lost, and the client asked again.
         there = await self.read()
         return there if there is not None and there.intent == intent else None

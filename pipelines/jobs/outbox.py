@@ -18,16 +18,16 @@ from sinks.object_store import ObjectStore
 E = TypeVar("E", bound=Event)
 
 
-class _Telling(Frozen):
+class _StageHandler(Frozen):
     topic: str
     event: AnyEvent
 
 
-class _Told(Frozen):
-    tellings: list[_Telling]
+class _StoredOutputs(Frozen):
+    tellings: list[_StageHandler]
 
 
-class ToldOnce(Generic[E]):
+class IdempotentStage(Generic[E]):
     """A stage's work, done until it is told. Who tells first tells for all, whatever is killed, however configured."""
 
     def __init__(self, stage: str, work: Handler[E], objects: ObjectStore) -> None:
@@ -39,9 +39,9 @@ class ToldOnce(Generic[E]):
     async def __call__(self, event: E) -> Sequence[Output]:
         """The same outputs for the same event, for ever. Raises pipelines.runtime.errors."""
         key = told_key(event.tenant, event.call_id, uuid_of("told", self._stage, event.event_id))
-        told = await documents.look(self._objects, key, _Told)
+        told = await documents.get_or_none(self._objects, key, _StoredOutputs)
         if told is None:
             outputs = await self._work(event)
-            tellings = [_Telling.model_validate({"topic": one.topic, "event": one.event}) for one in outputs]
-            told = await documents.first(self._objects, key, _Told(tellings=tellings))
+            tellings = [_StageHandler.model_validate({"topic": one.topic, "event": one.event}) for one in outputs]
+            told = await documents.put_if_absent(self._objects, key, _StoredOutputs(tellings=tellings))
         return [Output(telling.topic, telling.event) for telling in told.tellings]

@@ -9,7 +9,7 @@ import logging
 
 from pydantic import ValidationError
 
-from pipelines.jobs.documents import classified
+from pipelines.jobs.documents import translate_store_errors
 from pipelines.providers.base import RemoteJobs
 from pipelines.runtime.errors import StageError
 from schemas.artifacts import LEFTOVERS, leftover_key
@@ -26,19 +26,19 @@ class _Note(Frozen):
     remote_id: str
 
 
-class Leftovers:
+class PendingDeletions:
     """Of one provider. Nothing here raises a StageError: tidying must not hold up a result."""
 
     def __init__(self, jobs: RemoteJobs, objects: ObjectStore) -> None:
         self._jobs = jobs
         self._objects = objects
 
-    async def note(self, remote_id: str) -> None:
+    async def record(self, remote_id: str) -> None:
         """Remembers that the provider still keeps a job whose result is stored."""
         note = _Note(provider=self._jobs.name, remote_id=remote_id)
         key = leftover_key(self._jobs.name, remote_id)
         try:
-            with classified():
+            with translate_store_errors():
                 await asyncio.to_thread(self._objects.put, key, note.model_dump_json().encode(), "application/json")
         except StageError as error:
             logger.warning("it is not even noted down that %s keeps %s: %s", self._jobs.name, remote_id, error)
@@ -49,7 +49,7 @@ class Leftovers:
         try:
             for key in await self._notes():
                 deleted += await self._work_off(key)
-            deleted += await self._jobs.tidy()
+            deleted += await self._jobs.delete_orphans()
         except StageError as error:
             logger.warning("%s is not tidied up: %s", self._jobs.name, error)
         if deleted:
@@ -58,16 +58,16 @@ class Leftovers:
 
     async def _notes(self) -> list[str]:
         prefix = f"{LEFTOVERS}{self._jobs.name}/"
-        with classified():
+        with translate_store_errors():
             return (await asyncio.to_thread(lambda: list(self._objects.list(prefix))))[:_AT_ONCE]
 
     async def _work_off(self, key: str) -> int:
-        with classified():
+        with translate_store_errors():
             try:
                 note = _Note.model_validate_json(await asyncio.to_thread(self._objects.get, key))
             except (ObjectMissingError, ValidationError):
                 return 0  # another process was quicker; or it is no note of ours
         await self._jobs.release(note.remote_id)
-        with classified():
+        with translate_store_errors():
             await asyncio.to_thread(self._objects.remove, key)
         return 1

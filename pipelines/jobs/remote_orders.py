@@ -13,16 +13,25 @@ from dataclasses import dataclass
 
 from core.clock import Clock, SystemClock
 from pipelines.jobs import documents
-from pipelines.jobs.completion_listener import NoticeBoard
-from pipelines.jobs.order_record import Adopt, Claim, Collect, Intent, IntentStore, Stored, Wait, next_step
-from pipelines.jobs.provider_cleanup import Leftovers
+from pipelines.jobs.completion_listener import CompletionListener
+from pipelines.jobs.order_record import (
+    AdoptOrder,
+    OrderRecord,
+    OrderStore,
+    PlaceOrder,
+    PollResult,
+    StoredOrderRecord,
+    WaitForLease,
+    next_action,
+)
+from pipelines.jobs.provider_cleanup import PendingDeletions
 from pipelines.providers.base import Bill, RemoteJobGoneError, RemoteJobs, TranscriptionJob
 from pipelines.runtime.errors import (
-    NotYetError,
     PermanentError,
     ProviderOutageError,
     QuotaError,
     RetryableError,
+    RetryLaterError,
     StageError,
 )
 from schemas.artifacts import Transcript
@@ -47,14 +56,14 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ObjectKeys:
     """Keys of a job's objects: its intent and its result."""
 
     intent: str
     result: str
 
 
-class RemoteEngine:
+class RemoteTranscription:
     """Orders jobs at a provider, collects their results and cleans up after them."""
 
     def __init__(
@@ -63,7 +72,7 @@ class RemoteEngine:
         objects: ObjectStore,
         timing: Timing | None = None,
         clock: Clock | None = None,
-        notices: NoticeBoard | None = None,
+        notices: CompletionListener | None = None,
     ) -> None:
         """notices: where is told that an order is done, if the provider does tell."""
         self._jobs = jobs
@@ -71,18 +80,18 @@ class RemoteEngine:
         self._timing = timing or Timing()
         self._clock = clock or SystemClock()
         self._notices = notices
-        self._leftovers = Leftovers(jobs, objects)
+        self._leftovers = PendingDeletions(jobs, objects)
         self._tidied_s: float | None = None
 
-    async def transcribe(self, job: TranscriptionJob, place: Place) -> Transcript:
+    async def transcribe(self, job: TranscriptionJob, place: ObjectKeys) -> Transcript:
         """The job's transcript, ordered unless it is. The caller has seen that there is no result, stores it, and then
         calls `settle`. Raises pipelines.runtime.errors."""
-        intents = IntentStore(self._objects, place.intent)
+        intents = OrderStore(self._objects, place.intent)
         try:
             remote_id = await self._ordered(job, place, intents)
         except QuotaError as error:
             if freed := await self._leftovers.delete():
-                raise NotYetError(f"{error}; room was made there ({freed} deleted)", retry_after_s=0) from error
+                raise RetryLaterError(f"{error}; room was made there ({freed} deleted)", retry_after_s=0) from error
             raise
         try:
             return await self._collected(remote_id, job)
@@ -111,11 +120,11 @@ class RemoteEngine:
                 await self._clock.sleep(wait_s)
             poll_s = min(poll_s * 1.5, slowest_s)
 
-    async def settle(self, place: Place) -> Bill | None:
+    async def release(self, place: ObjectKeys) -> Bill | None:
         """Deletes what the provider keeps of a job whose result is stored, and gives what it charges, if it says so.
         A provider that does not is no reason to hold the result back: it is noted down, and tried again with the next
         jobs and before anything is given up for want of space."""
-        intents = IntentStore(self._objects, place.intent)
+        intents = OrderStore(self._objects, place.intent)
         bill = None
         stored = None
         try:
@@ -125,53 +134,53 @@ class RemoteEngine:
             bill = await self._jobs.bill(stored.intent.remote_id)
             await self._jobs.release(stored.intent.remote_id)
             await intents.write(stored.intent.model_copy(update={"state": "done", "bill": bill}), replaces=stored)
-            await self._tidy_now_and_then()
+            await self._delete_orphans_periodically()
         except StageError as error:
             logger.warning("%s still keeps what %s names: %s", self._jobs.name, place.intent, error)
             if stored is not None:
-                await self._leftovers.note(stored.intent.remote_id)
+                await self._leftovers.record(stored.intent.remote_id)
                 self._tidied_s = None  # with the next job
         return bill
 
-    async def _tidy_now_and_then(self) -> None:
+    async def _delete_orphans_periodically(self) -> None:
         now_s = self._clock.monotonic_s()
         if self._tidied_s is None or now_s - self._tidied_s >= self._timing.tidy_s:
             self._tidied_s = now_s
             await self._leftovers.delete()
 
-    async def _ordered(self, job: TranscriptionJob, place: Place, intents: IntentStore) -> str:
+    async def _ordered(self, job: TranscriptionJob, place: ObjectKeys, intents: OrderStore) -> str:
         """The provider's id of the order."""
         while True:
             stored = await intents.read()
             unclear = stored is not None and stored.intent.state == "intended"
             asked_ms = self._clock.now_ms()
             found = await self._jobs.find(job.key) if unclear else None
-            step = next_step(stored.intent if stored else None, found, asked_ms)
+            step = next_action(stored.intent if stored else None, found, asked_ms)
             match step:
-                case Collect(remote_id):
+                case PollResult(remote_id):
                     return remote_id
-                case Adopt(remote_id):
-                    if await intents.write(Intent(state="submitted", remote_id=remote_id), replaces=stored):
+                case AdoptOrder(remote_id):
+                    if await intents.write(OrderRecord(state="submitted", remote_id=remote_id), replaces=stored):
                         logger.info("%s has call %s as %s already", self._jobs.name, job.call_id, remote_id)
                         return remote_id
-                case Wait(seconds):
-                    raise NotYetError(
+                case WaitForLease(seconds):
+                    raise RetryLaterError(
                         f"an order of call {job.call_id} may be under way at {self._jobs.name}", retry_after_s=seconds
                     )
-                case Claim():
+                case PlaceOrder():
                     # Before the intent: an upload may take longer than the window for ordering.
                     prepared = await self._jobs.prepare(job)
                     if claimed := await intents.write(self._new_intent(), replaces=stored):
                         return await self._order(job, prepared, place, intents, claimed)
 
-    def _new_intent(self) -> Intent:
+    def _new_intent(self) -> OrderRecord:
         window_s = self._timing.order_s + self._timing.settle_s
-        return Intent(
+        return OrderRecord(
             state="intended", token=uuid.uuid4().hex, expires_at_ms=self._clock.now_ms() + round(window_s * 1000)
         )
 
     async def _order(
-        self, job: TranscriptionJob, prepared: str, place: Place, intents: IntentStore, claimed: Stored
+        self, job: TranscriptionJob, prepared: str, place: ObjectKeys, intents: OrderStore, claimed: StoredOrderRecord
     ) -> str:
         """Places the order that the claimed intent allows."""
         # Neither the intent nor the provider need have known of an order whose result is stored.
@@ -179,7 +188,7 @@ class RemoteEngine:
         # Looked at last: a process may have been frozen for long at any line above.
         left_s = (claimed.intent.expires_at_ms - self._clock.now_ms()) / 1000 - self._timing.settle_s
         if left_s <= 0:
-            raise NotYetError(f"too late to order call {job.call_id}", retry_after_s=self._timing.settle_s + left_s)
+            raise RetryLaterError(f"too late to order call {job.call_id}", retry_after_s=self._timing.settle_s + left_s)
         try:
             async with asyncio.timeout(left_s):
                 remote_id = await self._jobs.submit(job, prepared)
@@ -190,22 +199,22 @@ class RemoteEngine:
             if error.refused:
                 await self._reopen(intents, claimed)
             raise
-        await intents.write(Intent(state="submitted", remote_id=remote_id), replaces=claimed)
+        await intents.write(OrderRecord(state="submitted", remote_id=remote_id), replaces=claimed)
         return remote_id
 
-    async def _check_result_is_missing(self, job: TranscriptionJob, place: Place) -> None:
+    async def _check_result_is_missing(self, job: TranscriptionJob, place: ObjectKeys) -> None:
         """Somebody may have stored the result since the caller looked, and made the provider forget the order. Raises
         NotYetError: the next attempt finds it."""
-        if await documents.find(self._objects, place.result, Transcript) is not None:
-            raise NotYetError(f"call {job.call_id} has its result meanwhile", retry_after_s=0)
+        if await documents.get_result(self._objects, place.result, Transcript) is not None:
+            raise RetryLaterError(f"call {job.call_id} has its result meanwhile", retry_after_s=0)
 
-    async def _forget(self, intents: IntentStore, remote_id: str) -> None:
+    async def _forget(self, intents: OrderStore, remote_id: str) -> None:
         """The provider has lost an order: another may be placed."""
         stored = await intents.read()
         if stored is not None and stored.intent.state != "intended" and stored.intent.remote_id == remote_id:
             await self._reopen(intents, stored)
 
     @staticmethod
-    async def _reopen(intents: IntentStore, stored: Stored) -> None:
+    async def _reopen(intents: OrderStore, stored: StoredOrderRecord) -> None:
         """Nothing was ordered under this intent: whoever comes next may."""
-        await intents.write(Intent(state="intended", token=uuid.uuid4().hex), replaces=stored)
+        await intents.write(OrderRecord(state="intended", token=uuid.uuid4().hex), replaces=stored)

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Unstored(Generic[T]):
+class PendingResults(Generic[T]):
     """Keeps what was made until it is stored, while the process lives: a store that refuses it must not have it made,
     and paid for, again at each attempt. most: beyond it the oldest are forgotten."""
 

@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.jobs.llm_steps import AnswerStore
-from pipelines.runtime.errors import AnsweredError, RetryableError
+from pipelines.jobs.llm_steps import StepStore
+from pipelines.runtime.errors import BilledFailureError, RetryableError
 from schemas.artifacts import Summary, Transcript
 from schemas.events import NO_TOKENS, Tokens
 from schemas.ids import config_hash
@@ -41,7 +41,7 @@ class Bill:
     currency: str
 
 
-class ByTenant(dict[str, object]):
+class PerTenant(dict[str, object]):
     """Part of a provider's configuration: what it says of each tenant, which changes nothing for the others."""
 
 
@@ -51,7 +51,7 @@ class Configured(Protocol):
     def config(self) -> Mapping[str, object]: ...
 
 
-def hashing(provider: Configured) -> Callable[[str], str]:
+def config_hash_for(provider: Configured) -> Callable[[str], str]:
     """Gives for a tenant the hash of all in the provider's configuration that changes its results for that tenant."""
     config = provider.config()
 
@@ -60,7 +60,7 @@ def hashing(provider: Configured) -> Callable[[str], str]:
         def told(value: object) -> object:
             return (
                 {whose: one for whose, one in value.items() if whose == tenant}
-                if isinstance(value, ByTenant)
+                if isinstance(value, PerTenant)
                 else value
             )
 
@@ -124,7 +124,7 @@ class RemoteJobs(Protocol):
     async def release(self, remote_id: str) -> None:
         """Deletes what the provider keeps of a job, its audio included. What is not there is deleted."""
 
-    async def tidy(self) -> int:
+    async def delete_orphans(self) -> int:
         """Deletes what the provider keeps of ours and nobody can need: audio that was never ordered, orders that
         failed. Returns how many things that were."""
 
@@ -147,7 +147,7 @@ class SummaryJob:
 
     tenant: str
     transcript: Transcript
-    answers: AnswerStore
+    answers: StepStore
 
 
 class Summarizer(Protocol):
@@ -173,7 +173,7 @@ class Embedded:
     tokens: Tokens = NO_TOKENS
 
 
-class UselessAnswerError(AnsweredError):
+class UnusableResponseError(BilledFailureError):
     """An answer that nobody can use. tokens: what it cost."""
 
     def __init__(self, message: str, tokens: Tokens) -> None:

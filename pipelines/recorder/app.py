@@ -19,20 +19,20 @@ from quixstreams import Application, State, message_context
 from quixstreams.state.exceptions import InvalidStoreChangelogOffset
 
 from core.settings import KafkaSettings, Settings
-from pipelines.recorder.call_timeout import Closer
-from pipelines.recorder.finalizer import Finisher
-from pipelines.recorder.journal_sink import Decided, Effects
-from pipelines.recorder.media_topic import Continuity, DecisionWriter, parse, read_calls
+from pipelines.recorder.call_timeout import CallTimeouts
+from pipelines.recorder.finalizer import RecordingFinalizer
+from pipelines.recorder.journal_sink import DecidedRecord, JournalSink
+from pipelines.recorder.media_topic import DecisionWriter, OffsetGapDetector, parse, read_calls
 from pipelines.recorder.metrics import RecorderMetrics
-from pipelines.recorder.partition_lifecycle import Ownership
-from pipelines.recorder.partition_listener import Owner, PartitionedApplication
-from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_disk, take
+from pipelines.recorder.partition_lifecycle import PartitionLifecycle
+from pipelines.recorder.partition_listener import PartitionedApplication, PartitionListener
+from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_disk, lock_root
 from pipelines.recorder.state_codec import read_changelog
-from pipelines.recorder.state_expiry import Forgetter
-from pipelines.recorder.state_machine import from_json, step, to_json
+from pipelines.recorder.state_expiry import StateReaper
+from pipelines.recorder.state_machine import from_json, to_json, transition
 from redpanda import quix_app
 from redpanda.client import EventProducer, LogUnavailableError, connection_config
-from redpanda.partition_expansion import CHANGELOG, keep_up
+from redpanda.partition_expansion import CHANGELOG, sync_changelog
 from redpanda.quix_app import broker_address, consumer_extras
 from schemas.media import MediaError, MediaRecord
 from schemas.topics import Topic
@@ -61,35 +61,35 @@ def run(settings: Settings) -> None:
     _require_topic(settings.kafka)
     store = ObjectStore(settings.s3)
     directory = settings.data_dir / "recorder"
-    lock = take(directory)
+    lock = lock_root(directory)
     spool = Spool(directory / "spool")
     metrics = RecorderMetrics(GROUP)
     decisions = DecisionWriter(settings.kafka)
     events = EventProducer(settings.kafka)
-    closer = Closer(
+    closer = CallTimeouts(
         grace_ms=settings.recorder.grace_ms,
         idle_timeout_ms=settings.recorder.idle_timeout_ms,
         propose=decisions.put,
     )
-    finisher = Finisher(
+    finisher = RecordingFinalizer(
         store=store, events=events, tell=decisions.put, workers=settings.recorder.uploads, metrics=metrics
     )
-    ownership = Ownership(
+    ownership = PartitionLifecycle(
         spool=spool,
         closer=closer,
         finisher=finisher,
         read_log=partial(read_calls, settings.kafka),
         lookup=partial(read_changelog, settings.kafka, CHANGELOG),
-        forgetter=Forgetter(decisions.put),
+        forgetter=StateReaper(decisions.put),
     )
     metrics.watch(
-        open_calls=lambda: closer.watching,
+        open_calls=lambda: closer.open_calls,
         unfinished=lambda: finisher.unfinished,
         rebuilding=lambda: ownership.rebuilding,
         directory=directory,
     )
-    effects = Effects(spool=spool, closer=closer, finisher=finisher, metrics=metrics)
-    keep_up(settings.kafka)
+    effects = JournalSink(spool=spool, closer=closer, finisher=finisher, metrics=metrics)
+    sync_changelog(settings.kafka)
     app = application(settings, effects, ownership)
     closer.start()
     finisher.start()
@@ -115,10 +115,10 @@ def run(settings: Settings) -> None:
         os.close(lock)
 
 
-def application(settings: Settings, effects: Effects, owner: Owner) -> Application:
+def application(settings: Settings, effects: JournalSink, owner: PartitionListener) -> Application:
     """The Quix app, wired but not running. Raises LogUnavailableError."""
     kafka = settings.kafka
-    continuity = Continuity()
+    continuity = OffsetGapDetector()
     app = PartitionedApplication(
         topic_name=Topic.CALL_MEDIA.value,
         owner=owner,
@@ -154,7 +154,7 @@ def _transactions(kafka: KafkaSettings) -> dict[str, str | int]:
 
 
 def _parse(
-    continuity: Continuity, value: bytes | None, key: bytes | None, _timestamp: int, headers: Any
+    continuity: OffsetGapDetector, value: bytes | None, key: bytes | None, _timestamp: int, headers: Any
 ) -> MediaRecord | None:
     """The record, or None for what is none: passed over, or it would stop every call of its partition for ever."""
     place = message_context()
@@ -166,15 +166,15 @@ def _parse(
         return None
 
 
-def _decide(record: MediaRecord, _key: bytes, _timestamp: int, _headers: Any, state: State[str, Any]) -> Decided:
+def _decide(record: MediaRecord, _key: bytes, _timestamp: int, _headers: Any, state: State[str, Any]) -> DecidedRecord:
     """Quix' state is per call id; two tenants that should have the same one are still two calls."""
     known = state.get(record.tenant)
-    following, decision = step(from_json(known), record, message_context().offset)
+    following, decision = transition(from_json(known), record, message_context().offset)
     if following.parts:
         state.set(record.tenant, to_json(following))
     elif known is not None:
         state.delete(record.tenant)
-    return Decided(record, decision)
+    return DecidedRecord(record, decision)
 
 
 def _require_topic(kafka: KafkaSettings) -> None:

@@ -22,7 +22,7 @@ Propose = Callable[[MediaRecord, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class OpenCall:
     """An open part as its last record left it. seen: that record's offset; ended: all its streams have ended."""
 
     identity: PartId
@@ -31,7 +31,7 @@ class Watched:
     ended: bool
 
 
-class Closer:
+class CallTimeouts:
     """Watches open parts. Thread-safe."""
 
     def __init__(self, *, grace_ms: int, idle_timeout_ms: int, propose: Propose) -> None:
@@ -41,7 +41,7 @@ class Closer:
         self._changed = threading.Condition()
         # Of each open part, and when it is to be closed (time.monotonic). The heap may hold outdated times of a
         # part; what counts is the dictionary.
-        self._watched: dict[PartId, tuple[Watched, float]] = {}
+        self._watched: dict[PartId, tuple[OpenCall, float]] = {}
         self._due: list[tuple[float, int, PartId]] = []
         self._pushed = 0
         self._stopping = False
@@ -59,11 +59,11 @@ class Closer:
         self._thread.join(2)
 
     @property
-    def watching(self) -> int:
+    def open_calls(self) -> int:
         """How many parts are open."""
         return len(self._watched)
 
-    def saw(self, watched: Watched) -> None:
+    def touch(self, watched: OpenCall) -> None:
         """A record of the part was processed just now."""
         due = time.monotonic() + (self._grace_s if watched.ended else self._idle_s)
         with self._changed:
@@ -78,7 +78,7 @@ class Closer:
         with self._changed:
             self._watched.pop(identity, None)
 
-    def disown(self, partition: int) -> None:
+    def on_revoked(self, partition: int) -> None:
         """The partition's calls are somebody else's now."""
         with self._changed:
             self._watched = {
@@ -94,7 +94,7 @@ class Closer:
             reason = CloseReason.ENDED if watched.ended else CloseReason.IDLE
             self._propose(close_record(watched, reason, time.time_ns() // 1_000_000), watched.identity.partition)
 
-    def _next(self) -> Watched | None:
+    def _next(self) -> OpenCall | None:
         """Waits for the next part that is due; it is watched again only when another record of it comes."""
         with self._changed:
             while not self._stopping:
@@ -114,7 +114,7 @@ class Closer:
         return None
 
 
-def close_record(watched: Watched, reason: CloseReason, at_ms: int) -> MediaRecord:
+def close_record(watched: OpenCall, reason: CloseReason, at_ms: int) -> MediaRecord:
     """The proposal to close a part. at_ms: now, ms since the epoch."""
     return MediaRecord(
         type=RecordType.CLOSE,

@@ -39,7 +39,7 @@ class _Job:
     delay_s: float  # before the next attempt
 
 
-class Finisher:
+class RecordingFinalizer:
     """Threads that finish parts. Thread-safe. A part that fails waits aside, and holds up no other.
 
     tell: puts a record on a partition of call.media.
@@ -82,7 +82,7 @@ class Finisher:
                 self._begun.add(identity)
                 self._push(_Job(identity, directory, _FIRST_DELAY_S), 0)
 
-    def disown(self, partition: int) -> None:
+    def on_revoked(self, partition: int) -> None:
         """The partition's calls are somebody else's now. What is just being uploaded goes on: it is the same."""
         with self._changed:
             self._wanted = {identity for identity in self._wanted if identity.partition != partition}

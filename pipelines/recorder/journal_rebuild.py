@@ -13,13 +13,13 @@ from pathlib import Path
 from pipelines.recorder.journal import PartId, encode_identity, encode_record, read, recover
 from pipelines.recorder.spool import JOURNAL, cannot_write, directory_of, sync, write_frames
 from pipelines.recorder.state_machine import UnrecordedPart
-from redpanda.range_reader import Stretch
+from redpanda.range_reader import OffsetRange
 from schemas.media import CloseReason, MediaRecord, RecordType
 from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
 
-Read = Callable[[Stretch, Collection[bytes], threading.Event], Iterator[tuple[int, MediaRecord]]]
+Read = Callable[[OffsetRange, Collection[bytes], threading.Event], Iterator[tuple[int, MediaRecord]]]
 """stretch of call.media, call ids, cancelled → those calls' records in it, each with its offset"""
 
 _DECISIONS = (RecordType.CLOSE, RecordType.RECORDED, RecordType.FORGET)
@@ -53,7 +53,7 @@ class _Missing:
         return len(frame)
 
 
-def complete(
+def rebuild_journals(
     root: Path, parts: Parts, known: Mapping[PartId, int], read_log: Read, cancelled: threading.Event
 ) -> dict[PartId, int]:
     """Sees to it that the journals of these parts, all of one partition, hold what they must, on disk.
@@ -102,7 +102,7 @@ def _read_again(root: Path, missing: list[_Missing], read_log: Read, cancelled: 
         by_call.setdefault((journal.identity.tenant, journal.identity.call_id), []).append(journal)
     call_ids = {call_id.encode() for _, call_id in by_call}
     buffered = 0
-    for offset, record in read_log(Stretch(Topic.CALL_MEDIA, partition, first, end), call_ids, cancelled):
+    for offset, record in read_log(OffsetRange(Topic.CALL_MEDIA, partition, first, end), call_ids, cancelled):
         for journal in by_call.get((record.tenant, record.call_id), ()):
             buffered += journal.add(record, offset)
         if buffered > _BUFFER_BYTES:

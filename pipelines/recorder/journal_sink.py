@@ -7,23 +7,23 @@ from typing import Any
 
 from quixstreams.sinks.base import BaseSink
 
-from pipelines.recorder.call_timeout import Closer, Watched
-from pipelines.recorder.finalizer import Finisher
+from pipelines.recorder.call_timeout import CallTimeouts, OpenCall
+from pipelines.recorder.finalizer import RecordingFinalizer
 from pipelines.recorder.journal import PartId
 from pipelines.recorder.metrics import RecorderMetrics
 from pipelines.recorder.spool import Spool
-from pipelines.recorder.state_machine import Action, Decision
+from pipelines.recorder.state_machine import Action, Transition
 from schemas.media import MediaRecord
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class DecidedRecord:
     """A record and what is to be done about it."""
 
     record: MediaRecord
-    decision: Decision
+    decision: Transition
 
 
 class JournalBehindError(Exception):
@@ -31,12 +31,17 @@ class JournalBehindError(Exception):
     from the log."""
 
 
-class Effects(BaseSink):
+class JournalSink(BaseSink):
     """Quix calls `add` for every record and `flush` before offsets are committed, which makes "committed" mean "on
     disk"."""
 
     def __init__(
-        self, *, spool: Spool, closer: Closer, finisher: Finisher, metrics: RecorderMetrics | None = None
+        self,
+        *,
+        spool: Spool,
+        closer: CallTimeouts,
+        finisher: RecordingFinalizer,
+        metrics: RecorderMetrics | None = None,
     ) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self._spool = spool
@@ -58,7 +63,7 @@ class Effects(BaseSink):
                     if decision.expected_offset < 0:
                         log.info("call %s part %d opened (%s)", record.call_id, decision.part, record.carrier)
                     self._append(identity, record, decision, offset)
-                    self._closer.saw(Watched(identity, record.carrier, offset, decision.ended))
+                    self._closer.touch(OpenCall(identity, record.carrier, offset, decision.ended))
                 case Action.FINISH:
                     self._append(identity, record, decision, offset)
                     self._closer.forget(identity)
@@ -66,7 +71,7 @@ class Effects(BaseSink):
                     self._metrics.closed(record.detail)
                     log.info("call %s part %d closed (%s)", record.call_id, decision.part, record.detail)
                 case Action.WATCH:
-                    self._closer.saw(Watched(identity, record.carrier, decision.expected_offset, decision.ended))
+                    self._closer.touch(OpenCall(identity, record.carrier, decision.expected_offset, decision.ended))
                 case Action.RELEASE:
                     self._closer.forget(identity)
                     self._spool.release(identity)
@@ -80,7 +85,7 @@ class Effects(BaseSink):
         with self._lock:
             self._spool.flush()
 
-    def _append(self, identity: PartId, record: MediaRecord, decision: Decision, offset: int) -> None:
+    def _append(self, identity: PartId, record: MediaRecord, decision: Transition, offset: int) -> None:
         if self._spool.last_offset(identity) < decision.expected_offset:
             raise JournalBehindError(
                 f"the journal of call {identity.call_id} part {identity.part} ends before offset "

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from core.settings import KafkaSettings
 from pipelines.recorder.timeline import TRACKS
 from redpanda.client import producer_config
-from redpanda.range_reader import Stretch, scan
+from redpanda.range_reader import OffsetRange, read_range
 from schemas.media import MediaError, MediaRecord, RecordType, from_headers, to_headers
 from schemas.topics import Topic
 
@@ -68,7 +68,7 @@ def _complain(error: KafkaError | None, message: Message) -> None:
         log.error("the log refused a decision about %s: %s", message.key(), error)
 
 
-class Continuity:
+class OffsetGapDetector:
     """Notices what the log has lost before it was read. Records of one partition of call.media follow each other
     without a hole, for nothing on it is compacted or transactional."""
 
@@ -92,16 +92,16 @@ class Continuity:
 
 
 def read_calls(
-    kafka: KafkaSettings, stretch: Stretch, call_ids: Collection[bytes], cancelled: threading.Event
+    kafka: KafkaSettings, stretch: OffsetRange, call_ids: Collection[bytes], cancelled: threading.Event
 ) -> Iterator[tuple[int, MediaRecord]]:
     """These calls' records in a stretch of call.media, in log order, each with its offset.
 
     Reads everything in between, whose ever it is: a partition knows no calls. Ends early once cancelled. Raises
     LogUnavailableError.
     """
-    continuity = Continuity()
+    continuity = OffsetGapDetector()
     continuity.expect(stretch.partition, stretch.first_offset)
-    for message in scan(kafka, stretch, cancelled):
+    for message in read_range(kafka, stretch, cancelled):
         offset, key = message.offset(), message.key()
         assert offset is not None  # the log's records have one
         continuity.saw(stretch.partition, offset)

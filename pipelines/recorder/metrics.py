@@ -8,11 +8,11 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from core import metrics
-from redpanda.consumer_monitor import Consuming
+from redpanda.consumer_monitor import ConsumerMonitor
 from schemas.events import RecordingReady, TrackReport
 
 
-class RecorderMetrics(Consuming):
+class RecorderMetrics(ConsumerMonitor):
     """See core.metrics."""
 
     def __init__(self, stage: str, registry: CollectorRegistry | None = None) -> None:

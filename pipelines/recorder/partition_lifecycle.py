@@ -13,13 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipelines.recorder.call_timeout import Closer, Watched
-from pipelines.recorder.finalizer import Finisher
+from pipelines.recorder.call_timeout import CallTimeouts, OpenCall
+from pipelines.recorder.finalizer import RecordingFinalizer
 from pipelines.recorder.journal import PartId
-from pipelines.recorder.journal_rebuild import Read, complete
+from pipelines.recorder.journal_rebuild import Read, rebuild_journals
 from pipelines.recorder.spool import Spool
 from pipelines.recorder.state_codec import Call
-from pipelines.recorder.state_expiry import AFTER_S, Forgetter
+from pipelines.recorder.state_expiry import AFTER_S, StateReaper
 from pipelines.recorder.state_machine import CallState, UnrecordedPart, is_recorded, unrecorded
 from redpanda.client import LogUnavailableError
 
@@ -58,7 +58,7 @@ class _Rebuild:
 
 
 @dataclass(slots=True)
-class _Janitor:
+class _OrphanCleaner:
     """Journals of partitions that are elsewhere, and when to ask again whether they are recorded there."""
 
     due: float = 0.0
@@ -66,7 +66,7 @@ class _Janitor:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
-class Ownership:
+class PartitionLifecycle:
     """Belongs to the thread that reads the log, which says what is assigned and revoked and calls `tick` between two
     records."""
 
@@ -74,11 +74,11 @@ class Ownership:
         self,
         *,
         spool: Spool,
-        closer: Closer,
-        finisher: Finisher,
+        closer: CallTimeouts,
+        finisher: RecordingFinalizer,
         read_log: Read,
         lookup: Lookup,
-        forgetter: Forgetter,
+        forgetter: StateReaper,
         janitor_s: float = _JANITOR_S,
     ) -> None:
         self._spool = spool
@@ -92,7 +92,7 @@ class Ownership:
         self._rebuilds: dict[int, _Rebuild] = {}
         self._workers = ThreadPoolExecutor(_REBUILDS + 1, thread_name_prefix="ownership")
         self._janitor_s = janitor_s
-        self._janitor = _Janitor(time.monotonic() + janitor_s)
+        self._janitor = _OrphanCleaner(time.monotonic() + janitor_s)
 
     @property
     def rebuilding(self) -> int:
@@ -110,8 +110,8 @@ class Ownership:
         self._waiting.discard(partition)
         if partition in self._rebuilds:
             self._rebuilds[partition].cancelled.set()
-        self._closer.disown(partition)
-        self._finisher.disown(partition)
+        self._closer.on_revoked(partition)
+        self._finisher.on_revoked(partition)
 
     def tick(self, partitions: Partitions) -> None:
         """Goes on with what is to be done. Costs next to nothing if that is nothing. Raises SpoolError,
@@ -168,7 +168,7 @@ class Ownership:
             return
         partitions.pause(partition)
         cancelled = threading.Event()
-        future = self._workers.submit(complete, self._spool.root, parts, known, self._read_log, cancelled)
+        future = self._workers.submit(rebuild_journals, self._spool.root, parts, known, self._read_log, cancelled)
         self._rebuilds[partition] = _Rebuild(parts, future, cancelled)
 
     def _end_rebuilds(self, partitions: Partitions) -> None:
@@ -180,7 +180,7 @@ class Ownership:
                 continue
             for identity, offset in rebuild.future.result().items():
                 if self._spool.known_offset(identity) is None:
-                    self._spool.adopt(identity, offset)
+                    self._spool.set_known_offset(identity, offset)
             self._take_up(rebuild.parts)
             partitions.resume(partition)
 
@@ -189,7 +189,7 @@ class Ownership:
             if part.closed:
                 self._finisher.submit(identity, self._spool.write(identity))
             else:
-                self._closer.saw(Watched(identity, part.carrier, part.last_offset, part.ended))
+                self._closer.touch(OpenCall(identity, part.carrier, part.last_offset, part.ended))
         if parts:
             log.info("took up %d calls that are not recorded yet", len(parts))
 

@@ -13,7 +13,7 @@ from quixstreams import Application
 from quixstreams.state.manager import DEFAULT_STATE_STORE_NAME
 from quixstreams.state.rocksdb.partition import RocksDBStorePartition
 
-from pipelines.recorder.media_topic import Continuity
+from pipelines.recorder.media_topic import OffsetGapDetector
 from pipelines.recorder.partition_lifecycle import Partitions
 from pipelines.recorder.state_codec import Call, decode, key_of
 from pipelines.recorder.state_machine import CallState
@@ -24,7 +24,7 @@ _TIMEOUT_S = 30.0
 _ASK_S = 5.0  # a question that can wait: reading does too, meanwhile
 
 
-class Owner(Protocol):
+class PartitionListener(Protocol):
     """Whoever wants to know. See pipelines.recorder.partition_lifecycle.Ownership."""
 
     def assigned(self, partition: int) -> None: ...
@@ -39,7 +39,9 @@ class PartitionedApplication(Application):
     lost is lost, and standing still would lose more. It is complained of.
     """
 
-    def __init__(self, *, topic_name: str, owner: Owner, continuity: Continuity, **settings: Any) -> None:
+    def __init__(
+        self, *, topic_name: str, owner: PartitionListener, continuity: OffsetGapDetector, **settings: Any
+    ) -> None:
         super().__init__(**settings)
         self._topic_name = topic_name
         self._owner = owner

@@ -10,11 +10,11 @@ from pipelines.recorder import wav
 from pipelines.recorder.decoding import Encoded
 from pipelines.recorder.journal import PartId, read
 from pipelines.recorder.spool import JOURNAL
-from pipelines.recorder.timeline import plan
+from pipelines.recorder.timeline import lay_out
 from schemas.artifacts import Manifest, Peaks
 from schemas.events import ObjectRef, RecordingReady, TrackOutline, TrackReport
 from schemas.ids import uuid_of
-from schemas.media import Codec, MediaRecord, RecordType, ends
+from schemas.media import Codec, MediaRecord, RecordType, ended_stream
 
 _MOST_GAPS = 1_000  # of a track in the event: some 60 KB, and a replay's job may hold several events
 
@@ -105,7 +105,7 @@ class _Facts:
             yield record
 
     def _end(self, eos: MediaRecord) -> None:
-        if eos.stream_id and not ends(eos, self.gateways.get(eos.stream_id, "")):
+        if eos.stream_id and not ended_stream(eos, self.gateways.get(eos.stream_id, "")):
             return
         for stream in [eos.stream_id] if eos.stream_id else set(self.streams) - self.ended:
             self.ends[stream] = eos.at_ms
@@ -122,7 +122,7 @@ def make(identity: PartId, directory: Path) -> Recording:
     """Renders a part. The same journal gives the same bytes. Raises OSError, NotClosedError."""
     facts = _Facts()
     journal = directory / JOURNAL
-    layout = plan(facts.watch(journal))
+    layout = lay_out(facts.watch(journal))
     close = facts.last
     if close is None or close.type is not RecordType.CLOSE:
         raise NotClosedError(f"{journal} does not end with a close record")

@@ -66,7 +66,7 @@ def sync(directories: Iterable[Path]) -> None:
         _fsync(root)
 
 
-def take(root: Path) -> int:
+def lock_root(root: Path) -> int:
     """Creates the directory and takes it for this process: two recorders writing one journal would spoil it. Returns
     the descriptor that holds it, for as long as it is open. Raises SpoolError, also if its disk is full."""
     try:
@@ -129,7 +129,7 @@ class Spool:
         journal = self._journals.get(identity)
         return None if journal is None else journal.last_offset
 
-    def adopt(self, identity: PartId, last_offset: int) -> None:
+    def set_known_offset(self, identity: PartId, last_offset: int) -> None:
         """The part's journal was completed behind our back: it lies on disk, up to that offset of the log."""
         self._journals[identity] = _Journal(self.directory_of(identity), last_offset, begun=True)
 

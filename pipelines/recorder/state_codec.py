@@ -12,7 +12,7 @@ from quixstreams.utils.json import dumps, loads
 
 from core.settings import KafkaSettings
 from pipelines.recorder.state_machine import CallState, from_json
-from redpanda.range_reader import Stretch, scan
+from redpanda.range_reader import OffsetRange, read_range
 
 Call = tuple[str, str]
 """tenant, call id"""
@@ -43,7 +43,7 @@ def read_changelog(
     """These calls' latest states on a changelog topic, whoever owns the partition. Raises LogUnavailableError."""
     wanted = {key_of(call): call for call in calls}
     values: dict[Call, bytes] = {}
-    for message in scan(kafka, Stretch(topic, partition), cancelled):
+    for message in read_range(kafka, OffsetRange(topic, partition), cancelled):
         key, value = message.key(), message.value()
         if not isinstance(key, bytes) or key not in wanted:
             continue

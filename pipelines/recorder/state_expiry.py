@@ -29,7 +29,7 @@ class States(Protocol):
     def begins(self, partition: int) -> int | None: ...
 
 
-class Forgetter:
+class StateReaper:
     """Walks through all states now and then, a few at a time. propose: puts a record on a partition of call.media.
 
     Belongs to the thread that reads the log.

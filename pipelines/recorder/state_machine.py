@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from schemas.media import MediaRecord, RecordType, ends
+from schemas.media import MediaRecord, RecordType, ended_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Transition:
     """The action and the part it is about.
 
     expected_offset: the part's last record before this one, which its journal must already hold; -1 if there is none,
@@ -117,7 +117,7 @@ _OPENING = (RecordType.START, RecordType.MEDIA)
 _ENDED_KEPT = 50
 
 
-def step(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Decision]:
+def transition(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Transition]:
     """The call's next state, and what to do about this record of it. A state without parts need not be kept."""
     if record.type is RecordType.FORGET:
         return _forget(state, record)
@@ -132,19 +132,19 @@ def step(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState,
     return following, decision
 
 
-def _take(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Decision]:
+def _take(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Transition]:
     part = state.open
     if part is not None and offset <= part.last_offset:
-        return state, Decision(Action.IGNORE, part.number, why="redelivered")
+        return state, Transition(Action.IGNORE, part.number, why="redelivered")
     if part is None and offset <= state.last:
-        return state, Decision(Action.IGNORE, state.parts, why="redelivered")
+        return state, Transition(Action.IGNORE, state.parts, why="redelivered")
     if part is None and record.type not in _OPENING:
-        return state, Decision(Action.IGNORE, state.parts, why=f"{record.type} after the part was closed")
+        return state, Transition(Action.IGNORE, state.parts, why=f"{record.type} after the part was closed")
     if part is None:
         part = OpenPart(state.parts + 1, offset, -1, {}, record.carrier)
     streams, gateways = _streams(part, record)
     following = replace(part, last_offset=offset, streams=streams, gateways=gateways)
-    decision = Decision(Action.APPEND, part.number, part.last_offset, following.ended)
+    decision = Transition(Action.APPEND, part.number, part.last_offset, following.ended)
     return replace(state, parts=max(state.parts, part.number), open=following), decision
 
 
@@ -157,7 +157,7 @@ def _streams(part: OpenPart, record: MediaRecord) -> tuple[Mapping[str, bool], M
     if record.type is RecordType.EOS:
         if not stream:
             return _latest(dict.fromkeys(streams, True)), {}
-        if stream in streams and not ends(record, gateways.get(stream, "")):
+        if stream in streams and not ended_stream(record, gateways.get(stream, "")):
             return streams, gateways
         return _latest({**streams, stream: True}), {name: by for name, by in gateways.items() if name != stream}
     # Audio of a stream whose start lies in an earlier part; audio that overtook its end changes nothing.
@@ -170,32 +170,34 @@ def _latest(streams: Mapping[str, bool]) -> Mapping[str, bool]:
     return {name: ended for name, ended in streams.items() if name not in old}
 
 
-def _close(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Decision]:
+def _close(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Transition]:
     part = state.open
     if part is not None and record.part == part.number:
         if record.seen < part.last_offset:
             why = "the call went on after the decision to close"
-            return state, Decision(Action.WATCH, part.number, part.last_offset, part.ended, why)
+            return state, Transition(Action.WATCH, part.number, part.last_offset, part.ended, why)
         unfinished = {**state.unfinished, part.number: (part.first_offset, offset)}
-        return replace(state, open=None, unfinished=unfinished), Decision(Action.FINISH, part.number, part.last_offset)
+        return replace(state, open=None, unfinished=unfinished), Transition(
+            Action.FINISH, part.number, part.last_offset
+        )
     if record.part in state.unfinished or record.part > state.parts:
-        return state, Decision(Action.IGNORE, record.part, why="not open, and not recorded yet")
+        return state, Transition(Action.IGNORE, record.part, why="not open, and not recorded yet")
     # Somebody who does not know that the recording is ready still holds the part.
-    return state, Decision(Action.RELEASE, record.part)
+    return state, Transition(Action.RELEASE, record.part)
 
 
-def _recorded(state: CallState, record: MediaRecord) -> tuple[CallState, Decision]:
+def _recorded(state: CallState, record: MediaRecord) -> tuple[CallState, Transition]:
     if state.open is not None and state.open.number == record.part:
-        return state, Decision(Action.IGNORE, record.part, why="recorded, it says, but the part is open")
+        return state, Transition(Action.IGNORE, record.part, why="recorded, it says, but the part is open")
     unfinished = {part: offsets for part, offsets in state.unfinished.items() if part != record.part}
-    return replace(state, unfinished=unfinished), Decision(Action.RELEASE, record.part)
+    return replace(state, unfinished=unfinished), Transition(Action.RELEASE, record.part)
 
 
-def _forget(state: CallState, record: MediaRecord) -> tuple[CallState, Decision]:
+def _forget(state: CallState, record: MediaRecord) -> tuple[CallState, Transition]:
     if state.finished and record.seen == state.last:
-        return CallState(), Decision(Action.FORGET, state.parts)
+        return CallState(), Transition(Action.FORGET, state.parts)
     # A stream that comes now is one more part, as long as whoever decided to forget did not know of it.
-    return state, Decision(Action.IGNORE, state.parts, why="the call went on after the decision to forget")
+    return state, Transition(Action.IGNORE, state.parts, why="the call went on after the decision to forget")
 
 
 def forget_record(call: tuple[str, str], state: CallState, at_ms: int) -> MediaRecord:

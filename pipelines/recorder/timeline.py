@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pipelines.recorder.codecs import decodable
 from schemas.codecs import samples_of
 from schemas.events import Gap, TrackReport
-from schemas.media import MediaRecord, RecordType, ends
+from schemas.media import MediaRecord, RecordType, ended_stream
 
 TRACKS = ("inbound", "outbound")  # left, right
 
@@ -42,7 +42,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Layout:
     """A part, laid out. segments: per track of TRACKS, ordered, without overlap. length: of the whole recording."""
 
     rate_hz: int
@@ -66,7 +66,7 @@ class _Run:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _ReceivedRun:
     """A run before the part's rate is known. samples: at the run's own rate."""
 
     record: int
@@ -83,7 +83,7 @@ class _Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class _Note:
+class _ReportedGap:
     """What is known about a hole. Before the part's rate is known, its places are in ms: see `at`."""
 
     track: str
@@ -91,12 +91,12 @@ class _Note:
     end: int
     reason: str
 
-    def at(self, rate_hz: int, origin: int) -> "_Note":
+    def at(self, rate_hz: int, origin: int) -> "_ReportedGap":
         start, end = (ms * rate_hz // 1000 - origin for ms in (self.start, self.end))
         return replace(self, start=start, end=end)
 
 
-def plan(records: Iterable[MediaRecord]) -> Plan:
+def lay_out(records: Iterable[MediaRecord]) -> Layout:
     """The layout of a part whose records these are, in log order. Payloads are only measured, never kept."""
     timeline = _Timeline()
     for number, record in enumerate(records):
@@ -113,15 +113,15 @@ def plan(records: Iterable[MediaRecord]) -> Plan:
         for track, placed in zip(TRACKS, segments, strict=True)
         if placed or track in timeline.announced
     )
-    return Plan(rate, length, segments, reports)
+    return Layout(rate, length, segments, reports)
 
 
 class _Timeline:
     """Gives each run its place on the call's clock, in log order."""
 
     def __init__(self) -> None:
-        self.heard: list[_Heard] = []
-        self.notes: list[_Note] = []
+        self.heard: list[_ReceivedRun] = []
+        self.notes: list[_ReportedGap] = []
         self.announced: set[str] = set()
         self._clocks: dict[str, _Clock] = {}
         self._streams = 0
@@ -138,7 +138,7 @@ class _Timeline:
         elif record.type is RecordType.EOS:
             if record.stream_id:  # else the call's own end, which moves no clock
                 clock = self._clock(record)
-                clock.ended = clock.ended or ends(record, clock.gateway)
+                clock.ended = clock.ended or ended_stream(record, clock.gateway)
         elif record.type is RecordType.GAP:
             start_ms = self._clock(record).at(record.track, record.ts_ms, record.duration_ms)
             self._note(record.track, start_ms, record.duration_ms, record.detail)
@@ -155,10 +155,10 @@ class _Timeline:
         clock = self._clock(record)
         start_ms = clock.at(record.track, record.ts_ms, samples * 1000 // record.rate_hz)
         frames = max(1, record.frames)
-        self.heard.append(_Heard(number, clock.number, record.track, start_ms, samples, record.rate_hz, frames))
+        self.heard.append(_ReceivedRun(number, clock.number, record.track, start_ms, samples, record.rate_hz, frames))
 
     def _note(self, track: str, start_ms: int, duration_ms: int, reason: str) -> None:
-        self.notes.append(_Note(track, start_ms, start_ms + duration_ms, reason))
+        self.notes.append(_ReportedGap(track, start_ms, start_ms + duration_ms, reason))
 
     def _clock(self, record: MediaRecord) -> "_Clock":
         clock = self._clocks.get(record.stream_id)
@@ -248,7 +248,9 @@ def _uncovered(runs: Iterable[_Run]) -> tuple[Segment, ...]:
     return tuple(taken)
 
 
-def _report(track: str, segments: Sequence[Segment], length: int, rate_hz: int, notes: Sequence[_Note]) -> TrackReport:
+def _report(
+    track: str, segments: Sequence[Segment], length: int, rate_hz: int, notes: Sequence[_ReportedGap]
+) -> TrackReport:
     gaps: list[Gap] = []
 
     def hole(start: int, end: int, reason: str, least_ms: int) -> None:

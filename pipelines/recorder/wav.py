@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pipelines.recorder.codecs import Samples
 from pipelines.recorder.decoding import Load, samples_of
-from pipelines.recorder.timeline import TRACKS, Plan, Segment
+from pipelines.recorder.timeline import TRACKS, Layout, Segment
 from schemas.artifacts import Peaks
 
 CHANNELS = len(TRACKS)
@@ -58,7 +58,7 @@ def samples_per_peak(length: int, rate_hz: int) -> int:
     return max(rate_hz // PEAKS_PER_S, -(-length // MAX_PEAKS))
 
 
-def write(plan: Plan, load: Load, path: Path) -> Rendered:
+def write(plan: Layout, load: Load, path: Path) -> Rendered:
     """Writes the WAV. The same plan and samples give the same bytes. Raises OSError."""
     per_peak = samples_per_peak(plan.length, plan.rate_hz)
     # Whole peaks in a slice, so that none has to be put together from two.
@@ -73,7 +73,7 @@ def write(plan: Plan, load: Load, path: Path) -> Rendered:
     return Rendered(digest.hexdigest(), path.stat().st_size, waveform)
 
 
-def _chunks(plan: Plan, load: Load, slice_length: int, per_peak: int, peaks: list[list[int]]) -> Iterator[bytes]:
+def _chunks(plan: Layout, load: Load, slice_length: int, per_peak: int, peaks: list[list[int]]) -> Iterator[bytes]:
     yield header(plan.length, plan.rate_hz)
     channels = [_Channel(segments, samples_of(segments, load, plan.rate_hz)) for segments in plan.segments]
     for start in range(0, plan.length, slice_length):

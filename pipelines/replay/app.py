@@ -6,7 +6,7 @@ from functools import partial
 from threading import Lock
 
 from core.settings import Settings
-from pipelines.billing.replay_charge_policy import ReplayCharges
+from pipelines.billing.replay_charge_policy import ReplayChargePolicy
 from pipelines.embed import handler as embed_handler
 from pipelines.embed.handler import EmbedHandler
 from pipelines.erase import handler as erase_handler
@@ -14,10 +14,10 @@ from pipelines.providers import registry
 from pipelines.providers.base import RemoteJobs
 from pipelines.recorder.media_topic import read_calls
 from pipelines.replay import planner
-from pipelines.replay.live_priority import LiveFirst
+from pipelines.replay.live_priority import LivePriorityGate
 from pipelines.replay.overrides import overridden
 from pipelines.replay.rerecord import Rebuilder
-from pipelines.replay.worker import ReplayHandler, Work
+from pipelines.replay.worker import ReplayHandler, StageHandlers
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.stage import Stage
 from pipelines.summarize import handler as summarize_handler
@@ -39,18 +39,18 @@ _NICEST = 19
 _KEPT = 2  # replays' engines kept in memory
 
 
-class Engines:
+class HandlerCache:
     """The stages' work for each replay's settings, made when first needed. Thread-safe."""
 
     def __init__(self, settings: Settings, objects: ObjectStore, store: ReplayStore) -> None:
         self._settings = settings
         self._objects = objects
         self._vectors = VectorStore(settings.qdrant)
-        self._charges = ReplayCharges(store, objects, settings.pricing)
+        self._charges = ReplayChargePolicy(store, objects, settings.pricing)
         self._lock = Lock()
-        self._made: dict[tuple[str, ReplayOverrides], Work] = {}
+        self._made: dict[tuple[str, ReplayOverrides], StageHandlers] = {}
 
-    def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> Work:
+    def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> StageHandlers:
         """The work of replays from that stage with these overrides. Raises OverrideError, SettingsError."""
         key = ("recording" if stage == "media" else stage, overrides)
         with self._lock:
@@ -60,8 +60,8 @@ class Engines:
                 self._made[key] = self._make(overridden(self._settings, stage, overrides))
             return self._made[key]
 
-    def _make(self, settings: Settings) -> Work:
-        return Work(
+    def _make(self, settings: Settings) -> StageHandlers:
+        return StageHandlers(
             transcribe=TranscribeHandler(
                 registry.speech_to_text(settings), self._objects, settings.pricing, charges=self._charges
             ),
@@ -98,7 +98,7 @@ def run(settings: Settings) -> None:
             retry=Topic.REPLAY_RETRY,
             event_type=ReplayJob,
             handler=ReplayHandler(
-                Engines(settings, objects, store),
+                HandlerCache(settings, objects, store),
                 Rebuilder(settings.kafka, objects, directory, read_log),
                 objects,
                 store,
@@ -107,7 +107,7 @@ def run(settings: Settings) -> None:
             timeout_s=settings.replay.timeout_s,
             per_minute=settings.replay.per_minute,
             replays=True,
-            turn=LiveFirst(settings.kafka, live),
+            turn=LivePriorityGate(settings.kafka, live),
         ),
         Stage(
             name=planner.NAME,

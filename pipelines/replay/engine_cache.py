@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from core.settings import Settings
 from pipelines.providers import registry
-from pipelines.providers.base import Embedder, RemoteJobs, SpeechToText, Summarizer, hashing
+from pipelines.providers.base import Embedder, RemoteJobs, SpeechToText, Summarizer, config_hash_for
 from pipelines.replay.selection import TRANSCRIBING
 from schemas.events import ReplayStage
 
@@ -39,4 +39,4 @@ def engines_of(settings: Settings, stage: ReplayStage) -> Engines:
 
 
 def _engine(provider: SpeechToText | RemoteJobs | Summarizer | Embedder) -> Engine:
-    return Engine(provider.name, provider.model, hashing(provider))
+    return Engine(provider.name, provider.model, config_hash_for(provider))

@@ -18,7 +18,7 @@ _TIMEOUT_S = 5.0
 _FEW = 32
 
 
-class LiveFirst:
+class LivePriorityGate:
     """`await` it before each job: it returns once every live stage keeps up. Belongs to one event loop.
 
     groups: topic by consumer group. A group that has never committed anything is no stage that runs here.

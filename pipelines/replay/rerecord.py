@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from core.settings import KafkaSettings
 from pipelines.recorder.finalizer import upload
 from pipelines.recorder.journal import PartId
-from pipelines.recorder.journal_rebuild import Read, complete
+from pipelines.recorder.journal_rebuild import Read, rebuild_journals
 from pipelines.recorder.recording import Recording, make
 from pipelines.recorder.spool import directory_of
 from pipelines.recorder.state_machine import UnrecordedPart
@@ -77,7 +77,7 @@ class Rebuilder:
                 for key, identity in wanted.items()
                 for recording, manifest in [parts[key]]
             }
-            complete(root, unrecorded, {}, self._read_log, cancelled)
+            rebuild_journals(root, unrecorded, {}, self._read_log, cancelled)
             for key, identity in wanted.items():
                 if cancelled.is_set():
                     break

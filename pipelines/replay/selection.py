@@ -47,7 +47,7 @@ class ChosenPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class SelectionResult:
     """The parts that can be processed again from the stage, and how many cannot."""
 
     parts: tuple[ChosenPart, ...]
@@ -66,7 +66,7 @@ class Chosen:
         return sum(part.duration_ms for part in self.parts)
 
 
-def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> Chosen:
+def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> SelectionResult:
     """The parts that the selection is about now. Raises NothingToReplayError, StoreUnavailableError."""
     ids: set[str] = set()
     found: list[ChosenPart] = []
@@ -86,7 +86,7 @@ def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> Chosen
     if not found:
         what = "recording" if stage in TRANSCRIBING else "transcript"
         raise NothingToReplayError(f"none of the {len(ids)} calls chosen has a {what} to start from")
-    return Chosen(tuple(found), left_out)
+    return SelectionResult(tuple(found), left_out)
 
 
 def _some(ids: Collection[str]) -> str:

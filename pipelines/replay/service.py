@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from core.errors import UserError
-from pipelines.replay.selection import Chosen
+from pipelines.replay.selection import SelectionResult
 from schemas.artifacts import ReplayPlan, plan_key
 from schemas.events import Event, ReplayCommand, ReplayOverrides, ReplayStage
 from schemas.ids import uuid_of
@@ -23,7 +23,7 @@ class ReplayStateError(UserError):
     """The replay is not in a state in which that can be done."""
 
 
-class Desk:
+class ReplayService:
     """Where replays are asked for. Methods raise LogUnavailableError and ObjectStoreError, after which nothing is under
     way, and StoreUnavailableError if it is under way but cannot be seen yet. Thread-safe."""
 
@@ -32,7 +32,9 @@ class Desk:
         self._objects = objects
         self._store = store
 
-    def start(self, chosen: Chosen, stage: ReplayStage, overrides: ReplayOverrides, *, tenant: str | None) -> str:
+    def start(
+        self, chosen: SelectionResult, stage: ReplayStage, overrides: ReplayOverrides, *, tenant: str | None
+    ) -> str:
         """Asks for a replay of the chosen parts and returns its id. tenant: who asks; None = who sees every tenant."""
         replay_id = f"rp-{time.strftime('%Y%m%d', time.gmtime())}-{uuid.uuid4().hex[:12]}"
         plan = ReplayPlan(parts=chosen.plan).model_dump_json().encode()

@@ -37,7 +37,7 @@ _RUN_KNOWN_S = 1.0  # for how long it is believed that a replay was not stopped
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StageHandlers:
     """What the stages do, as one replay's settings have them."""
 
     transcribe: Handler[RecordingReady]
@@ -48,7 +48,7 @@ class Work:
 class MakeWork(Protocol):
     """Gives the work of a replay with these overrides. Raises UserError, SettingsError. Blocks."""
 
-    def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> Work: ...
+    def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> StageHandlers: ...
 
 
 class ReplayHandler:
@@ -132,7 +132,7 @@ class ReplayHandler:
         return job.run < run or (job.run == run and stopped)
 
 
-async def _chain(work: Work, stage: ReplayStage, part: ReplayInput, told: list[Output]) -> None:
+async def _chain(work: StageHandlers, stage: ReplayStage, part: ReplayInput, told: list[Output]) -> None:
     """Adds the stages' outputs for a part, from the one asked for on."""
     transcript = part.transcript
     if part.recording is not None:

@@ -5,7 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from core.clock import Clock
-from pipelines.runtime.errors import AnsweredError, NotYetError, ProviderOutageError, RetryableError, StageError
+from pipelines.runtime.errors import (
+    BilledFailureError,
+    ProviderOutageError,
+    RetryableError,
+    RetryLaterError,
+    StageError,
+)
 
 # So many different calls failing one after the other, none succeeding between, are no coincidence. With fewer, calls
 # that only fail for what they contain would pass for an outage too often.
@@ -15,7 +21,7 @@ _SUSPICIOUS = 3
 _LONGEST_WAIT_S = 300.0
 
 
-class OutageGate:
+class CircuitBreaker:
     """Open, every job passes. It closes once one meets a ProviderOutageError, or once so many different calls in a row
     fail retryably that the provider must be the reason; that failure then counts as an outage too.
 
@@ -49,14 +55,14 @@ class OutageGate:
                 await self._clock.sleep(self._wait_s)
             yield
             answered = True
-        except NotYetError:  # the job's own affair
+        except RetryLaterError:  # the job's own affair
             raise
         except ProviderOutageError as error:
             answered = False
             # A longer wish is a mistake, and would hold every call back for ever.
             self._wait_s = max(self._pause_s, min(error.retry_after_s or 0, _LONGEST_WAIT_S))
             raise
-        except AnsweredError:
+        except BilledFailureError:
             answered = True
             self._failing.clear()
             raise

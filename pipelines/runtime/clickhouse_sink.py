@@ -15,7 +15,7 @@ from quixstreams.sinks import BaseSink, SinkBackpressureError
 
 from core import metrics
 from redpanda.client import LogUnavailableError
-from redpanda.consumer_monitor import Consuming
+from redpanda.consumer_monitor import ConsumerMonitor
 from schemas.events import AnyEvent, StageFailed, parse_event, payload_of
 from schemas.ids import uuid_of
 from schemas.topics import Topic
@@ -62,10 +62,10 @@ class ClickHouseSink(BaseSink):
         dead_letter: Callable[[StageFailed], None],
         later_rows: Callable[[AnyEvent], Sequence[Row]] = lambda _event: (),
         afterwards: Callable[[Sequence[AnyEvent]], None] = lambda _events: None,
-        consuming: Consuming | None = None,
+        consuming: ConsumerMonitor | None = None,
     ) -> None:
         super().__init__()
-        self._consuming = consuming or Consuming(service)
+        self._consuming = consuming or ConsumerMonitor(service)
         self._counted = metrics.SINK_RECORDS.on(self._consuming.registry)
         self._away = metrics.SINK_AWAY.on(self._consuming.registry).labels(service)
         self._service = service
@@ -143,7 +143,7 @@ class ClickHouseSink(BaseSink):
         # A dead letter that cannot be read would make another one, and so on for ever.
         if record.topic != Topic.DEAD_LETTERS:
             self._dead_letter(dead_letter(self._service, record, reason))
-            self._consuming.gave_up("permanent")
+            self._consuming.record_dead_letter("permanent")
 
 
 def dead_letter(service: str, record: Record, reason: str) -> StageFailed:

@@ -27,17 +27,17 @@ from pydantic import ValidationError
 from core import process
 from core.clock import Clock, SystemClock
 from core.settings import RetrySettings, Settings
-from pipelines.runtime.circuit_breaker import OutageGate
+from pipelines.runtime.circuit_breaker import CircuitBreaker
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, StageError
-from pipelines.runtime.job_attempt import Job, job_of
+from pipelines.runtime.job_attempt import JobAttempt, job_of
 from pipelines.runtime.metrics import StageMetrics
 from pipelines.runtime.offsets import OffsetTracker
-from pipelines.runtime.rate_limiter import RateLimit
+from pipelines.runtime.rate_limiter import SlidingWindowLimiter
 from pipelines.runtime.retry import GiveUp, decide, describe
 from pipelines.runtime.stage import E, Output, Stage
 from pipelines.runtime.stall import ConsumerStalledError, Progress, StallDetector
 from redpanda.client import EventProducer, EventTooLargeError, LogUnavailableError, consumer_config
-from redpanda.commit_watchdog import Patience
+from redpanda.commit_watchdog import CommitWatchdog
 from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
@@ -76,11 +76,11 @@ async def _run_until_signal(settings: Settings, stages: Sequence[Stage[Any]]) ->
         log.critical("%s; this process ends, so that another one starts", error)
         code = 1
     # The loop would wait for threads at its end. What they do is not committed and will be done again.
-    process.leave(code)
+    process.exit_now(code)
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _RecordPosition:
     """Where a record stands on the log, and under which assignment it was read."""
 
     topic: str
@@ -89,7 +89,7 @@ class _Place:
     generation: int
 
 
-class _LostError(Exception):
+class PartitionRevokedError(Exception):
     """The job's partition went to another process, which does the job."""
 
 
@@ -110,8 +110,8 @@ class Runner(Generic[E]):
         # The tracker is changed by rebalance callbacks in the polling thread and by jobs in the loop's thread.
         self._lock = threading.Lock()
         self._slots = asyncio.Semaphore(stage.concurrency)
-        self._gate = OutageGate(settings.retry.outage_pause_s, self._clock)
-        self._rate = RateLimit(stage.per_minute, self._clock)
+        self._gate = CircuitBreaker(settings.retry.outage_pause_s, self._clock)
+        self._rate = SlidingWindowLimiter(stage.per_minute, self._clock)
         self._stall = StallDetector(stall_s)
         self._watch_every_s = stall_s / 4
         self._watched_s = time.monotonic()
@@ -119,7 +119,7 @@ class Runner(Generic[E]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
         self._paused: frozenset[str] = frozenset()
-        self._patience = Patience.with_log(settings.kafka, self._metrics.heartbeat.beat)
+        self._patience = CommitWatchdog.with_log(settings.kafka, self._metrics.heartbeat.beat)
         self._metrics.watch(held=lambda: len(self._tasks), provider_away=lambda: self._gate.closed)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -277,7 +277,7 @@ class Runner(Generic[E]):
             generation = self._offsets.start(topic, number, offset)
         if generation is None:
             return
-        task = asyncio.create_task(self._settle(_Place(topic, number, offset, generation), message))
+        task = asyncio.create_task(self._settle(_RecordPosition(topic, number, offset, generation), message))
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 
@@ -288,7 +288,7 @@ class Runner(Generic[E]):
         if not task.cancelled() and (error := task.exception()) and self._failed and not self._failed.done():
             self._failed.set_exception(error)
 
-    async def _settle(self, place: _Place, message: Message) -> None:
+    async def _settle(self, place: _RecordPosition, message: Message) -> None:
         """Takes one record to its end: outputs, retry or dead letter on the log, then its offset is done."""
         job = job_of(
             self._stage.name,
@@ -300,7 +300,7 @@ class Runner(Generic[E]):
         )
         try:
             outcome, done = await self._attempt(job, place, key=_text(message.key()))
-        except _LostError:
+        except PartitionRevokedError:
             return
         try:
             await self._send(outcome)
@@ -313,7 +313,7 @@ class Runner(Generic[E]):
         with self._lock:
             self._offsets.done(place.topic, place.partition, place.offset, place.generation)
 
-    async def _attempt(self, job: Job, place: _Place, key: str) -> tuple[Sequence[Output], E | None]:
+    async def _attempt(self, job: JobAttempt, place: _RecordPosition, key: str) -> tuple[Sequence[Output], E | None]:
         """Tries the job once (an outage of the provider is no attempt) and gives what goes on the log for it, and its
         event if it is done. Raises _LostError if it was not begun."""
         try:
@@ -321,7 +321,7 @@ class Runner(Generic[E]):
         except ValidationError as error:
             log.error("%s: a record that is no %s: %s", self._stage.name, self._stage.event_type.__name__, key)
             letter = job.failed(PermanentError(describe(error)), attempts=1, now_ms=self._clock.now_ms(), call_id=key)
-            self._metrics.gave_up("permanent")
+            self._metrics.record_dead_letter("permanent")
             return [Output(Topic.DEAD_LETTERS, letter)], None
         if event.replay_id and not self._stage.replays:
             return (), None
@@ -333,7 +333,7 @@ class Runner(Generic[E]):
                 async with lock, self._slots, self._gate.passing(event.call_id):
                     if self._stage.turn is not None:
                         await self._stage.turn()
-                    await self._rate.take()
+                    await self._rate.acquire()
                     self._check_ours(place)
                     with self._metrics.attempt():
                         outputs = await asyncio.wait_for(self._stage.handler(event), self._stage.timeout_s)
@@ -342,24 +342,24 @@ class Runner(Generic[E]):
             except ProviderOutageError as error:
                 self._metrics.attempted(error)
                 log.warning("%s: provider away, %s waits: %s", self._stage.name, event.call_id, describe(error))
-            except _LostError:
+            except PartitionRevokedError:
                 raise
             except Exception as error:
                 self._metrics.attempted(error)
                 return [self._after_failure(job, event, error)], None
 
-    def _check_ours(self, place: _Place) -> None:
+    def _check_ours(self, place: _RecordPosition) -> None:
         """Raises _LostError if the record's new owner does its job: what waited here meanwhile is not begun."""
         with self._lock:
             if not self._offsets.is_current(place.topic, place.partition, place.generation):
-                raise _LostError
+                raise PartitionRevokedError
 
-    def _after_failure(self, job: Job, event: E, error: Exception) -> Output:
+    def _after_failure(self, job: JobAttempt, event: E, error: Exception) -> Output:
         decision = decide(error, job.attempts, self._retry.delays_s)
         attempts = decision.attempts
         now = self._clock.now_ms()
         if isinstance(decision, GiveUp):
-            self._metrics.gave_up(decision.error_class)
+            self._metrics.record_dead_letter(decision.error_class)
             log.error(
                 "%s: gave up on call %s after %d attempts: %s",
                 self._stage.name,

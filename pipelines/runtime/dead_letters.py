@@ -18,7 +18,7 @@ _TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterRecord:
     """A dead letter. replayed_at_ms: when somebody gave it back (ms since the epoch), None while it is open."""
 
     letter: StageFailed
@@ -30,7 +30,7 @@ class Letter:
         return self.letter.event_id
 
 
-def letters_of(events: Iterable[AnyEvent]) -> list[Letter]:
+def dead_letters_of(events: Iterable[AnyEvent]) -> list[DeadLetterRecord]:
     """The letters that these events of the dead-letter topic tell of, oldest first. Pure.
 
     The same letter told twice is one: a crash between the letter and its offset writes it again.
@@ -42,28 +42,28 @@ def letters_of(events: Iterable[AnyEvent]) -> list[Letter]:
             letters.setdefault(event.event_id, event)
         elif isinstance(event, LetterReplayed):
             replayed.setdefault(event.letter_id, event.occurred_at_ms)
-    found = [Letter(letter, replayed.get(letter_id)) for letter_id, letter in letters.items()]
+    found = [DeadLetterRecord(letter, replayed.get(letter_id)) for letter_id, letter in letters.items()]
     return sorted(found, key=lambda one: (one.letter.occurred_at_ms, one.id))
 
 
-def whole(letter: StageFailed) -> bool:
+def is_replayable(letter: StageFailed) -> bool:
     """Whether the letter carries its record whole. What was no text, or too long, does not survive in one."""
     return letter.origin_topic != Topic.CALL_MEDIA and CUT not in letter.payload
 
 
-def read_letters(kafka: KafkaSettings) -> list[Letter]:
+def read_dead_letters(kafka: KafkaSettings) -> list[DeadLetterRecord]:
     """All letters on the log now. Joins no group and commits nothing. Raises LogUnavailableError."""
     config = consumer_config(kafka.model_copy(update={"instance_id": None}), f"dlq-{uuid.uuid4().hex}")
     consumer = Consumer(config)
     try:
-        return letters_of(_events(consumer))
+        return dead_letters_of(_events(consumer))
     except KafkaException as error:
         raise LogUnavailableError(f"the dead letters cannot be read: {error}") from error
     finally:
         consumer.close()
 
 
-def replay(kafka: KafkaSettings, letters: Iterable[Letter]) -> Iterator[Letter]:
+def replay(kafka: KafkaSettings, letters: Iterable[DeadLetterRecord]) -> Iterator[DeadLetterRecord]:
     """Puts each letter's payload, which must be `whole`, back on its origin topic, notes that beside the letter, and
     yields it.
 
@@ -87,7 +87,7 @@ def replay(kafka: KafkaSettings, letters: Iterable[Letter]) -> Iterator[Letter]:
             letter_id=one.id,
         )
         notes.send(Topic.DEAD_LETTERS, [note])
-        yield Letter(letter, now)
+        yield DeadLetterRecord(letter, now)
 
 
 def _events(consumer: Consumer) -> Iterator[AnyEvent]:

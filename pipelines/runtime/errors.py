@@ -19,7 +19,7 @@ class RetryableError(StageError):
         self.refused = refused
 
 
-class AnsweredError(RetryableError):
+class BilledFailureError(RetryableError):
     """The provider did its work and it came to nothing: its answer is none, or could not be kept. It is not away, and
     another attempt pays again, so each of them counts."""
 
@@ -29,7 +29,7 @@ class ProviderOutageError(RetryableError):
     is counted."""
 
 
-class NotYetError(RetryableError):
+class RetryLaterError(RetryableError):
     """Nothing failed, but the job must not go on before `retry_after_s`: no attempt is counted, nobody is blamed."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:

@@ -11,7 +11,7 @@ from schemas.ids import uuid_of
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class JobAttempt:
     """One attempt: the input event's JSON, and where it stood on the log first.
 
     attempts: failed so far. due_at_ms: not before this time (ms since the epoch).
@@ -67,12 +67,12 @@ class Job:
         return uuid_of(kind, self.stage, self.origin_topic, self.origin_partition, self.origin_offset, attempts)
 
 
-def job_of(stage: str, retry_topic: str, *, topic: str, partition: int, offset: int, value: str) -> Job:
+def job_of(stage: str, retry_topic: str, *, topic: str, partition: int, offset: int, value: str) -> JobAttempt:
     """The job in a record of the stage's source or retry topic."""
     if topic == retry_topic:
         with suppress(ValidationError):  # not written by this runtime: it will turn out to be no event either
             again = RetryScheduled.model_validate_json(value)
-            return Job(
+            return JobAttempt(
                 stage,
                 again.payload,
                 again.attempts,
@@ -81,4 +81,4 @@ def job_of(stage: str, retry_topic: str, *, topic: str, partition: int, offset: 
                 again.origin_partition,
                 again.origin_offset,
             )
-    return Job(stage, value, 0, 0, topic, partition, offset)
+    return JobAttempt(stage, value, 0, 0, topic, partition, offset)

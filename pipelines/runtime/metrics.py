@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry
 
 from core import metrics
-from pipelines.runtime.errors import NotYetError, ProviderOutageError
+from pipelines.runtime.errors import ProviderOutageError, RetryLaterError
 from pipelines.runtime.retry import classify
-from redpanda.consumer_monitor import Consuming
+from redpanda.consumer_monitor import ConsumerMonitor
 
 
-class StageMetrics(Consuming):
+class StageMetrics(ConsumerMonitor):
     """See core.metrics."""
 
     def __init__(self, stage: str, registry: CollectorRegistry | None = None) -> None:
@@ -41,10 +41,10 @@ class StageMetrics(Consuming):
         elif isinstance(error, ProviderOutageError):
             result = "outage"
         else:
-            result = "not-yet" if isinstance(error, NotYetError) else "failed"
+            result = "not-yet" if isinstance(error, RetryLaterError) else "failed"
         self._attempts.labels(self.stage, result).inc()
 
     def put_aside(self, error: BaseException) -> None:
         """A failed attempt goes on the retry schedule."""
-        if not isinstance(error, NotYetError):
+        if not isinstance(error, RetryLaterError):
             self._retries.labels(self.stage, classify(error)).inc()

@@ -8,7 +8,7 @@ from core.clock import Clock
 _WINDOW_S = 60.0
 
 
-class RateLimit:
+class SlidingWindowLimiter:
     """Never more than `per_minute` in any 60 seconds; those within the limit go at once, also in a burst.
 
     A bucket that refills steadily would let through twice as many in the minute after a pause, and a provider counts
@@ -22,7 +22,7 @@ class RateLimit:
         self._begun: deque[float] = deque(maxlen=per_minute)
         self._turn = asyncio.Lock()  # first come, first served
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Returns once one more may begin, and counts it."""
         if not self._limited:
             return

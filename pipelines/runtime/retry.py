@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.runtime.errors import NotYetError, PermanentError, QuotaError, RetryableError
+from pipelines.runtime.errors import PermanentError, QuotaError, RetryableError, RetryLaterError
 from redpanda.client import EventTooLargeError
 
 ErrorClass = Literal["retry", "quota", "permanent"]
@@ -48,7 +48,7 @@ def decide(error: BaseException, failed: int, delays_s: Sequence[float]) -> TryA
     wish_s = 0.0
     if isinstance(error, RetryableError) and error.retry_after_s is not None:
         wish_s = min(max(error.retry_after_s, 0.0), _LONGEST_WISH_S)
-    if isinstance(error, NotYetError):
+    if isinstance(error, RetryLaterError):
         return TryAgain(wish_s, failed)
     attempts = failed + 1
     error_class = classify(error)

@@ -4,13 +4,13 @@ import time
 from collections.abc import Sequence
 
 from core.settings import PricingSettings, Settings
-from pipelines.billing.charge_policy import FirstCharge
+from pipelines.billing.charge_policy import ChargeOncePolicy
 from pipelines.billing.pricing import Charge, Charges, token_charge
 from pipelines.jobs import documents
-from pipelines.jobs.llm_steps import AnswerStore
-from pipelines.jobs.outbox import ToldOnce
+from pipelines.jobs.llm_steps import StepStore
+from pipelines.jobs.outbox import IdempotentStage
 from pipelines.providers import registry
-from pipelines.providers.base import Summarizer, SummaryJob, hashing
+from pipelines.providers.base import Summarizer, SummaryJob, config_hash_for
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.stage import Output, Stage
 from schemas.artifacts import Summary, Transcript, answers_key, summary_charge_key, summary_key
@@ -37,8 +37,8 @@ class SummarizeHandler:
         self._provider = provider
         self._objects = objects
         self._pricing = pricing
-        self._charges = charges or FirstCharge(objects, pricing)
-        self._hash_for = hashing(provider)
+        self._charges = charges or ChargeOncePolicy(objects, pricing)
+        self._hash_for = config_hash_for(provider)
 
     async def __call__(self, event: TranscriptReady) -> Sequence[Output]:
         """The summary's event, and its ledger line if it costs anything. Raises pipelines.runtime.errors."""
@@ -50,15 +50,15 @@ class SummarizeHandler:
             config_hash=self._hash_for(event.tenant),
         )
         key = summary_key(event.tenant, event.call_id, summary_id)
-        answers = AnswerStore(self._objects, answers_key(event.tenant, event.call_id, summary_id))
+        answers = StepStore(self._objects, answers_key(event.tenant, event.call_id, summary_id))
         engine_ms = 0  # of this attempt: a result that is found cost nothing now
-        result = await documents.find(self._objects, key, Summary)
+        result = await documents.get_result(self._objects, key, Summary)
         if result is None:
             transcript = await documents.fetch(self._objects, event.transcript, Transcript)
             started = time.monotonic()
             summary = await self._provider.summarize(SummaryJob(event.tenant, transcript, answers))
             engine_ms = round((time.monotonic() - started) * 1000)
-            result = await documents.leave(self._objects, key, summary)
+            result = await documents.store_result(self._objects, key, summary)
         summary = result.content
         outputs = [Output(Topic.SUMMARY_READY, self._ready(event, summary_id, summary, result.ref, engine_ms))]
         charge = await self._charge(event, summary_id, summary, answers)
@@ -67,7 +67,7 @@ class SummarizeHandler:
         return outputs
 
     async def _charge(
-        self, event: TranscriptReady, summary_id: str, summary: Summary, answers: AnswerStore
+        self, event: TranscriptReady, summary_id: str, summary: Summary, answers: StepStore
     ) -> Charge | None:
         """What it costs. Prices may change before this is told again: the first ones stand."""
         tokens = (await answers.read()).spent()
@@ -75,7 +75,9 @@ class SummarizeHandler:
         charge = await self._charges(event, f"summary_{summary_id}", charge)
         if charge is None:
             return None
-        return await documents.first(self._objects, summary_charge_key(event.tenant, event.call_id, summary_id), charge)
+        return await documents.put_if_absent(
+            self._objects, summary_charge_key(event.tenant, event.call_id, summary_id), charge
+        )
 
     def _ready(
         self, event: TranscriptReady, summary_id: str, summary: Summary, ref: ObjectRef, engine_ms: int
@@ -139,7 +141,7 @@ def run(settings: Settings) -> None:
             source=Topic.TRANSCRIPT_READY,
             retry=Topic.SUMMARIZE_RETRY,
             event_type=TranscriptReady,
-            handler=ToldOnce(NAME, handler, objects),
+            handler=IdempotentStage(NAME, handler, objects),
             concurrency=settings.summary.concurrency,
             timeout_s=settings.summary.timeout_s,
             per_minute=settings.summary.per_minute,

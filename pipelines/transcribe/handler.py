@@ -8,15 +8,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from core.settings import PricingSettings, Settings
-from pipelines.billing.charge_policy import FirstCharge
-from pipelines.billing.pricing import Charge, Charges, surprised, transcription_charge
+from pipelines.billing.charge_policy import ChargeOncePolicy
+from pipelines.billing.pricing import Charge, Charges, cost_discrepancy, transcription_charge
 from pipelines.jobs import documents
-from pipelines.jobs.completion_listener import NoticeBoard, listen
-from pipelines.jobs.outbox import ToldOnce
-from pipelines.jobs.remote_orders import Place, RemoteEngine, Timing
-from pipelines.jobs.result_cache import Unstored
+from pipelines.jobs.completion_listener import CompletionListener, listen
+from pipelines.jobs.outbox import IdempotentStage
+from pipelines.jobs.remote_orders import ObjectKeys, RemoteTranscription, Timing
+from pipelines.jobs.result_cache import PendingResults
 from pipelines.providers import registry
-from pipelines.providers.base import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, hashing
+from pipelines.providers.base import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, config_hash_for
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.errors import PermanentError
 from pipelines.runtime.stage import Output, Stage
@@ -55,20 +55,22 @@ class TranscribeHandler:
         objects: ObjectStore,
         pricing: PricingSettings,
         timing: Timing | None = None,
-        notices: NoticeBoard | None = None,
+        notices: CompletionListener | None = None,
         *,
         charges: Charges | None = None,
     ) -> None:
         """timing: of orders at a provider that works remotely; notices: where is told that one is done. charges: what
         the customer pays, if not the usual."""
         self._engine = (
-            RemoteEngine(provider, objects, timing, notices=notices) if isinstance(provider, RemoteJobs) else provider
+            RemoteTranscription(provider, objects, timing, notices=notices)
+            if isinstance(provider, RemoteJobs)
+            else provider
         )
         self._objects = objects
         self._pricing = pricing
-        self._charges = charges or FirstCharge(objects, pricing)
-        self._hash_for = hashing(provider)
-        self._unstored: Unstored[_Made] = Unstored(_UNSTORED)
+        self._charges = charges or ChargeOncePolicy(objects, pricing)
+        self._hash_for = config_hash_for(provider)
+        self._unstored: PendingResults[_Made] = PendingResults(_UNSTORED)
 
     async def __call__(self, event: RecordingReady) -> Sequence[Output]:
         """The transcript's event and its ledger line. Raises pipelines.runtime.errors."""
@@ -80,19 +82,19 @@ class TranscribeHandler:
             config_hash=self._hash_for(event.tenant),
         )
         key = transcript_key(event.tenant, event.call_id, transcript_id)
-        place = Place(intent_key(event.tenant, event.call_id, transcript_id), key)
+        place = ObjectKeys(intent_key(event.tenant, event.call_id, transcript_id), key)
         engine_ms = 0  # of this attempt: a result that is found cost nothing now
-        result = await documents.find(self._objects, key, Transcript)
+        result = await documents.get_result(self._objects, key, Transcript)
         if result is None:
             made = await self._unstored.get(transcript_id, lambda: self._transcribe(event, transcript_id, place))
             engine_ms = made.engine_ms
             if isinstance(self._engine, Billing):
                 # Before the transcript is there: after that nobody knows.
                 await self._charge(event, transcript_id, made.transcript, made.bill)
-            result = await documents.leave(self._objects, key, made.transcript)
+            result = await documents.store_result(self._objects, key, made.transcript)
             self._unstored.stored(transcript_id)
         transcript = result.content
-        bill = await self._engine.settle(place) if isinstance(self._engine, RemoteEngine) else None
+        bill = await self._engine.release(place) if isinstance(self._engine, RemoteTranscription) else None
         charge = await self._charge(event, transcript_id, transcript, bill)
         return [
             Output(Topic.TRANSCRIPT_READY, self._ready(event, transcript_id, transcript, result.ref, engine_ms)),
@@ -105,7 +107,7 @@ class TranscribeHandler:
         """What the job costs. Prices may change before this is told again: the first ones stand, so that the line
         stays the same."""
         charge = transcription_charge(recording.duration_ms, transcript.provider, self._pricing, bill)
-        expected = surprised(charge, transcript.provider, self._pricing)
+        expected = cost_discrepancy(charge, transcript.provider, self._pricing)
         if expected is not None:
             logger.warning(
                 "%s charges %s for call %s where its rate makes %s: ordered twice, or the rate in the settings is old",
@@ -116,9 +118,9 @@ class TranscribeHandler:
             )
         charge = await self._charges(recording, f"transcription_{transcript_id}", charge) or charge
         key = charge_key(recording.tenant, recording.call_id, transcript_id)
-        return await documents.first(self._objects, key, charge)
+        return await documents.put_if_absent(self._objects, key, charge)
 
-    async def _transcribe(self, recording: RecordingReady, transcript_id: str, place: Place) -> _Made:
+    async def _transcribe(self, recording: RecordingReady, transcript_id: str, place: ObjectKeys) -> _Made:
         """The engine's transcript."""
         if recording.audio.size > _MOST_BYTES:
             raise PermanentError(f"a recording of {recording.audio.size / 1e9:.1f} GB: none is transcribed over 4 GB")
@@ -135,7 +137,7 @@ class TranscribeHandler:
                 speakers=SPEAKERS[: recording.channels],
                 tenant=recording.tenant,
             )
-            if isinstance(self._engine, RemoteEngine):
+            if isinstance(self._engine, RemoteTranscription):
                 transcript = await self._engine.transcribe(job, place)
             else:
                 transcript = await self._engine.transcribe(job)
@@ -213,7 +215,7 @@ def run(settings: Settings) -> None:
             source=Topic.RECORDING_READY,
             retry=Topic.TRANSCRIBE_RETRY,
             event_type=RecordingReady,
-            handler=ToldOnce(NAME, handler, objects),
+            handler=IdempotentStage(NAME, handler, objects),
             concurrency=settings.stt.calls,
             timeout_s=settings.stt.timeout_s,
             per_minute=settings.stt.per_minute,

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter
 
-from sinks.clickhouse.call_projection import HEARSAY, Status
+from sinks.clickhouse.call_projection import NOT_EVIDENCE, Status
 
 _DAY_MS = 86_400_000
 _CURSOR: Final = TypeAdapter(tuple[Annotated[int, Field(strict=True, ge=0, lt=2**63)], str, str])
@@ -85,7 +85,7 @@ def positions_query(wanted: Filter, after: Position | None, size: int) -> tuple[
         (
             "max(type NOT IN {hearsay:Array(String)})",
             "hearsay",
-            [kind.model_fields["type"].default for kind in HEARSAY],
+            [kind.model_fields["type"].default for kind in NOT_EVIDENCE],
         ),
         ("started_ms >= {since:Int64}", "since", wanted.since_ms),
         ("started_ms < {until:Int64}", "until", wanted.until_ms),

@@ -45,7 +45,7 @@ _SUCCESS: Final[dict[str, type[Event]]] = {
 }
 
 # Events that do not prove that there was a call here.
-HEARSAY: Final = (StageFailed, LetterReplayed, CallStatusReported, VersionChosen)
+NOT_EVIDENCE: Final = (StageFailed, LetterReplayed, CallStatusReported, VersionChosen)
 
 E = TypeVar("E", bound=Event)
 

@@ -19,7 +19,7 @@ from sinks.clickhouse.call_list_query import (
     position,
     positions_query,
 )
-from sinks.clickhouse.call_projection import HEARSAY, CallDoc, Status, UsageLine, build_call, unique
+from sinks.clickhouse.call_projection import NOT_EVIDENCE, CallDoc, Status, UsageLine, build_call, unique
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.result_versions import current_transcript
 from sinks.clickhouse.rows import event_row
@@ -320,7 +320,7 @@ class CallStore:
         return [
             build_call(told, lines.get(call, ()))
             for call, told in by_call.items()
-            if not all(isinstance(event, HEARSAY) for event in told)  # see positions_query
+            if not all(isinstance(event, NOT_EVIDENCE) for event in told)  # see positions_query
         ]
 
     def _lines(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], list[UsageLine]]:

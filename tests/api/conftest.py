@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from api.app import create_app, make_services
 from api.auth.api_keys import create_key
 from api.embedding import QueryEmbedder
-from api.endpoint import Services
+from api.endpoint import ApiContext
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings, Settings
 from pipelines.providers.base import Embedded
 from schemas.artifacts import Peaks, Segment, Transcript, Word, recording_prefix, transcript_key
@@ -89,7 +89,7 @@ def call_store(clickhouse: ClickHouseSettings) -> CallStore:
 
 
 @pytest.fixture
-def services(settings: Settings, words: WordEmbedder, call_store: CallStore) -> Services:
+def services(settings: Settings, words: WordEmbedder, call_store: CallStore) -> ApiContext:
     """The API's services, with an embedder that needs no model."""
     return replace(make_services(settings), calls=call_store, embedder=QueryEmbedder(lambda: words, 10))
 
@@ -100,13 +100,13 @@ def words() -> WordEmbedder:
     return WordEmbedder(f"words-{uuid.uuid4().hex}")
 
 
-def client_of(services: Services) -> Client:
+def client_of(services: ApiContext) -> Client:
     """A client of the API over these services, to be used with `async with`."""
     return TestClient(TestServer(create_app(services)))
 
 
 @pytest.fixture
-async def api(services: Services) -> AsyncIterator[Client]:
+async def api(services: ApiContext) -> AsyncIterator[Client]:
     """The API, served on a free port."""
     async with client_of(services) as client:
         yield client

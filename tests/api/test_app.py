@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from api.app import make_services, run
-from api.endpoint import Services
+from api.endpoint import ApiContext
 from core.settings import ApiSettings, ClickHouseSettings, QdrantSettings, S3Settings, Settings
 from tests.api.conftest import ADMIN_KEY, Client, Put, Tenant, bearer, client_of
 from tests.conftest import StartServer, clickhouse_settings, qdrant_settings
@@ -50,7 +50,7 @@ async def test_ready(api: Client) -> None:
     assert (response.status, await response.json()) == (200, {"status": "ok"})
 
 
-async def test_not_ready_names_what_is_missing(services: Services, settings: Settings, away: Settings) -> None:
+async def test_not_ready_names_what_is_missing(services: ApiContext, settings: Settings, away: Settings) -> None:
     """Takes the stores away, each by itself and all, and the bucket. If it failed, an operator would not learn what to
     start, or traffic would be sent where nothing works."""
     gone = make_services(away)
@@ -68,7 +68,7 @@ async def test_not_ready_names_what_is_missing(services: Services, settings: Set
             assert (await api.get("/healthz")).status == 200
 
 
-async def test_stores_that_are_away_are_named(services: Services, away: Settings, put: Put, tenant: Tenant) -> None:
+async def test_stores_that_are_away_are_named(services: ApiContext, away: Settings, put: Put, tenant: Tenant) -> None:
     """Asks each path while the store it needs is away. If it failed, a client would get a 500 or a stack trace, or an
     empty answer for a true one."""
     put.call(tenant.name, "call")
@@ -94,7 +94,7 @@ async def test_stores_that_are_away_are_named(services: Services, away: Settings
             assert response.status == (503 if name == "ClickHouse" else 200)
 
 
-async def test_clickhouse_comes_back(services: Services, settings: Settings, start_server: StartServer) -> None:
+async def test_clickhouse_comes_back(services: ApiContext, settings: Settings, start_server: StartServer) -> None:
     """Kills a ClickHouse that has been used and starts it again. If it failed, the API would have to be restarted after
     its store was."""
     server = start_server("clickhouse")
@@ -109,7 +109,7 @@ async def test_clickhouse_comes_back(services: Services, settings: Settings, sta
             assert time.monotonic() < deadline
 
 
-async def test_a_store_that_hangs(services: Services, settings: Settings, start_server: StartServer) -> None:
+async def test_a_store_that_hangs(services: ApiContext, settings: Settings, start_server: StartServer) -> None:
     """Stops Qdrant so that it takes connections and says nothing. If it failed, readiness would hang with it, or calls
     could not be seen because search cannot."""
     server = start_server("qdrant")
@@ -129,7 +129,7 @@ async def test_a_store_that_hangs(services: Services, settings: Settings, start_
 
 
 async def test_our_own_mistakes_stay_inside(
-    services: Services, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    services: ApiContext, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Makes a handler fail in a way nobody thought of. If it failed, a client would read a stack trace, or the operator
     would not."""
@@ -207,7 +207,7 @@ async def _until_missing(api: Client, missing: set[str]) -> None:
         assert time.monotonic() < deadline, body
 
 
-_START = "from audiotext import settings; from api.app import run; run(settings.load())"
+_START = "from core import settings; from api.app import run; run(settings.load())"
 
 
 def _spawn(settings: Settings, port: int) -> subprocess.Popen[str]:

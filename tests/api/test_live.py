@@ -15,7 +15,7 @@ from api.app import make_services
 from api.auth.api_keys import list_keys, revoke_key
 from api.auth.authentication import DOOR
 from api.auth.key_authenticator import Principal
-from api.endpoint import Services
+from api.endpoint import ApiContext
 from api.live.levels import SILENCE_DB, Levels
 from core.audio.g711 import encode_ulaw
 from core.settings import KafkaSettings, Settings
@@ -56,7 +56,7 @@ def test_levels() -> None:
 
 
 async def test_watching(
-    services: Services, settings: Settings, kafka: KafkaSettings, put: Put, new_tenant: Callable[[], Tenant]
+    services: ApiContext, settings: Settings, kafka: KafkaSettings, put: Put, new_tenant: Callable[[], Tenant]
 ) -> None:
     """Watches as one tenant while calls of two go on, end of a third, and revokes the key. If it failed, live calls
     would not be seen, another's would, or a revoked key would go on listening."""
@@ -89,7 +89,7 @@ async def test_watching(
 
 
 async def test_who_is_moved_to_another_tenant_sees_no_more_of_the_first(
-    services: Services,
+    services: ApiContext,
     settings: Settings,
     kafka: KafkaSettings,
     new_tenant: Callable[[], Tenant],

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import Consumer
 
-from api.endpoint import Services
+from api.endpoint import ApiContext
 from api.service_health import figures, state_of
 from core.settings import KafkaSettings
 from redpanda.client import consumer_config
@@ -33,7 +33,7 @@ audiotext_stage_attempt_seconds_count{stage="transcribe"} 9
 
 
 @pytest.fixture
-async def operated(services: Services, kafka: KafkaSettings) -> AsyncIterator[Client]:
+async def operated(services: ApiContext, kafka: KafkaSettings) -> AsyncIterator[Client]:
     """The API with a log, watching itself and a service that is not there."""
     async with client_of(services) as watched:
         own = str(watched.make_url("/")).rstrip("/")

@@ -11,7 +11,7 @@ import pytest
 
 import api
 from api import pages
-from api.endpoint import Services
+from api.endpoint import ApiContext
 from tests.api.conftest import Client, client_of
 
 _UI = Path(api.__file__).parent / "ui"
@@ -44,7 +44,7 @@ async def test_what_a_page_may_do(api: Client) -> None:
     assert len(nonces) == 3
 
 
-async def test_signing_in_with_an_account(services: Services) -> None:
+async def test_signing_in_with_an_account(services: ApiContext) -> None:
     """Says where people sign in. If it failed, whoever has an account would not find where, or an address from the
     settings could become markup."""
     kratos = services.settings.kratos.model_copy(update={"login_url": 'https://sign-in.example/?a=1&"b'})

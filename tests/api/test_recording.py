@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import ClientPayloadError
 
-from api.endpoint import Services
+from api.endpoint import ApiContext
 from api.handlers.recording import content_disposition
 from schemas.artifacts import recording_prefix
 from sinks.object_store import ObjectStore, ObjectStoreError
@@ -87,7 +87,7 @@ async def test_conditions_and_head(api: Client, path: str) -> None:
     assert (response.status, response.headers["Content-Length"]) == (206, "4")
 
 
-async def test_a_client_that_leaves_early(services: Services, path: str) -> None:
+async def test_a_client_that_leaves_early(services: ApiContext, path: str) -> None:
     """Hangs up after the first bytes, and the store's stream must be closed. If it failed, each player that seeks
     would leave a connection to S3 behind."""
     store = _Watched(services.objects)
@@ -98,7 +98,7 @@ async def test_a_client_that_leaves_early(services: Services, path: str) -> None
     await store.until_closed()
 
 
-async def test_the_store_dies_in_the_middle(services: Services, path: str) -> None:
+async def test_the_store_dies_in_the_middle(services: ApiContext, path: str) -> None:
     """S3 fails after the first chunk. If it failed, the client would take half a recording for a whole one."""
     async with client_of(replace(services, objects=_Watched(services.objects, dies=True))) as api:
         response = await api.get(path, headers=_AUTH)

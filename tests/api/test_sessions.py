@@ -8,8 +8,8 @@ from typing import Any
 from api.auth.api_keys import list_keys, revoke_key
 from api.auth.authentication import COOKIE
 from api.auth.key_authenticator import token_hash
-from api.auth.signed_tokens import Seal
-from api.endpoint import Services
+from api.auth.signed_tokens import TokenSigner
+from api.endpoint import ApiContext
 from core.settings import ApiSettings, Settings
 from tests.api.conftest import ADMIN_KEY, Client, Put, Tenant, bearer, client_of
 
@@ -21,7 +21,7 @@ async def _signed_in(api: Client, key: str) -> dict[str, Any]:
     return session
 
 
-async def test_a_session_stands_for_its_key(services: Services, settings: Settings, tenant: Tenant, put: Put) -> None:
+async def test_a_session_stands_for_its_key(services: ApiContext, settings: Settings, tenant: Tenant, put: Put) -> None:
     """Signs in as a browser does, reads, and revokes the key. If it failed, a page would have to keep the key where
     scripts can steal it, or a revoked key would live on in a cookie."""
     put.call(tenant.name, "call")
@@ -41,7 +41,7 @@ async def test_a_session_stands_for_its_key(services: Services, settings: Settin
         assert (await restarted.get("/v1/session", cookies={COOKIE: cookie.value})).status == 401
 
 
-async def test_the_cookie_is_kept_from_scripts_and_other_sites(services: Services) -> None:
+async def test_the_cookie_is_kept_from_scripts_and_other_sites(services: ApiContext) -> None:
     """Reads Set-Cookie over http and behind https. If it failed, a script could read it, or it would travel in the
     clear or along with other sites' requests."""
     secured = services.settings.model_copy(update={"public_url": "https://calls.example"})
@@ -55,7 +55,7 @@ async def test_the_cookie_is_kept_from_scripts_and_other_sites(services: Service
             assert ("Secure" in said) == secure
 
 
-async def test_a_session_ends(services: Services, tenant: Tenant) -> None:
+async def test_a_session_ends(services: ApiContext, tenant: Tenant) -> None:
     """Signs out; lets one run out; forges one; changes the secret. If it failed, a cookie would be for ever."""
     async with client_of(services) as api:
         session = await _signed_in(api, tenant.key)
@@ -63,14 +63,14 @@ async def test_a_session_ends(services: Services, tenant: Tenant) -> None:
         assert response.status == 204
         assert (await api.get("/v1/session")).status == 401
         subject = "0" * 64
-        expired = services.seal.close("session", {"key": subject}, -1)
-        forged = Seal("another secret").close("session", {"key": subject}, 60)
-        link = services.seal.close("link", {"key": subject, "tenant": "", "call": ""}, 60)
+        expired = services.seal.sign("session", {"key": subject}, -1)
+        forged = TokenSigner("another secret").sign("session", {"key": subject}, 60)
+        link = services.seal.sign("link", {"key": subject, "tenant": "", "call": ""}, 60)
         for value in (expired, forged, link, "nonsense"):
             assert (await api.get("/v1/session", cookies={COOKIE: value})).status == 401
 
 
-async def test_other_sites_cannot_change_anything(services: Services, tenant: Tenant, put: Put) -> None:
+async def test_other_sites_cannot_change_anything(services: ApiContext, tenant: Tenant, put: Put) -> None:
     """Asks for a link and for signing out as a page of another site could make a browser ask. If it failed, a link in a
     mail could act in the name of whoever is signed in."""
     put.call(tenant.name, "call")
@@ -89,7 +89,7 @@ async def test_other_sites_cannot_change_anything(services: Services, tenant: Te
         assert (await api.post("/v1/session", json={"key": tenant.key}, headers=other)).status == 403
 
 
-async def test_a_proxy_need_not_pass_the_host_on(services: Services, tenant: Tenant) -> None:
+async def test_a_proxy_need_not_pass_the_host_on(services: ApiContext, tenant: Tenant) -> None:
     """The page is at the public URL, and a proxy asks us under another name, as nginx does unless it is told otherwise:
     the page signs in all the same, another site's does not, and neither does one without a name."""
     public = services.settings.model_copy(update={"public_url": "https://Calls.example"})
@@ -104,7 +104,7 @@ async def test_a_proxy_need_not_pass_the_host_on(services: Services, tenant: Ten
 
 
 async def test_a_link_shows_one_call(
-    services: Services, settings: Settings, put: Put, new_tenant: Callable[[], Tenant]
+    services: ApiContext, settings: Settings, put: Put, new_tenant: Callable[[], Tenant]
 ) -> None:
     """Makes a link and uses it without a key on everything there is. If it failed, whoever is sent one call could read
     others, or change something."""
@@ -130,7 +130,7 @@ async def test_a_link_shows_one_call(
         for path in ("/v1/calls", "/v1/calls/another", "/v1/usage", "/v1/search?q=x", f"/v1/calls/{call_id}/events"):
             assert (await api.get(path, params=share)).status == 403, path
         assert (await api.post(f"/v1/calls/{call_id}/links", json={}, params=share)).status == 403
-        expired = services.seal.close("link", {"key": "x", "tenant": mine.name, "call": call_id}, -1)
+        expired = services.seal.sign("link", {"key": "x", "tenant": mine.name, "call": call_id}, -1)
         for token in (expired, made["token"] + "x"):
             assert (await api.get(f"/v1/calls/{call_id}", params={"share": token})).status == 401
     for key in list_keys(settings):
@@ -140,7 +140,7 @@ async def test_a_link_shows_one_call(
         assert (await api.get(f"/v1/calls/{call_id}", params=share)).status == 401
 
 
-async def test_an_admin_key_is_not_given_away(services: Services, put: Put) -> None:
+async def test_an_admin_key_is_not_given_away(services: ApiContext, put: Put) -> None:
     """Makes a session and a link with the admin key and reads what is in them. If it failed, whoever is sent a link
     could try words until one fits."""
     put.call("somebody", "shared-by-admin")
@@ -148,7 +148,7 @@ async def test_an_admin_key_is_not_given_away(services: Services, put: Put) -> N
         await _signed_in(api, ADMIN_KEY)
         response = await api.post("/v1/calls/shared-by-admin/links", json={}, headers=bearer(ADMIN_KEY))
         token = (await response.json())["token"]
-        claims = services.seal.open("link", token)
+        claims = services.seal.verify("link", token)
         assert claims is not None
         assert token_hash(ADMIN_KEY) not in str(claims)
         assert (await api.get("/v1/calls/shared-by-admin", params={"share": token})).status == 200

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from api.errors import ApiError
-from api.store_executor import Backend
+from api.store_executor import StoreExecutor
 
 
 class _AwayError(Exception):
@@ -15,7 +15,7 @@ class _AwayError(Exception):
 async def test_a_store_that_is_away_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """Asks a store that is away ten times, as readiness does every second, then has it answer and be away again: two
     warnings, and when it was back. One a second would bury everything else on the terminal."""
-    clickhouse = Backend("ClickHouse", _AwayError)
+    clickhouse = StoreExecutor("ClickHouse", _AwayError)
     away = True
 
     def ask() -> int:

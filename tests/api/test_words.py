@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.embedding import QueryEmbedder
-from api.endpoint import Services
+from api.endpoint import ApiContext
 from tests.api.conftest import ADMIN_KEY, NOON, Client, Put, Tenant, WordEmbedder, bearer, client_of, transcript, usage
 
 _DAY_MS = 86_400_000
@@ -77,7 +77,7 @@ async def test_search_before_anything_was_said(api: Client, tenant: Tenant) -> N
     assert await response.json() == {"results": []}
 
 
-async def test_the_model_loads_beside_the_requests(services: Services, tenant: Tenant) -> None:
+async def test_the_model_loads_beside_the_requests(services: ApiContext, tenant: Tenant) -> None:
     """While the model loads, other paths answer and a search waits; a load that fails is a 503 and is tried again with
     the next search. If it failed, the API would start late, or stay without search until restarted."""
     may_load, attempts = threading.Event(), []

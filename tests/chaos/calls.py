@@ -9,7 +9,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 
 from core.settings import KafkaSettings
-from gateway.producer.log_producer import LogWriter
+from gateway.producer.log_producer import LogProducer
 from redpanda.client import connection_config
 from schemas.events import StreamEnded
 from schemas.ids import uuid_of
@@ -32,7 +32,7 @@ class OnLog(NamedTuple):
 class Calls:
     """Calls at the same time, each with contents of its own; `expected` is what was put, in order."""
 
-    def __init__(self, writer: LogWriter, count: int) -> None:
+    def __init__(self, writer: LogProducer, count: int) -> None:
         self.expected: dict[str, list[OnLog]] = {new_call(): [] for _ in range(count)}
         self._writer = writer
         for call in self.expected:

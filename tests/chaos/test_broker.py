@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from core.settings import KafkaSettings
 from gateway.metrics import Metrics
-from gateway.producer.log_producer import LogWriter
+from gateway.producer.log_producer import LogProducer
 from redpanda.client import connection_config
 from schemas.topics import Topic
 from tests.chaos import hanging_stage
@@ -24,16 +24,16 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
 DRAIN_S = 90
-MakeWriter = Callable[[KafkaSettings], LogWriter]
+MakeWriter = Callable[[KafkaSettings], LogProducer]
 
 
 @pytest.fixture
 async def make_writer() -> AsyncIterator[MakeWriter]:
     """Makes started gateway writers and closes them."""
-    writers: list[LogWriter] = []
+    writers: list[LogProducer] = []
 
-    def make(kafka: KafkaSettings) -> LogWriter:
-        writers.append(LogWriter(kafka, Metrics(), limit_bytes=256 << 20))
+    def make(kafka: KafkaSettings) -> LogProducer:
+        writers.append(LogProducer(kafka, Metrics(), limit_bytes=256 << 20))
         writers[-1].start()
         return writers[-1]
 
@@ -57,7 +57,7 @@ def leader_of_first_partition(kafka: KafkaSettings) -> int:
     return leader - 1
 
 
-async def all_there_once(kafka: KafkaSettings, calls: Calls, writer: LogWriter) -> None:
+async def all_there_once(kafka: KafkaSettings, calls: Calls, writer: LogProducer) -> None:
     """Waits until the writer has got rid of everything; each call is then on the log as it was put, once, in order."""
     assert await writer.drain(DRAIN_S), f"{writer.held_bytes} bytes are still held"
     found = await asyncio.to_thread(media_on_log, kafka, list(calls.expected))

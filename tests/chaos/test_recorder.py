@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.metrics import Metrics
-from gateway.producer.log_producer import LogWriter
+from gateway.producer.log_producer import LogProducer
 from tests.chaos.test_broker import restarted
 from tests.kafka_lane import KafkaNodes
 from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
@@ -33,7 +33,7 @@ def bench(
         made.kill()
 
 
-async def play(writer: LogWriter, calls: list[Call]) -> None:
+async def play(writer: LogProducer, calls: list[Call]) -> None:
     """All calls at the same time, 200 ms of each every 100 ms."""
     for records in zip(*(source.records(run_ms=200) for source in calls), strict=True):
         for record in records:
@@ -44,7 +44,7 @@ async def play(writer: LogWriter, calls: list[Call]) -> None:
 async def test_the_broker_is_killed_while_calls_come_in(bench: Bench, kafka_node: KafkaNodes) -> None:
     """Six calls of half a minute come in at twice their speed; the broker is killed with SIGKILL twice meanwhile, under
     gateway and recorder. Each recording equals the audio sample for sample, has no gap, and is told of as one event."""
-    writer = LogWriter(kafka_node.settings, Metrics(), limit_bytes=256 << 20)
+    writer = LogProducer(kafka_node.settings, Metrics(), limit_bytes=256 << 20)
     writer.start()
     calls = [call(f"broker-{uuid.uuid4().hex}", 30_000, seed=seed) for seed in range(0, 12, 2)]
     playing = asyncio.create_task(play(writer, calls))

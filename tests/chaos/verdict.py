@@ -10,7 +10,7 @@ from pathlib import Path
 from qdrant_client import QdrantClient
 
 from core.settings import Settings
-from pipelines.embed.chunking import pieces_of
+from pipelines.embed.chunking import chunks_of
 from schemas.artifacts import LEFTOVERS, Transcript, charged_key, told_key
 from schemas.events import Event, ObjectRef, RecordingReady, SummaryReady, TranscriptReady, UsageRecorded
 from schemas.ids import sha256_hex, uuid_of
@@ -136,7 +136,7 @@ def _vectors(evidence: Evidence, measured: Measured) -> Iterator[Finding]:
     expected: dict[str, str] = {}
     for event in events_of(evidence.tape, Topic.TRANSCRIPT_READY, TranscriptReady):
         transcript = Transcript.model_validate_json(store.get(event.transcript.key))
-        for index, _ in enumerate(pieces_of(transcript)):
+        for index, _ in enumerate(chunks_of(transcript)):
             expected[uuid_of(event.tenant, event.call_id, event.part, event.transcript_id, index)] = event.call_id
     found = Counter(_points(evidence.settings))
     measured.checked["vectors"] = found.total()

@@ -14,7 +14,7 @@ from gateway.carriers.common.media_format import MediaFormat
 from gateway.simulator.encoders import Shape, load_dialects
 from gateway.simulator.faults import NO_FAULTS, Faults
 from pipelines.recorder.decoding import Encoded, samples_of
-from pipelines.recorder.timeline import plan
+from pipelines.recorder.timeline import lay_out
 from schemas.media import Codec, MediaRecord
 from tests.gateway.carriers.talk import FORMATS, heard, spoken
 from tests.pipelines.recorder.sounds import speech_like
@@ -43,7 +43,7 @@ def payloads(samples: Pcm, audio: MediaFormat, frame_ms: int) -> list[bytes]:
 
 def recorded(records: Sequence[MediaRecord]) -> tuple[int, dict[str, Pcm]]:
     """The recording's rate and its two channels."""
-    layout = plan(records)
+    layout = lay_out(records)
 
     def load(number: int) -> Encoded:
         record = records[number]

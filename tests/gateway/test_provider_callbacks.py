@@ -10,8 +10,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
 from core.settings import KafkaSettings, Settings, SonioxSettings
-from gateway.provider_callbacks import Notices
-from pipelines.jobs.completion_listener import NoticeBoard, listen
+from gateway.provider_callbacks import ProviderCallbacks
+from pipelines.jobs.completion_listener import CompletionListener, listen
 from redpanda.client import LogUnavailableError
 from schemas.events import OrderNotice
 from schemas.provider_callbacks import WEBHOOK_HEADER, WEBHOOK_PATH
@@ -43,7 +43,7 @@ def settings(secret: str | None = SECRET, kafka: KafkaSettings | None = None) ->
     )
 
 
-async def serve(notices: Notices) -> TestClient[web.Request, web.Application]:
+async def serve(notices: ProviderCallbacks) -> TestClient[web.Request, web.Application]:
     """A server that has nothing but the webhook."""
     app = web.Application()
     app.router.add_post(WEBHOOK_PATH, notices.soniox)
@@ -61,7 +61,7 @@ async def log() -> Log:
 @pytest.fixture
 async def client(log: Log) -> AsyncIterator[TestClient[web.Request, web.Application]]:
     """Asks a server that has a secret."""
-    one = await serve(Notices(settings(), log))
+    one = await serve(ProviderCallbacks(settings(), log))
     yield one
     await one.close()
 
@@ -91,7 +91,7 @@ async def test_whoever_does_not_know_the_secret_is_refused(
 
 async def test_without_a_secret_everybody_is_refused(log: Log) -> None:
     """Not configured is denied, an empty header included."""
-    client = await serve(Notices(settings(None), log))
+    client = await serve(ProviderCallbacks(settings(None), log))
     answer = await client.post(WEBHOOK_PATH, json={"id": "1", "status": "completed"}, headers={WEBHOOK_HEADER: ""})
     assert (answer.status, log.taken) == (403, [])
     await client.close()
@@ -124,24 +124,24 @@ async def test_a_board_tells_early_and_late_and_forgets(monkeypatch: pytest.Monk
     """Told before anybody waits, while somebody does, or never: the wait ends at once, then, or after its time. A
     notice is good for one wait, and notices nobody waits for do not pile up."""
     monkeypatch.setattr("pipelines.jobs.completion_listener._KEPT", 3)
-    board = NoticeBoard()
-    board.tell("early")
+    board = CompletionListener()
+    board.notify("early")
     async with asyncio.timeout(60):
         await board.wait("early", 3600)
         waiting = asyncio.create_task(board.wait("late", 3600))
         await asyncio.sleep(0)
-        await asyncio.to_thread(board.tell, "late")
+        await asyncio.to_thread(board.notify, "late")
         await waiting
         await board.wait("early", 0.01)
     for number in range(10):
-        board.tell(str(number))
+        board.notify(str(number))
     assert list(board._told) == ["7", "8", "9"]
 
 
 async def test_from_the_webhook_over_the_log_to_the_waiting(kafka: KafkaSettings) -> None:
     """All of it on a real log: a listener in another thread waits for an order, the webhook comes, the wait of an hour
     is over."""
-    client = await serve(Notices(settings(kafka=kafka)))
+    client = await serve(ProviderCallbacks(settings(kafka=kafka)))
     board = listen(kafka)
     remote_id = uuid.uuid4().hex
 

@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 
 from core.settings import KafkaSettings, Settings
-from gateway.admission.stream_authorizer import Admissions
-from gateway.admission.stream_tokens import Claims, issue
+from gateway.admission.stream_authorizer import StreamAuthorizer
+from gateway.admission.stream_tokens import StreamClaims, issue
 from gateway.carriers import load_carriers
-from gateway.carriers.base import Proof, StreamStart, UnauthorizedError
+from gateway.carriers.base import IncomingRequest, StreamStart, UnauthorizedError
 from gateway.carriers.common.signatures import HEADER, sign
 from gateway.media.session import SessionClosedError
 from schemas.media import Codec, RecordType
@@ -108,7 +108,7 @@ async def test_a_good_token_is_not_kept_either(
     caplog.set_level(logging.DEBUG)
     _, client = await serve(settings_for(kafka))
     call = new_call()
-    token = issue(TOKENS, Claims("default", "twilio", call, "", int(time.time()) + 60))
+    token = issue(TOKENS, StreamClaims("default", "twilio", call, "", int(time.time()) + 60))
     headers = {HEADER: sign(KEPT, PUBLIC_URL.replace("https", "wss") + "/v1/media/twilio")}
     async with client.ws_connect("/v1/media/twilio", headers=headers) as socket:
         for message in (start(call, custom={"agent": "7", "token": token}), media(0), stop()):
@@ -124,20 +124,20 @@ async def test_a_good_token_is_not_kept_either(
 def test_every_gateway_process_judges_a_token_alike() -> None:
     """Lets one process make a token for a call and four others judge it: each takes it for that call and nobody's else,
     at that carrier, until it expires. Behind a load balancer the socket comes to another process than the webhook."""
-    made = Admissions(settings_for()).issue("acme", "telnyx", "c-1")
-    old = issue(TOKENS, Claims("acme", "telnyx", "c-1", "", int(time.time()) - 1))
+    made = StreamAuthorizer(settings_for()).issue("acme", "telnyx", "c-1")
+    old = issue(TOKENS, StreamClaims("acme", "telnyx", "c-1", "", int(time.time()) - 1))
     for _ in range(4):
-        other = Admissions(settings_for())
-        admit = other.upgrade(
-            "telnyx", CARRIERS["telnyx"], Proof("/v1/media/telnyx?token=" + made, {}, at_s=time.time())
+        other = StreamAuthorizer(settings_for())
+        admit = other.authorize(
+            "telnyx", CARRIERS["telnyx"], IncomingRequest("/v1/media/telnyx?token=" + made, {}, at_s=time.time())
         )
         assert admit(_start("c-1"))[0] == "acme"
         with pytest.raises(SessionClosedError, match="another call"):
             admit(_start("c-2"))
         for token, carrier in ((old, "telnyx"), (made, "jambonz")):
-            proof = Proof(f"/v1/media/{carrier}?token={token}", {}, at_s=time.time())
+            proof = IncomingRequest(f"/v1/media/{carrier}?token={token}", {}, at_s=time.time())
             with pytest.raises(UnauthorizedError):
-                other.upgrade(carrier, CARRIERS[carrier], proof)
+                other.authorize(carrier, CARRIERS[carrier], proof)
 
 
 def test_the_voice_answers_bind_their_tokens_to_the_call() -> None:
@@ -146,9 +146,9 @@ def test_the_voice_answers_bind_their_tokens_to_the_call() -> None:
     for name in WITH_WEBHOOKS:
         told = asking(name, "c-1")
         if name in ("vonage", "jambonz"):
-            proof = Proof(f"/v1/voice/{name}", {}, body=json.dumps(told).encode())
+            proof = IncomingRequest(f"/v1/voice/{name}", {}, body=json.dumps(told).encode())
         else:
-            proof = Proof(f"/v1/voice/{name}", {}, form=[(key, str(value)) for key, value in told.items()])
+            proof = IncomingRequest(f"/v1/voice/{name}", {}, form=[(key, str(value)) for key, value in told.items()])
         assert CARRIERS[name].asked_for(proof) == "c-1", name
 
 

@@ -25,7 +25,7 @@ from tests.fakes.soniox_rules import KEY
 
 TIMING = Timing(order_s=0.6, settle_s=0.3, poll_s=0.02)
 
-_CALLS = ("find", "get_tagged", "swap", "put", "get", "prepare", "submit", "result", "bill", "release")
+_CALLS = ("find", "get_versioned", "compare_and_swap", "put", "get", "prepare", "submit", "result", "bill", "release")
 
 
 def client(url: str) -> Soniox:

@@ -20,7 +20,7 @@ from tests.running import RunningServer
 _ROOT = Path(__file__).parents[2]
 _PROGRAM = """
 import importlib, logging, sys
-from audiotext import settings
+from core import settings
 logging.basicConfig(level=logging.INFO)
 importlib.import_module(sys.argv[1]).run(settings.load())
 """

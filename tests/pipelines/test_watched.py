@@ -9,7 +9,7 @@ from pathlib import Path
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.heartbeat import Listener
+from core.heartbeat import WatchdogSocket
 from redpanda import topics
 from redpanda.client import EventProducer, producer_config
 from schemas.media import to_headers
@@ -59,7 +59,7 @@ def test_services_show_how_they_fare_and_live_on_while_the_log_hangs(start_serve
     kafka = kafka_settings(log).model_copy(update={"instance_id": "0"})
     topics.apply(kafka, embedded=True)
     ObjectStore(s3_settings(objects)).ensure_bucket()
-    listeners = {stage: Listener() for stage in SERVICES}
+    listeners = {stage: WatchdogSocket() for stage in SERVICES}
     ports = {stage: free_port() for stage in SERVICES}
     hold = tmp_path / "hold"
     env = (

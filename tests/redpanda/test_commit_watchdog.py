@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redpanda.client import answers
-from redpanda.commit_watchdog import Patience
+from redpanda.commit_watchdog import CommitWatchdog
 from tests.conftest import StartServer, kafka_settings
 
 LIMIT_S = 0.3
@@ -21,8 +21,8 @@ class Seen:
         self.ended, self.alive = threading.Event(), threading.Semaphore(0)
 
     @contextmanager
-    def patience(self) -> Iterator[Patience]:
-        watched = Patience(
+    def patience(self) -> Iterator[CommitWatchdog]:
+        watched = CommitWatchdog(
             self.log_is_there.is_set,
             self.alive.release,
             limit_s=LIMIT_S,

@@ -15,11 +15,11 @@ from audiotext.embedded import kafka as embedded_kafka
 from core.errors import UserError
 from core.settings import KafkaSettings
 from gateway.metrics import Metrics
-from gateway.producer.log_producer import LogWriter
-from gateway.producer.partition_resolver import Places
+from gateway.producer.log_producer import LogProducer
+from gateway.producer.partition_resolver import PartitionResolver
 from redpanda import topics
 from redpanda.client import connection_config
-from redpanda.partition_expansion import CHANGELOG, announced, grow, keep_up
+from redpanda.partition_expansion import CHANGELOG, expand, read_announcements, sync_changelog
 from redpanda.partition_layout import partition_of
 from schemas.events import RecordingReady, StreamStarted
 from schemas.media import EosReason, MediaRecord
@@ -58,16 +58,16 @@ def bench(own_log: RunningServer, start_server: StartServer, tmp_path: Path) -> 
 
 
 @contextlib.asynccontextmanager
-async def gateway(kafka: KafkaSettings) -> AsyncIterator[LogWriter]:
+async def gateway(kafka: KafkaSettings) -> AsyncIterator[LogProducer]:
     """A gateway's way to the log, ended with everything delivered."""
-    writer = LogWriter(kafka, Metrics(), limit_bytes=64 << 20, places=Places(kafka, refresh_s=0.2))
+    writer = LogProducer(kafka, Metrics(), limit_bytes=64 << 20, places=PartitionResolver(kafka, refresh_s=0.2))
     writer.start()
     yield writer
     assert await writer.drain(60)
     writer.close()
 
 
-def begin(writer: LogWriter, one: Call) -> None:
+def begin(writer: LogProducer, one: Call) -> None:
     """A stream of the call begins, as gateway.media.session puts it."""
     writer.put(one.start())
     writer.put(
@@ -85,7 +85,7 @@ def begin(writer: LogWriter, one: Call) -> None:
     )
 
 
-def put(writer: LogWriter, records: Iterable[MediaRecord]) -> None:
+def put(writer: LogProducer, records: Iterable[MediaRecord]) -> None:
     """Hands them all over."""
     for record in records:
         writer.put(record)
@@ -150,7 +150,7 @@ async def test_fifty_live_calls_end_where_they_began(bench: Bench) -> None:
                     begin(writer, each)
                     put(writer, halves(each)[0])
             assert await one.drain(60)
-            await asyncio.to_thread(grow, kafka, AFTER, print, notice_s=NOTICE_S)
+            await asyncio.to_thread(expand, kafka, AFTER, print, notice_s=NOTICE_S)
         async with gateway(kafka) as new:
             for each in moving:
                 begin(new, each.stream("MZ2", after_ms=0))
@@ -191,7 +191,7 @@ def test_grown_by_what_was_killed_it_goes_on(start_server: StartServer, monkeypa
     as many, and calls were spread over two until the end. Less is refused, the same again does nothing."""
     kafka = kafka_settings(start_server("log"))
     with pytest.raises(UserError, match="topics apply"):
-        grow(kafka, 3, print)
+        expand(kafka, 3, print)
     topics.apply(kafka, embedded=True)
     nonsense = Producer(plain_producer_config(kafka))
     nonsense.produce(Topic.LOG_LAYOUTS, b"nonsense", partition=0)  # must not keep gateways from knowing where calls go
@@ -204,9 +204,9 @@ def test_grown_by_what_was_killed_it_goes_on(start_server: StartServer, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr("redpanda.partition_expansion.time.sleep", killed)
         with pytest.raises(KeyboardInterrupt):
-            grow(kafka, 3, told.append)
-    grow(kafka, 3, told.append, notice_s=0.05)
-    assert [(one.partitions, one.before, one.from_ms is None) for one in announced(kafka)] == [
+            expand(kafka, 3, told.append)
+    expand(kafka, 3, told.append, notice_s=0.05)
+    assert [(one.partitions, one.before, one.from_ms is None) for one in read_announcements(kafka)] == [
         (3, 2, True),
         (3, 2, True),
         (3, 2, False),
@@ -214,10 +214,10 @@ def test_grown_by_what_was_killed_it_goes_on(start_server: StartServer, monkeypa
     found = AdminClient(connection_config(kafka)).list_topics(timeout=10).topics
     assert {len(found[topic].partitions) for topic in Topic} == {3}
     assert CHANGELOG not in found
-    grow(kafka, 3, told.append)
+    expand(kafka, 3, told.append)
     assert told[-1] == "calls are spread over 3 partitions already"
     with pytest.raises(UserError, match="ask for 3 or more"):
-        grow(kafka, 2, told.append)
+        expand(kafka, 2, told.append)
 
 
 def test_a_changelog_that_came_too_late_to_grow_keeps_up(kafka: KafkaSettings) -> None:
@@ -230,7 +230,7 @@ def test_a_changelog_that_came_too_late_to_grow_keeps_up(kafka: KafkaSettings) -
         future.result()
 
     for name in (late, same, "nobody-made-this"):
-        keep_up(kafka, name, leader)
+        sync_changelog(kafka, name, leader)
 
     found = admin.list_topics(timeout=10).topics
     assert [len(found[name].partitions) for name in (leader, late, same)] == [3, 3, 3]

@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpanda.partition_layout import MEMORY_MS, Layouts, layouts_of, murmur2, partition_of, trusted
-from schemas.events import LayoutAnnounced
+from schemas.events import PartitionLayoutChanged
 
 T = 1_790_000_000_000
 call_ids = st.text(min_size=1, max_size=40)
 
 
-def announced(partitions: int, before: int, from_ms: int | None) -> LayoutAnnounced:
+def announced(partitions: int, before: int, from_ms: int | None) -> PartitionLayoutChanged:
     """An announcement."""
-    return LayoutAnnounced(
+    return PartitionLayoutChanged(
         event_id="e", call_id="", tenant="", occurred_at_ms=T, partitions=partitions, before=before, from_ms=from_ms
     )
 
@@ -44,8 +44,8 @@ def test_nothing_changes_until_it_is_announced_that_it_does(call_id: str) -> Non
         layouts_of([announced(5, 2, None), announced(5, 2, T)], found=2),
         layouts_of([], found=2),
     ):
-        assert layouts.places(call_id, T) == (old,)
-        assert layouts.beginning(call_id, T) == old
+        assert layouts.candidate_partitions(call_id, T) == (old,)
+        assert layouts.partition_for_new_call(call_id, T) == old
 
 
 @given(call_ids, st.integers(-MEMORY_MS + 1, MEMORY_MS - 1))
@@ -53,10 +53,10 @@ def test_both_places_are_looked_at_for_a_day(call_id: str, after_ms: int) -> Non
     """From the announcement on, for a day after it holds, a call may lie at either place, by whichever gateway's clock;
     one that begins is placed by its time. Looked at in one place only, a call that comes back would be split."""
     layouts = layouts_of([announced(5, 2, None), announced(5, 2, T)], found=5)
-    assert layouts.places(call_id, T + after_ms) == tuple(
+    assert layouts.candidate_partitions(call_id, T + after_ms) == tuple(
         dict.fromkeys((partition_of(call_id, 2), partition_of(call_id, 5)))
     )
-    assert layouts.beginning(call_id, T + after_ms) == partition_of(call_id, 5 if after_ms >= 0 else 2)
+    assert layouts.partition_for_new_call(call_id, T + after_ms) == partition_of(call_id, 5 if after_ms >= 0 else 2)
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_what_is_over_is_not_looked_at() -> None:
     """A day later nobody looks at the old places any more: no call of then goes on."""
     layouts = Layouts(((0, 2), (T, 4), (T + 2 * MEMORY_MS, 8)))
     for call_id in map(str, range(50)):
-        assert set(layouts.places(call_id, T + 3 * MEMORY_MS + 1)) == {partition_of(call_id, 8)}
+        assert set(layouts.candidate_partitions(call_id, T + 3 * MEMORY_MS + 1)) == {partition_of(call_id, 8)}

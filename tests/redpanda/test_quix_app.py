@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from core.settings import KafkaSettings, Settings
 from redpanda import quix_app
 from redpanda.client import LogUnavailableError
-from redpanda.consumer_monitor import Consuming
+from redpanda.consumer_monitor import ConsumerMonitor
 from redpanda.quix_app import application
 
 
@@ -72,20 +72,20 @@ def test_not_configured_says_what_to_set() -> None:
 _HANGS = """
 import sys, time
 from core.settings import KafkaSettings, Settings
-from redpanda import patience, quix
-from redpanda.consumer_monitor import Consuming
+from redpanda import commit_watchdog, quix_app
+from redpanda.consumer_monitor import ConsumerMonitor
 
 def never_answered(*args, **more):
     time.sleep(60)
 
 settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9"))
-app = quix.application(settings, "usage", commit_interval_s=1)
+app = quix_app.application(settings, "usage", commit_interval_s=1)
 client = getattr(app, sys.argv[1])
 setattr(client, sys.argv[2], never_answered)
 app.run = lambda: getattr(client, sys.argv[2])([], None)
-patience.LIMIT_S, patience.LOOK_EVERY_S = 0.3, 0.1
-patience.answers = lambda kafka: True
-quix.run(app, settings, Consuming("usage"), ())
+commit_watchdog.LIMIT_S, commit_watchdog.LOOK_EVERY_S = 0.3, 0.1
+commit_watchdog.answers = lambda kafka: True
+quix_app.run(app, settings, ConsumerMonitor("usage"), ())
 """
 
 
@@ -113,7 +113,7 @@ def test_the_log_is_asked_nothing_once_its_consumer_closes(monkeypatch: pytest.M
         app._consumer.close()  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(app, "run", run)
-    consuming = Consuming("usage")
+    consuming = ConsumerMonitor("usage")
     monkeypatch.setattr(consuming, "stop", lambda: ended.append("questions ended"))
 
     quix_app.run(app, Settings(), consuming, [])

@@ -9,7 +9,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, TopicPartition
 
 from pipelines.replay.selection import Selection, choose
-from pipelines.replay.service import Desk
+from pipelines.replay.service import ReplayService
 from redpanda.client import EventProducer, consumer_config
 from schemas.events import ReplayOverrides, ReplayStage
 from schemas.topics import Topic
@@ -98,7 +98,7 @@ def _replayed(
 ) -> Result:
     settings = workers.settings
     replays = ReplayStore(settings.clickhouse)
-    desk = Desk(EventProducer(settings.kafka).send, ObjectStore(settings.s3), replays)
+    desk = ReplayService(EventProducer(settings.kafka).send, ObjectStore(settings.s3), replays)
     began = time.monotonic()
     replay_id = desk.start(choose(store, Selection(), stage), stage, overrides, tenant=None)
     kills, next_kill = 0, began + kill_every_s

@@ -71,7 +71,7 @@ def test_any_name(store: ObjectStore, name: str) -> None:
     assert store.get_verified(ref) == b"1"
     assert list(store.list(key.rpartition("/")[0])) == [key]
     assert store.key_in(store.presigned(key, timedelta(minutes=1))) == key
-    assert store.swap(key, b"2", "text/plain", replaces=store.get_tagged(key))
+    assert store.compare_and_swap(key, b"2", "text/plain", replaces=store.get_versioned(key))
     assert store.get(key) == b"2"
     store.remove(key)
     assert store.find(key) is None
@@ -82,7 +82,7 @@ def test_what_is_missing(store: ObjectStore, server: S3Settings) -> None:
     with pytest.raises(ObjectMissingError):
         store.get("nothing")
     assert store.find("nothing") is None
-    assert store.get_tagged("nothing") is None
+    assert store.get_versioned("nothing") is None
     elsewhere = ObjectStore(server.model_copy(update={"bucket": "no-such-bucket"}))
     assert not elsewhere.bucket_exists()
     with pytest.raises(ObjectMissingError):
@@ -100,15 +100,15 @@ def test_a_swap_needs_what_it_replaces(store: ObjectStore) -> None:
     does what would replace an object that is gone. Intents are written so; a store that took them all would pay a
     provider twice."""
     key = f"intents/{uuid.uuid4()}"
-    first = store.swap(key, b"1", "application/json", replaces=None)
+    first = store.compare_and_swap(key, b"1", "application/json", replaces=None)
     assert first
-    assert store.swap(key, b"1", "application/json", replaces=None) is None
-    second = store.swap(key, b"2", "application/json", replaces=first)
-    assert second == store.get_tagged(key)
-    assert store.swap(key, b"3", "application/json", replaces=first) is None
+    assert store.compare_and_swap(key, b"1", "application/json", replaces=None) is None
+    second = store.compare_and_swap(key, b"2", "application/json", replaces=first)
+    assert second == store.get_versioned(key)
+    assert store.compare_and_swap(key, b"3", "application/json", replaces=first) is None
     assert store.get(key) == b"2"
     store.remove(key)
-    assert store.swap(key, b"4", "application/json", replaces=second) is None
+    assert store.compare_and_swap(key, b"4", "application/json", replaces=second) is None
     assert store.find(key) is None
 
 
@@ -120,9 +120,9 @@ def test_of_many_one_wins(store: ObjectStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         for turn in range(3):
             contents = [f"{turn} {number}".encode() for number in range(8)]
-            swap = partial(store.swap, key, content_type="text/plain", replaces=before)
+            swap = partial(store.compare_and_swap, key, content_type="text/plain", replaces=before)
             swapped = list(pool.map(swap, contents))
             won = [one for one in swapped if one is not None]
             assert len(won) == 1, turn
-            before = store.get_tagged(key)
+            before = store.get_versioned(key)
             assert before == won[0]

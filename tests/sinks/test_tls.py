@@ -46,7 +46,7 @@ def test_s3_over_tls(s3: S3Settings, pki: Certificates, doors: ExitStack) -> Non
     store = ObjectStore(secure)
     ref = store.put("tls/object", b"content", "text/plain")
     assert store.get_verified(ref) == b"content"
-    assert store.swap("tls/swapped", b"1", "text/plain", replaces=store.get_tagged("tls/swapped"))
+    assert store.compare_and_swap("tls/swapped", b"1", "text/plain", replaces=store.get_versioned("tls/swapped"))
     with pytest.raises(ObjectStoreError, match=r"certificate|CERTIFICATE"):
         ObjectStore(secure.model_copy(update={"ca_file": None})).find("tls/object")
     with pytest.raises(ObjectStoreError):

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import SecretStr
 
-from gateway.carriers.base import Grant, Proof, UnauthorizedError
+from gateway.carriers.base import Authorization, IncomingRequest, UnauthorizedError
 
 Network = IPv4Network | IPv6Network
 
@@ -20,7 +20,7 @@ class _Account(Protocol):
     def tenant(self) -> str: ...
 
 
-class Doors(_Account, Protocol):
+class NetworkCredentials(_Account, Protocol):
     """The settings of a carrier that signs nothing."""
 
     @property
@@ -34,7 +34,7 @@ class Doors(_Account, Protocol):
 A = TypeVar("A", bound=_Account)
 
 
-def granted(default: A, others: Mapping[str, A], require: Callable[[A], None]) -> Grant:
+def authorize(default: A, others: Mapping[str, A], require: Callable[[A], None]) -> Authorization:
     """What the first account grants whose proof the request has; `require` raises UnauthorizedError if not."""
     refusal = UnauthorizedError("no account is configured")
     for account_id, account in {"": default, **others}.items():
@@ -43,11 +43,11 @@ def granted(default: A, others: Mapping[str, A], require: Callable[[A], None]) -
         except UnauthorizedError as error:
             refusal = error
         else:
-            return Grant(account.tenant, account_id)
+            return Authorization(account.tenant, account_id)
     raise refusal
 
 
-def require_bearer(proof: Proof, token: SecretStr | None, setting: str) -> None:
+def require_bearer(proof: IncomingRequest, token: SecretStr | None, setting: str) -> None:
     """Passes `Authorization: Bearer <token>`. setting: its name, for the log. Raises UnauthorizedError."""
     if token is None or not token.get_secret_value():
         raise UnauthorizedError(f"no token is configured: set {setting}")
@@ -55,7 +55,7 @@ def require_bearer(proof: Proof, token: SecretStr | None, setting: str) -> None:
         raise UnauthorizedError(f"no bearer token, or not that of {setting}")
 
 
-def require_doors(proof: Proof, doors: Doors, section: str) -> None:
+def require_credentials(proof: IncomingRequest, doors: NetworkCredentials, section: str) -> None:
     """Passes a request with the HTTP Basic credentials, from one of the networks: whatever is set, both if both are.
 
     section: the settings' name, for the log. Raises UnauthorizedError.
@@ -69,24 +69,24 @@ def require_doors(proof: Proof, doors: Doors, section: str) -> None:
             raise UnauthorizedError(f"no Basic credentials, or not those of {section}__USERNAME and __PASSWORD")
 
 
-def require_peer(proof: Proof, doors: Doors, section: str) -> None:
+def require_peer(proof: IncomingRequest, doors: NetworkCredentials, section: str) -> None:
     """Passes a request from one of the networks, or any if none is configured. Raises UnauthorizedError."""
     if doors.allowed_peers and not from_network(proof.peer, doors.allowed_peers):
         raise UnauthorizedError(f"{proof.peer or 'an unknown address'} is not in {section}__ALLOWED_PEERS")
 
 
-def deny(carrier: str) -> Grant:
+def deny(carrier: str) -> Authorization:
     """For a carrier whose requests nothing proves. Raises UnauthorizedError."""
     raise UnauthorizedError(f"nothing is configured that proves a request to come from {carrier}")
 
 
-def credentials(proof: Proof, scheme: str) -> str:
+def credentials(proof: IncomingRequest, scheme: str) -> str:
     """What the Authorization header says in this scheme (lower case), "" if it is of another or none."""
     told, _, rest = proof.headers.get("Authorization", "").partition(" ")
     return rest.strip() if told.lower() == scheme else ""
 
 
-def basic_password(proof: Proof) -> str:
+def basic_password(proof: IncomingRequest) -> str:
     """The password of HTTP Basic credentials, "" without."""
     return _basic(proof).partition(":")[2]
 
@@ -146,7 +146,7 @@ def client_address(remote: str, forwarded_for: str, trusted: Sequence[Network]) 
     return address
 
 
-def _basic(proof: Proof) -> str:
+def _basic(proof: IncomingRequest) -> str:
     try:
         return base64.b64decode(credentials(proof, "basic"), validate=True).decode()
     except ValueError:

@@ -34,7 +34,7 @@ def decode_as(wire: Any) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(wire, strict=False).decode
 
 
-def understand_refusal(data: bytes, error: Exception, known: Collection[str]) -> Ignored:
+def explain_decode_error(data: bytes, error: Exception, known: Collection[str]) -> Ignored:
     """Why a message did not decode: of a kind the carrier may add one day (anything but `known`), or broken.
 
     Raises StartError for a broken start and CarrierError for whatever else is broken.

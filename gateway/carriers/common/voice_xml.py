@@ -3,12 +3,12 @@
 from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
 
-from gateway.carriers.base import Answer, Offer
+from gateway.carriers.base import StreamInstructions, VoiceResponse
 
 _HOLD_S = 3600  # a call whose XML has run out is hung up; this keeps it as long as a verb can
 
 
-class Plan(Protocol):
+class VoicePlan(Protocol):
     """The settings of how a call goes on."""
 
     @property
@@ -19,7 +19,9 @@ class Plan(Protocol):
     def redirect(self) -> str | None: ...
 
 
-def twiml(offer: Offer, plan: Plan, *, query_token: bool = False, stream_attributes: str = "") -> Answer:
+def twiml(
+    offer: StreamInstructions, plan: VoicePlan, *, query_token: bool = False, stream_attributes: str = ""
+) -> VoiceResponse:
     """TwiML, and what speaks like it. query_token: the address itself carries the token."""
     url = with_token(offer) if query_token else offer.stream_url
     stream = (
@@ -32,7 +34,7 @@ def twiml(offer: Offer, plan: Plan, *, query_token: bool = False, stream_attribu
     return response(stream, _said("Say", plan), _next(plan, "Sip", number_tag="") or f'<Pause length="{_HOLD_S}"/>')
 
 
-def plivo_xml(offer: Offer, plan: Plan) -> Answer:
+def plivo_xml(offer: StreamInstructions, plan: VoicePlan) -> VoiceResponse:
     """Plivo's. It would send linear PCM by default, of which no page says the byte order."""
     stream = (
         '<Stream audioTrack="both" contentType="audio/x-mulaw;rate=8000" keepCallAlive="false" '
@@ -42,21 +44,21 @@ def plivo_xml(offer: Offer, plan: Plan) -> Answer:
     return response(stream, _said("Speak", plan), on or f'<Wait length="{_HOLD_S}"/>')
 
 
-def response(*elements: str) -> Answer:
+def response(*elements: str) -> VoiceResponse:
     """A document of these elements."""
-    return Answer(f'<?xml version="1.0" encoding="UTF-8"?>\n<Response>{"".join(elements)}</Response>')
+    return VoiceResponse(f'<?xml version="1.0" encoding="UTF-8"?>\n<Response>{"".join(elements)}</Response>')
 
 
-def with_token(offer: Offer) -> str:
+def with_token(offer: StreamInstructions) -> str:
     """The media socket's URL with the token in its query string."""
     return f"{offer.stream_url}?token={offer.token}" if offer.token else offer.stream_url
 
 
-def _said(verb: str, plan: Plan) -> str:
+def _said(verb: str, plan: VoicePlan) -> str:
     return f"<{verb}>{escape(plan.say)}</{verb}>" if plan.say else ""
 
 
-def _next(plan: Plan, sip_tag: str, number_tag: str) -> str:
+def _next(plan: VoicePlan, sip_tag: str, number_tag: str) -> str:
     if plan.redirect:
         return f"<Redirect>{escape(plan.redirect)}</Redirect>"
     if not plan.dial:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from gateway.carriers.base import MAX_ID_LENGTH, CallReport, CarrierError, Proof
+from gateway.carriers.base import MAX_ID_LENGTH, CallReport, CarrierError, IncomingRequest
 from gateway.carriers.common.json_wire import REFUSALS, texts
 
 OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled", "cancelled", "rejected", "timeout"})
@@ -31,7 +31,7 @@ def read_form(content_type: str, body: bytes) -> Sequence[tuple[str, str]]:
     return parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
 
 
-def fields(proof: Proof) -> Mapping[str, str]:
+def fields(proof: IncomingRequest) -> Mapping[str, str]:
     """Its fields by name, a value that is no string as JSON. Raises CarrierError for a body that is no JSON object."""
     if proof.form:
         return dict(proof.form)

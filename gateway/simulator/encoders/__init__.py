@@ -39,7 +39,7 @@ class CallPlan:
     custom: Mapping[str, str]
 
 
-class Speaker(Protocol):
+class CarrierEncoder(Protocol):
     """One socket's messages, in order: text as str, binary as bytes."""
 
     def opening(self) -> Sequence[str | bytes]:
@@ -73,7 +73,7 @@ class Dialect(Protocol):
     def headers(self, secret: str, socket_url: str) -> Mapping[str, str]:
         """What the upgrade request proves itself with. socket_url: the public one."""
 
-    def speaker(self, call: CallPlan) -> Speaker:
+    def speaker(self, call: CallPlan) -> CarrierEncoder:
         """Speaks on one new socket."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from gateway.carriers.audiosocket import DTMF, HANG_UP, HEADER, RATES_HZ, UUID
 from gateway.carriers.base import Frame
 from gateway.carriers.common.media_format import MediaFormat
-from gateway.simulator.encoders import CallPlan, Dialect, Shape, Speaker, UnsupportedPlayError, made_up_id
+from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, UnsupportedPlayError, made_up_id
 from schemas.media import Codec
 
 _KINDS = {rate_hz: kind for kind, rate_hz in RATES_HZ.items()}
@@ -64,7 +64,7 @@ class AudioSocket:
         """None: there is no request."""
         return {}
 
-    def speaker(self, call: CallPlan) -> Speaker:
+    def speaker(self, call: CallPlan) -> CarrierEncoder:
         """Speaks on one new connection."""
         return AudioSocketSpeaker(call)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.carriers.base import Frame
 from gateway.carriers.common.media_format import MediaFormat
-from gateway.simulator.encoders import CallPlan, Dialect, Shape, Speaker, bearer
+from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, bearer
 from schemas.media import Codec
 
 _ACCOUNT = "exotel-account"
@@ -84,7 +84,7 @@ class Exotel:
         """A bearer token."""
         return bearer(secret)
 
-    def speaker(self, call: CallPlan) -> Speaker:
+    def speaker(self, call: CallPlan) -> CarrierEncoder:
         """Speaks on one new socket."""
         return ExotelSpeaker(call)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.carriers.base import Frame
 from gateway.carriers.common.media_format import MediaFormat
-from gateway.simulator.encoders import CallPlan, Dialect, Shape, Speaker, bearer, made_up_id
+from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, bearer, made_up_id
 from schemas.media import Codec
 
 _ENCODINGS = {Codec.PCMU: "audio/x-mulaw", Codec.L16: "audio/x-l16"}
@@ -88,7 +88,7 @@ class Plivo:
         """A bearer token: Plivo's own proof of a socket is not known."""
         return bearer(secret)
 
-    def speaker(self, call: CallPlan) -> Speaker:
+    def speaker(self, call: CallPlan) -> CarrierEncoder:
         """Speaks on one new socket."""
         return PlivoSpeaker(call, time.time_ns() // 1_000_000)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from gateway.carriers.common.media_format import MediaFormat
-from gateway.simulator.encoders import CallPlan, Dialect, Shape, Speaker, bearer, made_up_id
+from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, bearer, made_up_id
 from gateway.simulator.encoders.twilio import TwilioSpeaker
 from schemas.media import Codec
 
@@ -29,7 +29,7 @@ class SignalWire:
         """The verb's `authBearerToken`."""
         return bearer(secret)
 
-    def speaker(self, call: CallPlan) -> Speaker:
+    def speaker(self, call: CallPlan) -> CarrierEncoder:
         """Speaks on one new socket."""
         return TwilioSpeaker(call, account="00000000-0000-0000-0000-000000000000")
 

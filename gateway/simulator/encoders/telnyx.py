@@ -8,7 +8,7 @@ import numpy as np
 
 from gateway.carriers.base import Frame
 from gateway.carriers.common.media_format import MediaFormat
-from gateway.simulator.encoders import CallPlan, Dialect, Shape, Speaker, bearer, made_up_id
+from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, bearer, made_up_id
 from schemas.media import Codec
 
 _USER = "3e6f995f-85f7-4705-9741-53b116d28237"
@@ -93,7 +93,7 @@ class Telnyx:
         """The `stream_auth_token`."""
         return bearer(secret)
 
-    def speaker(self, call: CallPlan) -> Speaker:
+    def speaker(self, call: CallPlan) -> CarrierEncoder:
         """Speaks on one new socket."""
         return TelnyxSpeaker(call)
 

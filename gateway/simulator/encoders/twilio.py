@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from gateway.carriers.base import Frame
 from gateway.carriers.common.media_format import MediaFormat
 from gateway.carriers.common.signatures import HEADER, sign
-from gateway.simulator.encoders import CallPlan, Dialect, Shape, Speaker
+from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape
 from schemas.media import Codec
 
 _ENCODINGS = {Codec.PCMU: "audio/x-mulaw", Codec.PCMA: "audio/x-alaw", Codec.L16: "audio/x-l16"}
@@ -87,7 +87,7 @@ class Twilio:
         """The URL, signed with the account's auth token."""
         return {HEADER: sign(secret, socket_url)}
 
-    def speaker(self, call: CallPlan) -> Speaker:
+    def speaker(self, call: CallPlan) -> CarrierEncoder:
         """Speaks on one new socket."""
         return TwilioSpeaker(call)
 

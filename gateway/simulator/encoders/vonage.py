@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.carriers.base import Frame
 from gateway.carriers.common.media_format import MediaFormat
-from gateway.simulator.encoders import CallPlan, Dialect, Shape, Speaker, bearer, made_up_id
+from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, bearer, made_up_id
 from schemas.media import Codec
 
 
@@ -61,7 +61,7 @@ class Vonage:
         """A bearer token."""
         return bearer(secret)
 
-    def speaker(self, call: CallPlan) -> Speaker:
+    def speaker(self, call: CallPlan) -> CarrierEncoder:
         """Speaks on one new socket."""
         return VonageSpeaker(call)
 

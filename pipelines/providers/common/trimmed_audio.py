@@ -47,7 +47,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Region:
     """A part of one channel. start, length: in samples."""
 
     channel: int
@@ -61,11 +61,11 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Reel:
+class TrimmedAudio:
     """Stretches, played one after the other with a pause between."""
 
     rate_hz: int
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[Region, ...]
 
     @property
     def length(self) -> int:
@@ -85,7 +85,7 @@ class Reel:
             audio[at : at + stretch.length] = recording.samples[stretch.start : stretch.end, stretch.channel]
         return audio
 
-    def back(self, start_ms: int, end_ms: int) -> tuple[int, int, int]:
+    def to_source_time(self, start_ms: int, end_ms: int) -> tuple[int, int, int]:
         """Channel, start and end (ms) in the call of what was heard at these times of the reel. What is in a pause
         belongs to the nearer stretch, and what reaches into one is cut off there."""
         if not self.stretches:
@@ -123,19 +123,23 @@ def read(path: Path, channels: int) -> Recording:
     return Recording(np.frombuffer(data[:whole], "<i2").reshape(-1, channels), rate_hz)
 
 
-def whole(recording: Recording) -> Reel:
+def whole(recording: Recording) -> TrimmedAudio:
     """All that sounds, channel by channel."""
     channels = range(recording.samples.shape[1])
-    return Reel(recording.rate_hz, tuple(stretch for channel in channels for stretch in _sounding(recording, channel)))
+    return TrimmedAudio(
+        recording.rate_hz, tuple(stretch for channel in channels for stretch in _sounding(recording, channel))
+    )
 
 
-def by_channel(recording: Recording, most_s: float) -> list[Reel]:
+def by_channel(recording: Recording, most_s: float) -> list[TrimmedAudio]:
     """All that sounds, in reels of one channel each and at most `most_s` seconds."""
     most = round(most_s * recording.rate_hz)
     reels = []
     for channel in range(recording.samples.shape[1]):
         pieces = [piece for stretch in _sounding(recording, channel) for piece in _cut(recording, stretch, most)]
-        reels += [Reel(recording.rate_hz, tuple(pack)) for pack in _packed(pieces, most, _pause(recording.rate_hz))]
+        reels += [
+            TrimmedAudio(recording.rate_hz, tuple(pack)) for pack in _packed(pieces, most, _pause(recording.rate_hz))
+        ]
     return reels
 
 
@@ -169,7 +173,7 @@ def _loudness(audio: Samples, block: int) -> npt.NDArray[np.int32]:
     return peaks
 
 
-def _sounding(recording: Recording, channel: int) -> list[Stretch]:
+def _sounding(recording: Recording, channel: int) -> list[Region]:
     """The channel without its long silences."""
     audio = recording.samples[:, channel]
     if not len(audio):
@@ -186,11 +190,11 @@ def _sounding(recording: Recording, channel: int) -> list[Stretch]:
     for blocks in np.split(loud, cuts):
         start = max(0, int(blocks[0]) * block - margin)
         end = min(len(audio), (int(blocks[-1]) + 1) * block + margin)
-        stretches.append(Stretch(channel, start, end - start))
+        stretches.append(Region(channel, start, end - start))
     return stretches
 
 
-def _cut(recording: Recording, stretch: Stretch, most: int) -> Iterator[Stretch]:
+def _cut(recording: Recording, stretch: Region, most: int) -> Iterator[Region]:
     """The stretch in pieces of at most `most` samples, cut where it is quietest."""
     block = max(1, recording.rate_hz // _BLOCKS_PER_S)
     start = stretch.start
@@ -200,14 +204,14 @@ def _cut(recording: Recording, stretch: Stretch, most: int) -> Iterator[Stretch]
         peaks = _loudness(window, block)[: max(1, searched // block)]
         quiet = int(np.flatnonzero(peaks <= 2 * peaks.min() + 1)[-1])  # the last such: fewer pieces
         cut = start + most - searched + quiet * block + block // 2
-        yield Stretch(stretch.channel, start, cut - start)
+        yield Region(stretch.channel, start, cut - start)
         start = cut
-    yield Stretch(stretch.channel, start, stretch.end - start)
+    yield Region(stretch.channel, start, stretch.end - start)
 
 
-def _packed(pieces: Iterable[Stretch], most: int, pause: int) -> list[Sequence[Stretch]]:
+def _packed(pieces: Iterable[Region], most: int, pause: int) -> list[Sequence[Region]]:
     """As many pieces a reel as fit."""
-    packs: list[list[Stretch]] = []
+    packs: list[list[Region]] = []
     length = 0
     for piece in pieces:
         if packs and length + pause + piece.length <= most:

@@ -19,7 +19,7 @@ from core.settings import GeminiSettings
 from pipelines.providers.common.http import CONNECT_S
 from pipelines.providers.common.http import classified as connection_classified
 from pipelines.providers.gemini.errors import error_of, is_key_invalid
-from pipelines.runtime.errors import AnsweredError
+from pipelines.runtime.errors import BilledFailureError
 
 _CHECK_S = 5.0
 _BYTES_PER_TOKEN = 4
@@ -52,7 +52,7 @@ def classified() -> Iterator[None]:
         except APIError as error:
             raise error_of(error) from error
         except ValueError as error:  # no JSON, or none of the reference's shape
-            raise AnsweredError(f"Gemini's answer cannot be read: {error}") from error
+            raise BilledFailureError(f"Gemini's answer cannot be read: {error}") from error
 
 
 def estimated_tokens(*texts: str) -> int:

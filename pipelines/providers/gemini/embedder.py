@@ -13,9 +13,9 @@ from google.genai import types
 
 from core.health_check import Check
 from core.settings import GeminiSettings
-from pipelines.providers.base import Embedded, UselessAnswerError
+from pipelines.providers.base import Embedded, UnusableResponseError
 from pipelines.providers.gemini.client import check_model, classified, connect, estimated_tokens
-from pipelines.runtime.errors import AnsweredError
+from pipelines.runtime.errors import BilledFailureError
 from schemas.events import Tokens
 
 # Raised when the same text would get another vector, so that it is made anew.
@@ -82,8 +82,8 @@ class GeminiEmbedder:
         tokens = _tokens(response, sent)
         try:
             return _rows(response, len(texts), self.dimension), tokens
-        except AnsweredError as error:
-            raise UselessAnswerError(str(error), tokens) from error
+        except BilledFailureError as error:
+            raise UnusableResponseError(str(error), tokens) from error
 
 
 def _rows(response: types.EmbedContentResponse, count: int, dimension: int) -> Vectors:
@@ -91,11 +91,13 @@ def _rows(response: types.EmbedContentResponse, count: int, dimension: int) -> V
     values = [embedding.values or [] for embedding in response.embeddings or []]
     if len(values) != count or any(len(row) != dimension for row in values):
         lengths = sorted({len(row) for row in values})
-        raise AnsweredError(f"Gemini gave {len(values)} vectors of {lengths} numbers for {count} texts of {dimension}")
+        raise BilledFailureError(
+            f"Gemini gave {len(values)} vectors of {lengths} numbers for {count} texts of {dimension}"
+        )
     rows = np.array(values, np.float64).reshape(count, dimension)
     lengths_of = np.linalg.norm(rows, axis=1, keepdims=True)
     if not np.isfinite(rows).all() or not (lengths_of > 0).all():
-        raise AnsweredError("Gemini gave a vector that is none: not finite, or of length 0")
+        raise BilledFailureError("Gemini gave a vector that is none: not finite, or of length 0")
     unit: Vectors = (rows / lengths_of).astype(np.float32)
     return unit
 

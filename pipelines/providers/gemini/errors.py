@@ -12,7 +12,7 @@ from google.genai.errors import APIError
 from google.genai.types import FinishReason
 
 from pipelines.providers.common.http import failure
-from pipelines.runtime.errors import AnsweredError, PermanentError, QuotaError, RetryableError, StageError
+from pipelines.runtime.errors import BilledFailureError, PermanentError, QuotaError, RetryableError, StageError
 
 _KEY_CURE = "set AUDIOTEXT_GEMINI__API_KEY to a key of the Gemini API that may use the model"
 _MODEL_CURE = "set AUDIOTEXT_GEMINI__SUMMARY_MODEL or __EMBEDDING_MODEL to a model the key may use"
@@ -69,7 +69,7 @@ def finish_of(reason: FinishReason | None, message: str | None) -> StageError | 
     if reason is FinishReason.MAX_TOKENS:
         return PermanentError(f"{said}: {_LENGTH_CURE}")
     if reason in _CHANCE:
-        return AnsweredError(said)
+        return BilledFailureError(said)
     return PermanentError(said)  # SAFETY, PROHIBITED_CONTENT, BLOCKLIST, SPII, LANGUAGE …: about what was said
 
 

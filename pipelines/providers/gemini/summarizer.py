@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from core.health_check import Check
 from core.settings import GeminiSettings, SummarySettings
-from pipelines.jobs.llm_steps import AnswerStore
-from pipelines.providers.base import NOTHING_SAID, ByTenant, SummaryJob
+from pipelines.jobs.llm_steps import StepStore
+from pipelines.providers.base import NOTHING_SAID, PerTenant, SummaryJob
 from pipelines.providers.gemini.chunking import packed, stretches, tokens_of
 from pipelines.providers.gemini.client import check_model, classified, connect, estimated_tokens
 from pipelines.providers.gemini.errors import finish_of, refusal_of
@@ -25,7 +25,7 @@ from pipelines.providers.gemini.prompt import (
     summary_of,
     turns_of,
 )
-from pipelines.runtime.errors import AnsweredError, StageError
+from pipelines.runtime.errors import BilledFailureError, StageError
 from schemas.artifacts import Summary
 from schemas.events import Tokens
 
@@ -61,7 +61,7 @@ class GeminiSummarizer:
             "provider": self.name,
             "model": self.model,
             "prompt": self._prompt,
-            "fields": ByTenant(
+            "fields": PerTenant(
                 {
                     tenant: {name: asked.model_dump(mode="json") for name, asked in fields.items()}
                     for tenant, fields in self._settings.fields.items()
@@ -139,7 +139,7 @@ class GeminiSummarizer:
 class _Asking:
     """Drafts of one job, each asked for once."""
 
-    def __init__(self, gemini: GeminiSummarizer, answers: AnswerStore, draft: type[Draft]) -> None:
+    def __init__(self, gemini: GeminiSummarizer, answers: StepStore, draft: type[Draft]) -> None:
         self._gemini = gemini
         self._answers = answers
         self._draft = draft
@@ -155,9 +155,9 @@ class _Asking:
         try:
             draft = self._read(response)
         except StageError:
-            await self._answers.waste(tokens)
+            await self._answers.count_wasted(tokens)
             raise
-        await self._answers.keep(step, draft.model_dump_json(), tokens)
+        await self._answers.save(step, draft.model_dump_json(), tokens)
         return draft
 
     async def merged(self, step: str, language: str, drafts: Sequence[str]) -> Draft:
@@ -171,7 +171,7 @@ class _Asking:
         if feedback is not None and feedback.block_reason is not None:
             raise refusal_of(f"{feedback.block_reason.value}: {feedback.block_reason_message or 'no reason given'}")
         if not response.candidates:
-            raise AnsweredError("Gemini answered without an answer")
+            raise BilledFailureError("Gemini answered without an answer")
         candidate = response.candidates[0]
         if stopped := finish_of(candidate.finish_reason, candidate.finish_message):
             raise stopped
@@ -182,7 +182,7 @@ class _Asking:
         except ValidationError as error:
             places = "; ".join(f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors()[:3])
             # Not what it said, which is the callers' words: this goes to the logs.
-            raise AnsweredError(f"Gemini's answer is not what was asked for: {places}") from None
+            raise BilledFailureError(f"Gemini's answer is not what was asked for: {places}") from None
 
 
 def tokens_counted(response: types.GenerateContentResponse, prompt: str) -> Tokens:

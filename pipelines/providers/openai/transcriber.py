@@ -23,7 +23,7 @@ from pipelines.providers.common import trimmed_audio
 from pipelines.providers.common.http import CONNECT_S, checked, classified, failure
 from pipelines.providers.common.utterances import SpokenWord, segments_of
 from pipelines.providers.openai.words import UNDETERMINED, Answer, language_code, words_of
-from pipelines.runtime.errors import AnsweredError, PermanentError, QuotaError, RetryableError, StageError
+from pipelines.runtime.errors import BilledFailureError, PermanentError, QuotaError, RetryableError, StageError
 from schemas.artifacts import Transcript
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class OpenAi:
         channels: list[list[SpokenWord]] = [[] for _ in job.speakers]
         for reel, answer in zip(pieces, answers, strict=True):
             for word in words_of(answer, reel.duration_ms):
-                channel, start_ms, end_ms = reel.back(word.start_ms, word.end_ms)
+                channel, start_ms, end_ms = reel.to_source_time(word.start_ms, word.end_ms)
                 end_ms = min(max(start_ms, end_ms), job.duration_ms)
                 channels[channel].append(SpokenWord(min(start_ms, end_ms), end_ms, word.text, word.confidence))
         _remember(self._bills, job.key, Bill(_billed_ms(pieces, answers), cost=None, currency=""))
@@ -194,7 +194,7 @@ def _refuse(answer: httpx.Response) -> NoReturn:
     raise error_of(answer)
 
 
-def _prepared(job: TranscriptionJob) -> tuple[list[trimmed_audio.Reel], list[bytes]]:
+def _prepared(job: TranscriptionJob) -> tuple[list[trimmed_audio.TrimmedAudio], list[bytes]]:
     """What is sent, and as what bytes. A recording without a sound is not sent at all. Raises PermanentError."""
     recording = trimmed_audio.read(job.audio, len(job.speakers))
     rate_hz = min(recording.rate_hz, _RATE_HZ)
@@ -202,7 +202,7 @@ def _prepared(job: TranscriptionJob) -> tuple[list[trimmed_audio.Reel], list[byt
     return made, [_encoded(reel, recording, rate_hz) for reel in made]
 
 
-def _encoded(reel: trimmed_audio.Reel, recording: trimmed_audio.Recording, rate_hz: int) -> bytes:
+def _encoded(reel: trimmed_audio.TrimmedAudio, recording: trimmed_audio.Recording, rate_hz: int) -> bytes:
     audio = reel.samples(recording)
     if recording.rate_hz != rate_hz:
         audio = soxr.resample(audio, recording.rate_hz, rate_hz).astype(np.int16)
@@ -217,7 +217,7 @@ def _all_or_raise(results: Sequence[Answer | BaseException]) -> list[Answer]:
     return [result for result in results if isinstance(result, Answer)]
 
 
-def _billed_ms(pieces: Sequence[trimmed_audio.Reel], answers: Sequence[Answer]) -> int:
+def _billed_ms(pieces: Sequence[trimmed_audio.TrimmedAudio], answers: Sequence[Answer]) -> int:
     return sum(
         reel.duration_ms if answer.billed_ms is None else answer.billed_ms
         for reel, answer in zip(pieces, answers, strict=True)
@@ -243,4 +243,4 @@ def _parsed(model: type[M], answer: httpx.Response) -> M:
     try:
         return model.model_validate_json(answer.content)
     except ValidationError as error:
-        raise AnsweredError(f"the server answered what the API does not describe: {error}") from error
+        raise BilledFailureError(f"the server answered what the API does not describe: {error}") from error

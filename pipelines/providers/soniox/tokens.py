@@ -7,7 +7,7 @@ from itertools import groupby
 
 from pydantic import BaseModel, field_validator
 
-from pipelines.providers.common.trimmed_audio import Reel
+from pipelines.providers.common.trimmed_audio import TrimmedAudio
 from pipelines.providers.common.utterances import SpokenWord, segments_of
 from schemas.artifacts import Segment
 
@@ -79,21 +79,21 @@ def words_of(tokens: Iterable[Token]) -> list[SpokenWord]:
     ]
 
 
-def turns_of(tokens: Sequence[Token], reel: Reel, speakers: Sequence[str], duration_ms: int) -> list[Segment]:
+def turns_of(tokens: Sequence[Token], reel: TrimmedAudio, speakers: Sequence[str], duration_ms: int) -> list[Segment]:
     """The call's turns from what was heard on its reel. speakers: the name per channel. Where there is one channel,
     whom Soniox told apart on it are "speaker 1", "speaker 2" and so on, in order of appearance."""
     if len(speakers) > 1:
         channels: list[list[SpokenWord]] = [[] for _ in speakers]
         # Word by word: pieces of one word must not fall on two sides of a cut.
         for word in words_of(tokens):
-            channel, start_ms, end_ms = reel.back(word.start_ms, word.end_ms)
+            channel, start_ms, end_ms = reel.to_source_time(word.start_ms, word.end_ms)
             channels[channel].append(_at(word, start_ms, end_ms, duration_ms))
         return segments_of(channels, speakers)
     voices: dict[str, list[SpokenWord]] = {}
     spoken = (token for token in tokens if token.is_speech)
     for voice, said in groupby(spoken, key=lambda token: str(token.speaker or "")):
         for word in words_of(said):
-            _, start_ms, end_ms = reel.back(word.start_ms, word.end_ms)
+            _, start_ms, end_ms = reel.to_source_time(word.start_ms, word.end_ms)
             voices.setdefault(voice, []).append(_at(word, start_ms, end_ms, duration_ms))
     names = [f"speaker {number}" for number in range(1, len(voices) + 1)] if len(voices) > 1 else list(speakers)
     turns = segments_of(list(voices.values()), names)

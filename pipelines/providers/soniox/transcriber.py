@@ -14,8 +14,8 @@ from decimal import Decimal
 
 from core.health_check import Check
 from core.settings import SonioxSettings
-from pipelines.jobs.documents import classified
-from pipelines.providers.base import Bill, ByTenant, RemoteJobGoneError, TranscriptionJob
+from pipelines.jobs.documents import translate_store_errors
+from pipelines.providers.base import Bill, PerTenant, RemoteJobGoneError, TranscriptionJob
 from pipelines.providers.common import trimmed_audio
 from pipelines.providers.common.http import checked
 from pipelines.providers.soniox.api import SonioxApi
@@ -68,7 +68,7 @@ class Soniox:
             "language_hints": self._hints,
             "context": self._settings.context,
             "terms": list(self._settings.terms),
-            "tenant_terms": ByTenant({tenant: list(terms) for tenant, terms in self._settings.tenant_terms.items()}),
+            "tenant_terms": PerTenant({tenant: list(terms) for tenant, terms in self._settings.tenant_terms.items()}),
             "reels": trimmed_audio.REVISION,
             "revision": _REVISION,
         }
@@ -77,7 +77,7 @@ class Soniox:
         """Uploads the audio, or puts it where Soniox can fetch it. Returns the file's id or that URL."""
         audio = await asyncio.to_thread(_audio, job)
         if self._objects is not None:
-            with classified():
+            with translate_store_errors():
                 return await asyncio.to_thread(_offer, self._objects, job, audio)
         name = f"{_PREFIX}{job.key}.flac"
         async for file in self._api.files():
@@ -152,7 +152,7 @@ class Soniox:
         if one.audio_url:
             await self._withdraw(one.audio_url)
 
-    async def tidy(self) -> int:
+    async def delete_orphans(self) -> int:
         """Deletes our uploads that no order uses, and our orders that failed. Returns how many."""
         before = datetime.now(UTC) - _ABANDONED
         used: set[str | None] = set()
@@ -205,7 +205,7 @@ class Soniox:
             if "://" not in prepared:
                 await self._api.delete_file(prepared)
             elif self._objects is not None:
-                with classified():
+                with translate_store_errors():
                     await asyncio.to_thread(self._objects.remove, self._objects.key_in(prepared))
         except StageError as error:
             logger.warning("audio that nobody needs is still there: %s", error)
@@ -217,7 +217,7 @@ class Soniox:
             logger.warning("Soniox still keeps %s: %s", remote_id, error)
 
 
-def _reel(job: TranscriptionJob) -> trimmed_audio.Reel:
+def _reel(job: TranscriptionJob) -> trimmed_audio.TrimmedAudio:
     return trimmed_audio.whole(trimmed_audio.read(job.audio, len(job.speakers)))
 
 

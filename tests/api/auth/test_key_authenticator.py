@@ -9,7 +9,7 @@ import pytest
 
 from api.auth.api_keys import create_key, list_keys, revoke_key
 from api.auth.key_authenticator import Authenticator, token_hash
-from api.auth.signed_tokens import Seal
+from api.auth.signed_tokens import TokenSigner
 from api.errors import ApiError
 from api.openapi import path_template
 from api.routes import ENDPOINTS
@@ -20,7 +20,7 @@ from tests.api.conftest import ADMIN_KEY, Client, Put, Tenant, bearer
 _NEED_A_LOG = ("useVersion", "eraseCall")  # these are asked in tests of their own
 _PUBLIC = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
 _PAGES = {"/", "/sign-in", "/search", "/usage", "/operations", "/calls/x"}
-_SEAL = Seal("a secret of no worth")
+_SEAL = TokenSigner("a secret of no worth")
 
 
 async def test_nothing_answers_without_a_key(api: Client) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from api.auth import authentication
 from api.auth.kratos import Kratos, KratosSession, principal_of
-from api.endpoint import Services
+from api.endpoint import ApiContext
 from api.errors import ApiError
 from audiotext.doctor.checks import looks
 from core.settings import KratosSettings, Settings
@@ -29,7 +29,7 @@ async def server() -> AsyncIterator[FakeKratos]:
     await one.stop()
 
 
-def api_with(services: Services, server: FakeKratos, **more: Any) -> Client:
+def api_with(services: ApiContext, server: FakeKratos, **more: Any) -> Client:
     """An API that takes that server's sessions."""
     kratos = KratosSettings(url=server.url, **more)
     return client_of(replace(services, settings=services.settings.model_copy(update={"kratos": kratos})))
@@ -41,7 +41,7 @@ def in_metadata(tenant: str) -> dict[str, Any]:
 
 
 async def test_a_person_sees_their_tenants_calls(
-    services: Services, server: FakeKratos, put: Put, new_tenant: Callable[[], Tenant]
+    services: ApiContext, server: FakeKratos, put: Put, new_tenant: Callable[[], Tenant]
 ) -> None:
     """Somebody signs in at Kratos and asks with its cookie, and with its token: they see their own tenant's call, and
     another tenant's does not exist. Only Kratos' own cookie is passed on to it."""
@@ -64,7 +64,7 @@ async def test_a_person_sees_their_tenants_calls(
     assert [headers.get("Cookie") for headers in server.asked] == [f"{COOKIE}={proof}", None]
 
 
-async def test_without_the_setting_nothing_of_it_counts(services: Services, server: FakeKratos) -> None:
+async def test_without_the_setting_nothing_of_it_counts(services: ApiContext, server: FakeKratos) -> None:
     """Kratos is not configured: its cookie and token are as good as none."""
     proof = server.sign_in(**in_metadata("acme"))
     async with client_of(services) as api:
@@ -73,7 +73,7 @@ async def test_without_the_setting_nothing_of_it_counts(services: Services, serv
     assert server.asked == []
 
 
-async def test_who_is_let_in(services: Services, server: FakeKratos) -> None:
+async def test_who_is_let_in(services: ApiContext, server: FakeKratos) -> None:
     """Who is no session's, whose second factor is missing, who belongs to no tenant: each is told what to do, and an
     operator of this installation sees every tenant."""
     known = server.sign_in(id="person-1")
@@ -106,7 +106,7 @@ async def test_who_is_let_in(services: Services, server: FakeKratos) -> None:
 
 
 async def test_kratos_away_is_503_and_keys_work(
-    services: Services, server: FakeKratos, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    services: ApiContext, server: FakeKratos, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers 500, answers nonsense, says nothing, is not there: nobody is told that they are not signed in, and who
     has a key is let in all the same."""
@@ -132,17 +132,17 @@ async def test_kratos_away_is_503_and_keys_work(
         assert (await api.get("/v1/session", headers=tenant.auth)).status == 200
 
 
-async def test_a_session_that_is_over_keeps_nobody_out(services: Services, server: FakeKratos) -> None:
+async def test_a_session_that_is_over_keeps_nobody_out(services: ApiContext, server: FakeKratos) -> None:
     """A browser still has the cookie of an earlier sign-in with a key, which is over, and signs in at Kratos: that
     counts. It was 401, and signing out was, too, for half a day."""
     proof = server.sign_in(**in_metadata("acme"))
     async with api_with(services, server) as api:
-        for stale in ("nonsense", services.seal.close("session", {"key": "0" * 64}, -1)):
+        for stale in ("nonsense", services.seal.sign("session", {"key": "0" * 64}, -1)):
             answer = await api.get("/v1/session", cookies={COOKIE: proof, authentication.COOKIE: stale})
             assert (answer.status, (await answer.json())["tenant"]) == (200, "acme")
 
 
-async def test_what_is_no_origin_is_foreign(services: Services, server: FakeKratos) -> None:
+async def test_what_is_no_origin_is_foreign(services: ApiContext, server: FakeKratos) -> None:
     """Asks for a session with origins that are none: 403, and no crash."""
     async with api_with(services, server) as api:
         for origin in ("http://[", "null", "http://\udcff"):
@@ -150,7 +150,7 @@ async def test_what_is_no_origin_is_foreign(services: Services, server: FakeKrat
             assert answer.status == 403, origin
 
 
-async def test_another_sites_page_cannot_change_anything(services: Services, server: FakeKratos) -> None:
+async def test_another_sites_page_cannot_change_anything(services: ApiContext, server: FakeKratos) -> None:
     """A browser sends Kratos' cookie along with what any page asks. A change needs the token that only our own page can
     read, and no foreign Origin; a token in a header is sent by no browser by itself, so it needs neither."""
     proof = server.sign_in(**in_metadata("acme"))
@@ -259,7 +259,7 @@ async def test_check(server: FakeKratos) -> None:
     await kratos.close()
 
 
-async def test_a_key_goes_before_a_session(services: Services, server: FakeKratos, tenant: Tenant) -> None:
+async def test_a_key_goes_before_a_session(services: ApiContext, server: FakeKratos, tenant: Tenant) -> None:
     """Who sends a key is who the key says, whatever cookies come along; a bad key is not made good by a session."""
     proof = server.sign_in(**in_metadata("acme"))
     async with api_with(services, server) as api:

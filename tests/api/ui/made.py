@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from pipelines.jobs.llm_steps import AnswerStore
+from pipelines.jobs.llm_steps import StepStore
 from pipelines.providers.base import SummaryJob
 from pipelines.providers.extractive.summarizer import Extractive
 from pipelines.recorder import wav
 from pipelines.recorder.decoding import Encoded
-from pipelines.recorder.timeline import Plan
+from pipelines.recorder.timeline import Layout
 from pipelines.recorder.timeline import Segment as Run
 from schemas.artifacts import Segment, Summary, Transcript, Word, recording_prefix, transcript_key
 from schemas.events import (
@@ -186,7 +186,7 @@ class Told:
 
 def _summary(put: Put, told: Told, transcript: Transcript) -> Summary:
     """The real engine's. In a thread, since the browser's driver has a loop running in this one."""
-    answers = AnswerStore(put.objects, f"{told.tenant}/{told.call_id}/answers.json")
+    answers = StepStore(put.objects, f"{told.tenant}/{told.call_id}/answers.json")
     job = SummaryJob(told.tenant, transcript, answers)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(Extractive().summarize(job))).result()
@@ -235,7 +235,7 @@ def put_recording(put: Put, told: Told, call: DemoCall, gaps: Sequence[Gap] = ()
     for gap in gaps:
         samples[gap.start_ms * 8 : gap.end_ms * 8, 0] = 0
     length = len(samples)
-    plan = Plan(8000, length, tuple((Run(0, length, track, 0),) for track in range(2)), ())
+    plan = Layout(8000, length, tuple((Run(0, length, track, 0),) for track in range(2)), ())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "audio.wav"
         rendered = wav.write(

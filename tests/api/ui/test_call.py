@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from api.auth.key_authenticator import token_hash
-from api.auth.signed_tokens import Seal
+from api.auth.signed_tokens import TokenSigner
 from tests.api.ui.conftest import SESSION_SECRET, Day, Site, Visitor, signed_in, window
 from tests.speech import demo_call
 
@@ -193,6 +193,6 @@ def test_sharing_it(call: Page, browser: Browser, site: Site, day: Day) -> None:
         for path in ("/v1/calls", f"/v1/calls/{day.clinic}", "/v1/usage", f"/v1/calls/{day.broadband}/events"):
             assert guest.context.request.get(path, params={"share": token}).status == 403
         claims = {"key": token_hash(day.key), "tenant": day.tenant, "call": day.broadband}
-        page.goto(link.replace(token, Seal(SESSION_SECRET).close("link", claims, -1)))
+        page.goto(link.replace(token, TokenSigner(SESSION_SECRET).sign("link", claims, -1)))
         expect(page.get_by_role("alert")).to_contain_text("This link has expired; ask for a new one.")
         expect(_word(page, "Northwind")).to_have_count(0)

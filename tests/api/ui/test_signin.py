@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from api.auth.authentication import COOKIE
 from api.auth.key_authenticator import token_hash
-from api.auth.signed_tokens import Seal
+from api.auth.signed_tokens import TokenSigner
 from tests.api.ui.conftest import SESSION_SECRET, Day, Site, Visitor, signed_in
 
 # A form can send JSON, if one does not look closely.
@@ -51,7 +51,7 @@ def test_a_session_that_has_run_out(visitor: Visitor, site: Site, day: Day) -> N
     page.goto("/")
     rows = page.get_by_role("list", name="Finished calls").get_by_role("listitem")
     expect(rows).to_have_count(3)
-    over = Seal(SESSION_SECRET).close("session", {"key": token_hash(day.key)}, -1)
+    over = TokenSigner(SESSION_SECRET).sign("session", {"key": token_hash(day.key)}, -1)
     visitor.context.add_cookies([{"name": COOKIE, "value": over, "url": site.url, "httpOnly": True}])
     page.get_by_label("Status").select_option("Failed")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

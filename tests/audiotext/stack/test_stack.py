@@ -203,7 +203,7 @@ def test_stop_kills_what_would_not_end_and_hurry_shortens_it(configured: Setting
     stack = Stack(configured, print, services={"gateway": (sys.executable, "-c", stubborn)})
     stack.start()
     wait_for(lambda: "up" in (configured.data_dir / "logs" / "gateway.log").read_text())
-    threading.Timer(0.3, stack.hurry).start()
+    threading.Timer(0.3, stack.force_stop).start()
     began = time.monotonic()
     stack.stop()
     assert 0.2 < time.monotonic() - began < 2.0

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admission.stream_tokens import Claims, TokenError, issue, verify
+from gateway.admission.stream_tokens import StreamClaims, TokenError, issue, verify
 
 SECRET = "a-secret-of-some-length"
-CLAIMS = Claims("acme", "vonage", "c-1", "", 1000)
+CLAIMS = StreamClaims("acme", "vonage", "c-1", "", 1000)
 
 
 @given(st.text(), st.text(), st.text(max_size=100), st.text(), st.integers(1, 2**40))
 def test_what_is_issued_is_what_is_verified(tenant: str, carrier: str, call: str, nonce: str, expires_s: int) -> None:
     """Issues tokens about anything and reads them back; they fit into a URL as they are."""
-    claims = Claims(tenant[:50], carrier[:20], call, nonce[:20], expires_s)
+    claims = StreamClaims(tenant[:50], carrier[:20], call, nonce[:20], expires_s)
     token = issue(SECRET, claims)
     assert verify(SECRET, token, expires_s - 1) == claims
     assert token.replace("-", "").replace("_", "").replace(".", "").isalnum()

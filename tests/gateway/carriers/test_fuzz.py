@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from core.settings import Settings
 from gateway.carriers import load_carriers
-from gateway.carriers.base import CarrierError, Proof, UnauthorizedError
+from gateway.carriers.base import CarrierError, IncomingRequest, UnauthorizedError
 from gateway.media.session import SessionClosedError
 from gateway.metrics import Metrics
 from tests.gateway.carriers.fuzzing import SEED, Say, fuzz, messages
@@ -80,7 +80,7 @@ HEADERS = st.dictionaries(
     st.text() | st.binary().map(lambda octets: octets.decode(errors="surrogateescape")) | st.just("Bearer a.b.c"),
 )
 PROOFS = st.builds(
-    Proof,
+    IncomingRequest,
     target=st.text().map("/v1/status/x?".__add__) | st.just("/v1/status/x?CallSid=\udcff&uuid=%ff"),
     headers=HEADERS,
     form=st.lists(st.tuples(st.text(), st.text()), max_size=3),
@@ -93,7 +93,7 @@ PROOFS = st.builds(
 
 @pytest.mark.parametrize("name", CARRIERS)
 @given(PROOFS)
-def test_random_requests_are_refused_and_no_error(name: str, proof: Proof) -> None:
+def test_random_requests_are_refused_and_no_error(name: str, proof: IncomingRequest) -> None:
     """Brings random requests to both doors, and reads them as if they had been let in: UnauthorizedError, CarrierError
     or sense, and nothing else. Any other exception would be a server error that outsiders can fill the logs with."""
     carrier = LOADED[name]

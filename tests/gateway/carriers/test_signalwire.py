@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from core.settings import Settings, SignalWireSettings
 from gateway.carriers import load_carriers
-from gateway.carriers.base import Proof, UnauthorizedError
+from gateway.carriers.base import IncomingRequest, UnauthorizedError
 from gateway.carriers.common.signatures import sign, sign_body
 
 KEY = "PSKtest1234567890abcdef"
@@ -24,7 +24,7 @@ FORMS = st.lists(st.tuples(st.text(min_size=1, max_size=8), st.text(max_size=20)
 def accepts(headers: dict[str, str], body: bytes, *, form: bool = False, path: str = PATH) -> bool:
     fields = parse_qsl(body.decode(), keep_blank_values=True) if form else ()
     try:
-        grant = SIGNALWIRE.authorize_webhook(Proof(path, headers, form=fields, body=body), CONFIGURED)
+        grant = SIGNALWIRE.authorize_webhook(IncomingRequest(path, headers, form=fields, body=body), CONFIGURED)
     except UnauthorizedError:
         return False
     return grant.tenant == "acme"

@@ -14,9 +14,9 @@ from gateway.carriers.base import (
     Dtmf,
     Frame,
     Ignored,
+    IncomingRequest,
     Mark,
     Message,
-    Proof,
     StartError,
     Stop,
     StreamStart,
@@ -199,4 +199,4 @@ def test_nothing_but_carrier_errors(data: bytes) -> None:
 def test_without_a_token_nobody_is_authorized() -> None:
     """Asks for authorization with no token configured: refused, and the log's text names the setting."""
     with pytest.raises(UnauthorizedError, match="AUDIOTEXT_TWILIO__AUTH_TOKEN"):
-        load_carriers()["twilio"].authorize_socket(Proof("/v1/media/twilio", {}), Settings())
+        load_carriers()["twilio"].authorize_socket(IncomingRequest("/v1/media/twilio", {}), Settings())

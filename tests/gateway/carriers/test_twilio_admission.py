@@ -11,7 +11,7 @@ from twilio.request_validator import RequestValidator
 
 from core.settings import Settings, TwilioSettings
 from gateway.carriers import load_carriers
-from gateway.carriers.base import Proof, UnauthorizedError
+from gateway.carriers.base import IncomingRequest, UnauthorizedError
 from gateway.carriers.common.signatures import HEADER, SETTINGS_HEADER
 
 CASES = settings(max_examples=250)
@@ -28,7 +28,7 @@ FORMS = st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=20), m
 REWRITTEN = {"Host": "gateway:8080", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http"}
 
 
-def accepts(public_url: str, proof: Proof, *, socket: bool) -> bool:
+def accepts(public_url: str, proof: IncomingRequest, *, socket: bool) -> bool:
     keys = {"key1": SecretStr(OLD), "key2": SecretStr(NEW)}
     account = TwilioSettings(auth_token=SecretStr(TOKEN), signing_keys=keys, tenant="acme")
     configured = DEFAULTS.model_copy(update={"public_url": public_url, "twilio": account})
@@ -52,7 +52,7 @@ def test_sockets_are_signed_over_the_public_wss_address(
 
     def asks(address: str) -> bool:
         headers = {HEADER: sdk.compute_signature(address, {}), **REWRITTEN}
-        return accepts(f"https://{host}{port}{prefix}/", Proof(target, headers), socket=True)
+        return accepts(f"https://{host}{port}{prefix}/", IncomingRequest(target, headers), socket=True)
 
     assert asks(f"wss://{host}{signed_port}{prefix}{target}")
     assert not asks(f"https://{host}{signed_port}{prefix}{target}")
@@ -80,7 +80,7 @@ def test_webhooks_are_signed_over_the_public_https_address_and_form(
     )
     for secret, algorithm, named in ways:
         signature = RequestValidator(secret).compute_signature(base + target, form, algorithm)
-        proof = Proof(target, {HEADER: signature, **named, **REWRITTEN}, form=fields, body=body)
+        proof = IncomingRequest(target, {HEADER: signature, **named, **REWRITTEN}, form=fields, body=body)
         assert accepts(base, proof, socket=False) is not tampered
 
 
@@ -102,11 +102,11 @@ def test_a_signature_is_good_for_the_key_and_hash_it_names(secret: str, algorith
     for socket, url in ((True, "wss://h/v1/media/twilio"), (False, "https://h/v1/status/twilio")):
         signature = RequestValidator(secret).compute_signature(url, {}, algorithm)
         headers = {HEADER: signature, SETTINGS_HEADER: told} if told else {HEADER: signature}
-        assert not accepts("https://h", Proof(url.partition("//h")[2], headers), socket=socket)
+        assert not accepts("https://h", IncomingRequest(url.partition("//h")[2], headers), socket=socket)
 
 
 def test_a_socket_may_be_signed_with_a_shared_key() -> None:
     """Signs an upgrade as Twilio signs webhooks with shared keys: accepted."""
     signature = RequestValidator(NEW).compute_signature("wss://h/v1/media/twilio", {}, "HMAC_SHA256")
     headers = {HEADER: signature, SETTINGS_HEADER: "key=key2,algorithm=HMAC_SHA256"}
-    assert accepts("https://h", Proof("/v1/media/twilio", headers), socket=True)
+    assert accepts("https://h", IncomingRequest("/v1/media/twilio", headers), socket=True)

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from core.settings import AudioSocketSettings, GatewaySettings, Settings
-from gateway.admission.stream_authorizer import Admissions
+from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.carriers import load_carriers
 from gateway.media.audiosocket_server import AudioSocketServer
 from gateway.metrics import Metrics
@@ -54,7 +54,7 @@ class Port:
         self.sink = Remembering()
         self.metrics = Metrics()
         self.server = AudioSocketServer(
-            settings, load_carriers()["audiosocket"], Admissions(settings), self.sink, self.metrics
+            settings, load_carriers()["audiosocket"], StreamAuthorizer(settings), self.sink, self.metrics
         )
         self.url = f"tcp://127.0.0.1:{self.number}"
 
@@ -197,7 +197,7 @@ async def test_draining_ends_every_stream(listening: Open) -> None:
 async def test_without_a_port_nothing_listens() -> None:
     """Starts with the default settings: no port is opened."""
     server = AudioSocketServer(
-        Settings(), load_carriers()["audiosocket"], Admissions(Settings()), Remembering(), Metrics()
+        Settings(), load_carriers()["audiosocket"], StreamAuthorizer(Settings()), Remembering(), Metrics()
     )
     await server.start()
     await server.drain()
@@ -207,7 +207,9 @@ async def test_a_taken_port_is_said(listening: Open) -> None:
     """Starts a second server on the same port: one sentence that names the setting."""
     port = await listening("127.0.0.1")
     settings = Settings(audiosocket=AudioSocketSettings(port=port.number))
-    second = AudioSocketServer(settings, load_carriers()["audiosocket"], Admissions(settings), Remembering(), Metrics())
+    second = AudioSocketServer(
+        settings, load_carriers()["audiosocket"], StreamAuthorizer(settings), Remembering(), Metrics()
+    )
     with pytest.raises(SystemExit, match="AUDIOTEXT_AUDIOSOCKET__PORT"):
         await second.start()
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.carriers.base import Frame
-from gateway.media.frame_merger import PATIENCE_MS, TOLERANCE_MS, Run, TrackMerger, runs_of
+from gateway.media.frame_merger import PATIENCE_MS, TOLERANCE_MS, AudioChunk, TrackMerger, chunks_of
 
 RATE_HZ = 8000
 
@@ -17,7 +17,7 @@ def frame(number: int, ts_ms: int | None = None, payload: bytes | None = None) -
     return Frame("inbound", number, number * 20 if ts_ms is None else ts_ms, payload or number.to_bytes(2, "big") * 80)
 
 
-def merged(frames: Sequence[Frame], merge_ms: int = 500) -> list[Run]:
+def merged(frames: Sequence[Frame], merge_ms: int = 500) -> list[AudioChunk]:
     """Everything a merger gives for these arrivals, at no time passing."""
     merger = TrackMerger(merge_ms=merge_ms, samples_of=len, rate_hz=RATE_HZ)
     return [run for one in frames for run in merger.add(one, 0.0)] + list(merger.flush())
@@ -40,9 +40,9 @@ def test_jitter_does_not_split_and_does_not_add_up() -> None:
     """Lets the clock run 1 % fast within a window: no split while a frame is within 10 ms of its place, then a new
     run with its own time. Accumulated drift would shift the recording."""
     jittery = [frame(number, number * 20 + (-2, 0, 2)[number % 3]) for number in range(25)]
-    assert len(runs_of(jittery, len, RATE_HZ)) == 1
+    assert len(chunks_of(jittery, len, RATE_HZ)) == 1
     drifting = [frame(number, number * 21) for number in range(25)]
-    runs = runs_of(drifting, len, RATE_HZ)
+    runs = chunks_of(drifting, len, RATE_HZ)
     assert [run.ts_ms for run in runs] == [0, 11 * 21, 22 * 21]
 
 
@@ -55,7 +55,7 @@ def test_duration_comes_from_the_audio() -> None:
 def test_same_time_other_audio_survives() -> None:
     """Sends two different frames for one moment: both come out, each in a run of its own; which of them is right is
     not the gateway's to decide."""
-    runs = runs_of([frame(0), frame(1, ts_ms=0)], len, RATE_HZ)
+    runs = chunks_of([frame(0), frame(1, ts_ms=0)], len, RATE_HZ)
     assert [run.payload for run in runs] == [frame(0).payload, frame(1).payload]
 
 

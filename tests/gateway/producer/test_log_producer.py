@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError
 
 from core.settings import KafkaSettings
 from gateway.metrics import Metrics
-from gateway.producer.log_producer import LogWriter
+from gateway.producer.log_producer import LogProducer
 from gateway.producer.send_buffer import BUFFER_FULL, OVERHEAD_BYTES
 from redpanda import topics
 from redpanda.client import LogUnavailableError
@@ -22,16 +22,16 @@ from tests.gateway.wire import events_on_log, media_of, new_call, records_on_log
 from tests.running import RunningServer
 
 RUN_BYTES = 4000 + OVERHEAD_BYTES
-MakeWriter = Callable[..., LogWriter]
+MakeWriter = Callable[..., LogProducer]
 
 
 @pytest.fixture
 async def make_writer() -> AsyncIterator[MakeWriter]:
     """Makes started writers and closes them."""
-    writers: list[LogWriter] = []
+    writers: list[LogProducer] = []
 
-    def make(kafka: KafkaSettings, limit_bytes: int = 64 << 20, window_bytes: int = 8 << 20) -> LogWriter:
-        writer = LogWriter(kafka, Metrics(), limit_bytes=limit_bytes, window_bytes=window_bytes)
+    def make(kafka: KafkaSettings, limit_bytes: int = 64 << 20, window_bytes: int = 8 << 20) -> LogProducer:
+        writer = LogProducer(kafka, Metrics(), limit_bytes=limit_bytes, window_bytes=window_bytes)
         writer.start()
         writers.append(writer)
         return writer
@@ -85,7 +85,7 @@ def started(call: str) -> StreamStarted:
     )
 
 
-def put_call(writer: LogWriter, call: str, runs: int) -> None:
+def put_call(writer: LogProducer, call: str, runs: int) -> None:
     """A whole call."""
     writer.put(record(call, RecordType.START))
     for number in range(runs):
@@ -222,4 +222,4 @@ async def test_the_log_s_topics_are_asked_for(make_writer: MakeWriter, any_log: 
 def test_no_log_configured_is_said_at_once() -> None:
     """Makes a writer without an address: an error that names the setting."""
     with pytest.raises(LogUnavailableError, match="AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"):
-        LogWriter(KafkaSettings(), Metrics(), limit_bytes=1 << 20)
+        LogProducer(KafkaSettings(), Metrics(), limit_bytes=1 << 20)

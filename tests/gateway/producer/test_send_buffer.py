@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.producer.send_buffer import BUFFER_FULL, OVERHEAD_BYTES, Backlog, Item, audio_ms, size_of
+from gateway.producer.send_buffer import BUFFER_FULL, OVERHEAD_BYTES, Item, SendBuffer, audio_ms, size_of
 from schemas.media import MediaRecord, RecordType
 
 
@@ -32,14 +32,14 @@ def run(number: int, track: str = "inbound", call: str = "CA1") -> MediaRecord:
     return record(RecordType.MEDIA, number=number, track=track, call=call, payload=bytes(4000))
 
 
-def filled(items: Sequence[Item]) -> Backlog:
-    backlog = Backlog()
+def filled(items: Sequence[Item]) -> SendBuffer:
+    backlog = SendBuffer()
     for item in items:
         backlog.append(item)
     return backlog
 
 
-def emptied(backlog: Backlog) -> list[Item]:
+def emptied(backlog: SendBuffer) -> list[Item]:
     return [backlog.popleft() for _ in range(len(backlog))]
 
 
@@ -105,7 +105,7 @@ STEPS = st.lists(
 def test_any_history_keeps_order_and_account(steps: list[str], allowed: int) -> None:
     """Runs random histories: bytes held are always those of the items; what comes out is in the order it went in,
     and each half second of audio comes out or is covered by a gap of its track."""
-    backlog = Backlog()
+    backlog = SendBuffer()
     out: list[Item] = []
     dropped: list[MediaRecord] = []
     for number, step in enumerate(steps):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from core.settings import GatewaySettings
-from gateway.protection.client_limiter import FLOOD_PAUSE_S, MOST_FLOODS, Strangers
+from gateway.protection.client_limiter import FLOOD_PAUSE_S, MOST_FLOODS, ClientLimiter
 
 FLOOD, CARRIER, NOBODY = "203.0.113.66", "198.51.100.7", "192.0.2.250"
 DAY_S = 86_400
@@ -21,14 +21,14 @@ class Clock:
         return self.now_s
 
 
-def strangers(clock: Clock, **limits: object) -> Strangers:
+def strangers(clock: Clock, **limits: object) -> ClientLimiter:
     """With a limit of three requests, unless told otherwise."""
-    return Strangers(GatewaySettings.model_validate({"max_stranger_requests": 3} | limits), clock)
+    return ClientLimiter(GatewaySettings.model_validate({"max_stranger_requests": 3} | limits), clock)
 
 
-def listened(door: Strangers, peer: str) -> bool:
+def listened(door: ClientLimiter, peer: str) -> bool:
     """Whether a request of this address is heard."""
-    return door.asks(peer) == ""
+    return door.admit(peer) == ""
 
 
 def test_so_many_and_no_more_until_the_time_is_over() -> None:
@@ -53,11 +53,11 @@ def test_one_proof_and_the_limit_is_gone_for_a_day() -> None:
     clock = Clock()
     door = strangers(clock)
     assert [listened(door, CARRIER) for _ in range(4)][-1] is False
-    door.proved(CARRIER)
+    door.authenticated(CARRIER)
     assert all(listened(door, CARRIER) for _ in range(1000))
     assert not door.limit_for(CARRIER, in_crowd=False)
     clock.now_s += DAY_S - 1
-    door.proved(CARRIER)
+    door.authenticated(CARRIER)
     clock.now_s += DAY_S - 1
     assert all(listened(door, CARRIER) for _ in range(10))
     clock.now_s += 1
@@ -70,18 +70,18 @@ def test_all_together_have_a_limit_as_well() -> None:
     calls at once from everywhere never fill it."""
     clock = Clock()
     door = strangers(clock, max_unproven_requests=5)
-    door.proved(CARRIER)
+    door.authenticated(CARRIER)
     addresses = [f"203.0.113.{number}" for number in range(20)]
     assert sum(listened(door, address) for address in addresses) == 5
     assert "AUDIOTEXT_GATEWAY__MAX_UNPROVEN_REQUESTS" in door.limit_for(NOBODY)
-    assert "AUDIOTEXT_GATEWAY__MAX_UNPROVEN_REQUESTS" in door.asks(FLOOD)
+    assert "AUDIOTEXT_GATEWAY__MAX_UNPROVEN_REQUESTS" in door.admit(FLOOD)
     assert all(listened(door, CARRIER) for _ in range(100))
-    assert door.asks("192.0.2.1", in_crowd=False) == "", "a call was refused for what others did"
+    assert door.admit("192.0.2.1", in_crowd=False) == "", "a call was refused for what others did"
     clock.now_s += 10
     assert door.limit_for(NOBODY) == ""
     for number in range(1_000):
         assert listened(door, f"198.18.{number // 250}.{number % 250}")
-        door.proved(f"198.18.{number // 250}.{number % 250}")
+        door.authenticated(f"198.18.{number // 250}.{number % 250}")
     assert door.limit_for(NOBODY) == ""
 
 
@@ -89,7 +89,7 @@ def test_a_large_request_counts_as_several() -> None:
     """Asks with bodies of 60 kB where ten requests are taken: the fourth is one too many. Reading one costs us more
     than it costs to send it."""
     door = strangers(Clock(), max_stranger_requests=10)
-    assert [door.asks(FLOOD, 60_000) == "" for _ in range(4)] == [True, True, True, False]
+    assert [door.admit(FLOOD, 60_000) == "" for _ in range(4)] == [True, True, True, False]
     assert door.limit_for(FLOOD, in_crowd=False)
 
 
@@ -131,7 +131,7 @@ def test_memory_is_bounded() -> None:
         listened(door, address)
     assert sum(bool(door.limit_for(address, in_crowd=False)) for address in addresses) == 10_000
     for address in addresses:
-        door.proved(address)
+        door.authenticated(address)
     assert not any(door.limit_for(address, in_crowd=False) for address in addresses)
     assert [listened(door, addresses[-1]) for _ in range(3)] == [True] * 3
 
@@ -148,12 +148,12 @@ def test_sockets_that_flood_in_a_row_shut_their_address_out() -> None:
     so coming again must not."""
     clock = Clock()
     door = strangers(clock)
-    door.proved(FLOOD)
+    door.authenticated(FLOOD)
     for _ in range(MOST_FLOODS):
         assert listened(door, FLOOD)
         door.flooded(FLOOD)
     assert "not listened to for 60 s" in door.limit_for(FLOOD, in_crowd=False)
-    door.proved(FLOOD)
+    door.authenticated(FLOOD)
     door.kept_pace(FLOOD)
     assert not listened(door, FLOOD)
     assert listened(door, CARRIER)
@@ -167,7 +167,7 @@ def test_an_address_that_was_shut_out_has_to_prove_itself_again() -> None:
     """A minute after its floods an address asks: no more than any stranger may."""
     clock = Clock()
     door = strangers(clock)
-    door.proved(FLOOD)
+    door.authenticated(FLOOD)
     for _ in range(MOST_FLOODS):
         door.flooded(FLOOD)
     clock.now_s += FLOOD_PAUSE_S
@@ -181,7 +181,7 @@ def test_a_carrier_whose_calls_are_calls_is_never_shut_out() -> None:
     too."""
     clock = Clock()
     door = strangers(clock)
-    door.proved(CARRIER)
+    door.authenticated(CARRIER)
     for _ in range(20):
         for _ in range(MOST_FLOODS - 1):
             door.flooded(CARRIER)
@@ -210,4 +210,4 @@ def test_floods_of_many_addresses_take_a_bounded_memory() -> None:
     for address in addresses:
         for _ in range(MOST_FLOODS):
             door.flooded(address)
-    assert sum(door.is_shut_out(address) for address in addresses) == 10_000
+    assert sum(door.is_blocked(address) for address in addresses) == 10_000

@@ -12,15 +12,15 @@ from aiohttp import web
 
 from core.settings import GatewaySettings, KafkaSettings, Settings
 from gateway import app
-from gateway.admission.stream_authorizer import Admissions
+from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.app import Gateway
 from gateway.carriers.common.signatures import HEADER, sign
 from gateway.media import websocket_server
 from gateway.metrics import Metrics
 from gateway.protection import http_handler, log_rate_limit
-from gateway.protection.client_limiter import MOST_FLOODS, Strangers
-from gateway.protection.connection_guard import Door
-from gateway.protection.request_prefilter import FirstLook
+from gateway.protection.client_limiter import MOST_FLOODS, ClientLimiter
+from gateway.protection.connection_guard import ConnectionGuard
+from gateway.protection.request_prefilter import RequestPrefilter
 from tests.gateway.conftest import settings_for
 from tests.gateway.wire import PUBLIC_URL, TOKEN, media, new_call, start
 
@@ -168,7 +168,9 @@ async def test_what_is_no_request_is_a_line_and_not_a_trace(
     async with _served(settings_for(kafka)) as port:
         with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
             patch.setattr(
-                http_handler, "_refusals", log_rate_limit.Sparing(logging.getLogger("gateway.protection.http_handler"))
+                http_handler,
+                "_refusals",
+                log_rate_limit.RateLimitedLogger(logging.getLogger("gateway.protection.http_handler")),
             )
             for _ in range(30):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -214,8 +216,8 @@ async def _hello(_request: web.Request) -> web.Response:
     return web.Response(text="hello")
 
 
-def _door(metrics: Metrics, *, most_silent: int = 1000, **limits: object) -> Door:
+def _door(metrics: Metrics, *, most_silent: int = 1000, **limits: object) -> ConnectionGuard:
     settings = Settings(gateway=GatewaySettings.model_validate(limits))
-    strangers = Strangers(settings.gateway)
-    first_look = FirstLook({}, Admissions(settings, strangers), strangers, metrics, lambda: False)
-    return Door(settings, strangers, metrics, first_look, most_silent)
+    strangers = ClientLimiter(settings.gateway)
+    first_look = RequestPrefilter({}, StreamAuthorizer(settings, strangers), strangers, metrics, lambda: False)
+    return ConnectionGuard(settings, strangers, metrics, first_look, most_silent)

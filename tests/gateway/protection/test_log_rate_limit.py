@@ -2,7 +2,7 @@
 
 import logging
 
-from gateway.protection.log_rate_limit import MOST, WINDOW_S, FloodFilter, Sparing
+from gateway.protection.log_rate_limit import MOST, WINDOW_S, FloodFilter, RateLimitedLogger
 
 
 def knock(logger: logging.Logger, number: int) -> None:
@@ -39,7 +39,7 @@ def test_what_must_cost_nothing_is_kept_back_before_it_is_a_record() -> None:
     written: list[logging.LogRecord] = []
     logger, now = logging.Logger("test"), [100.0]
     logger.addHandler(_Keeping(written))
-    sparing = Sparing(logger, lambda: now[0])
+    sparing = RateLimitedLogger(logger, lambda: now[0])
     for number in range(1000):
         sparing.warning("socket %d refused", number)
     now[0] += WINDOW_S

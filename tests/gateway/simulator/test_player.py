@@ -10,9 +10,17 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from core.settings import Settings
-from gateway.admission.stream_authorizer import Admissions
+from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.carriers import load_carriers
-from gateway.carriers.base import Answer, CallReport, Carrier, Decoder, Grant, Offer, Proof
+from gateway.carriers.base import (
+    Authorization,
+    CallReport,
+    Carrier,
+    Decoder,
+    IncomingRequest,
+    StreamInstructions,
+    VoiceResponse,
+)
 from gateway.carriers.common.media_format import MediaFormat, normaliser
 from gateway.media.websocket_server import MediaSockets
 from gateway.metrics import Metrics
@@ -34,22 +42,22 @@ class _Open:
         self.subprotocols = carrier.subprotocols
         self.token_at_start = False
 
-    def authorize_socket(self, proof: Proof, settings: Settings) -> Grant:
-        return Grant("default")
+    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
+        return Authorization("default")
 
-    def authorize_webhook(self, proof: Proof, settings: Settings) -> Grant:
-        return Grant("default")
+    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
+        return Authorization("default")
 
     def decoder(self, settings: Settings) -> Decoder:
         return self._carrier.decoder(settings)
 
-    def asked_for(self, proof: Proof) -> str:
+    def asked_for(self, proof: IncomingRequest) -> str:
         return ""
 
-    def answer(self, offer: Offer, settings: Settings) -> Answer | None:
+    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
         return None
 
-    def report(self, proof: Proof) -> CallReport | None:
+    def report(self, proof: IncomingRequest) -> CallReport | None:
         return None
 
 
@@ -60,7 +68,7 @@ class Gateway:
         self.sink = Remembering()
         self.metrics = Metrics()
         carriers = {name: _Open(carrier) for name, carrier in load_carriers().items()}
-        self.sockets = MediaSockets(Settings(), carriers, Admissions(Settings()), self.sink, self.metrics)
+        self.sockets = MediaSockets(Settings(), carriers, StreamAuthorizer(Settings()), self.sink, self.metrics)
         app = web.Application()
         app.add_routes([web.get("/v1/media/{carrier}", self.sockets.handle)])
         self.server = TestServer(app)

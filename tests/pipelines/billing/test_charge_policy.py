@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from core.settings import PricingSettings, S3Settings
-from pipelines.billing.charge_policy import FirstCharge
+from pipelines.billing.charge_policy import ChargeOncePolicy
 from pipelines.billing.pricing import Charge
 from sinks.object_store import ObjectStore
 from tests.pipelines.made import new_call
@@ -33,7 +33,7 @@ class Part:
 
     def charged(self, key: str, charge: Charge | None = USUAL, *, live: bool) -> Charge | None:
         """What is charged for the line with that key."""
-        charges = FirstCharge(self._objects, PricingSettings(), live=live)
+        charges = ChargeOncePolicy(self._objects, PricingSettings(), live=live)
         return asyncio.run(charges(self._event, key, charge))
 
 

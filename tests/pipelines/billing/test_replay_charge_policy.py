@@ -8,7 +8,7 @@ import pytest
 
 from core.settings import PricingSettings, S3Settings
 from pipelines.billing.pricing import Charge
-from pipelines.billing.replay_charge_policy import ReplayCharges
+from pipelines.billing.replay_charge_policy import ReplayChargePolicy
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 from tests.pipelines.made import new_call
@@ -53,7 +53,7 @@ def test_the_tenant_pays_by_its_policy(
     """A transcription made by a replay is on the bill at what the provider costs, always; the customer pays for it only
     if the policy says so or nothing was paid before. If it failed, customers would pay for our experiments, or the
     first transcription of a failed call would be free."""
-    charges = ReplayCharges(cast(ReplayStore, Bill(*billed)), objects, PricingSettings(charge_replays=policy))
+    charges = ReplayChargePolicy(cast(ReplayStore, Bill(*billed)), objects, PricingSettings(charge_replays=policy))
     charge = asyncio.run(charges(Call(new_call()).recording(), "transcription_new", USUAL))
     assert charge is not None
     assert charge.provider_cost == USUAL.provider_cost

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.embed.chunking import pieces_of
+from pipelines.embed.chunking import chunks_of
 from schemas.artifacts import Segment, Transcript, Word
 
 
@@ -34,7 +34,7 @@ def transcript(*segments: Segment) -> Transcript:
 
 def test_a_turn_is_one_piece_with_its_place() -> None:
     """A turn of ordinary length: its own text, times, channel and speaker, for a hit must lead to the place."""
-    [piece] = pieces_of(transcript(segment("I can book an engineer. Would that work?", start_ms=5_000)))
+    [piece] = chunks_of(transcript(segment("I can book an engineer. Would that work?", start_ms=5_000)))
 
     assert piece.text == "I can book an engineer. Would that work?"
     assert (piece.start_ms, piece.end_ms, piece.channel, piece.speaker) == (5_000, 5_800, 1, "outbound")
@@ -42,7 +42,7 @@ def test_a_turn_is_one_piece_with_its_place() -> None:
 
 def test_small_talk_is_left_out() -> None:
     """ "Okay." and "Bye." would be found by every short query; a one-word answer with substance stays."""
-    pieces = pieces_of(transcript(segment("Okay."), segment("Bye."), segment("..."), segment("Cancellation.")))
+    pieces = chunks_of(transcript(segment("Okay."), segment("Bye."), segment("..."), segment("Cancellation.")))
 
     assert [piece.text for piece in pieces] == ["Cancellation."]
 
@@ -51,7 +51,7 @@ def test_a_long_turn_is_cut_between_sentences_with_the_times_of_its_words() -> N
     """Twelve sentences of ten words: pieces of whole sentences, each with the times of its own words. Were the times
     the turn's, a hit in the last sentence would play from the first."""
     sentence = "one two three four five six seven eight nine ten."
-    pieces = pieces_of(transcript(segment(" ".join([sentence] * 12))))
+    pieces = chunks_of(transcript(segment(" ".join([sentence] * 12))))
 
     assert len(pieces) > 1
     for piece in pieces:
@@ -62,7 +62,7 @@ def test_a_long_turn_is_cut_between_sentences_with_the_times_of_its_words() -> N
 
 def test_without_words_the_turn_says_when() -> None:
     """An engine that gives no words: the turn's own times are all that is known."""
-    [piece] = pieces_of(transcript(segment("Where is my order now?", start_ms=700, words=False)))
+    [piece] = chunks_of(transcript(segment("Where is my order now?", start_ms=700, words=False)))
 
     assert (piece.start_ms, piece.end_ms) == (700, 1_200)
 
@@ -72,7 +72,7 @@ def test_every_word_is_in_one_piece(texts: list[str]) -> None:
     """Whatever is said, also a thousand letters without a space or a full stop: no piece is longer than the model can
     take, and together they are all that was said, small talk aside."""
     for text in texts:
-        pieces = pieces_of(transcript(segment(text)))
+        pieces = chunks_of(transcript(segment(text)))
 
         assert all(len(piece.text) <= 360 for piece in pieces)
         letters = sum(char.isalpha() for piece in pieces for char in piece.text)

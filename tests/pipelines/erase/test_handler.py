@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings
-from pipelines.erase.handler import Again, EraseHandler, requested
-from pipelines.jobs.order_record import Intent
+from pipelines.erase.handler import EraseHandler, LateResultEraser, requested
+from pipelines.jobs.order_record import OrderRecord
 from pipelines.providers.base import RemoteJobs
-from pipelines.runtime.errors import NotYetError, PermanentError
+from pipelines.runtime.errors import PermanentError, RetryLaterError
 from schemas.artifacts import call_prefix, intent_key
 from schemas.events import CallErased, ErasureRequested
 from schemas.replays import outcome
@@ -81,7 +81,7 @@ async def test_nothing_is_left_but_the_line_of_the_bill(desk: Desk) -> None:
         desk.put.call(tenant, name)
         desk.put.vectors(desk.words, tenant, name, ["hello"])
     order = transcript_id(tenant, call_id, 1)
-    intent = Intent(state="submitted", remote_id="order-1").model_dump_json().encode()
+    intent = OrderRecord(state="submitted", remote_id="order-1").model_dump_json().encode()
     desk.put.object(intent_key(tenant, call_id, order), intent, "application/json")
     before = desk.left(tenant, other)
     assert min(desk.left(tenant, call_id)[what] for what in ("events", "ledger", "objects", "vectors")) > 0
@@ -119,7 +119,7 @@ async def test_what_is_under_way_comes_to_its_end_first(desk: Desk) -> None:
     (event,) = [one for one in desk.calls.told([(tenant, call_id)])[tenant, call_id] if one.type == "recording.ready"]
     desk.put.events(event.model_copy(update={"event_id": "now", "occurred_at_ms": now}))
 
-    with pytest.raises(NotYetError):
+    with pytest.raises(RetryLaterError):
         await desk.handler(requested(tenant, call_id))
 
     assert desk.calls.get_call(call_id, tenant) is None
@@ -141,7 +141,7 @@ async def test_one_part_s_failure_is_not_the_end_of_the_others(desk: Desk) -> No
     second = next(event for event in told if event.type == "recording.ready" and event.part == 2)
     desk.put.events(second.model_copy(update={"event_id": "now", "occurred_at_ms": now}))
 
-    with pytest.raises(NotYetError):
+    with pytest.raises(RetryLaterError):
         await desk.handler(requested(tenant, call_id))
 
     assert desk.left(tenant, call_id)["objects"] > 0
@@ -161,7 +161,7 @@ async def test_what_comes_after_the_erasure_is_erased_as_well(desk: Desk) -> Non
     desk.put.call(tenant, call_id)
     desk.put.vectors(desk.words, tenant, call_id, ["hello"])
     asked: list[ErasureRequested] = []
-    Again(desk.calls, asked.extend)(events)
+    LateResultEraser(desk.calls, asked.extend)(events)
 
     assert [(one.tenant, one.call_id) for one in asked] == [(tenant, call_id)]
     await desk.handler(asked[0])
@@ -177,7 +177,7 @@ async def test_an_erasure_is_no_reason_for_another(desk: Desk) -> None:
     desk.put.call(tenant, call_id)
     told = await desk.handler(requested(tenant, call_id))
     asked: list[ErasureRequested] = []
-    again = Again(desk.calls, asked.extend)
+    again = LateResultEraser(desk.calls, asked.extend)
 
     again([requested(tenant, call_id), *(one.event for one in told), stage_failed(tenant, call_id, "erase")])
     again([outcome("r1", tenant, call_id, 1, 0, outcome="skipped", note="the call was erased")])
@@ -192,7 +192,7 @@ async def test_an_order_nobody_can_delete_is_not_hushed_up(desk: Desk) -> None:
     there, and its dead letter says why. If it failed, we would say that everything is deleted, and it would not be."""
     tenant, call_id = f"t-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}"
     desk.put.call(tenant, call_id)
-    intent = Intent(state="submitted", remote_id="order-1").model_dump_json().encode()
+    intent = OrderRecord(state="submitted", remote_id="order-1").model_dump_json().encode()
     desk.put.object(intent_key(tenant, call_id, "x"), intent, "application/json")
     handler = EraseHandler(desk.calls, desk.store, desk.put.objects, desk.put.vector_store, lambda: None)
 

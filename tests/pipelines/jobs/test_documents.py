@@ -29,12 +29,12 @@ async def test_the_second_result_takes_the_first_one_s_place_for_nobody(objects:
     """Two results are left under one key. Both who left them are told of the first, with the SHA-256 of what lies
     there, and who looks finds that."""
     key = f"test/{uuid.uuid4().hex}"
-    assert await documents.find(objects, key, Said) is None
+    assert await documents.get_result(objects, key, Said) is None
 
-    first = await documents.leave(objects, key, Said(text="Hello."))
-    second = await documents.leave(objects, key, Said(text="Hallo."))
+    first = await documents.store_result(objects, key, Said(text="Hello."))
+    second = await documents.store_result(objects, key, Said(text="Hallo."))
 
-    assert first == second == await documents.find(objects, key, Said)
+    assert first == second == await documents.get_result(objects, key, Said)
     assert first.content.text == "Hello."
     assert sha256_hex(objects.get_verified(first.ref)) == first.ref.sha256
 
@@ -48,6 +48,6 @@ async def test_another_s_write_that_is_under_way_is_waited_for(
     def contended(*_: Any, **__: Any) -> None:
         return None
 
-    monkeypatch.setattr(objects, "swap", contended)
+    monkeypatch.setattr(objects, "compare_and_swap", contended)
     with pytest.raises(RetryableError, match="somebody else"):
-        await documents.leave(objects, f"test/{uuid.uuid4().hex}", Said(text="Hello."))
+        await documents.store_result(objects, f"test/{uuid.uuid4().hex}", Said(text="Hello."))

@@ -6,8 +6,8 @@ import uuid
 import pytest
 
 from core.settings import S3Settings
-from pipelines.jobs.llm_steps import AnswerStore
-from pipelines.runtime.errors import AnsweredError, RetryableError
+from pipelines.jobs.llm_steps import StepStore
+from pipelines.runtime.errors import BilledFailureError, RetryableError
 from schemas.events import Tokens
 from sinks.object_store import ObjectStore
 
@@ -21,10 +21,10 @@ def objects(s3: S3Settings) -> ObjectStore:
 async def test_two_workers_at_once_count_what_both_paid(objects: ObjectStore) -> None:
     """During a rebalance two workers may ask the same. The first answer stands; the others' tokens were paid, too."""
     key = f"test/{uuid.uuid4().hex}"
-    stores = [AnswerStore(objects, key) for _ in range(4)]
+    stores = [StepStore(objects, key) for _ in range(4)]
     await asyncio.gather(
-        *(store.keep("one", str(number), Tokens(prompt=10)) for number, store in enumerate(stores)),
-        stores[0].waste(Tokens(thoughts=3)),
+        *(store.save("one", str(number), Tokens(prompt=10)) for number, store in enumerate(stores)),
+        stores[0].count_wasted(Tokens(thoughts=3)),
     )
 
     answers = await stores[0].read()
@@ -35,12 +35,12 @@ async def test_two_workers_at_once_count_what_both_paid(objects: ObjectStore) ->
 async def test_an_answer_that_cannot_be_kept_was_paid_for_all_the_same(s3: S3Settings) -> None:
     """Storage is away. To look for answers is worth another try at no price; to have one and lose it is an attempt that
     was paid for, and must count as one."""
-    answers = AnswerStore(ObjectStore(s3.model_copy(update={"endpoint": "http://127.0.0.1:9"})), "test/away")
+    answers = StepStore(ObjectStore(s3.model_copy(update={"endpoint": "http://127.0.0.1:9"})), "test/away")
 
     with pytest.raises(RetryableError) as looked:
         await answers.read()
-    assert not isinstance(looked.value, AnsweredError)
-    with pytest.raises(AnsweredError):
-        await answers.keep("one", "hello", Tokens(prompt=10))
-    with pytest.raises(AnsweredError):
-        await answers.waste(Tokens(prompt=10))
+    assert not isinstance(looked.value, BilledFailureError)
+    with pytest.raises(BilledFailureError):
+        await answers.save("one", "hello", Tokens(prompt=10))
+    with pytest.raises(BilledFailureError):
+        await answers.count_wasted(Tokens(prompt=10))

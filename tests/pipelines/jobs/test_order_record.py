@@ -10,29 +10,37 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from core.settings import S3Settings
-from pipelines.jobs.order_record import Adopt, Claim, Collect, Intent, IntentStore, Wait, next_step
+from pipelines.jobs.order_record import (
+    AdoptOrder,
+    OrderRecord,
+    OrderStore,
+    PlaceOrder,
+    PollResult,
+    WaitForLease,
+    next_action,
+)
 from pipelines.runtime.errors import PermanentError
 from sinks.object_store import ObjectStore
 
 ORDER_MS, SETTLE_MS = 30_000, 30_000
-INTENDED = Intent(state="intended", token="t", expires_at_ms=1_000)
+INTENDED = OrderRecord(state="intended", token="t", expires_at_ms=1_000)
 
 
 @pytest.mark.parametrize(
     ("intent", "found", "asked_ms", "step"),
     [
-        (None, None, 0, Claim()),
-        (INTENDED, None, 999, Wait(0.001)),
-        (INTENDED, "r", 999, Adopt("r")),
-        (INTENDED, "r", 1_000, Adopt("r")),
-        (INTENDED, None, 1_000, Claim()),
-        (Intent(state="submitted", remote_id="r"), None, 0, Collect("r")),
-        (Intent(state="done", remote_id="r"), None, 0, Collect("r")),
+        (None, None, 0, PlaceOrder()),
+        (INTENDED, None, 999, WaitForLease(0.001)),
+        (INTENDED, "r", 999, AdoptOrder("r")),
+        (INTENDED, "r", 1_000, AdoptOrder("r")),
+        (INTENDED, None, 1_000, PlaceOrder()),
+        (OrderRecord(state="submitted", remote_id="r"), None, 0, PollResult("r")),
+        (OrderRecord(state="done", remote_id="r"), None, 0, PollResult("r")),
     ],
 )
-def test_what_to_do(intent: Intent | None, found: str | None, asked_ms: int, step: object) -> None:
+def test_what_to_do(intent: OrderRecord | None, found: str | None, asked_ms: int, step: object) -> None:
     """Each state of an intent with each answer of the provider. A Claim in place of any other pays twice."""
-    assert next_step(intent, found, asked_ms) == step
+    assert next_action(intent, found, asked_ms) == step
 
 
 @dataclass
@@ -42,10 +50,10 @@ class Worker:
 
     at: str = "idle"
     version: int = 0
-    intent: Intent | None = None
+    intent: OrderRecord | None = None
     asked_ms: int = 0
     found: str | None = None
-    mine: Intent | None = None
+    mine: OrderRecord | None = None
 
 
 @dataclass
@@ -69,7 +77,7 @@ class OneJob(RuleBasedStateMachine):
         super().__init__()
         self.now = 0
         self.version = 0
-        self.intent: Intent | None = None
+        self.intent: OrderRecord | None = None
         self.workers = [Worker() for _ in range(3)]
         self.on_the_way: list[Request] = []
         self.taken = 0
@@ -106,12 +114,12 @@ class OneJob(RuleBasedStateMachine):
         worker.at = "writes"
 
     def _writes(self, n: int, worker: Worker) -> None:
-        step = next_step(worker.intent, worker.found, worker.asked_ms)
-        if isinstance(step, Claim):
-            mine = Intent(state="intended", token=str(n), expires_at_ms=self.now + ORDER_MS + SETTLE_MS)
+        step = next_action(worker.intent, worker.found, worker.asked_ms)
+        if isinstance(step, PlaceOrder):
+            mine = OrderRecord(state="intended", token=str(n), expires_at_ms=self.now + ORDER_MS + SETTLE_MS)
             worker.at = "sends" if self._swap(worker, mine) else "idle"
-        elif isinstance(step, Adopt):
-            self._swap(worker, Intent(state="submitted", remote_id=step.remote_id))
+        elif isinstance(step, AdoptOrder):
+            self._swap(worker, OrderRecord(state="submitted", remote_id=step.remote_id))
             worker.at = "idle"
         else:
             worker.at = "idle"
@@ -122,7 +130,7 @@ class OneJob(RuleBasedStateMachine):
             self.on_the_way.append(Request(worker.mine.expires_at_ms, n))
         worker.at = "idle"
 
-    def _swap(self, worker: Worker, intent: Intent) -> bool:
+    def _swap(self, worker: Worker, intent: OrderRecord) -> bool:
         if worker.version != self.version:
             return False
         self.version += 1
@@ -138,7 +146,7 @@ class OneJob(RuleBasedStateMachine):
         self.taken += 1
         worker = self.workers[request.worker]
         if answered and worker.mine is not None:
-            self._swap(worker, Intent(state="submitted", remote_id="r"))
+            self._swap(worker, OrderRecord(state="submitted", remote_id="r"))
 
     @invariant()
     def it_is_ordered_once(self) -> None:
@@ -164,16 +172,16 @@ TestOneJob = OneJob.TestCase
 
 
 @pytest.fixture
-def intents(s3: S3Settings) -> IntentStore:
+def intents(s3: S3Settings) -> OrderStore:
     """The intent of a job that no other test has."""
-    return IntentStore(ObjectStore(s3), f"intents/{uuid.uuid4().hex}.json")
+    return OrderStore(ObjectStore(s3), f"intents/{uuid.uuid4().hex}.json")
 
 
-async def test_an_intent_is_replaced_only_by_who_read_it(intents: IntentStore) -> None:
+async def test_an_intent_is_replaced_only_by_who_read_it(intents: OrderStore) -> None:
     """Two read that there is none, both write: the second learns that it was too late, reads, and may then replace it.
     If both succeeded, both would order."""
     assert await intents.read() is None
-    first, second = Intent(state="intended", token="a"), Intent(state="intended", token="b")
+    first, second = OrderRecord(state="intended", token="a"), OrderRecord(state="intended", token="b")
 
     assert await intents.write(first, replaces=None) is not None
     assert await intents.write(second, replaces=None) is None
@@ -184,10 +192,10 @@ async def test_an_intent_is_replaced_only_by_who_read_it(intents: IntentStore) -
     assert await intents.write(first, replaces=there) is None
 
 
-async def test_an_intent_whose_acknowledgement_was_lost_is_recognised(intents: IntentStore) -> None:
+async def test_an_intent_whose_acknowledgement_was_lost_is_recognised(intents: OrderStore) -> None:
     """The store took the intent, its answer was lost and the client asked again, which the store refuses. The writer
     must see that it is its own: otherwise it would wait a minute for itself."""
-    mine = Intent(state="intended", token="mine")
+    mine = OrderRecord(state="intended", token="mine")
     await intents.write(mine, replaces=None)
 
     assert await intents.write(mine, replaces=None) is not None
@@ -199,7 +207,7 @@ async def test_something_else_in_an_intents_place_is_never_overwritten(s3: S3Set
     objects.put(key, b"{", "application/json")
 
     with pytest.raises(PermanentError):
-        await IntentStore(objects, key).read()
+        await OrderStore(objects, key).read()
 
 
 def test_of_many_writers_one_wins(s3: S3Settings) -> None:
@@ -209,8 +217,11 @@ def test_of_many_writers_one_wins(s3: S3Settings) -> None:
     with ThreadPoolExecutor(8) as threads:
         for round_ in range(4):
             key = f"intents/{uuid.uuid4().hex}"
-            before = objects.swap(key, b"before", "text/plain", replaces=None) if round_ % 2 else None
+            before = objects.compare_and_swap(key, b"before", "text/plain", replaces=None) if round_ % 2 else None
             won = threads.map(
-                lambda n, key=key, before=before: objects.swap(key, bytes([n]), "text/plain", replaces=before), range(8)
+                lambda n, key=key, before=before: objects.compare_and_swap(
+                    key, bytes([n]), "text/plain", replaces=before
+                ),
+                range(8),
             )
             assert sum(tagged is not None for tagged in won) == 1

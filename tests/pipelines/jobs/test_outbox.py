@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.settings import PricingSettings, S3Settings
-from pipelines.jobs.outbox import ToldOnce
+from pipelines.jobs.outbox import IdempotentStage
 from pipelines.runtime.stage import Output
 from pipelines.transcribe.handler import TranscribeHandler
 from redpanda.client import EventProducer
@@ -28,9 +28,11 @@ def objects(s3: S3Settings) -> ObjectStore:
     return ObjectStore(s3)
 
 
-def stage(objects: ObjectStore, engine: FakeEngine, pricing: PricingSettings | None = None) -> ToldOnce[RecordingReady]:
+def stage(
+    objects: ObjectStore, engine: FakeEngine, pricing: PricingSettings | None = None
+) -> IdempotentStage[RecordingReady]:
     """A live transcriber with this engine."""
-    return ToldOnce("transcribe", TranscribeHandler(engine, objects, pricing or PricingSettings()), objects)
+    return IdempotentStage("transcribe", TranscribeHandler(engine, objects, pricing or PricingSettings()), objects)
 
 
 def as_told(outputs: Sequence[Output]) -> list[tuple[str, str]]:

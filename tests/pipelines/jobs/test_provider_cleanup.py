@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.settings import PricingSettings, S3Settings
-from pipelines.jobs.completion_listener import NoticeBoard
+from pipelines.jobs.completion_listener import CompletionListener
 from pipelines.jobs.remote_orders import Timing
-from pipelines.runtime.errors import NotYetError, QuotaError
+from pipelines.runtime.errors import QuotaError, RetryLaterError
 from pipelines.transcribe.handler import TranscribeHandler
 from schemas.artifacts import LEFTOVERS
 from schemas.events import RecordingReady, UsageRecorded
@@ -44,7 +44,7 @@ def call(objects: ObjectStore, folder: Path) -> RecordingReady:
     return recording(objects, new_call(), job.audio.read_bytes(), job.duration_ms)
 
 
-def worker(server: FakeSoniox, objects: ObjectStore, notices: NoticeBoard | None = None) -> TranscribeHandler:
+def worker(server: FakeSoniox, objects: ObjectStore, notices: CompletionListener | None = None) -> TranscribeHandler:
     """A transcriber that orders there, and has tidied up nothing yet."""
     return TranscribeHandler(client(server.url), objects, PricingSettings(), TIMING, notices)
 
@@ -82,7 +82,7 @@ async def test_a_full_store_is_freed_and_the_call_goes_on(
     event = call(objects, tmp_path)
     following = worker(server, objects)
 
-    with pytest.raises(NotYetError, match="1 deleted") as raised:
+    with pytest.raises(RetryLaterError, match="1 deleted") as raised:
         await following(event)
     assert raised.value.retry_after_s == 0
     assert len(await following(event)) == 2
@@ -96,7 +96,7 @@ async def test_uploads_nobody_ordered_make_room_too(server: FakeSoniox, objects:
     server.max_files = 1
     event = call(objects, tmp_path)
 
-    with pytest.raises(NotYetError):
+    with pytest.raises(RetryLaterError):
         await worker(server, objects)(event)
     assert len(await worker(server, objects)(event)) == 2
 
@@ -154,14 +154,14 @@ async def test_a_forgotten_notice_does_not_matter(server: FakeSoniox, objects: O
     """Soniox is to tell and never does: the order is asked for all the same."""
     server.takes_s = 0.2
     server.forgets_webhooks = True
-    assert len(await worker(server, objects, NoticeBoard())(call(objects, tmp_path))) == 2
+    assert len(await worker(server, objects, CompletionListener())(call(objects, tmp_path))) == 2
 
 
 async def test_a_notice_ends_the_wait(server: FakeSoniox, objects: ObjectStore, tmp_path: Path) -> None:
     """An hour between two questions: the notice that the order is done ends the wait at once."""
-    board = NoticeBoard()
+    board = CompletionListener()
     server.takes_s = 0.2
-    server.on_done = board.tell
+    server.on_done = board.notify
     slow = Timing(order_s=5, settle_s=5, poll_s=3600)
     handler = TranscribeHandler(client(server.url), objects, PricingSettings(), slow, board)
     assert len(await handler(call(objects, tmp_path))) == 2

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from core.settings import PricingSettings, S3Settings, SonioxSettings
-from pipelines.jobs.order_record import Intent, IntentStore
-from pipelines.jobs.remote_orders import Place, RemoteEngine
+from pipelines.jobs.order_record import OrderRecord, OrderStore
+from pipelines.jobs.remote_orders import ObjectKeys, RemoteTranscription
 from pipelines.providers.base import TranscriptionJob
 from pipelines.providers.soniox.transcriber import Soniox
-from pipelines.runtime.errors import NotYetError, PermanentError, ProviderOutageError, RetryableError
+from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError, RetryLaterError
 from pipelines.transcribe.handler import TranscribeHandler
 from schemas.artifacts import Transcript
 from schemas.events import RecordingReady, TranscriptReady
@@ -87,7 +87,7 @@ async def until_done(work: TranscribeHandler, event: RecordingReady) -> Transcri
     while True:
         try:
             ready = (await work(event))[0].event
-        except NotYetError as error:
+        except RetryLaterError as error:
             await asyncio.sleep(error.retry_after_s or 0)
         else:
             assert isinstance(ready, TranscriptReady)
@@ -159,12 +159,12 @@ async def test_no_such_order_is_old_news_after_a_freeze(
             return found
 
     client = FrozenAfterAsking(SonioxSettings(base_url=provider.url), fake.KEY)
-    place = Place(f"intents/{job.key}.json", f"results/{job.key}.json")
-    under_way = Intent(state="intended", token="another's", expires_at_ms=clock.now_ms() + 60_000)
-    await IntentStore(objects, place.intent).write(under_way, replaces=None)
+    place = ObjectKeys(f"intents/{job.key}.json", f"results/{job.key}.json")
+    under_way = OrderRecord(state="intended", token="another's", expires_at_ms=clock.now_ms() + 60_000)
+    await OrderStore(objects, place.intent).write(under_way, replaces=None)
 
-    engine = RemoteEngine(client, objects, TIMING, clock)
-    with pytest.raises(NotYetError):
+    engine = RemoteTranscription(client, objects, TIMING, clock)
+    with pytest.raises(RetryLaterError):
         await engine.transcribe(job, place)
     await engine.transcribe(job, place)
     assert list(provider.ordered.values()) == [1]
@@ -207,7 +207,7 @@ async def test_an_order_that_may_be_on_its_way_is_waited_for(
     with pytest.raises(RetryableError):
         await handler(provider, objects)(event)
 
-    with pytest.raises(NotYetError):
+    with pytest.raises(RetryLaterError):
         await handler(provider, objects)(event)
     assert provider.ordered == {}
     await until_done(handler(provider, objects), event)

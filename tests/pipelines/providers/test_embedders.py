@@ -13,13 +13,13 @@ from pydantic import SecretStr
 
 from api.embedding import QueryEmbedder
 from api.errors import ApiError
-from core.health_check import Checkable
+from core.health_check import HealthCheck
 from core.settings import GeminiSettings, PricingSettings, QdrantSettings, S3Settings
 from pipelines.embed.handler import EmbedHandler
 from pipelines.providers.base import Embedder
 from pipelines.providers.gemini.embedder import GeminiEmbedder, _rows, _tokens
 from pipelines.providers.minilm.embedder import MiniLm
-from pipelines.runtime.errors import AnsweredError, PermanentError, ProviderOutageError, RetryableError, StageError
+from pipelines.runtime.errors import BilledFailureError, PermanentError, ProviderOutageError, RetryableError, StageError
 from schemas.events import EmbeddingReady, Event, Tokens, TranscriptReady, UsageRecorded
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
@@ -136,7 +136,7 @@ async def test_nothing_said(embedder: Embedder, objects: ObjectStore, vectors: V
 
 async def test_check(embedder: Embedder) -> None:
     """Each can say whether it would work."""
-    assert isinstance(embedder, Checkable)
+    assert isinstance(embedder, HealthCheck)
     check = await embedder.check()
     assert check.ok, check
 
@@ -212,7 +212,7 @@ async def test_vectors_that_are_none_cost_too(google: FakeGemini, objects: Objec
     event = transcribed(objects, said(new_call(), *TEXTS))
     useless = {"embeddings": [{"values": [1.0] * 768}] * 2, "usageMetadata": {"promptTokenCount": 1_000}}
     google.script = [(200, useless)]
-    with pytest.raises(AnsweredError, match="2 vectors"):
+    with pytest.raises(BilledFailureError, match="2 vectors"):
         await told(gemini(google), objects, vectors, event)
 
     _, line = await told(gemini(google), objects, vectors, event)

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from pydantic import SecretStr
 
-from core.health_check import Checkable
+from core.health_check import HealthCheck
 from core.settings import OpenAiSettings, PricingSettings, S3Settings, SonioxSettings
 from pipelines.providers.base import RemoteJobs, SpeechToText
 from pipelines.providers.openai.transcriber import OpenAi
@@ -267,7 +267,7 @@ async def test_a_provider_that_is_away_pauses_the_stage(speech: Speech, objects:
 async def test_each_tells_whether_it_can_be_used(speech: Speech) -> None:
     """`audiotext doctor` asks every engine the same question, and all is well here."""
     engine = speech.new()
-    assert isinstance(engine, Checkable)
+    assert isinstance(engine, HealthCheck)
     found = await engine.check()
     assert (found.ok, found.cure) == (True, "")
     assert engine.model in found.detail

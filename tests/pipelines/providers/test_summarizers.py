@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from pydantic import SecretStr
 
-from core.health_check import Checkable
+from core.health_check import HealthCheck
 from core.settings import GeminiSettings, PricingSettings, S3Settings, SummarySettings
 from pipelines.providers.base import NOTHING_SAID, Summarizer
 from pipelines.providers.extractive.summarizer import Extractive
@@ -106,7 +106,7 @@ async def test_errors(summarizer: Summarizer, objects: ObjectStore) -> None:
 
 async def test_check(summarizer: Summarizer) -> None:
     """Each can say whether it would work."""
-    assert isinstance(summarizer, Checkable)
+    assert isinstance(summarizer, HealthCheck)
     check = await summarizer.check()
     assert check.ok, check
     assert check.name

@@ -28,11 +28,11 @@ _MAIN = """
 import logging, os, sys
 from core.settings import load
 from pipelines.recorder.app import run
-from pipelines.recorder.state_expiry import Forgetter
+from pipelines.recorder.state_expiry import StateReaper
 from pipelines.recorder.partition_listener import PartitionedApplication
 from redpanda import client
 if len(sys.argv) > 1:
-    Forgetter.__init__.__kwdefaults__.update(after_s=0, every_s=0.2)
+    StateReaper.__init__.__kwdefaults__.update(after_s=0, every_s=0.2)
     PartitionedApplication.begins = lambda *_: int(sys.argv[1])
 client.METADATA_S = int(os.environ.get("METADATA_S", client.METADATA_S))
 logging.basicConfig(level="INFO", format="%(asctime)s %(name)s %(message)s")

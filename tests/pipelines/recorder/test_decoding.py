@@ -11,7 +11,7 @@ from G722 import G722
 from core.audio.g711 import decode_ulaw, encode_ulaw
 from pipelines.recorder.codecs import decoder
 from pipelines.recorder.decoding import Encoded, samples_of
-from pipelines.recorder.timeline import Plan, plan
+from pipelines.recorder.timeline import Layout, lay_out
 from schemas.codecs import framed
 from schemas.media import Codec, MediaRecord, RecordType
 from tests.pipelines.recorder.calls import Call
@@ -37,7 +37,7 @@ def halves(octets: bytes, per_half: int, codec: Codec, rate_hz: int, **fields: o
     ]
 
 
-def rendered(records: Sequence[MediaRecord], layout: Plan, channel: int = 0) -> Pcm:
+def rendered(records: Sequence[MediaRecord], layout: Layout, channel: int = 0) -> Pcm:
     """A channel of the recording."""
 
     def load(number: int) -> Encoded:
@@ -57,7 +57,7 @@ def test_a_codec_with_memory_goes_on_from_run_to_run() -> None:
     octets = bytes(G722(16000, 64000).encode(speech_like(2, 16000)))
     runs = halves(octets, 4000, Codec.G722, 16000)
     records = [CALL.start(), runs[1], runs[0], runs[3], runs[2]]
-    layout = plan(records)
+    layout = lay_out(records)
     assert (layout.rate_hz, layout.duration_ms) == (16000, 2000)
     assert np.array_equal(rendered(records, layout), np.asarray(G722(16000, 64000).decode(octets), np.int16))
 
@@ -68,7 +68,7 @@ def test_after_a_hole_it_begins_anew() -> None:
     octets = bytes(G722(16000, 64000).encode(speech_like(2, 16000)))
     runs = halves(octets, 4000, Codec.G722, 16000)
     records = [CALL.start(), runs[0], runs[2], runs[3]]
-    found = rendered(records, plan(records))
+    found = rendered(records, lay_out(records))
     assert not found[8000:16000].any()
     assert np.array_equal(found[16000:], np.asarray(G722(16000, 64000).decode(octets[8000:]), np.int16))
 
@@ -82,7 +82,7 @@ def test_a_stream_of_16_khz_is_recorded_at_16_khz_and_one_of_8_khz_beside_it_is_
         *halves(wide.tobytes(), 16000, Codec.L16, 16000),
         *halves(narrow, 4000, Codec.PCMU, 8000, track="outbound"),
     ]
-    layout = plan(records)
+    layout = lay_out(records)
     assert (layout.rate_hz, layout.duration_ms) == (16000, 2000)
     assert np.array_equal(rendered(records, layout), wide)
     whole = soxr.resample(decode_ulaw(narrow).astype(np.float32), 8000, 16000, quality="HQ")
@@ -95,7 +95,7 @@ def test_a_call_of_telephone_audio_only_stays_at_8_khz() -> None:
     """Mu-law alone: 8 kHz, sample by sample."""
     narrow = encode_ulaw(speech_like(1, 8000))
     records = [CALL.start(), *halves(narrow, 4000, Codec.PCMU, 8000)]
-    layout = plan(records)
+    layout = lay_out(records)
     assert layout.rate_hz == 8000
     assert np.array_equal(rendered(records, layout), decode_ulaw(narrow))
 
@@ -109,7 +109,7 @@ def test_opus_is_recorded_at_the_stream_s_rate() -> None:
         for first in range(0, len(packets), 25)
     ]
     records = [CALL.start(), *runs]
-    layout = plan(records)
+    layout = lay_out(records)
     assert layout.rate_hz == 16000
     assert layout.duration_ms == len(packets) * 20
     whole = decoder(Codec.OPUS, 16000).decode(b"".join(map(framed, packets)))
@@ -126,6 +126,6 @@ def test_a_better_stream_later_lifts_the_whole_part() -> None:
         for one in (CALL.start(), *halves(wide.tobytes(), 24000, Codec.L16, 24000))
     ]
     records = [CALL.start(), *halves(narrow, 4000, Codec.PCMU, 8000), CALL.eos(), *later]
-    layout = plan(records)
+    layout = lay_out(records)
     assert (layout.rate_hz, layout.duration_ms) == (24000, 2000)
     assert np.array_equal(rendered(records, layout)[24000:], wide)

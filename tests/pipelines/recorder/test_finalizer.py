@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.recorder import finalizer
-from pipelines.recorder.finalizer import Finisher
+from pipelines.recorder.finalizer import RecordingFinalizer
 from pipelines.recorder.journal import PartId
 from pipelines.recorder.recording import NotClosedError, make
 from pipelines.recorder.spool import Spool
@@ -161,7 +161,7 @@ def test_every_step_fails_once_and_the_result_is_the_same(tmp_path: Path, monkey
         done.set()
 
     _, directory = closed_part(tmp_path, call("CA", 1000))
-    finisher = Finisher(store=store, events=events, tell=tell, workers=2)
+    finisher = RecordingFinalizer(store=store, events=events, tell=tell, workers=2)
     finisher.submit(PART, directory)
     finisher.submit(PART, directory)
     finisher.start()
@@ -186,7 +186,9 @@ def test_a_part_that_cannot_be_recorded_holds_up_no_other(tmp_path: Path) -> Non
     (failing / "audio.wav").write_bytes(b"half a recording")
     faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
     faults.failed, faults._fail_at = 4, 1000
-    finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda record, _: told.put(record), workers=1)
+    finisher = RecordingFinalizer(
+        store=Store(faults), events=Events(faults), tell=lambda record, _: told.put(record), workers=1
+    )
     finisher.submit(bad, failing)
     finisher.submit(PART, directory)
     finisher.start()
@@ -202,11 +204,13 @@ def test_calls_of_a_partition_that_went_are_not_finished(tmp_path: Path, monkeyp
     monkeypatch.setattr(finalizer, "_FIRST_DELAY_S", 0.05)
     _, directory = closed_part(tmp_path, call("CA", 1000))
     faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
-    finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda record, _: told.put(record), workers=1)
+    finisher = RecordingFinalizer(
+        store=Store(faults), events=Events(faults), tell=lambda record, _: told.put(record), workers=1
+    )
     finisher.submit(PART, directory)
     finisher.start()
     eventually(lambda: faults.failed or None, "an attempt has failed")
-    finisher.disown(PART.partition)
+    finisher.on_revoked(PART.partition)
     eventually(lambda: not finisher.busy(PART) or None, "the part is let go")
     assert told.empty()
     finisher.submit(PART, directory)
@@ -230,11 +234,13 @@ def test_a_part_is_never_made_twice_at_the_same_time(tmp_path: Path, monkeypatch
         return put(key, data, content_type)
 
     monkeypatch.setattr(store, "put", slow)
-    finisher = Finisher(store=store, events=Events(faults), tell=lambda record, _: told.put(record), workers=2)
+    finisher = RecordingFinalizer(
+        store=store, events=Events(faults), tell=lambda record, _: told.put(record), workers=2
+    )
     finisher.submit(PART, directory)
     finisher.start()
     assert under_way.get(timeout=10).endswith("audio.wav")
-    finisher.disown(PART.partition)
+    finisher.on_revoked(PART.partition)
     finisher.submit(PART, directory)
     with pytest.raises(queue.Empty):
         under_way.get(timeout=0.1)
@@ -249,7 +255,7 @@ def test_a_released_part_is_not_tried_for_ever(tmp_path: Path) -> None:
     spool.release(PART)
     spool.flush()
     faults = Faults()
-    finisher = Finisher(store=Store(faults), events=Events(faults), tell=lambda *_: None, workers=1)
+    finisher = RecordingFinalizer(store=Store(faults), events=Events(faults), tell=lambda *_: None, workers=1)
     finisher.submit(PART, directory)
     finisher.start()
     eventually(lambda: True if not finisher.busy(PART) else None, "the job is given up")

@@ -10,11 +10,11 @@ import pytest
 
 from pipelines.recorder import journal_rebuild
 from pipelines.recorder.journal import PartId, read
-from pipelines.recorder.journal_rebuild import complete
+from pipelines.recorder.journal_rebuild import rebuild_journals
 from pipelines.recorder.recording import make
 from pipelines.recorder.spool import JOURNAL, Spool
-from pipelines.recorder.state_machine import CallState, UnrecordedPart, step, unrecorded
-from redpanda.range_reader import Stretch
+from pipelines.recorder.state_machine import CallState, UnrecordedPart, transition, unrecorded
+from redpanda.range_reader import OffsetRange
 from schemas.media import MediaRecord, RecordType
 from tests.pipelines.recorder.calls import call
 
@@ -43,7 +43,7 @@ class Log:
         self.reads: list[tuple[int, int | None]] = []
 
     def read(
-        self, stretch: Stretch, call_ids: Collection[bytes], cancelled: threading.Event
+        self, stretch: OffsetRange, call_ids: Collection[bytes], cancelled: threading.Event
     ) -> Iterator[tuple[int, MediaRecord]]:
         self.reads.append((stretch.first_offset, stretch.end_offset))
         for offset in range(max(stretch.first_offset, self.lost), min(stretch.end_offset or 0, len(LOG))):
@@ -57,7 +57,7 @@ def recorded_undisturbed(root: Path) -> dict[PartId, UnrecordedPart]:
     states: dict[tuple[str, str], CallState] = {}
     for offset, record in enumerate(LOG):
         key = record.tenant, record.call_id
-        states[key], decision = step(states.get(key, CallState()), record, offset)
+        states[key], decision = transition(states.get(key, CallState()), record, offset)
         if decision.action in ("append", "finish"):
             spool.append(PartId(*key, decision.part, 3), record, offset)
     spool.flush()
@@ -89,7 +89,7 @@ def test_what_is_missing_is_read_in_one_pass_and_nothing_else(
         directory = Spool(damaged).directory_of(part)
         directory.mkdir()
         (directory / JOURNAL).write_bytes(content)
-    held = complete(damaged, parts, {}, log.read, threading.Event())
+    held = rebuild_journals(damaged, parts, {}, log.read, threading.Event())
     assert held == {identity: part.last_offset for identity, part in parts.items()}
     assert same(tmp_path / "undisturbed", damaged, parts)
     assert len(log.reads) == (0 if kept == 10**9 else 1)
@@ -99,7 +99,7 @@ def test_a_rebuild_that_was_cut_short_goes_on_where_it_was(tmp_path: Path) -> No
     """The partition is taken away in the middle of a rebuild and comes back: nothing is written twice."""
     parts, cancelled = recorded_undisturbed(tmp_path / "undisturbed"), threading.Event()
 
-    def read_half(stretch: Stretch, *rest: object) -> Iterator[tuple[int, MediaRecord]]:
+    def read_half(stretch: OffsetRange, *rest: object) -> Iterator[tuple[int, MediaRecord]]:
         for offset, record in Log().read(stretch, {b"CA", b"CB"}, threading.Event()):
             if offset > len(LOG) // 2:
                 cancelled.set()
@@ -107,9 +107,9 @@ def test_a_rebuild_that_was_cut_short_goes_on_where_it_was(tmp_path: Path) -> No
             yield offset, record
 
     root = Spool(tmp_path / "spool").root
-    assert complete(root, parts, {}, read_half, cancelled) == {}
+    assert rebuild_journals(root, parts, {}, read_half, cancelled) == {}
     log = Log()
-    complete(root, parts, {}, log.read, threading.Event())
+    rebuild_journals(root, parts, {}, log.read, threading.Event())
     assert same(tmp_path / "undisturbed", root, parts)
     assert log.reads[0][0] > 0
 
@@ -124,7 +124,7 @@ def test_what_the_log_has_lost_too_is_said_and_the_call_still_ends(
     open_ = PartId("acme", "CA", 2, 3)
     spool = Spool(tmp_path / "spool")
     with caplog.at_level(logging.ERROR):
-        held = complete(spool.root, parts, {}, Log(lost=len(LOG)).read, threading.Event())
+        held = rebuild_journals(spool.root, parts, {}, Log(lost=len(LOG)).read, threading.Event())
     assert caplog.text.count("any more") == len(parts)
     manifest = make(closed, spool.directory_of(closed)).manifest
     assert (manifest.duration_ms, manifest.close_reason, manifest.close_offset) == (
@@ -132,6 +132,6 @@ def test_what_the_log_has_lost_too_is_said_and_the_call_still_ends(
         "idle",
         parts[closed].last_offset,
     )
-    spool.adopt(open_, held[open_])
+    spool.set_known_offset(open_, held[open_])
     spool.append(open_, LATE[4], len(LOG))
     assert [entry.record for entry in read(spool.write(open_) / JOURNAL)] == [LATE[4]]

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from pipelines.recorder import finalizer
-from pipelines.recorder.call_timeout import Closer
-from pipelines.recorder.finalizer import Finisher
+from pipelines.recorder.call_timeout import CallTimeouts
+from pipelines.recorder.finalizer import RecordingFinalizer
 from pipelines.recorder.journal import PartId
-from pipelines.recorder.journal_sink import Decided, Effects, JournalBehindError
-from pipelines.recorder.partition_lifecycle import Ownership
+from pipelines.recorder.journal_sink import DecidedRecord, JournalBehindError, JournalSink
+from pipelines.recorder.partition_lifecycle import PartitionLifecycle
 from pipelines.recorder.spool import Spool
 from pipelines.recorder.state_codec import Call
-from pipelines.recorder.state_expiry import Forgetter
-from pipelines.recorder.state_machine import Action, CallState, Decision, OpenPart
+from pipelines.recorder.state_expiry import StateReaper
+from pipelines.recorder.state_machine import Action, CallState, OpenPart, Transition
 from redpanda.client import LogUnavailableError
-from redpanda.range_reader import Stretch
+from redpanda.range_reader import OffsetRange
 from schemas.events import ObjectRef
 from schemas.media import MediaRecord, RecordType
 from sinks.object_store import ObjectStoreError
@@ -55,27 +55,27 @@ class Setting:
         self.log_goes_on.set()
         self.told: queue.SimpleQueue[MediaRecord] = queue.SimpleQueue()
         self.spool = Spool(self.root)
-        self.closer = Closer(grace_ms=10, idle_timeout_ms=20, propose=lambda record, _: self.told.put(record))
+        self.closer = CallTimeouts(grace_ms=10, idle_timeout_ms=20, propose=lambda record, _: self.told.put(record))
         faults = Faults()
         faults.failed, faults._fail_at = 4, 1000
         self.store = Store(faults)
-        self.finisher = Finisher(
+        self.finisher = RecordingFinalizer(
             store=self.store, events=Events(faults), tell=lambda record, _: self.told.put(record), workers=1
         )
-        self.ownership = Ownership(
+        self.ownership = PartitionLifecycle(
             spool=self.spool,
             closer=self.closer,
             finisher=self.finisher,
             read_log=self.read,
             lookup=self.lookup,
-            forgetter=Forgetter(lambda record, _: self.told.put(record)),
+            forgetter=StateReaper(lambda record, _: self.told.put(record)),
             janitor_s=0.02,
         )
         self.closer.start()
         self.finisher.start()
 
     def read(
-        self, stretch: Stretch, _calls: Collection[bytes], _cancelled: threading.Event
+        self, stretch: OffsetRange, _calls: Collection[bytes], _cancelled: threading.Event
     ) -> Iterator[tuple[int, MediaRecord]]:
         # Slow to notice that it is cancelled, as a log that hangs is.
         self.readers += 1
@@ -171,8 +171,8 @@ def test_nothing_of_a_partition_is_read_before_its_rebuild_is_done(setting: Sett
 
 def test_a_record_that_its_journal_is_not_ready_for_ends_the_recorder(setting: Setting) -> None:
     """Should it happen all the same, going on would lose what is missing without a word."""
-    effects = Effects(spool=setting.spool, closer=setting.closer, finisher=setting.finisher)
-    late = Decided(RECORDS[4], Decision(Action.APPEND, 1, expected_offset=3))
+    effects = JournalSink(spool=setting.spool, closer=setting.closer, finisher=setting.finisher)
+    late = DecidedRecord(RECORDS[4], Transition(Action.APPEND, 1, expected_offset=3))
     with pytest.raises(JournalBehindError, match="start the recorder again"):
         effects.add(late, b"CA", 0, [], "call.media", PARTITION, 4)
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.recorder import spool as spool_module
 from pipelines.recorder.journal import PartId, encode_record, read
-from pipelines.recorder.spool import JOURNAL, Spool, SpoolError, take
+from pipelines.recorder.spool import JOURNAL, Spool, SpoolError, lock_root
 from schemas.media import RecordType
 from tests.pipelines.recorder.calls import call
 
@@ -99,11 +99,11 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_a_spool_belongs_to_one_process(tmp_path: Path) -> None:
     """A second recorder over the same directory is told so; two writers would spoil the journals."""
-    held = take(tmp_path)
+    held = lock_root(tmp_path)
     with pytest.raises(SpoolError, match="AUDIOTEXT_DATA_DIR of its own"):
-        take(tmp_path)
+        lock_root(tmp_path)
     os.close(held)
-    os.close(take(tmp_path))
+    os.close(lock_root(tmp_path))
 
 
 def test_a_journal_that_is_deleted_under_an_open_call_is_no_beginning_of_another(tmp_path: Path) -> None:

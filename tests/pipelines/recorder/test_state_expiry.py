@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from pipelines.recorder.state_codec import Call
-from pipelines.recorder.state_expiry import AFTER_S, Forgetter
+from pipelines.recorder.state_expiry import AFTER_S, StateReaper
 from pipelines.recorder.state_machine import CallState, OpenPart
 from schemas.media import MediaRecord, RecordType
 
@@ -35,7 +35,7 @@ def forgotten(states: States, owned: set[int], ticks: int = 20) -> list[tuple[st
         assert record.type is RecordType.FORGET
         proposed.append((record.call_id, partition))
 
-    forgetter = Forgetter(propose, every_s=0)
+    forgetter = StateReaper(propose, every_s=0)
     for _ in range(ticks):
         forgetter.tick(states, owned)
     return proposed

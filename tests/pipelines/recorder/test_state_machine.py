@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pipelines.recorder.state_machine import (
     Action,
     CallState,
-    Decision,
+    Transition,
     UnrecordedPart,
     forget_record,
     from_json,
     is_recorded,
-    step,
     to_json,
+    transition,
     unrecorded,
 )
 from schemas.media import CloseReason, MediaRecord, RecordType
@@ -37,11 +37,11 @@ def recorded(part: int = 1) -> MediaRecord:
 
 def told(
     records: Iterable[MediaRecord], state: CallState | None = None, first: int = 0
-) -> tuple[CallState, list[Decision]]:
+) -> tuple[CallState, list[Transition]]:
     """State and decisions after the records, whose offsets count from `first`."""
     state, decisions = state or CallState(), []
     for offset, record in enumerate(records, first):
-        state, decision = step(from_json(to_json(state)), record, offset)
+        state, decision = transition(from_json(to_json(state)), record, offset)
         decisions.append(decision)
     return state, decisions
 
@@ -145,7 +145,7 @@ def test_a_call_of_ever_so_many_streams_has_a_small_state() -> None:
     held = [replace(record, gateway="one") for stream in streams for record in (stream.start(), stream.eos())]
     state = CallState()
     for offset, record in enumerate([other, *held]):
-        state, decision = step(state, record, offset)
+        state, decision = transition(state, record, offset)
         assert not decision.ended
     assert len(json.dumps(to_json(state))) < 20_000
     end = replace(other, type=RecordType.EOS)
@@ -222,7 +222,7 @@ def test_a_record_that_the_state_knows_already_changes_nothing(records: list[Med
         return
     again = data.draw(st.integers(0, state.open.last_offset))
     if records[again].type in (RecordType.START, RecordType.MEDIA, RecordType.EOS):
-        following, decision = step(state, records[again], again)
+        following, decision = transition(state, records[again], again)
         assert decision.action is Action.IGNORE
         assert following == state
 
@@ -247,7 +247,7 @@ def test_a_forgotten_call_leaves_nothing() -> None:
     state, _ = told([START, MEDIA, EOS, close(seen=2), recorded()])
     assert (state.finished, state.last) == (True, 4)
     forget = forget_record((SOURCE.tenant, SOURCE.call_id), state, at_ms=0)
-    assert told([forget], state, first=5) == (CallState(), [Decision(Action.FORGET, 1)])
+    assert told([forget], state, first=5) == (CallState(), [Transition(Action.FORGET, 1)])
     assert told([forget], CallState(), first=6)[0].parts == 0  # decided twice
 
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from core.audio.g711 import decode_alaw, encode_alaw
 from pipelines.recorder.decoding import Encoded, Load, samples_of
-from pipelines.recorder.timeline import Plan, plan
+from pipelines.recorder.timeline import Layout, lay_out
 from schemas.events import Gap
 from schemas.media import Codec, MediaRecord, RecordType
 from tests.pipelines.recorder.calls import FRAME, FRAME_MS, Call, audio, call, pcm, stereo
 
 
-def placed(layout: Plan, load: Load) -> npt.NDArray[np.int16]:
+def placed(layout: Layout, load: Load) -> npt.NDArray[np.int16]:
     """The samples of a plan, int16[samples, 2]."""
     samples = np.zeros((layout.length, 2), np.int16)
     for channel, segments in enumerate(layout.segments):
@@ -33,10 +33,10 @@ def rendered(records: Sequence[MediaRecord]) -> npt.NDArray[np.int16]:
         record = records[number]
         return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
 
-    return placed(plan(records), load)
+    return placed(lay_out(records), load)
 
 
-def gaps(layout: Plan) -> dict[str, list[Gap]]:
+def gaps(layout: Layout) -> dict[str, list[Gap]]:
     return {track.name: track.gaps for track in layout.tracks}
 
 
@@ -87,7 +87,7 @@ def test_every_sample_is_where_the_carrier_said(arrival: tuple[Call, set[int], l
     records = [source.start(), *runs, source.eos()]
     assert np.array_equal(rendered(records), expected)
     missing = Gap(start_ms=min(hole) * FRAME_MS, end_ms=(max(hole) + 1) * FRAME_MS, reason="missing")
-    assert gaps(plan(records)) == {"inbound": [missing], "outbound": [missing]}
+    assert gaps(lay_out(records)) == {"inbound": [missing], "outbound": [missing]}
 
 
 @settings(max_examples=60, deadline=None)
@@ -115,7 +115,7 @@ def test_a_slow_clock_does_not_make_the_recording_drift() -> None:
     octets = audio(1, 100 * FRAME_MS)
     source = Call("CA", {"inbound": octets})
     runs = [source.run("inbound", frame * 21, octets[frame * FRAME : (frame + 1) * FRAME]) for frame in range(100)]
-    for segment in plan([source.start(), *runs]).segments[0]:
+    for segment in lay_out([source.start(), *runs]).segments[0]:
         assert abs(segment.start - runs[segment.record - 1].ts_ms * 8) <= 80
 
 
@@ -130,7 +130,7 @@ def test_hold_and_resume_lie_on_one_timeline() -> None:
     assert not samples[16000:24000].any()
     assert np.array_equal(samples[24000:], stereo(list(second.tracks.values())))
     hold = [Gap(start_ms=2000, end_ms=3000, reason="missing")]
-    assert gaps(plan(records)) == {"inbound": hold, "outbound": hold}
+    assert gaps(lay_out(records)) == {"inbound": hold, "outbound": hold}
 
 
 def test_a_stream_that_moves_between_gateways_keeps_its_clock() -> None:
@@ -176,7 +176,7 @@ def test_one_stream_per_track_is_aligned_and_its_edges_reported() -> None:
         run if run.type is not RecordType.MEDIA else right.run(run.track, run.ts_ms + 5000, run.payload)
         for run in right.records()
     ]
-    layout = plan([*late, *also_late])
+    layout = lay_out([*late, *also_late])
     assert layout.duration_ms == 1300
     assert gaps(layout) == {
         "inbound": [Gap(start_ms=1000, end_ms=1300, reason="no-audio")],
@@ -192,7 +192,7 @@ def test_a_gap_record_says_why() -> None:
         source.record(RecordType.GAP, track=track, ts_ms=1000, duration_ms=500, detail="log-unavailable")
         for track in source.tracks
     ]
-    layout = plan([source.start(), *source.media(holes=[(1000, 1500)]), *given_up, source.eos()])
+    layout = lay_out([source.start(), *source.media(holes=[(1000, 1500)]), *given_up, source.eos()])
     assert gaps(layout)["inbound"] == [Gap(start_ms=1000, end_ms=1500, reason="log-unavailable")]
 
 
@@ -213,7 +213,7 @@ def test_audio_given_up_for_long_is_one_hole_of_its_length(minutes: int) -> None
     for track, octets in source.tracks.items():
         records.append(source.run(track, second + lost_ms, octets[second * 8 :]))
 
-    found = plan(records)
+    found = lay_out(records)
 
     assert found.duration_ms == 2 * second + lost_ms
     assert [track.gaps for track in found.tracks] == [
@@ -225,17 +225,17 @@ def test_an_announced_track_without_audio_is_reported_and_an_unheard_one_is_not(
     """Only what the carrier announced or sent is a track of the call; one that said nothing at all has one gap."""
     source = Call("CA", {"inbound": audio(1, 1000)})
     announced = source.record(RecordType.START, payload=b'{"tracks": ["inbound", "outbound"]}')
-    assert gaps(plan([announced, *source.media()])) == {
+    assert gaps(lay_out([announced, *source.media()])) == {
         "inbound": [],
         "outbound": [Gap(start_ms=0, end_ms=1000, reason="no-audio")],
     }
-    assert list(gaps(plan([source.start(), *source.media()]))) == ["inbound"]
+    assert list(gaps(lay_out([source.start(), *source.media()]))) == ["inbound"]
 
 
 def test_a_call_without_audio_is_an_empty_recording() -> None:
     """Two announced tracks and not one frame: nothing to hear, and the report says so."""
     source = call("CA", 0)
-    layout = plan([source.start(), source.eos()])
+    layout = lay_out([source.start(), source.eos()])
     assert layout.length == 0
     assert [(track.name, track.audio_ms, len(track.gaps)) for track in layout.tracks] == [
         ("inbound", 0, 1),
@@ -253,7 +253,7 @@ def test_a_clock_that_is_set_does_not_make_an_endless_recording() -> None:
     for run in source.media(run_ms=500):
         offset = jumps.get(run.ts_ms, offset)
         runs.append(source.run("inbound", run.ts_ms + offset - (2000 if offset < 0 else 0), run.payload))
-    ahead = plan([source.start(), *runs[:4]])
+    ahead = lay_out([source.start(), *runs[:4]])
     assert ahead.duration_ms == 2000
     assert np.array_equal(rendered([source.start(), *runs])[:, 0], pcm(source.tracks["inbound"]))
 
@@ -277,5 +277,5 @@ def test_a_law_and_unknown_codecs() -> None:
         RecordType.MEDIA, track="inbound", codec=Codec.OPUS, rate_hz=44100, ts_ms=1000, frames=25, payload=b"?"
     )
     after = source.record(RecordType.MEDIA, track="inbound", codec=Codec.PCMA, ts_ms=1500, frames=50, payload=octets)
-    layout = plan([*known, unknown, after])
+    layout = lay_out([*known, unknown, after])
     assert gaps(layout)["inbound"] == [Gap(start_ms=1000, end_ms=1500, reason="unsupported-codec OPUS/44100")]

@@ -11,7 +11,7 @@ import soundfile
 
 from pipelines.recorder import wav
 from pipelines.recorder.decoding import Encoded
-from pipelines.recorder.timeline import plan
+from pipelines.recorder.timeline import lay_out
 from schemas.media import MediaRecord
 from tests.pipelines.recorder.calls import Call, audio, call, pcm, stereo, wav_channels
 
@@ -21,7 +21,7 @@ def written(records: list[MediaRecord], path: Path) -> wav.Rendered:
         record = records[number]
         return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
 
-    return wav.write(plan(records), load, path)
+    return wav.write(lay_out(records), load, path)
 
 
 def test_it_is_the_audio_in_a_canonical_wav(tmp_path: Path) -> None:

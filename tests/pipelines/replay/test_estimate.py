@@ -6,7 +6,7 @@ from decimal import Decimal
 from core.settings import PricingSettings
 from pipelines.replay.engine_cache import Engine, Engines
 from pipelines.replay.estimate import estimate
-from pipelines.replay.selection import Chosen, ChosenPart
+from pipelines.replay.selection import ChosenPart, SelectionResult
 
 WHISPER = Engine("whisper", "base", lambda _tenant: "stt")
 SONIOX = Engine("soniox", "v5", lambda _tenant: "soniox")
@@ -37,13 +37,13 @@ NOTHING: frozenset[str] = frozenset()
 
 
 def money(chosen: list[ChosenPart], engines: Engines) -> tuple[Decimal, Decimal]:
-    found = estimate(Chosen(tuple(chosen), 0), engines, PRICING)
+    found = estimate(SelectionResult(tuple(chosen), 0), engines, PRICING)
     return Decimal(found.provider_cost), Decimal(found.price)
 
 
 def test_what_is_there_costs_nothing() -> None:
     """The same settings again: nothing would be transcribed, summarized or embedded, and nothing paid."""
-    found = estimate(Chosen((THERE,), 0), Engines(WHISPER, EXTRACTIVE, LOCAL), PRICING)
+    found = estimate(SelectionResult((THERE,), 0), Engines(WHISPER, EXTRACTIVE, LOCAL), PRICING)
     assert (found.to_transcribe_ms, found.to_summarize, found.to_embed) == (0, 0, 0)
     assert (found.provider_cost, found.price) == ("0", "0")
 

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from core.settings import KafkaSettings
-from pipelines.replay.live_priority import LiveFirst
+from pipelines.replay.live_priority import LivePriorityGate
 from redpanda.client import connection_config, consumer_config
 from tests.kafka_lane import plain_producer_config
 
@@ -41,7 +41,7 @@ def stage(kafka: KafkaSettings) -> Stage:
     return Stage(kafka)
 
 
-async def _waits(first: LiveFirst) -> "asyncio.Task[None]":
+async def _waits(first: LivePriorityGate) -> "asyncio.Task[None]":
     """A job that waits for its turn, after several looks."""
     for _ in range(2):  # the first look cannot tell whether the stage stands still
         with_turn = asyncio.create_task(first())
@@ -57,7 +57,7 @@ async def test_a_call_that_waits_goes_first(kafka: KafkaSettings, stage: Stage) 
     is done, too. If it failed, a replay of a month would take the engine that callers wait for."""
     stage.send(2)
     stage.commit(1)
-    job = await _waits(LiveFirst(kafka, {stage.name: stage.name}, _LOOK_S))
+    job = await _waits(LivePriorityGate(kafka, {stage.name: stage.name}, _LOOK_S))
 
     stage.commit(2)
 
@@ -67,7 +67,7 @@ async def test_a_call_that_waits_goes_first(kafka: KafkaSettings, stage: Stage) 
 async def test_a_stage_that_does_not_run_here_holds_nothing_up(kafka: KafkaSettings, stage: Stage) -> None:
     """There are calls, and a group that has never read any: whoever runs without embeddings can replay all the same."""
     stage.send(2)
-    first = LiveFirst(kafka, {stage.name: stage.name}, _LOOK_S)
+    first = LivePriorityGate(kafka, {stage.name: stage.name}, _LOOK_S)
     for _ in range(3):
         await asyncio.wait_for(first(), 30)
         await asyncio.sleep(_LOOK_S)

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from pipelines.replay.rerecord import Rebuilder
-from pipelines.replay.worker import ReplayHandler, Work
+from pipelines.replay.worker import ReplayHandler, StageHandlers
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.stage import Output
 from schemas.events import (
@@ -51,8 +51,8 @@ class Stages:
     error: Exception | None = None
     refusal: Exception | None = None
 
-    def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> Work:
-        return Work(self.transcribe, self.summarize, self.embed)
+    def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> StageHandlers:
+        return StageHandlers(self.transcribe, self.summarize, self.embed)
 
     async def transcribe(self, event: RecordingReady) -> Sequence[Output]:
         self.asked.append("transcribe")

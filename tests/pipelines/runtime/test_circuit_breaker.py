@@ -4,12 +4,18 @@ import contextlib
 
 import pytest
 
-from pipelines.runtime.circuit_breaker import OutageGate
-from pipelines.runtime.errors import AnsweredError, NotYetError, PermanentError, ProviderOutageError, RetryableError
+from pipelines.runtime.circuit_breaker import CircuitBreaker
+from pipelines.runtime.errors import (
+    BilledFailureError,
+    PermanentError,
+    ProviderOutageError,
+    RetryableError,
+    RetryLaterError,
+)
 from tests.pipelines.runtime.clocks import ManualClock
 
 
-async def tries(gate: OutageGate, call: str, error: Exception | None) -> type[BaseException] | None:
+async def tries(gate: CircuitBreaker, call: str, error: Exception | None) -> type[BaseException] | None:
     """What comes of a job that meets the error."""
     try:
         async with gate.passing(call):
@@ -23,7 +29,7 @@ async def tries(gate: OutageGate, call: str, error: Exception | None) -> type[Ba
 async def test_a_row_of_different_failing_calls_is_an_outage() -> None:
     """Three calls in a row get 503 or no answer: from the third on it counts as an outage and costs no attempts, for
     whoever looks, until a call succeeds; then failures are the calls' own again."""
-    gate = OutageGate(5, ManualClock())
+    gate = CircuitBreaker(5, ManualClock())
     assert await tries(gate, "a", RetryableError("503")) is RetryableError
     assert await tries(gate, "b", TimeoutError()) is TimeoutError
     assert not gate.closed
@@ -39,7 +45,7 @@ async def test_a_row_of_different_failing_calls_is_an_outage() -> None:
 async def test_a_call_that_fails_by_itself_is_no_outage(between: Exception | None) -> None:
     """One call fails again and again, others are answered between: it must use its attempts up and not stop the
     stage for ever."""
-    gate = OutageGate(5, ManualClock())
+    gate = CircuitBreaker(5, ManualClock())
     for n in range(20):
         assert await tries(gate, f"bad-{n % 2}", RetryableError("500")) is RetryableError
         if n % 2:
@@ -49,16 +55,16 @@ async def test_a_call_that_fails_by_itself_is_no_outage(between: Exception | Non
 
 async def test_who_only_has_to_wait_blames_nobody() -> None:
     """Jobs that must wait for an earlier order's window are no sign of an outage."""
-    gate = OutageGate(5, ManualClock())
+    gate = CircuitBreaker(5, ManualClock())
     for n in range(10):
-        assert await tries(gate, f"call-{n}", NotYetError("wait", retry_after_s=1)) is NotYetError
+        assert await tries(gate, f"call-{n}", RetryLaterError("wait", retry_after_s=1)) is RetryLaterError
     assert not gate.closed
 
 
 async def test_a_provider_is_asked_again_when_it_said() -> None:
     """503 with Retry-After: 40: the next look comes 40 s later; the one after that, without a wish, 5 s later."""
     clock = ManualClock()
-    gate = OutageGate(5, clock)
+    gate = CircuitBreaker(5, clock)
     waits = []
     for wish in (40, None, None):
         before = clock.at_s
@@ -72,9 +78,9 @@ async def test_a_provider_is_asked_again_when_it_said() -> None:
 async def test_an_answer_that_comes_to_nothing_is_no_outage() -> None:
     """Many different calls in a row get an answer nobody can use, and pay for it: each is an attempt of its own call.
     If it passed for an outage it would cost no attempts, and so be paid for without end."""
-    gate = OutageGate(5, ManualClock())
+    gate = CircuitBreaker(5, ManualClock())
     for n in range(10):
-        assert await tries(gate, f"call-{n}", AnsweredError("no JSON")) is AnsweredError
+        assert await tries(gate, f"call-{n}", BilledFailureError("no JSON")) is BilledFailureError
     assert not gate.closed
 
 
@@ -83,7 +89,7 @@ async def test_an_absurd_wish_is_not_granted() -> None:
     If it failed, one answer would stop the stage until somebody restarted it."""
     clock = ManualClock()
     began_s = clock.at_s
-    gate = OutageGate(5, clock)
+    gate = CircuitBreaker(5, clock)
     assert await tries(gate, "a", ProviderOutageError("503", retry_after_s=2_600_000)) is ProviderOutageError
     assert await tries(gate, "a", None) is None
     assert clock.at_s - began_s == 300

@@ -17,12 +17,12 @@ from core.clock import Clock
 from core.settings import KafkaSettings, RetrySettings, Settings
 from pipelines.runtime import consumer_loop
 from pipelines.runtime.consumer_loop import Runner
-from pipelines.runtime.dead_letters import whole
+from pipelines.runtime.dead_letters import is_replayable
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError
 from pipelines.runtime.stage import Output, Stage
 from pipelines.runtime.stall import ConsumerStalledError
 from redpanda.client import Config, connection_config, consumer_config
-from redpanda.commit_watchdog import Patience
+from redpanda.commit_watchdog import CommitWatchdog
 from schemas.events import Event, RetryScheduled, StageFailed, StreamEnded, parse_event
 from schemas.topics import Topic
 from tests.kafka_lane import BOTH, plain_producer_config
@@ -293,7 +293,7 @@ async def test_what_the_log_does_not_take_ends_in_the_dead_letters(lab: Lab) -> 
     assert (letter.error_class, letter.tenant, letter.part) == ("permanent", "t", 2)
     assert "larger than the log takes" in letter.error
     assert call in letter.payload
-    assert not whole(letter)
+    assert not is_replayable(letter)
 
 
 async def test_an_attempt_has_a_deadline_of_its_own(lab: Lab) -> None:
@@ -498,7 +498,7 @@ async def test_a_commit_that_is_never_answered_ends_the_process(lab: Lab) -> Non
     lab.send("first")
     async with lab.running(FAST) as worker:
         worker._consumer = _StuckInCommit(worker._consumer, answered)
-        worker._patience = Patience(lambda: True, lambda: None, limit_s=0.3, look_every_s=0.1, on_hang=ended.set)
+        worker._patience = CommitWatchdog(lambda: True, lambda: None, limit_s=0.3, look_every_s=0.1, on_hang=ended.set)
         assert await asyncio.to_thread(ended.wait, DEADLINE_S)
         answered.set()
     assert lab.handled == ["first"]

@@ -3,7 +3,7 @@
 import uuid
 
 from core.settings import KafkaSettings, RetrySettings
-from pipelines.runtime.dead_letters import Letter, letters_of, read_letters, replay, whole
+from pipelines.runtime.dead_letters import DeadLetterRecord, dead_letters_of, is_replayable, read_dead_letters, replay
 from pipelines.runtime.errors import PermanentError
 from redpanda.client import EventProducer
 from schemas.events import LetterReplayed, StageFailed
@@ -39,14 +39,17 @@ def test_letters_are_told_apart_by_id_and_closed_by_notes() -> None:
     A letter shown twice would be replayed twice; one closed by another's note would be forgotten."""
     a, b = letter("a", 5), letter("b", 3)
 
-    assert letters_of([note("a", 9), a, b, a, note("x", 1), note("a", 11)]) == [Letter(b), Letter(a, 9)]
+    assert dead_letters_of([note("a", 9), a, b, a, note("x", 1), note("a", 11)]) == [
+        DeadLetterRecord(b),
+        DeadLetterRecord(a, 9),
+    ]
 
 
 def test_a_record_that_was_no_text_is_not_whole() -> None:
     """Audio, and bytes that were no UTF-8, are mangled in a letter: giving them back would put rubbish on the log."""
-    assert whole(letter("a"))
-    assert not whole(letter("a", payload="\ufffdPNG"))
-    assert not whole(letter("a", origin=Topic.CALL_MEDIA))
+    assert is_replayable(letter("a"))
+    assert not is_replayable(letter("a", payload="\ufffdPNG"))
+    assert not is_replayable(letter("a", origin=Topic.CALL_MEDIA))
 
 
 async def test_a_replayed_letter_is_done_and_closed(kafka: KafkaSettings) -> None:
@@ -58,8 +61,8 @@ async def test_a_replayed_letter_is_done_and_closed(kafka: KafkaSettings) -> Non
     mended = False
     lab.behave = lambda got, attempt: None if mended else PermanentError("401")
 
-    def mine() -> list[Letter]:
-        return [one for one in read_letters(kafka) if one.letter.call_id == call]
+    def mine() -> list[DeadLetterRecord]:
+        return [one for one in read_dead_letters(kafka) if one.letter.call_id == call]
 
     lab.send(call)
     async with lab.running(RetrySettings()):
@@ -86,4 +89,4 @@ def test_what_is_no_letter_does_not_hide_the_others(kafka: KafkaSettings) -> Non
     producer._producer.produce(Topic.DEAD_LETTERS, key="k", value=b"\xff")
     producer.send(Topic.DEAD_LETTERS, [letter(name)])
 
-    assert name in [one.id for one in read_letters(kafka)]
+    assert name in [one.id for one in read_dead_letters(kafka)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.runtime.errors import NotYetError, PermanentError, QuotaError, RetryableError
+from pipelines.runtime.errors import PermanentError, QuotaError, RetryableError, RetryLaterError
 from pipelines.runtime.retry import GiveUp, TryAgain, decide
 
 DELAYS_S = (1.0, 10.0)
@@ -24,7 +24,7 @@ DELAYS_S = (1.0, 10.0)
         (RetryableError("429", retry_after_s=30), 2, GiveUp("retry", 3)),
         (RetryableError("429", retry_after_s=1e9), 0, TryAgain(3_600, 1)),
         (RetryableError("429", retry_after_s=-5), 0, TryAgain(1, 1)),
-        (NotYetError("wait", retry_after_s=30), 2, TryAgain(30, 2)),
+        (RetryLaterError("wait", retry_after_s=30), 2, TryAgain(30, 2)),
     ],
 )
 def test_decide(error: Exception, failed: int, decision: object) -> None:

@@ -150,7 +150,7 @@ async def test_what_was_heard_waits_for_a_store_that_takes_nothing(
     heard at the first: heard anew each time, a provider would be paid at every attempt for as long as the disk is
     full."""
     event = recording(objects, new_call(), WAV, 60_000)
-    engine, swap, refusals = FakeEngine(), objects.swap, [1, 2]
+    engine, swap, refusals = FakeEngine(), objects.compare_and_swap, [1, 2]
 
     def full(*args: Any, **more: Any) -> Any:
         if refusals:
@@ -158,7 +158,7 @@ async def test_what_was_heard_waits_for_a_store_that_takes_nothing(
             raise ObjectStoreError("full")
         return swap(*args, **more)
 
-    monkeypatch.setattr(objects, "swap", full)
+    monkeypatch.setattr(objects, "compare_and_swap", full)
     handler = TranscribeHandler(engine, objects, PricingSettings())
     for _ in range(2):
         with pytest.raises(RetryableError):

@@ -10,12 +10,12 @@ from pydantic import SecretStr
 
 from core.settings import ExotelSettings, Settings, SignalWireSettings, TelnyxSettings
 from gateway.carriers import load_carriers
-from gateway.carriers.base import Proof, UnauthorizedError
-from gateway.carriers.common.auth import Networks, client_address, from_network, require_bearer, require_doors
+from gateway.carriers.base import IncomingRequest, UnauthorizedError
+from gateway.carriers.common.auth import Networks, client_address, from_network, require_bearer, require_credentials
 
 
-def proof(header: str | None) -> Proof:
-    return Proof("/v1/media/telnyx", {} if header is None else {"Authorization": header})
+def proof(header: str | None) -> IncomingRequest:
+    return IncomingRequest("/v1/media/telnyx", {} if header is None else {"Authorization": header})
 
 
 @pytest.mark.parametrize("header", ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret "])
@@ -93,12 +93,12 @@ BOTH = ExotelSettings(username="u", password=SecretStr("p"), allowed_peers=(NETW
 )
 def test_what_is_set_has_to_hold(doors: ExotelSettings, headers: dict[str, str], peer: str, opens: bool) -> None:
     """Asks with a password, from an address, with both: let in only if all that is configured holds."""
-    asked = Proof("/v1/media/exotel", headers, peer=peer)
+    asked = IncomingRequest("/v1/media/exotel", headers, peer=peer)
     if opens:
-        require_doors(asked, doors, "AUDIOTEXT_EXOTEL")
+        require_credentials(asked, doors, "AUDIOTEXT_EXOTEL")
     else:
         with pytest.raises(UnauthorizedError, match="AUDIOTEXT_EXOTEL__"):
-            require_doors(asked, doors, "AUDIOTEXT_EXOTEL")
+            require_credentials(asked, doors, "AUDIOTEXT_EXOTEL")
 
 
 @pytest.mark.parametrize(

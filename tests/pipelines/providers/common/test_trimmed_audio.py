@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.providers.common.trimmed_audio import Recording, Reel, Stretch, by_channel, flac, read, whole
+from pipelines.providers.common.trimmed_audio import Recording, Region, TrimmedAudio, by_channel, flac, read, whole
 from pipelines.runtime.errors import PermanentError
 from tests.fakes.hearing import hear
 from tests.speech import CALLS, demo_call
@@ -37,7 +37,7 @@ def test_every_word_of_a_real_call_is_on_the_reel(name: str, tmp_path: Path) -> 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 80_000), st.integers(800, 40_000)), max_size=6), st.data())
 def test_there_and_back(stretches: list[tuple[int, int, int]], data: st.DataObject) -> None:
     """Any stretches: each sample of them, heard on the reel, comes back to its channel and time, to the millisecond."""
-    reel = Reel(RATE, tuple(Stretch(*one) for one in stretches))
+    reel = TrimmedAudio(RATE, tuple(Region(*one) for one in stretches))
     recording = Recording(np.arange(2 * 121_000, dtype=np.int16).reshape(-1, 2), RATE)
     audio = reel.samples(recording)
     assert len(audio) == reel.length
@@ -45,7 +45,7 @@ def test_there_and_back(stretches: list[tuple[int, int, int]], data: st.DataObje
         offset = data.draw(st.integers(0, stretch.length - 1))
         assert audio[at + offset] == recording.samples[stretch.start + offset, stretch.channel]
         time_ms = (at + offset) * 1000 // RATE
-        channel, start_ms, end_ms = reel.back(time_ms, time_ms)
+        channel, start_ms, end_ms = reel.to_source_time(time_ms, time_ms)
         assert channel == stretch.channel
         assert start_ms == end_ms
         assert abs(start_ms - (stretch.start + offset) * 1000 // RATE) <= 1
@@ -54,12 +54,12 @@ def test_there_and_back(stretches: list[tuple[int, int, int]], data: st.DataObje
 def test_what_reaches_into_a_pause_ends_there() -> None:
     """An engine's times are not exact: a word that begins in a stretch and ends in the pause stays in its stretch, one
     before the first is at its beginning."""
-    reel = Reel(RATE, (Stretch(0, 8000, 8000), Stretch(1, 80_000, 8000)))
+    reel = TrimmedAudio(RATE, (Region(0, 8000, 8000), Region(1, 80_000, 8000)))
 
-    assert reel.back(900, 1300) == (0, 1900, 2000)
-    assert reel.back(1900, 2200) == (1, 10_000, 10_200)
-    assert reel.back(5000, 9000) == (1, 11_000, 11_000)
-    assert Reel(RATE, ()).back(0, 10) == (0, 0, 0)
+    assert reel.to_source_time(900, 1300) == (0, 1900, 2000)
+    assert reel.to_source_time(1900, 2200) == (1, 10_000, 10_200)
+    assert reel.to_source_time(5000, 9000) == (1, 11_000, 11_000)
+    assert TrimmedAudio(RATE, ()).to_source_time(0, 10) == (0, 0, 0)
 
 
 def test_a_long_channel_is_cut_where_it_is_quiet() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from core.settings import GeminiSettings, SummaryField, SummarySettings
-from pipelines.jobs.llm_steps import AnswerStore
+from pipelines.jobs.llm_steps import StepStore
 from pipelines.providers.base import SummaryJob
 from pipelines.providers.gemini.summarizer import GeminiSummarizer
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError, StageError
@@ -31,7 +31,7 @@ def client(google: FakeGemini, *, key: str = fake.KEY, model: str = "", **settin
 
 def job(objects: ObjectStore, transcript: Transcript, tenant: str = "acme") -> SummaryJob:
     """A job with answers of its own."""
-    return SummaryJob(tenant, transcript, AnswerStore(objects, f"test/{uuid.uuid4().hex}.answers.json"))
+    return SummaryJob(tenant, transcript, StepStore(objects, f"test/{uuid.uuid4().hex}.answers.json"))
 
 
 # What each documented error must become: the class, and whether the provider surely did nothing.

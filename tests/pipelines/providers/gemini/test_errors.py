@@ -7,7 +7,7 @@ from google.genai.types import BlockedReason, FinishReason
 from core.settings import S3Settings
 from pipelines.providers.gemini.errors import error_of, finish_of
 from pipelines.runtime.errors import (
-    AnsweredError,
+    BilledFailureError,
     PermanentError,
     ProviderOutageError,
     QuotaError,
@@ -80,9 +80,9 @@ FINISHES: dict[FinishReason, type[StageError] | None] = {
     FinishReason.BLOCKLIST: PermanentError,
     FinishReason.PROHIBITED_CONTENT: PermanentError,
     FinishReason.SPII: PermanentError,
-    FinishReason.RECITATION: AnsweredError,
-    FinishReason.OTHER: AnsweredError,
-    FinishReason.MALFORMED_RESPONSE: AnsweredError,
+    FinishReason.RECITATION: BilledFailureError,
+    FinishReason.OTHER: BilledFailureError,
+    FinishReason.MALFORMED_RESPONSE: BilledFailureError,
 }
 
 
@@ -102,11 +102,11 @@ def test_every_finish_reason(reason: FinishReason) -> None:
     [
         (Answer('{"abstract": "A ca', "MAX_TOKENS"), PermanentError, "MAX_OUTPUT_TOKENS"),
         (Answer("", "SAFETY"), PermanentError, "SAFETY"),
-        (Answer("", "RECITATION"), AnsweredError, "RECITATION"),
+        (Answer("", "RECITATION"), BilledFailureError, "RECITATION"),
         (Answer(None, block="PROHIBITED_CONTENT"), PermanentError, "PROHIBITED_CONTENT"),
-        (Answer(None), AnsweredError, "without an answer"),
-        (Answer("Sure! Here is your summary"), AnsweredError, "not what was asked for"),
-        (Answer('{"abstract": "x"}'), AnsweredError, "topics"),
+        (Answer(None), BilledFailureError, "without an answer"),
+        (Answer("Sure! Here is your summary"), BilledFailureError, "not what was asked for"),
+        (Answer('{"abstract": "x"}'), BilledFailureError, "topics"),
     ],
 )
 async def test_answers_that_are_none(

@@ -6,7 +6,7 @@ import pytest
 from google.genai.types import GenerateContentResponse
 
 from core.settings import GeminiSettings, S3Settings, SummarySettings
-from pipelines.providers.base import NOTHING_SAID, hashing
+from pipelines.providers.base import NOTHING_SAID, config_hash_for
 from pipelines.providers.gemini.chunking import tokens_of
 from pipelines.providers.gemini.prompt import INSTRUCTION
 from pipelines.providers.gemini.summarizer import GeminiSummarizer, tokens_counted
@@ -81,8 +81,8 @@ def test_one_tenants_fields_change_nothing_for_another(google: FakeGemini) -> No
     its calls cost nothing."""
     fields = SummarySettings.model_validate({"fields": {"a": {"budget": {"description": "What it may cost."}}}})
     before, after = client(google), GeminiSummarizer(GeminiSettings(base_url=google.url), fields, fake.KEY)
-    assert hashing(after)("a") != hashing(before)("a")
-    assert hashing(after)("b") == hashing(before)("b")
+    assert config_hash_for(after)("a") != config_hash_for(before)("a")
+    assert config_hash_for(after)("b") == config_hash_for(before)("b")
 
 
 async def test_a_long_call_is_summarized_in_stretches(google: FakeGemini, objects: ObjectStore) -> None:

@@ -20,7 +20,7 @@ from core.settings import OpenAiSettings
 from pipelines.providers.openai.transcriber import OpenAi, error_of
 from pipelines.providers.openai.words import Answer, language_code, words_of
 from pipelines.runtime.errors import (
-    AnsweredError,
+    BilledFailureError,
     PermanentError,
     ProviderOutageError,
     QuotaError,
@@ -170,7 +170,7 @@ async def test_a_200_that_is_no_transcript_is_none(
         return httpx.Response(200, text=body)
 
     monkeypatch.setattr(engine._http, "post", answered)
-    with pytest.raises(AnsweredError):
+    with pytest.raises(BilledFailureError):
         await engine.transcribe(job_of(tmp_path / "a.wav", [(1, 2)], []))
 
 

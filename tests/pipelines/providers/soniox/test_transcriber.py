@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.settings import S3Settings, SonioxSettings
-from pipelines.providers.base import RemoteJobGoneError, TranscriptionJob, hashing
+from pipelines.providers.base import RemoteJobGoneError, TranscriptionJob, config_hash_for
 from pipelines.providers.common import trimmed_audio
 from pipelines.providers.soniox.api import File, Files, Transcription, UsageLogs, base_url
 from pipelines.providers.soniox.errors import error_of, failed_job
@@ -226,7 +226,7 @@ async def test_tidying_deletes_only_what_is_ours_old_and_unused(server: FakeSoni
     server.age(timedelta(hours=2))
     fresh = await jobs.prepare(replace(job, key="three"))
 
-    assert await jobs.tidy() == 2
+    assert await jobs.delete_orphans() == 2
     assert set(server.orders) == {waiting}
     assert set(server.files) == {server.orders[waiting]["file_id"], foreign, fresh}
     assert orphan not in server.files
@@ -388,10 +388,10 @@ def test_one_tenants_words_change_nothing_for_another() -> None:
     tenant's keep their keys: to replay them with the settings there are finds what is there, and orders nothing."""
     before = Soniox(SonioxSettings(terms=("x",)), "key")
     after = Soniox(SonioxSettings(terms=("x",), tenant_terms={"a": ("Northwind",)}), "key")
-    assert hashing(after)("a") != hashing(before)("a")
-    assert hashing(after)("b") == hashing(before)("b")
+    assert config_hash_for(after)("a") != config_hash_for(before)("a")
+    assert config_hash_for(after)("b") == config_hash_for(before)("b")
     more = Soniox(SonioxSettings(terms=("x",), tenant_terms={"a": ("Northwind",), "b": ("y",)}), "key")
-    assert hashing(more)("a") == hashing(after)("a")
+    assert config_hash_for(more)("a") == config_hash_for(after)("a")
 
 
 def test_the_base_url_may_leave_the_version_out() -> None:
@@ -453,7 +453,7 @@ def test_languages_without_spaces_have_words_too() -> None:
 def test_a_word_never_spans_two_speakers() -> None:
     """The second speaker begins without a space: a new word, and a new turn."""
     tokens = said("Yes", ".", speaker="1") + said("No", ".", speaker="2", from_ms=200)
-    reel = trimmed_audio.Reel(RATE, (trimmed_audio.Stretch(0, 0, 10 * RATE),))
+    reel = trimmed_audio.TrimmedAudio(RATE, (trimmed_audio.Region(0, 0, 10 * RATE),))
 
     turns = turns_of(tokens, reel, ("inbound",), 10_000)
     assert [(turn.speaker, turn.text) for turn in turns] == [("speaker 1", "Yes."), ("speaker 2", "No.")]
@@ -485,7 +485,7 @@ def test_what_a_transcript_may_leave_out() -> None:
             ],
         }
     )
-    reel = trimmed_audio.Reel(RATE, (trimmed_audio.Stretch(0, 0, RATE),))
+    reel = trimmed_audio.TrimmedAudio(RATE, (trimmed_audio.Region(0, 0, RATE),))
     assert [turn.text for turn in turns_of(heard.tokens, reel, ("inbound",), 1000)] == ["Yes."]
 
 
