@@ -3,7 +3,7 @@
 import ssl
 
 from core.settings import SettingsError
-from core.settings.stores import Tls
+from core.settings.base import Tls
 
 
 def client_context(tls: Tls) -> ssl.SSLContext:

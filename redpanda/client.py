@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from core.errors import UserError
 from core.settings import KafkaSettings
 from schemas.events import Event
 
@@ -23,7 +24,7 @@ METADATA_S = 30
 Config = dict[str, str | int | bool]
 
 
-class LogUnavailableError(Exception):
+class LogUnavailableError(UserError):
     """The log cannot be reached, or no address of one is configured; the message says what to do."""
 
 

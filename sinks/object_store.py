@@ -19,6 +19,7 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
+from core.errors import UserError
 from core.settings import S3Settings, SettingsError
 from core.tls import client_context
 from schemas.events import ObjectRef
@@ -34,7 +35,7 @@ _CHUNK = 1 << 20
 _SHA256 = "sha256"  # user metadata that carries the content's SHA-256 (hex)
 
 
-class ObjectStoreError(Exception):
+class ObjectStoreError(UserError):
     """The store did not do what was asked (away, refused, wrong content). Worth another try."""
 
 

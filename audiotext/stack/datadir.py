@@ -22,6 +22,8 @@ _ADDRESSES = "addresses.json"
 class DataDirError(UserError):
     """The data directory cannot be used; the message says why and what to do."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:

@@ -1,128 +1,172 @@
-"""Settings of the carriers: what lets each in, whose calls they are, and how a call goes on whose webhook we answer."""
+"""Settings of the carriers: credentials, tenants, and the continuation of a call after our voice webhook.
+
+Access that is not configured is denied.
+"""
 
 from typing import Literal, Self
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
 
-from core.settings.stores import Section
+from core.settings.base import Section
 
 
-class Plan(Section):
-    """What becomes of a call whose voice webhook we answer, once its audio streams; nothing = the line stays open.
+class VoicePlanSettings(Section):
+    """The continuation of a call whose voice webhook we answer, after its stream has started.
 
-    `say` comes first; of the two others only one can be.
+    `say` comes first. `dial` and `redirect` exclude each other. Without any of them the line stays open.
     """
 
     say: str | None = None
-    dial: str | None = None  # a number in E.164, or a sip: address
-    redirect: str | None = None  # URL of the user's own answer
+    """Text that is spoken to the caller before the call continues."""
+    dial: str | None = None
+    """Number (E.164) or sip: address that the call is connected to."""
+    redirect: str | None = None
+    """URL of your own instructions, which the call continues with."""
 
     @model_validator(mode="after")
-    def _one_way_on(self) -> Self:
+    def _one_continuation(self) -> Self:
         if self.dial and self.redirect:
             raise ValueError("dial and redirect exclude each other")
         return self
 
 
-class Doors(Section):
-    """For carriers that sign nothing. What is set has to hold, all of it; nothing set lets nobody in."""
+class NetworkCredentialSettings(Section):
+    """Credentials for carriers that do not sign requests. Every field that is set must match; without any, access
+    is denied."""
 
-    username: str | None = None  # HTTP Basic
+    username: str | None = None
+    """HTTP Basic user of the carrier's requests."""
     password: SecretStr | None = None
-    allowed_peers: tuple[IPvAnyNetwork, ...] = ()  # networks ("10.0.0.5", "10.0.0.0/24")
+    """HTTP Basic password of the carrier's requests."""
+    allowed_peers: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that the carrier's requests come from (JSON list, for example ["10.0.0.0/24"])."""
     tenant: str = "default"
+    """Tenant that owns the carrier's calls."""
 
 
 class TwilioAccount(Section):
-    """One account at Twilio. Without the auth token everything of it is refused."""
+    """One account at Twilio."""
 
     auth_token: SecretStr | None = None
-    signing_keys: dict[str, SecretStr] = {}  # id to secret, of the newer signatures (HMAC-SHA256)
+    """Auth token: verifies Twilio's signatures. Without it every Twilio request is rejected."""
+    signing_keys: dict[str, SecretStr] = {}
+    """Secrets of Twilio's SHA-256 signatures by key id (JSON object)."""
     tenant: str = "default"
+    """Tenant that owns the calls."""
 
 
-class TwilioSettings(TwilioAccount, Plan):
+class TwilioSettings(TwilioAccount, VoicePlanSettings):
     """Twilio: one account, or several by account SID."""
 
     accounts: dict[str, TwilioAccount] = {}
+    """Several accounts by SID: JSON {SID: {"auth_token", "signing_keys", "tenant"}}."""
 
 
 class TelnyxAccount(Section):
-    """One account at Telnyx. Without the stream token its sockets, without the public key its webhooks are refused."""
+    """One account at Telnyx."""
 
     stream_token: SecretStr | None = None
-    public_key: str | None = None  # base64, of the webhooks' Ed25519 signatures
+    """Token of the media sockets. Without it every media socket is rejected."""
+    public_key: str | None = None
+    """Public key (base64) of the webhooks' Ed25519 signatures. Without it every webhook is rejected."""
     tenant: str = "default"
+    """Tenant that owns the calls."""
 
 
-class TelnyxSettings(TelnyxAccount, Plan):
+class TelnyxSettings(TelnyxAccount, VoicePlanSettings):
     """Telnyx: one account, or several by user id."""
 
     accounts: dict[str, TelnyxAccount] = {}
-    l16_byte_order: Literal["big", "little"] = "big"  # RTP's; no page of Telnyx' says
+    """Several accounts by user id: JSON {id: {"stream_token", "public_key", "tenant"}}."""
+    # Telnyx does not document the byte order; big-endian is RTP's.
+    l16_byte_order: Literal["big", "little"] = "big"
+    """Byte order of linear audio (L16): big or little."""
 
 
 class SignalWireAccount(Section):
-    """One project at SignalWire. Without the stream token its sockets, without the signing key its webhooks are
-    refused."""
+    """One project at SignalWire."""
 
     stream_token: SecretStr | None = None
+    """Token of the media sockets. Without it every media socket is rejected."""
     signing_key: SecretStr | None = None
+    """Signing key: verifies the webhooks' signatures. Without it every webhook is rejected."""
     tenant: str = "default"
+    """Tenant that owns the calls."""
 
 
-class SignalWireSettings(SignalWireAccount, Plan):
+class SignalWireSettings(SignalWireAccount, VoicePlanSettings):
     """SignalWire: one project, or several by project id."""
 
     accounts: dict[str, SignalWireAccount] = {}
-    l16_byte_order: Literal["big", "little"] = "little"  # what speech engines want; no page of SignalWire's says
+    """Several projects by id: JSON {id: {"stream_token", "signing_key", "tenant"}}."""
+    # SignalWire does not document the byte order; speech engines expect little-endian.
+    l16_byte_order: Literal["big", "little"] = "little"
+    """Byte order of linear audio (L16): big or little."""
 
 
 class PlivoAccount(Section):
-    """One account at Plivo. Without the auth token everything of it is refused."""
+    """One account at Plivo."""
 
     auth_token: SecretStr | None = None
+    """Auth token: verifies Plivo's signatures. Without it every Plivo request is rejected."""
     tenant: str = "default"
+    """Tenant that owns the calls."""
 
 
-class PlivoSettings(PlivoAccount, Plan):
+class PlivoSettings(PlivoAccount, VoicePlanSettings):
     """Plivo: one account, or several by auth id."""
 
     accounts: dict[str, PlivoAccount] = {}
-    l16_byte_order: Literal["big", "little"] = "little"  # no page of Plivo's says
+    """Several accounts by auth id: JSON {id: {"auth_token", "tenant"}}."""
+    # Plivo does not document the byte order.
+    l16_byte_order: Literal["big", "little"] = "little"
+    """Byte order of linear audio (L16): big or little."""
 
 
-class ExotelSettings(Doors):
-    """Exotel. How a call goes on is said in its own flow."""
+class ExotelSettings(NetworkCredentialSettings):
+    """Exotel. Its own call flow decides how a call continues."""
 
-    accounts: dict[str, Doors] = {}
+    accounts: dict[str, NetworkCredentialSettings] = {}
+    """Several accounts by id: JSON {id: {"username", "password", "allowed_peers", "tenant"}}."""
 
 
-class VonageAccount(Doors):
-    """One account at Vonage. With a signature secret its webhooks have to be signed; the password is for sockets."""
+class VonageAccount(NetworkCredentialSettings):
+    """One account at Vonage."""
 
     signature_secret: SecretStr | None = None
+    """Signature secret of the account. If it is set, webhooks must be signed; user and password are then for
+    sockets only."""
 
 
 class VonageSettings(VonageAccount):
-    """Vonage: one account, or several by API key. Its calls cannot go on elsewhere while they stream (see
-    docs/carriers/vonage.md)."""
+    """Vonage: one account, or several by API key.
+
+    A call cannot be connected elsewhere while it streams; see docs/carriers/vonage.md.
+    """
 
     accounts: dict[str, VonageAccount] = {}
+    """Several accounts by API key: JSON {key: {"signature_secret", "username", "password", "allowed_peers",
+    "tenant"}}."""
     say: str | None = None
+    """Text that is spoken to the caller before the call continues."""
 
 
-class JambonzSettings(Doors, Plan):
+class JambonzSettings(NetworkCredentialSettings, VoicePlanSettings):
     """jambonz."""
 
-    accounts: dict[str, Doors] = {}
+    accounts: dict[str, NetworkCredentialSettings] = {}
+    """Several accounts by id: JSON {id: {"username", "password", "allowed_peers", "tenant"}}."""
 
 
 class AudioSocketSettings(Section):
-    """Asterisk AudioSocket: a port of its own, closed unless it is set here."""
+    """Asterisk AudioSocket: a TCP port of its own."""
 
     host: str = "127.0.0.1"
+    """Address that the AudioSocket listener (Asterisk) binds."""
     port: int | None = Field(None, ge=1, le=65535)
-    # The protocol proves nothing: who may connect is told by address, as networks ("10.0.0.5", "10.0.0.0/24").
+    """Port of the AudioSocket listener. If it is not set, the listener does not start."""
+    # The protocol has no credentials.
     allowed_peers: tuple[IPvAnyNetwork, ...] = ()
+    """Networks whose AudioSocket calls are accepted (JSON list, for example ["10.0.0.5"])."""
     tenant: str = "default"
+    """Tenant that owns the AudioSocket calls."""

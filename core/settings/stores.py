@@ -1,86 +1,48 @@
-"""Settings of what AudioText connects to: the log and the stores."""
+"""Settings of the systems that AudioText connects to: the log and the stores."""
 
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic import Field, FilePath, SecretStr, model_validator
 
-
-class Section(BaseModel):
-    """A section of the settings: `[kafka]` in the file, AUDIOTEXT_KAFKA__… in the environment."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-def _leads_to_a_host(text: str, *schemes: str) -> bool:
-    try:
-        url = urlsplit(text)
-        _ = url.port  # which is read only now
-    except ValueError:  # whose message may have a piece of a password in it
-        return False
-    return url.scheme in schemes and bool(url.hostname)
-
-
-def _address(text: str) -> str:
-    """The text, if other URLs can begin with it; nothing stands for none."""
-    if text and (not _leads_to_a_host(text, "http", "https") or "?" in text or "#" in text):
-        raise ValueError("is no address: write it like https://your.host, without ? and #")
-    return text
-
-
-def _dsn(secret: SecretStr) -> SecretStr:
-    """The secret, if it names a server; nothing stands for none."""
-    text = secret.get_secret_value()
-    if text and not _leads_to_a_host(text, "clickhouse", "clickhouses", "clickhousedb", "http", "https"):
-        raise ValueError(
-            "is no DSN: write it like clickhouse://user:password@host:8123/database (clickhouses:// with TLS), what is "
-            "special in a password as %2F"
-        )
-    return secret
-
-
-HttpAddress = Annotated[str, AfterValidator(_address)]
-Dsn = Annotated[SecretStr, AfterValidator(_dsn)]
-
-
-class Tls(Section):
-    """TLS of a store that is reached by https. PEM files; without a CA file the system's authorities are trusted."""
-
-    ca_file: FilePath | None = None
-    cert_file: FilePath | None = None  # a client certificate, where the server asks for one
-    key_file: FilePath | None = None
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together")
-        return self
+from core.settings.base import Dsn, HttpAddress, Section, Tls
 
 
 class KafkaSettings(Section):
-    """The log: Redpanda, Apache Kafka or anything that speaks their protocol."""
+    """The log: Redpanda, Apache Kafka, or any server that speaks their protocol."""
 
-    bootstrap_servers: str | None = None  # host:port,host:port; None = embedded
+    bootstrap_servers: str | None = None
+    """Addresses of the log: host:port,host:port. If it is not set, `audiotext up` embeds a log."""
     security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    """plaintext, ssl, sasl_plaintext or sasl_ssl."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
     sasl_username: str | None = None
+    """User at the log."""
     sasl_password: SecretStr | None = None
-    # PEM files, named as librdkafka names them; without a CA the system's authorities are trusted.
+    """Password at the log."""
+    # The names of the files are librdkafka's.
     ssl_ca_location: FilePath | None = None
-    ssl_certificate_location: FilePath | None = None  # a client certificate, where the brokers ask for one
+    """PEM file with the certificate authority of the log. Default: the system's authorities."""
+    ssl_certificate_location: FilePath | None = None
+    """PEM file with a client certificate, if the brokers require one."""
     ssl_key_location: FilePath | None = None
+    """PEM file with the private key of the client certificate."""
     ssl_key_password: SecretStr | None = None
-    # Static membership: a restarted process takes its partitions back at once instead of waiting for the session to
-    # time out. Unique among the processes of one service; None = dynamic membership.
+    """Password of that private key."""
+    # Static membership: a restarted process takes its partitions back at once and does not wait for the session to
+    # time out.
     instance_id: str | None = None
+    """Static name of this process in its consumer group, unique per service. A restart then takes over at once."""
     session_timeout_ms: int = Field(30_000, ge=6_000)
-    # Divides the partitions that redpanda/topics.yaml gives each topic: one machine needs fewer.
+    """A consumer that is silent for this long loses its partitions (ms)."""
     partitions: int | None = Field(None, ge=1)
+    """Partitions of each topic. Default: the numbers in redpanda/topics.yaml."""
     replication_factor: int = Field(1, ge=1)
+    """Copies of each topic."""
 
     @model_validator(mode="after")
     def _protocol_fits(self) -> Self:
-        """What the protocol has no use for would be ignored silently; what it needs would be missed much later."""
+        """Rejects settings that the protocol would ignore, and missing settings that it needs."""
         sasl = (self.sasl_mechanism, self.sasl_username, self.sasl_password)
         if self.security_protocol.startswith("sasl_"):
             if not all(sasl):
@@ -98,27 +60,37 @@ class KafkaSettings(Section):
 
 
 class S3Settings(Tls):
-    """Object storage: MinIO, SeaweedFS, AWS and the like."""
+    """Object storage: MinIO, SeaweedFS, AWS S3 and compatible servers."""
 
-    endpoint: str | None = None  # http(s)://host:port; None = embedded
+    endpoint: str | None = None
+    """Address of the object storage: http(s)://host:port. If it is not set, `audiotext up` embeds one."""
     access_key: str | None = None
+    """Access key at the object storage."""
     secret_key: SecretStr | None = None
-    session_token: SecretStr | None = None  # of temporary credentials
+    """Secret key at the object storage."""
+    session_token: SecretStr | None = None
+    """Session token of temporary credentials."""
     region: str = "us-east-1"
+    """Region of the object storage."""
     bucket: str = "audiotext"
-    # Where the bucket stands in a URL: https://host/bucket or https://bucket.host; "auto": host at AWS, else path.
+    """Bucket for recordings, transcripts and summaries."""
     addressing: Literal["auto", "path", "host"] = "auto"
+    """Position of the bucket in URLs. path: https://host/bucket; host: https://bucket.host; auto: host at AWS, else
+    path."""
 
 
 class ClickHouseSettings(Tls):
-    """ClickHouse. DSN as clickhouse-connect takes it: clickhouse://user:password@host:8123/database; with TLS
-    clickhouses://user:password@host:8443/database."""
+    """ClickHouse."""
 
-    dsn: Dsn | None = None  # None = embedded
+    dsn: Dsn | None = None
+    """clickhouse://user:password@host:8123/database, or clickhouses://…:8443/… with TLS. If it is not set,
+    `audiotext up` embeds an engine."""
 
 
 class QdrantSettings(Tls):
     """The vector store."""
 
-    url: HttpAddress | None = None  # http(s)://host:port; None = embedded
+    url: HttpAddress | None = None
+    """Address of the vector store: http(s)://host:port. If it is not set, `audiotext up` embeds one."""
     api_key: SecretStr | None = None
+    """API key of the vector store."""

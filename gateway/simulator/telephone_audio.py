@@ -11,6 +11,7 @@ import numpy.typing as npt
 import soxr
 
 from core.audio import g711
+from core.errors import UserError
 from schemas.media import Codec
 
 _G711_HZ = 8000
@@ -22,8 +23,10 @@ _EXTENSIBLE = 0xFFFE  # the tag proper then begins the sub-format, 24 bytes into
 _ENCODE = {Codec.PCMU: g711.encode_ulaw, Codec.PCMA: g711.encode_alaw}
 
 
-class AudioFileError(Exception):
+class AudioFileError(UserError):
     """A file that cannot be played; the message says why."""
+
+    exit_code = 2
 
 
 def frames(path: Path, codec: Codec, rate_hz: int, frame_ms: int) -> list[list[bytes]]:

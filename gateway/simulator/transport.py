@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from core.errors import UserError
 
-class CallRefusedError(Exception):
+
+class CallRefusedError(UserError):
     """The gateway did not take the call, or closed it before its end; the message says what it answered."""
 
 

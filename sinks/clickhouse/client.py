@@ -11,6 +11,7 @@ from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
+from core.errors import UserError
 from core.settings import ClickHouseSettings, Settings
 from sinks.clickhouse import schema
 from sinks.clickhouse.rows import Row, columns, values
@@ -25,7 +26,7 @@ INSERT_TIMEOUT_S = 10
 _LOOK_TIMEOUT_S = 5
 
 
-class StoreUnavailableError(Exception):
+class StoreUnavailableError(UserError):
     """ClickHouse is away, does not do what it is asked, or none is configured; the message says which. But for the
     last, worth another try."""
 

@@ -25,6 +25,7 @@ from qdrant_client.models import (
     SparseVector,
 )
 
+from core.errors import UserError
 from core.settings import QdrantSettings, Settings, SettingsError
 from core.tls import client_context
 from sinks.qdrant import bm25, collections
@@ -47,7 +48,7 @@ _BATCH = 256  # points a request: 256 of 384 floats are about 2 MB of JSON, well
 _CANDIDATES = 4  # times the hits wanted are taken of each ranking before they are made one
 
 
-class VectorStoreError(Exception):
+class VectorStoreError(UserError):
     """The vector store is away or did not do what was asked. Worth another try."""
 
 

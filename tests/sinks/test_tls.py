@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings, SettingsError, load
-from core.settings.stores import KafkaSettings, Tls
+from core.settings.base import Tls
+from core.settings.stores import KafkaSettings
 from core.tls import client_context
 from sinks.clickhouse.client import Database, StoreUnavailableError, tls_options
 from sinks.object_store import ObjectStore, ObjectStoreError

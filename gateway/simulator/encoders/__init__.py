@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from core.errors import UserError
 from gateway.carriers.base import Frame
 from gateway.carriers.common.media_format import MediaFormat
 
 
-class UnsupportedPlayError(Exception):
+class UnsupportedPlayError(UserError):
     """The carrier does not do what is asked of it; the message says what it does."""
 
 

@@ -49,7 +49,7 @@ def test_as_many_calls_at_a_time_as_a_provider_is_good_for(monkeypatch: pytest.M
         ("AUDIOTEXT_STT__LANGUAGE", "de-CH", "write de"),
         ("AUDIOTEXT_STT__LANGUAGE", "EN", "write en"),
         ("AUDIOTEXT_STT__LANGUAGE", "klingon", "ISO 639-1"),
-        ("AUDIOTEXT_STT__LANGUAGE", "xx", "whisper knows no language 'xx'"),
+        ("AUDIOTEXT_STT__LANGUAGE", "xx", "whisper does not know the language 'xx'"),
         ("AUDIOTEXT_SONIOX__LANGUAGE_HINTS", '["en", "german"]', "write de"),
     ],
 )

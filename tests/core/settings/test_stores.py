@@ -21,7 +21,7 @@ def test_what_is_no_address_is_refused(variable: str, value: str, monkeypatch: p
     """A scheme that is missing or another's, no host, a password whose slash ends the host: the setting is named and
     how to write it, and no part of a password. Else a store would be waited for that is nowhere."""
     monkeypatch.setenv(variable, value)
-    with pytest.raises(SettingsError, match=f"{variable}: is no .*write it like") as refused:
+    with pytest.raises(SettingsError, match=f"{variable}: not an? .*write it like") as refused:
         load()
     assert "hunter" not in str(refused.value)
 
