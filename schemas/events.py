@@ -333,19 +333,6 @@ class OrderNotice(Event):
     status: str
 
 
-class PartitionLayoutChanged(Event):
-    """How many partitions calls are spread over. call_id, tenant: "", it is about all of them.
-
-    before: how many it were. from_ms: calls that begin from then on (ms since the epoch) lie where `partitions` says;
-    None: partitions are about to be added, and until further notice nothing changes for anybody.
-    """
-
-    type: Literal["layout.announced"] = "layout.announced"
-    partitions: int
-    before: int
-    from_ms: int | None = None
-
-
 ReplayStage = Literal["media", "recording", "transcript", "summary", "embedding"]
 
 

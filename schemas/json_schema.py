@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from schemas.artifacts import Manifest, Peaks, ReplayPlan, Summary, Transcript
-from schemas.events import AnyEvent, Event, OrderNotice, PartitionLayoutChanged
+from schemas.events import AnyEvent, Event, OrderNotice
 from schemas.media import Codec, RecordType, header_fields
 from schemas.topics import Topic
 
@@ -43,7 +43,6 @@ EVENTS: Mapping[Topic, Sequence[str]] = {
     Topic.TRANSCRIBE_RETRY: ("retry.scheduled",),
     Topic.SUMMARIZE_RETRY: ("retry.scheduled",),
     Topic.EMBED_RETRY: ("retry.scheduled",),
-    Topic.LOG_LAYOUTS: ("layout.announced",),
     Topic.PROVIDER_NOTICES: ("order.notice",),
     Topic.REPLAY_COMMANDS: ("replay.command",),
     Topic.REPLAY_JOBS: ("replay.job",),
@@ -58,7 +57,7 @@ EVENTS: Mapping[Topic, Sequence[str]] = {
 def models() -> Mapping[str, type[BaseModel]]:
     """Every model by the name of its schema: an event by its type, what lies in S3 by what it is."""
     union, *_ = get_args(AnyEvent)
-    events: Sequence[type[Event]] = [*get_args(union), OrderNotice, PartitionLayoutChanged]
+    events: Sequence[type[Event]] = [*get_args(union), OrderNotice]
     return {**{event.model_fields["type"].default: event for event in events}, **_ARTIFACTS}
 
 

@@ -17,7 +17,6 @@ class Topic(StrEnum):
     TRANSCRIBE_RETRY = "transcribe.retry"
     SUMMARIZE_RETRY = "summarize.retry"
     EMBED_RETRY = "embed.retry"
-    LOG_LAYOUTS = "log.layouts"  # how many partitions calls are spread over, and since when; on partition 0 alone
     PROVIDER_NOTICES = "provider.notices"  # that an order is done; keyed by nothing, nobody depends on them
     REPLAY_COMMANDS = "replay.commands"  # replays asked for, stopped and resumed; keyed by replay
     REPLAY_JOBS = "replay.jobs"

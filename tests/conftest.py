@@ -43,7 +43,6 @@ LONGEST_FIRST = (
     "pipelines/recorder/test_group.py",
     "pipelines/runtime/test_runner.py",
     "pipelines/recorder/test_takeover.py",
-    "redpanda/test_growing.py",
     "e2e/test_restart.py",
     "e2e/test_carriers.py",
     "chaos/test_recorder.py",

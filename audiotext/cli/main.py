@@ -131,13 +131,6 @@ def _topics_commands(topics: "_Commands") -> None:
     for name, text in (("apply", "create what is missing"), ("check", "say where the log differs")):
         _running_stack_option(_command(topics, name, text, f"audiotext.cli.topics:{name}"))
 
-    grow = _command(topics, "grow", "add partitions while calls go on (2 minutes)", "audiotext.cli.topics:grow")
-    grow.add_argument("partitions", type=int, metavar="N", help="how many each topic is to have")
-    grow.add_argument(
-        "--notice", type=_positive, default=60.0, metavar="S", help="how long gateways have to read of it, twice (60)"
-    )
-    _running_stack_option(grow)
-
     group = _command(topics, "group", "show where a stage stands on the log, or move it", "audiotext.cli.topics:groups")
     group.add_argument("group", metavar="GROUP", help=", ".join(GROUPS) + ", or one of yours")
     where = group.add_mutually_exclusive_group()

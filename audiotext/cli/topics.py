@@ -1,4 +1,4 @@
-"""`audiotext topics apply|check|grow|group`."""
+"""`audiotext topics apply|check|group`."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from audiotext.cli.connection import settings_for
 from audiotext.stack.services import GROUPS
 from core.errors import UserError
 from redpanda import group_offsets as consumer_groups
-from redpanda import partition_expansion, topics
+from redpanda import topics
 
 
 def apply(args: argparse.Namespace) -> int:
@@ -18,14 +18,6 @@ def apply(args: argparse.Namespace) -> int:
     for topic in created:
         print(f"created {topic} with {number} partitions")
     print(f"{len(created)} created, {len(topics.load().topics) - len(created)} were there")
-    return 0
-
-
-def grow(args: argparse.Namespace) -> int:
-    """Adds partitions while calls go on."""
-    settings, _ = settings_for(args.data_dir)
-    partition_expansion.expand(settings.kafka, args.partitions, print, notice_s=args.notice)
-    print(f"done; from now on set AUDIOTEXT_KAFKA__PARTITIONS={args.partitions} for `topics apply` and `check`")
     return 0
 
 

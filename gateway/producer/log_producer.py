@@ -55,7 +55,6 @@ class LogProducer:
         *,
         limit_bytes: int,
         window_bytes: int = WINDOW_BYTES,
-        places: PartitionResolver | None = None,
     ) -> None:
         """limit_bytes: of everything held, un-acknowledged records included. Raises LogUnavailableError if no log
         is configured."""
@@ -65,7 +64,7 @@ class LogProducer:
             "queue.buffering.max.messages": 1_000_000,
         }
         self._metrics = metrics
-        self._places = PartitionResolver(kafka) if places is None else places
+        self._partitions = PartitionResolver(kafka)
         self._limit_bytes = limit_bytes
         self._window_bytes = min(window_bytes, limit_bytes // 2)
         self._backlog = SendBuffer()
@@ -93,7 +92,7 @@ class LogProducer:
         """Makes the producer; needs a running event loop. The log need not be there yet."""
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(self._config, logger=log)
-        self._places.start()
+        self._partitions.start()
 
     def put(self, item: Item) -> None:
         """Takes a record of `call.media` or an event of `call.events`. Never waits, never fails."""
@@ -130,7 +129,7 @@ class LogProducer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._places.close()
+        self._partitions.close()
         producer, self._producer = self._producer, None
         self._generation += 1
         if producer is not None:
@@ -156,8 +155,8 @@ class LogProducer:
         self._pump()
 
     def _send(self, producer: Producer, item: Item) -> bool:
-        place = self._places.partition_for(item.call_id)
-        if place is None:  # asked again by the next tick; nothing may overtake it
+        partition = self._partitions.partition_for(item.call_id)
+        if partition is None:  # the next tick tries again; no item may overtake this one
             self._backlog.restore([item])
             return False
         if isinstance(item, _OfStream) and (waiting := self._starting.get((item.call_id, item.stream_id))) is not None:
@@ -178,10 +177,15 @@ class LogProducer:
         try:
             if isinstance(item, MediaRecord):
                 producer.produce(
-                    Topic.CALL_MEDIA, item.payload, item.call_id, place, headers=to_headers(item), on_delivery=report
+                    Topic.CALL_MEDIA,
+                    item.payload,
+                    item.call_id,
+                    partition,
+                    headers=to_headers(item),
+                    on_delivery=report,
                 )
             else:
-                producer.produce(Topic.CALL_EVENTS, item.model_dump_json(), item.call_id, place, on_delivery=report)
+                producer.produce(Topic.CALL_EVENTS, item.model_dump_json(), item.call_id, partition, on_delivery=report)
         except BufferError:
             self._forget(number)
             self._backlog.restore([item])

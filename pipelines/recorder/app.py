@@ -27,12 +27,11 @@ from pipelines.recorder.metrics import RecorderMetrics
 from pipelines.recorder.partition_lifecycle import PartitionLifecycle
 from pipelines.recorder.partition_listener import PartitionedApplication, PartitionListener
 from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_disk, lock_root
-from pipelines.recorder.state_codec import read_changelog
+from pipelines.recorder.state_codec import CHANGELOG, read_changelog
 from pipelines.recorder.state_expiry import StateReaper
 from pipelines.recorder.state_machine import from_json, to_json, transition
 from redpanda import quix_app
 from redpanda.client import EventProducer, LogUnavailableError, connection_config
-from redpanda.partition_expansion import CHANGELOG, sync_changelog
 from redpanda.quix_app import broker_address, consumer_extras
 from schemas.media import MediaError, MediaRecord
 from schemas.topics import Topic
@@ -89,7 +88,6 @@ def run(settings: Settings) -> None:
         directory=directory,
     )
     effects = JournalSink(spool=spool, closer=closer, finisher=finisher, metrics=metrics)
-    sync_changelog(settings.kafka)
     app = application(settings, effects, ownership)
     closer.start()
     finisher.start()

@@ -13,6 +13,10 @@ from quixstreams.utils.json import dumps, loads
 from core.settings import KafkaSettings
 from pipelines.recorder.state_machine import CallState, from_json
 from redpanda.range_reader import OffsetRange, read_range
+from schemas.topics import Topic
+
+CHANGELOG = f"changelog__recorder--{Topic.CALL_MEDIA}--default"
+"""The topic with the recorder's states, as Quix names it. It has as many partitions as call.media."""
 
 Call = tuple[str, str]
 """tenant, call id"""

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from pipelines.recorder.state_codec import read_changelog
+from pipelines.recorder.state_codec import CHANGELOG, read_changelog
 from pipelines.recorder.state_machine import CallState
-from redpanda.partition_expansion import CHANGELOG
 from schemas.events import RecordingReady
 from schemas.media import RecordType
 from tests.conftest import MAKERS
