@@ -57,7 +57,7 @@ def test_check_says_what_differs(start_server: StartServer) -> None:
     kafka = kafka_settings(start_server("log"))
     topics.apply(kafka, embedded=True)
     differences = topics.check(kafka, embedded=False)
-    assert Difference("call.media", "partitions", "12", "2") in differences
+    assert Difference("call.media", "partitions", "32", "2") in differences
     assert "call.media: retention.bytes is 67108864, should be -1" in [str(difference) for difference in differences]
 
 

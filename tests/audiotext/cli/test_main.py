@@ -213,7 +213,7 @@ def test_topics_are_applied_and_checked(start_server: StartServer, capsys: pytes
         assert main.main(["topics", "check"]) == 1
         assert "call.media: missing" in capsys.readouterr().out
         assert main.main(["topics", "apply"]) == 0
-        assert "created call.media with 12 partitions" in capsys.readouterr().out
+        assert "created call.media with 32 partitions" in capsys.readouterr().out
         assert main.main(["topics", "check"]) == 0
         assert "as written" in capsys.readouterr().out
 
