@@ -112,7 +112,7 @@ class EventList(Body):
 
 
 class PartSummary(Body):
-    """What was said in one part. `topics` and what follows only a language model tells; see `SummaryDoc`."""
+    """One part in short; see `SummaryDoc`. Only a language model gives `topics`, `sentiment`, `outcome`, `fields`."""
 
     part: int
     abstract: str

@@ -39,10 +39,10 @@ class Transcript(Frozen):
 
 
 class Summary(Frozen):
-    """A call's summary. What follows `action_items` only a language model tells.
+    """A call's summary. Only a language model gives `topics`, `sentiment`, `outcome` and `fields`.
 
-    actions: action_items once more, with their owners. outcome: how the call ended ("resolved", "follow_up", …), "" if
-    it was not asked. fields: the tenant's own, by name; those the call said nothing about are left out.
+    actions: action_items once more, with their owners apart. outcome: how the call ended ("resolved", "follow_up", …),
+    "" if it was not asked. fields: the tenant's own, by name; those the call said nothing about are left out.
     """
 
     call_id: str

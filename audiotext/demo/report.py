@@ -88,7 +88,7 @@ def call_report(
     parts += [Text("\nsummary", style="bold"), Text(summary["abstract"])]
     for heading, items in (("key points", summary["key_points"]), ("action items", summary["action_items"])):
         if items:
-            parts += [Text(f"\n{heading}", style="bold"), *(Text(f"• {item}") for item in items)]
+            parts += [Text(f"\n{heading}", style="bold"), *(_bullet(item) for item in items)]
     parts.append(Text(f"\nsearch “{query}”", style="bold"))
     if hit is None:
         parts.append(Text("no hit"))
@@ -150,6 +150,13 @@ def _segment(segment: Mapping[str, Any]) -> RenderableType:
     row.add_column(width=9, style="cyan" if segment["channel"] == 0 else "magenta")
     row.add_column()
     row.add_row(clock(segment["start_ms"]), segment["speaker"], segment["text"])
+    return row
+
+
+def _bullet(text: str) -> RenderableType:
+    """Returns a line of a list; what does not fit the width is indented."""
+    row = Table.grid(padding=(0, 1))
+    row.add_row("•", Text(text))
     return row
 
 

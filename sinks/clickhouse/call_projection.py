@@ -64,8 +64,8 @@ class TranscriptDoc(Frozen):
 
 
 class SummaryDoc(Frozen):
-    """What was said, in short. What follows `action_items` only a language model tells; `actions` are the same with
-    their owners, `fields` the tenant's own."""
+    """The call in short. `actions` are the action items with their owners apart. Only a language model gives `topics`,
+    `sentiment`, `outcome` and the tenant's own `fields`."""
 
     abstract: str
     key_points: list[str]

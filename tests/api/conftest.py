@@ -337,7 +337,7 @@ def summary_ready(tenant: str, call_id: str, part: int, started: int) -> Summary
             "transcript_id": transcript_id(tenant, call_id, part),
             "summary": ObjectRef(key="s", sha256="0" * 64, size=1),
             "provider": "extractive",
-            "model": "lsa",
+            "model": "coverage",
             "abstract": f"Abstract {part}.",
             "key_points": [f"Point {part}"],
             "action_items": [f"Do {part}"],

@@ -10,7 +10,7 @@ from pipelines.replay.selection import ChosenPart, SelectionResult
 
 WHISPER = Engine("whisper", "base", lambda _tenant: "stt")
 SONIOX = Engine("soniox", "v5", lambda _tenant: "soniox")
-EXTRACTIVE = Engine("extractive", "lsa", lambda _tenant: "summary")
+EXTRACTIVE = Engine("extractive", "coverage", lambda _tenant: "summary")
 GEMINI = Engine("gemini", "m", lambda _tenant: "gemini")
 LOCAL = Engine("local", "minilm", lambda _tenant: "embedding")
 PRICING = PricingSettings.model_validate(

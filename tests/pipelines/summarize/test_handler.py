@@ -43,7 +43,7 @@ async def test_a_transcript_becomes_a_summary(objects: ObjectStore) -> None:
 
     ready = await summarized(objects, event)
 
-    assert ready.action_items == ["outbound: I'll send you a new router tomorrow morning."]
+    assert ready.action_items == ["The agent: send the customer a new router tomorrow morning"]
     stored = Summary.model_validate_json(objects.get_verified(ready.summary))
     assert (stored.abstract, stored.key_points) == (ready.abstract, ready.key_points)
     assert (ready.transcript_id, ready.call_id) == (event.transcript_id, event.call_id)
@@ -102,5 +102,5 @@ def test_the_service(
         code, took_s = service.terminate()
 
     assert isinstance(ready, SummaryReady)
-    assert ready.abstract == "inbound: My router is broken."
+    assert ready.abstract == "The customer's router is broken."
     assert (code, took_s < 3) == (0, True), service.output

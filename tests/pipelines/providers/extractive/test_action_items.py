@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.providers.extractive.action_items import is_commitment
+from pipelines.providers.extractive.action_items import OTHER, SPEAKER, Commitment, commitment_in
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from pipelines.providers.extractive.action_items import is_commitment
 )
 def test_commitments_and_requests(sentence: str) -> None:
     """Somebody commits to something, or is asked to do it after the call: each must be found."""
-    assert is_commitment(sentence)
+    assert commitment_in(sentence) is not None
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,38 @@ def test_commitments_and_requests(sentence: str) -> None:
 )
 def test_what_is_none(sentence: str) -> None:
     """Small talk, facts, questions and what is done during the call: a list full of these is one nobody reads."""
-    assert not is_commitment(sentence)
+    assert commitment_in(sentence) is None
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("I'll call you back tomorrow morning.", Commitment(SPEAKER, "call you back tomorrow morning")),
+        ("I can book a table for Friday at 8.", Commitment(SPEAKER, "book a table for Friday at 8", offer=True)),
+        ("Please arrive ten minutes early.", Commitment(OTHER, "arrive ten minutes early")),
+        ("You need to return the old router.", Commitment(OTHER, "return the old router")),
+        ("The driver will call you half an hour before.", Commitment("the driver", "call you half an hour before")),
+        (
+            "You'll receive a text message tonight.",
+            Commitment(SPEAKER, "You'll receive a text message tonight", whole=True),
+        ),
+        ("I'll write that down and tell the teacher.", Commitment(SPEAKER, "tell the teacher")),
+        (
+            "Because of the delay we'll refund the express fee.",
+            Commitment(SPEAKER, "refund the express fee Because of the delay"),
+        ),
+    ],
+)
+def test_who_does_what(sentence: str, expected: Commitment) -> None:
+    """The owner and the task, each in the words that were said. A wrong owner sends the task to the wrong person."""
+    assert commitment_in(sentence) == expected
+
+
+def test_she_is_whom_the_speaker_named_before() -> None:
+    """ "She can call you" belongs to the nurse of the sentence before, and to nobody without one."""
+    said = "She can call you back this afternoon between 2 and 3."
+
+    assert commitment_in(said, "I'd like a nurse to look at that.") == Commitment(
+        "the nurse", "call you back this afternoon between 2 and 3"
+    )
+    assert commitment_in(said) is None
