@@ -64,10 +64,18 @@ class CallListItem(Body):
 
 
 class Call(CallListItem):
-    """A call. `tracks`, `summary` and `times` are the first part's; `parts` has everyone's."""
+    """A call. `tracks`, `summary` and `times` are the first part's; `parts` has everyone's.
+
+    `end_reason`: why the last stream ended: `carrier-stop`, `socket-closed`, `call-ended`; or, if the gateway ended it,
+    `idle`, `peer-gone`, `protocol-error` or `gateway-draining`; null before the end. `repairs`: kinds of damage
+    that were repaired in the text of the streams' starts: `invalid-utf-8`, `lone-surrogate`, `text-around-json`,
+    `unescaped-text`.
+    """
 
     tracks: list[TrackOutline]
     summary: SummaryDoc | None
+    end_reason: str | None
+    repairs: list[str]
     times: dict[str, int]
     artefacts: Artefacts
     parts: list[Part]
@@ -179,9 +187,10 @@ class Bundled(Body):
 
 class Usage(Body):
     """The bill. Groups are ordered by `group`, then currency; `total` has one line per currency, since amounts of
-    different currencies are never added, and `""` as group."""
+    different currencies are never added, and `""` as group. `time_zone`: of the days."""
 
     group_by: str
+    time_zone: str
     groups: list[UsageRow]
     total: list[UsageRow]
     transcribed_minutes: str

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal, TypeVar
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from api.errors import bad_parameter
 from sinks.clickhouse.call_projection import Status
@@ -18,15 +19,15 @@ _MS = re.compile(r"[0-9]{1,15}")
 _BLANK_OFFSET = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
 
 
-def instant_ms(text: str, *, day_ends: bool = False) -> int:
-    """A point in time as ms since the epoch: itself in ms, an ISO 8601 date-time (UTC unless it says otherwise) or a
-    date. A date means its first moment or, with `day_ends`, the first one after it. Raises ValueError."""
+def instant_ms(text: str, *, day_ends: bool = False, zone: tzinfo = UTC) -> int:
+    """A point in time as ms since the epoch: itself in ms, an ISO 8601 date-time (in `zone` unless it says otherwise)
+    or a date. A date means its first moment there or, with `day_ends`, the first one after it. Raises ValueError."""
     if _MS.fullmatch(text):
         return int(text)
     try:
         if _DAY.fullmatch(text):
             day = date.fromisoformat(text) + timedelta(days=1 if day_ends else 0)
-            moment = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            moment = datetime(day.year, day.month, day.day, tzinfo=zone)
         elif text[:10].count("-") == 2:
             moment = datetime.fromisoformat(_BLANK_OFFSET.sub("+", text))
         else:
@@ -35,7 +36,7 @@ def instant_ms(text: str, *, day_ends: bool = False) -> int:
         raise ValueError(
             "must be ms since the epoch, a date like 2026-11-22 or an ISO date-time like 2026-11-22T10:00:00Z"
         ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp() * 1000)
 
 
 def _from_ms(value: object) -> object:
@@ -44,6 +45,29 @@ def _from_ms(value: object) -> object:
 
 def _to_ms(value: object) -> object:
     return instant_ms(value, day_ends=True) if isinstance(value, str) else value
+
+
+def _zone(name: str) -> tzinfo | None:
+    if name == "UTC":
+        return UTC  # also where no time zones are installed
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # an unknown name, one that is not a name, a directory
+        return None
+
+
+def _zone_name(name: object) -> object:
+    if isinstance(name, str) and _zone(name) is None:
+        raise ValueError("must be a time zone's name like Europe/Berlin, or UTC")
+    return name
+
+
+def _read_there(text: object, name: str, zone: tzinfo) -> object:
+    """The time in a parameter; what cannot be read stays, and is refused under its own name."""
+    try:
+        return instant_ms(text, day_ends=name == "to", zone=zone) if isinstance(text, str) else text
+    except ValueError:
+        return text
 
 
 _TIME_SCHEMA = WithJsonSchema({"type": "string", "examples": ["2026-11-22", "2026-11-22T10:00:00Z", "1795341600000"]})
@@ -73,7 +97,12 @@ class CallsQuery(Query):
     until: ToMs | None = Field(
         None, description=f"Only calls that started before; a date includes its whole day. {WHEN}"
     )
-    q: str | None = Field(None, max_length=500, description="Only calls whose id or numbers contain this text.")
+    q: str | None = Field(
+        None,
+        max_length=500,
+        description="Only calls whose id or numbers contain this text. A number may be spelled in any usual way, with "
+        "or without its country code: `+1 (555) 010-0123`, `5550100123`, `0015550100123`, `tel:…`, `sip:…@host`.",
+    )
 
 
 class RecordingQuery(Query):
@@ -140,7 +169,18 @@ class UsageQuery(Query):
 
     from_: FromMs | None = Field(None, alias="from", description=f"Calls that started then or later. {WHEN}")
     to: ToMs | None = Field(None, description=f"Calls that started before; a date includes its whole day. {WHEN}")
-    group_by: GroupBy = Field("day", description="What a line sums up. Days are UTC, by the call's start.")
+    group_by: GroupBy = Field("day", description="What a line sums up. Days are by the call's start.")
+    time_zone: Annotated[str, BeforeValidator(_zone_name)] = Field(
+        "UTC", description="The time zone of days, in `from`, `to` and the groups: a name like `Asia/Tokyo`."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_times_there(cls, given: Any) -> Any:
+        """Reads dates and times without an offset in the time zone that is asked for."""
+        zone = _zone(given.get("time_zone", "UTC")) or UTC
+        times = {name: _read_there(given[name], name, zone) for name in ("from", "to") if name in given}
+        return {**given, **times}
 
 
 Q = TypeVar("Q", bound=Query)

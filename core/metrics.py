@@ -81,12 +81,18 @@ MALFORMED = CounterMetric(
     "Messages passed over because they break their carrier's protocol. Steadily above zero: a dialect changed.",
     _CARRIER,
 )
+REPAIRED = CounterMetric(
+    "audiotext_gateway_repaired_messages",
+    "Messages whose text was damaged and was repaired: nothing is lost but characters. Steadily above zero: find out "
+    "what puts damaged text into the stream's parameters.",
+    _CARRIER | {"kind": "invalid-utf-8, lone-surrogate, text-around-json, unescaped-text"},
+)
 REFUSED = CounterMetric(
     "audiotext_gateway_refused_sockets",
     "Media sockets turned away or cut off. Many unauthorized: a wrong token, or somebody who tries.",
     {
         "reason": "unauthorized, draining, unknown-carrier, bad-start, unsupported-codec, oversized, protocol, "
-        "no-start, idle, late-start, too-fast, call-streams, tenant-calls, handshake, unproven, no-websocket"
+        "no-start, idle, peer-gone, late-start, too-fast, call-streams, tenant-calls, handshake, unproven, no-websocket"
     },
 )
 FLOOD = CounterMetric(
@@ -102,7 +108,7 @@ REFUSED_WEBHOOKS = CounterMetric(
 STREAMS_ENDED = CounterMetric(
     "audiotext_gateway_streams_ended",
     "Media streams ended.",
-    {"reason": "carrier-stop, socket-closed, gateway-draining, protocol-error, call-ended"},
+    {"reason": "carrier-stop, socket-closed, gateway-draining, protocol-error, call-ended, idle, peer-gone"},
 )
 ACKNOWLEDGED = CounterMetric(
     "audiotext_gateway_records_acknowledged", "Records that the log has.", {"topic": "call.media or call.events"}
@@ -236,8 +242,8 @@ SINK_AWAY = CounterMetric(
 
 SECTIONS: Mapping[str, tuple[Metric, ...]] = {
     "Gateway": (
-        STREAMS_LIVE, FRAMES, AUDIO_BYTES, MALFORMED, REFUSED, REFUSED_WEBHOOKS, FLOOD, STREAMS_ENDED, ACKNOWLEDGED,
-        BUFFER_BYTES, BUFFER_LIMIT_BYTES, DROPPED_MS, DROPPED_BYTES, DROPPED_RECORDS, PRODUCER_RESTARTS,
+        STREAMS_LIVE, FRAMES, AUDIO_BYTES, MALFORMED, REPAIRED, REFUSED, REFUSED_WEBHOOKS, FLOOD, STREAMS_ENDED,
+        ACKNOWLEDGED, BUFFER_BYTES, BUFFER_LIMIT_BYTES, DROPPED_MS, DROPPED_BYTES, DROPPED_RECORDS, PRODUCER_RESTARTS,
     ),
     "API": (API_REQUESTS, API_SECONDS),
     "All that read the log: recorder, transcriber, summarizer, embedder, usage, analytics, replayer": (

@@ -16,6 +16,7 @@ class Metrics:
         self.frames = metrics.FRAMES.on(registry)
         self.bytes = metrics.AUDIO_BYTES.on(registry)
         self.malformed = metrics.MALFORMED.on(registry)
+        self.repaired = metrics.REPAIRED.on(registry)
         self.refused = metrics.REFUSED.on(registry)
         self.refused_webhooks = metrics.REFUSED_WEBHOOKS.on(registry)
         self.flood = metrics.FLOOD.on(registry)

@@ -20,8 +20,9 @@ from gateway.carriers.base import (
     UnauthorizedError,
     VoiceResponse,
 )
+from gateway.carriers.common.parties import parties
 from gateway.carriers.common.signatures import socket_url
-from gateway.carriers.common.webhook_fields import MOST_FIELDS, read_form
+from gateway.carriers.common.webhook_fields import MOST_FIELDS, fields, read_form
 from gateway.media.session import Sink
 from gateway.metrics import Metrics
 from gateway.protection.connection_guard import client_of
@@ -30,6 +31,9 @@ from schemas.ids import uuid_of
 from schemas.media import EosReason, MediaRecord, RecordType
 
 log = logging.getLogger(__name__)
+
+VOICE_REQUEST = "voice-request"
+"""Status in the event of a voice request, which names the parties of the call."""
 
 MAX_BODY_BYTES = 64 * 1024
 """Of a carrier's request; they send a few hundred."""
@@ -58,6 +62,7 @@ class Webhooks:
         name, carrier, proof, grant = await self._authorized(request)
         try:
             call_id = carrier.asked_for(proof)
+            from_number, to_number = parties(fields(proof))
         except CarrierError as error:
             raise self._refused(web.HTTPBadRequest(), "malformed", str(error)) from None
         offer = StreamInstructions(
@@ -66,7 +71,12 @@ class Webhooks:
             tenant=grant.tenant,
             token=self._admissions.issue(grant.tenant, name, call_id),
             call_id=call_id,
+            from_number=from_number,
+            to_number=to_number,
         )
+        if call_id and (from_number or to_number):
+            asked = CallReport(call_id, VOICE_REQUEST, from_number=from_number, to_number=to_number)
+            self._sink.put(_event(name, grant.tenant, asked))
         answer = carrier.answer(offer, self._settings) or VoiceResponse("{}", "application/json")
         return web.Response(text=answer.text, content_type=answer.content_type)
 
@@ -175,4 +185,6 @@ def _event(name: str, tenant: str, report: CallReport) -> CallStatusReported:
         stream_id=report.stream_id,
         over=report.over,
         reason=report.reason,
+        from_number=report.from_number,
+        to_number=report.to_number,
     )

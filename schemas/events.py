@@ -41,7 +41,8 @@ class Event(Frozen):
 
 
 class StreamStarted(Event):
-    """A carrier's media stream began."""
+    """A carrier's media stream began. repairs: kinds of damage that its start's text had; see
+    gateway.carriers.common.text_repair."""
 
     type: Literal["stream.started"] = "stream.started"
     carrier: str
@@ -52,31 +53,40 @@ class StreamStarted(Event):
     from_number: str = ""
     to_number: str = ""
     custom: dict[str, str] = Field(default_factory=dict)
+    repairs: list[str] = Field(default_factory=list)
 
 
 class StreamEnded(Event):
-    """A media stream ended. dropped_ms: audio the gateway gave up because the log was away too long."""
+    """A media stream ended. dropped_ms: audio the gateway gave up because the log was away too long.
+
+    repaired: how many of its messages came in damaged text that was repaired.
+    """
 
     type: Literal["stream.ended"] = "stream.ended"
     stream_id: str
     reason: str
     frames: int = 0
     dropped_ms: int = 0
+    repaired: int = 0
 
 
 class DtmfReceived(Event):
-    """A keypad digit."""
+    """A keypad digit. seq: the carrier's sequence number, 0 if it has none; number: 1 for the first digit that came on
+    the stream, and so on. Several digits may have come in the same millisecond."""
 
     type: Literal["dtmf.received"] = "dtmf.received"
     stream_id: str
     track: str
     digit: str
+    seq: int = 0
+    number: int = 0
 
 
 class CallStatusReported(Event):
     """The carrier told by a webhook how the call or one of its streams fares, in its own words.
 
     stream_id: "" where it is about the call. over: the status means that the call has ended.
+    from_number, to_number: the parties as this webhook names them, "" where it does not.
     """
 
     type: Literal["call.status"] = "call.status"
@@ -85,6 +95,8 @@ class CallStatusReported(Event):
     stream_id: str = ""
     over: bool = False
     reason: str = ""
+    from_number: str = ""
+    to_number: str = ""
 
 
 class Gap(Frozen):

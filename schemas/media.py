@@ -25,6 +25,7 @@ class RecordType(StrEnum):
     MEDIA = "media"  # a run of frames; value = audio bytes
     DTMF = "dtmf"  # detail = the digit
     MARK = "mark"  # detail = the mark's name
+    ALIVE = "alive"  # the stream is open, but nothing else was said for a while: a call on hold
     GAP = "gap"  # audio that was given up on purpose; ts_ms + duration_ms say where, detail says why
     EOS = "eos"  # a stream has ended, or without a stream id all of them; detail = EosReason
     CLOSE = "close"  # the recorder decided that the part is complete; detail = CloseReason
@@ -40,6 +41,8 @@ class EosReason(StrEnum):
     GATEWAY_DRAINING = "gateway-draining"
     PROTOCOL_ERROR = "protocol-error"
     CALL_ENDED = "call-ended"  # the carrier said so by a webhook
+    IDLE = "idle"  # the gateway closed the socket: it was alive, but said nothing for the idle time
+    PEER_GONE = "peer-gone"  # the gateway closed the socket: the other side did not answer pings
 
 
 class CloseReason(StrEnum):

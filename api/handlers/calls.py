@@ -77,6 +77,8 @@ def call_body(call: CallDoc) -> Call:
         **list_item(call).model_dump(),
         tracks=call.tracks,
         summary=call.summary,
+        end_reason=call.end_reason,
+        repairs=call.repairs,
         times=call.times,
         artefacts=_artefacts(call.id, call.parts, ""),
         parts=[_part(call.id, part) for part in call.parts],

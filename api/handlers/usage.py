@@ -21,7 +21,12 @@ async def get_usage(asked: ApiRequest, query: UsageQuery) -> web.StreamResponse:
 
     async def sums(group_by: GroupBy | None) -> list[UsageRow]:
         return await services.clickhouse(
-            services.calls.usage, tenant=asked.tenant, from_ms=query.from_, to_ms=query.to, group_by=group_by
+            services.calls.usage,
+            tenant=asked.tenant,
+            from_ms=query.from_,
+            to_ms=query.to,
+            group_by=group_by,
+            time_zone=query.time_zone,
         )
 
     services = asked.services
@@ -31,6 +36,7 @@ async def get_usage(asked: ApiRequest, query: UsageQuery) -> web.StreamResponse:
     return json_response(
         Usage(
             group_by=query.group_by,
+            time_zone=query.time_zone,
             groups=groups,
             total=total,
             transcribed_minutes=f"{Decimal(heard_ms) / 60_000:.3f}",

@@ -40,6 +40,25 @@ export const fullMoment = (ms) => `${year.format(new Date(ms))}, ${seconds.forma
 /** A time of day to the second. */
 export const clock = (ms) => seconds.format(new Date(ms));
 
+/** The viewer's time zone, in which every day and time on the page is: Asia/Tokyo. */
+export const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+/** The viewer's day of a point in time: 2026-11-30. */
+export function isoDay(ms) {
+  const then = new Date(ms);
+  return `${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())}`;
+}
+
+/** The first moment of a viewer's day (2026-11-30), in ms since the epoch; NaN if that is not a day. */
+export const dayStart = (text) => new Date(`${text}T00:00:00`).getTime();
+
+/** The first moment after a viewer's day. */
+export function dayEnd(text) {
+  const then = new Date(`${text}T00:00:00`);
+  then.setDate(then.getDate() + 1);
+  return then.getTime();
+}
+
 /** A number with separators. */
 export const count = (number) => new Intl.NumberFormat().format(number);
 

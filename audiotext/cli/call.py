@@ -12,13 +12,14 @@ from core.errors import UserError
 from core.settings import Settings
 from gateway import simulator
 from gateway.admission.stream_authorizer import StreamAuthorizer
+from gateway.simulator.audio_files import AudioFileError
 from schemas.media import Codec
 
 
 def run(args: argparse.Namespace) -> int:
     """Plays the file and prints the call's id, alone on stdout."""
     if not args.file.is_file():
-        raise UserError(f"{args.file} is no file")
+        raise AudioFileError(f"{args.file}: there is no such file")
     settings, _ = settings_for(args.data_dir)
     faults = simulator.Faults(
         shuffle_ms=args.jitter,
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
                 carrier=args.carrier,
                 url=url,
                 call_id=args.call_id,
+                from_number=args.from_number,
+                to_number=args.to_number,
                 speed=args.speed,
                 codec=Codec(args.codec) if args.codec else None,
                 rate_hz=args.rate,

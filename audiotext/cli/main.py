@@ -93,6 +93,8 @@ def parser() -> argparse.ArgumentParser:
     call.add_argument("--rate", type=int, metavar="HZ", help="samples per second, where the codec has a choice")
     call.add_argument("--speed", type=_positive, default=1.0, metavar="N", help="play N times as fast (1)")
     call.add_argument("--call-id", metavar="ID", help="the carrier's call id (made up)")
+    call.add_argument("--from", dest="from_number", default="", metavar="N", help="the caller's number")
+    call.add_argument("--to", dest="to_number", default="", metavar="N", help="the number that is called")
     call.add_argument("--url", metavar="WS", help="the gateway's media socket (this machine's)")
     call.add_argument("--jitter", type=int, default=0, metavar="MS", help="each frame is late by up to MS, at random")
     call.add_argument("--loss", type=_probability, default=0.0, metavar="P", help="probability that a frame is lost")

@@ -44,6 +44,7 @@ def looks(settings: Settings, *, embedded: bool) -> list[Look]:
     found += [
         Look("public URL", awaited=lambda: environment.public_url(settings)),
         Look("admin key", lambda: environment.admin_key(settings)),
+        Look("time limits", lambda: environment.time_limits(settings)),
         Look("carriers", lambda: environment.carriers(settings)),
         Look("disk", lambda: environment.disk(settings.data_dir)),
     ]

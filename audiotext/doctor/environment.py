@@ -46,6 +46,19 @@ def admin_key(settings: Settings) -> Check:
     return Check(name, True, f"{length} characters")
 
 
+def time_limits(settings: Settings) -> Check:
+    """Checks that a recorder which takes over calls from another one hears of them before it closes them as idle."""
+    name = "time limits"
+    idle_s, session_s = settings.recorder.idle_timeout_ms / 1000, settings.kafka.session_timeout_ms / 1000
+    if idle_s < 2 * session_s:
+        text = (
+            f"AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS ({idle_s:g} s) is less than twice "
+            f"AUDIOTEXT_KAFKA__SESSION_TIMEOUT_MS ({session_s:g} s)"
+        )
+        return Check(name, False, text, "raise the first: live calls could be cut in two")
+    return Check(name, True, f"calls without a gateway are closed after {idle_s:g} s")
+
+
 def carriers(settings: Settings) -> Check:
     """Which carriers can get in, and whether what lets them in is any good."""
     name = "carriers"

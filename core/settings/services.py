@@ -29,8 +29,11 @@ class GatewaySettings(Section):
     """Audio that the gateway holds while the log is slow or unreachable (bytes)."""
     max_message_bytes: int = Field(64 * 1024, ge=4096)
     """Largest message that the gateway accepts from a carrier (bytes)."""
-    idle_timeout_s: float = Field(60.0, gt=0)
-    """A media socket that is silent for this long is closed (s)."""
+    idle_timeout_s: float = Field(3600.0, gt=0)
+    """A media socket that is silent for this long is closed, even if the call is on hold (s)."""
+    # TCP keepalive probes AudioSocket connections instead.
+    ping_interval_s: float = Field(30.0, gt=0)
+    """Interval of the pings to a silent media socket (s). After three unanswered pings the socket is closed."""
     start_timeout_s: float = Field(10.0, gt=0)
     """A media socket whose stream does not start within this time is closed (s)."""
     handshake_timeout_s: float = Field(10.0, gt=0)
@@ -107,11 +110,16 @@ class RecorderSettings(Section):
     grace_ms: int = Field(400, ge=0)
     """Time that a call waits for another stream after its last stream ended (ms)."""
     idle_timeout_ms: int = Field(120_000, ge=1_000)
-    """A call that is silent for this long is closed (ms)."""
+    """A call is closed if no gateway mentions it for this long (ms)."""
     commit_interval_s: float = Field(0.5, gt=0)
     """Interval between fsyncs of audio and commits of offsets (s)."""
     uploads: int = Field(2, ge=1)
     """Recordings that are finished at the same time."""
+
+    @property
+    def alive_s(self) -> float:
+        """Interval at which a gateway reports that a silent stream is open: a quarter of the idle time (s)."""
+        return self.idle_timeout_ms / 4000
 
 
 class ReplaySettings(Section):

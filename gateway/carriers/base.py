@@ -19,6 +19,10 @@ MAX_ID_LENGTH = 256
 """Characters in a call or stream id; carriers use some 40, and ids end up in keys and object names."""
 
 
+FROM_PARAMETER, TO_PARAMETER = "audiotext_from", "audiotext_to"
+"""Stream parameters in which our answer to a voice request repeats the call's parties. They are not shown."""
+
+
 class CarrierError(ValueError):
     """A message that does not follow its carrier's protocol. It is counted and passed over."""
 
@@ -98,7 +102,14 @@ class Ignored(msgspec.Struct, frozen=True):
     event: str
 
 
-Message = StreamStart | Frame | Dtmf | Mark | Stop | Ignored
+class Repaired(msgspec.Struct, frozen=True):
+    """The messages after this one came in text that was damaged and could be repaired. kinds: of
+    gateway.carriers.common.text_repair."""
+
+    kinds: tuple[str, ...]
+
+
+Message = StreamStart | Frame | Dtmf | Mark | Stop | Ignored | Repaired
 
 
 class Decoder(Protocol):
@@ -143,7 +154,7 @@ class Authorization:
 class StreamInstructions:
     """Where a call is to be streamed to. stream_url: of the media socket (wss://…); status_url: for webhooks about it.
 
-    token: a stream token good for this call. call_id: as the voice request told it.
+    token: a stream token good for this call. call_id, from_number, to_number: as the voice request names them.
     """
 
     stream_url: str
@@ -151,6 +162,8 @@ class StreamInstructions:
     tenant: str
     token: str
     call_id: str
+    from_number: str = ""
+    to_number: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +179,7 @@ class CallReport:
     """What a status webhook tells. status: the carrier's word; over: whether it means that the call has ended.
 
     key: what tells this report from others of the same status, the same when the carrier repeats itself; "" if
-    nothing does. reason: why, if the carrier says so.
+    nothing does. reason: why, if the carrier says so. from_number, to_number: the parties, "" if it does not name them.
     """
 
     call_id: str
@@ -175,6 +188,8 @@ class CallReport:
     over: bool = False
     key: str = ""
     reason: str = ""
+    from_number: str = ""
+    to_number: str = ""
 
 
 class Carrier(Protocol):

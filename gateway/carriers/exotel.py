@@ -34,7 +34,8 @@ from gateway.carriers.common.json_wire import (
     Digit,
     Milliseconds,
     decode_as,
-    explain_decode_error,
+    read_refused,
+    text,
     texts,
 )
 from gateway.carriers.common.media_format import media_format
@@ -55,11 +56,11 @@ class _Format(msgspec.Struct):
 class _StartBody(msgspec.Struct):
     call_sid: str
     stream_sid: str = ""
-    account_sid: str = ""
-    from_: str = msgspec.field(name="from", default="")
-    to: str = ""
+    account_sid: Any = ""
+    from_: Any = msgspec.field(name="from", default="")
+    to: Any = ""
     media_format: _Format = msgspec.field(default_factory=_Format)
-    custom_parameters: dict[str, Any] | None = None
+    custom_parameters: Any = None
 
 
 class _MediaBody(msgspec.Struct, gc=False):
@@ -120,7 +121,7 @@ class ExotelDecoder:
         try:
             wire: _Wire = _decode(data)
         except REFUSALS as error:
-            return (explain_decode_error(data, error, _KNOWN),)
+            return read_refused(data, error, _KNOWN, self.text)
         return (self._message(wire),)
 
     def binary(self, data: bytes) -> Sequence[Message]:
@@ -156,12 +157,12 @@ def _stream_start(wire: _Start) -> StreamStart:
     return StreamStart(
         call_id=checked_id("call_sid", start.call_sid),
         stream_id=checked_id("stream_sid", start.stream_sid or wire.stream_sid),
-        account=start.account_sid,
+        account=text(start.account_sid),
         tracks=(_TRACK,),
         codec=audio.codec,
         rate_hz=audio.rate_hz,
-        from_number=start.from_,
-        to_number=start.to,
+        from_number=text(start.from_),
+        to_number=text(start.to),
         custom=texts(start.custom_parameters),
     )
 

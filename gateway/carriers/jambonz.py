@@ -31,7 +31,7 @@ from gateway.carriers.base import (
     checked_id,
 )
 from gateway.carriers.common.auth import authorize, require_credentials
-from gateway.carriers.common.json_wire import REFUSALS, Counter, texts
+from gateway.carriers.common.json_wire import REFUSALS, Counter, read_repaired, text, texts
 from gateway.carriers.common.media_format import media_format
 from gateway.carriers.common.raw_pcm import PcmStream
 from gateway.carriers.common.webhook_fields import call_report, fields, first
@@ -45,9 +45,9 @@ class _First(msgspec.Struct):
     callSid: str
     sampleRate: Counter
     mixType: Literal["mono", "stereo", "mixed"] = "mono"
-    accountSid: str = ""
-    from_: str = msgspec.field(name="from", default="")
-    to: str = ""
+    accountSid: Any = ""
+    from_: Any = msgspec.field(name="from", default="")
+    to: Any = ""
 
 
 class _Later(msgspec.Struct):
@@ -76,11 +76,16 @@ class JambonzDecoder:
 
     def text(self, data: bytes) -> Sequence[Message]:
         """The first message, a keypad digit, or whatever else jambonz may say. Raises CarrierError."""
-        if self._audio is None:
-            return (self._stream_start(data),)
         try:
+            if self._audio is None:
+                return (self._stream_start(data),)
             told = _decode_later(data)
         except REFUSALS as error:
+            messages = read_repaired(data, self.text)
+            if messages is not None:
+                return messages
+            if self._audio is None:
+                raise StartError(f"malformed first message: {error}") from None
             raise CarrierError(f"malformed message: {error}") from None
         if told.event != "dtmf":
             return (Ignored(told.event[:40]),)
@@ -96,22 +101,19 @@ class JambonzDecoder:
         return self._audio.frames(data)
 
     def _stream_start(self, data: bytes) -> StreamStart:
-        try:
-            everything = _decode_first(data)
-            told = msgspec.convert(everything, _First, strict=False)
-        except REFUSALS as error:
-            raise StartError(f"malformed first message: {error}") from None
+        everything = _decode_first(data)
+        told = msgspec.convert(everything, _First, strict=False)
         audio = media_format("L16", told.sampleRate)
         tracks = TRACKS if told.mixType == "stereo" else TRACKS[:1]
         start = StreamStart(
             call_id=checked_id("callSid", told.callSid),
             stream_id=self._stream_id,
-            account=told.accountSid,
+            account=text(told.accountSid),
             tracks=tracks,
             codec=audio.codec,
             rate_hz=audio.rate_hz,
-            from_number=told.from_,
-            to_number=told.to,
+            from_number=text(told.from_),
+            to_number=text(told.to),
             custom=texts({name: value for name, value in everything.items() if name not in _ITS_OWN}),
         )
         self._audio = PcmStream(audio.rate_hz, tracks)

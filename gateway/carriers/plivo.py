@@ -22,6 +22,7 @@ from gateway.carriers.base import (
     Frame,
     IncomingRequest,
     Message,
+    Repaired,
     Stop,
     StreamInstructions,
     StreamStart,
@@ -37,10 +38,13 @@ from gateway.carriers.common.json_wire import (
     Counter,
     Digit,
     decode_as,
-    explain_decode_error,
+    read_refused,
+    text,
+    text_list,
     texts,
 )
 from gateway.carriers.common.media_format import media_format
+from gateway.carriers.common.text_repair import repair
 from gateway.carriers.common.voice_xml import plivo_xml
 from gateway.carriers.common.webhook_fields import call_report, fields, first
 from schemas.media import Codec
@@ -58,8 +62,8 @@ class _StartBody(msgspec.Struct):
     callId: str
     streamId: str
     mediaFormat: _Format
-    accountId: str = ""
-    tracks: list[str] = []
+    accountId: Any = ""
+    tracks: Any = None
 
 
 class _MediaBody(msgspec.Struct, gc=False):
@@ -111,14 +115,15 @@ class PlivoDecoder:
         try:
             wire: _Wire = _decode(data)
         except REFUSALS as error:
-            return (explain_decode_error(data, error, _KNOWN),)
+            return read_refused(data, error, _KNOWN, self.text)
         match wire:
             case _Media():
                 return (self._frame(wire),)
             case _Start():
-                start = self._stream_start(wire)
+                headers, repairs = _headers(wire.extra_headers)
+                start = self._stream_start(wire, headers)
                 self._stream_id = self._stream_id or start.stream_id
-                return (start,)
+                return (Repaired(repairs), start) if repairs else (start,)
             case _DtmfMessage(dtmf=dtmf):
                 return (Dtmf(dtmf.track, dtmf.digit, wire.sequenceNumber),)
             case _:
@@ -142,29 +147,34 @@ class PlivoDecoder:
             raise CarrierError("a timestamp more than a week from the first")
         return Frame(media.track, wire.sequenceNumber, ts_ms, media.payload)
 
-    def _stream_start(self, wire: _Start) -> StreamStart:
+    def _stream_start(self, wire: _Start, headers: dict[str, Any]) -> StreamStart:
         start = wire.start
         audio = media_format(start.mediaFormat.encoding, start.mediaFormat.sampleRate, allowed=_CODECS)
         return StreamStart(
             call_id=checked_id("callId", start.callId),
             stream_id=checked_id("streamId", start.streamId),
-            account=start.accountId,
-            tracks=tuple(start.tracks),
+            account=text(start.accountId),
+            tracks=text_list(start.tracks),
             codec=audio.codec,
             rate_hz=audio.rate_hz,
             byte_order=self._byte_order,
-            custom=texts(_headers(wire.extra_headers)),
+            custom=texts(headers),
         )
 
 
-def _headers(told: Any) -> dict[str, Any]:
-    """Plivo sends extra headers as JSON within JSON, and nothing hangs on them."""
+def _headers(told: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The extra headers, which Plivo sends as JSON within JSON, and what had to be repaired in them. Nothing depends on
+    them: text that is not JSON is kept as it is."""
+    repairs: tuple[str, ...] = ()
     if isinstance(told, str):
         try:
             told = msgspec.json.decode(told)
         except REFUSALS:
-            return {"extra_headers": told}
-    return told if isinstance(told, dict) else {}
+            repaired = repair(told.encode())
+            if repaired is None:
+                return {"extra_headers": told}, ()
+            told, repairs = msgspec.json.decode(repaired.data), repaired.kinds
+    return (told, repairs) if isinstance(told, dict) else ({}, ())
 
 
 class Plivo:

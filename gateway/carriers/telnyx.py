@@ -40,12 +40,13 @@ from gateway.carriers.common.json_wire import (
     Digit,
     Milliseconds,
     decode_as,
-    explain_decode_error,
+    read_refused,
+    text,
     texts,
 )
 from gateway.carriers.common.media_format import media_format
 from gateway.carriers.common.voice_xml import twiml
-from gateway.carriers.common.webhook_fields import fields, first
+from gateway.carriers.common.webhook_fields import fields, first, read_json
 
 
 class _Format(msgspec.Struct):
@@ -57,12 +58,12 @@ class _Format(msgspec.Struct):
 class _StartBody(msgspec.Struct):
     call_control_id: str
     media_format: _Format
-    user_id: str = ""
-    call_session_id: str = ""
-    from_: str = msgspec.field(name="from", default="")
-    to: str = ""
-    client_state: str | None = None
-    custom_parameters: dict[str, Any] | None = None
+    user_id: Any = ""
+    call_session_id: Any = ""
+    from_: Any = msgspec.field(name="from", default="")
+    to: Any = ""
+    client_state: Any = None
+    custom_parameters: Any = None
 
 
 class _MediaBody(msgspec.Struct, gc=False):
@@ -127,7 +128,7 @@ class TelnyxDecoder:
         try:
             wire: _Wire = _decode(data)
         except REFUSALS as error:
-            return (explain_decode_error(data, error, _KNOWN),)
+            return read_refused(data, error, _KNOWN, self.text)
         if type(wire) is _Media:
             if self._stream_id and wire.stream_id != self._stream_id:
                 raise CarrierError("media of another stream")
@@ -161,20 +162,22 @@ class TelnyxDecoder:
         told = start.media_format
         audio = media_format(told.encoding, told.sample_rate, told.channels)
         custom = texts(start.custom_parameters)
-        if start.call_session_id:
-            custom.setdefault("call_session_id", start.call_session_id)  # what the legs of one call have in common
+        if start.call_session_id:  # what the legs of one call have in common
+            custom.setdefault(
+                "call_session_id", text(start.call_session_id)
+            )  # what the legs of one call have in common
         if start.client_state:
-            custom.setdefault("client_state", start.client_state)
+            custom.setdefault("client_state", text(start.client_state))
         return StreamStart(
             call_id=checked_id("call_control_id", start.call_control_id),
             stream_id=checked_id("stream_id", wire.stream_id),
-            account=start.user_id,
+            account=text(start.user_id),
             tracks=(),  # Telnyx does not say; the tracks are those that are heard
             codec=audio.codec,
             rate_hz=audio.rate_hz,
             byte_order=self._byte_order,
-            from_number=start.from_,
-            to_number=start.to,
+            from_number=text(start.from_),
+            to_number=text(start.to),
             custom=custom,
         )
 
@@ -211,10 +214,7 @@ class Telnyx:
         """A Voice API event, or TeXML's status callback."""
         if proof.form:
             return twilio.twilio_report(fields(proof))
-        try:
-            event = _decode_event(proof.body).data
-        except REFUSALS as error:
-            raise CarrierError(f"malformed webhook: {error}") from None
+        event = read_json(_decode_event, proof.body).data
         call = event.payload
         if not call.call_control_id:
             return None
@@ -225,6 +225,8 @@ class Telnyx:
             over=event.event_type == "call.hangup",
             key=event.id[:MAX_ID_LENGTH],
             reason=(call.hangup_cause or call.failure_reason)[:MAX_ID_LENGTH],
+            from_number=text(call.from_)[:MAX_ID_LENGTH],
+            to_number=text(call.to)[:MAX_ID_LENGTH],
         )
 
 
@@ -233,6 +235,8 @@ class _EventCall(msgspec.Struct, frozen=True):
     stream_id: str = ""
     hangup_cause: str = ""
     failure_reason: str = ""
+    from_: Any = msgspec.field(name="from", default="")
+    to: Any = ""
 
 
 class _EventData(msgspec.Struct):

@@ -42,7 +42,9 @@ from gateway.carriers.common.json_wire import (
     Digit,
     Milliseconds,
     decode_as,
-    explain_decode_error,
+    read_refused,
+    text,
+    text_list,
     texts,
 )
 from gateway.carriers.common.media_format import media_format
@@ -66,9 +68,9 @@ class _StartBody(msgspec.Struct):
     callSid: str
     mediaFormat: _Format
     streamSid: str = ""
-    accountSid: str = ""
-    tracks: list[str] = []
-    customParameters: dict[str, Any] | None = None
+    accountSid: Any = ""
+    tracks: Any = None
+    customParameters: Any = None
 
 
 class _MediaBody(msgspec.Struct, gc=False):
@@ -139,7 +141,7 @@ class TwilioDecoder:
         try:
             wire: _Wire = _decode(data)
         except REFUSALS as error:
-            return (explain_decode_error(data, error, _KNOWN),)
+            return read_refused(data, error, _KNOWN, self.text)
         if type(wire) is _Media:  # first: all but a handful of a call's messages
             if self._stream_id and wire.streamSid != self._stream_id:
                 raise CarrierError("media of another stream")
@@ -178,8 +180,8 @@ class TwilioDecoder:
         return StreamStart(
             call_id=checked_id("callSid", start.callSid),
             stream_id=checked_id("streamSid", start.streamSid or wire.streamSid),
-            account=start.accountSid,
-            tracks=tuple(start.tracks) or ("inbound",),
+            account=text(start.accountSid),
+            tracks=text_list(start.tracks) or ("inbound",),
             codec=audio.codec,
             rate_hz=audio.rate_hz,
             byte_order=self._byte_order,

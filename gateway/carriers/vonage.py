@@ -32,7 +32,7 @@ from gateway.carriers.base import (
     checked_id,
 )
 from gateway.carriers.common.auth import authorize, credentials, require_credentials, require_peer
-from gateway.carriers.common.json_wire import REFUSALS, texts
+from gateway.carriers.common.json_wire import REFUSALS, read_repaired, text, texts
 from gateway.carriers.common.media_format import media_format
 from gateway.carriers.common.raw_pcm import PcmStream
 from gateway.carriers.common.signed_jwt import SignedWebhookError, verify_webhook
@@ -59,6 +59,9 @@ class VonageDecoder:
         try:
             told = _decode(data)
         except REFUSALS as error:
+            messages = read_repaired(data, self.text)
+            if messages is not None:
+                return messages
             raise CarrierError(f"malformed message: {error}") from None
         event = told.get("event")
         if event == _CONNECTED:
@@ -85,7 +88,7 @@ class VonageDecoder:
         track = headers.get("track", "inbound")
         if track not in TRACKS:
             raise StartError(f"track {track[:40]!r} is none of {', '.join(TRACKS)}")
-        audio = media_format(str(told.get("content-type", "")), 0)
+        audio = media_format(text(told.get("content-type")), 0)
         start = StreamStart(
             call_id=checked_id("call_id", call_id),
             stream_id=self._stream_id,

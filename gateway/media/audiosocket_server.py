@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import socket
 import time
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.carriers.audiosocket import HEADER
 from gateway.carriers.base import Carrier
 from gateway.carriers.common.auth import from_network
-from gateway.media.idle_timeout import TICK_S, IdleTimeout
+from gateway.media.idle_timeout import TICK_S, CloseDecision, IdleTimeout
 from gateway.media.session import Session, SessionClosedError, Sink
 from gateway.metrics import Metrics
 from schemas.media import EosReason
@@ -93,14 +94,19 @@ class AudioSocketServer:
             streams=self._admissions.streams,
             gateway=self._admissions.gateway,
             merge_ms=self._settings.gateway.merge_ms,
+            alive_s=self._settings.recorder.alive_s,
             max_speed=self._settings.gateway.max_speed,
         )
-        live = _Live(writer, session, IdleTimeout(session, time.monotonic()))
+        keep_alive(writer, self._settings.gateway.ping_interval_s)
+        live = _Live(writer, session, IdleTimeout(session, time.monotonic(), pings=False))
         self._live.add(live)
         try:
             await _read(reader, session)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the connection's end, on a packet's border or not
+        except OSError as error:  # TCP's probes were not answered: a time-out, or no route
+            log.warning("%s: connection from %s lost: %s", _NAME, peer, error)
+            session.end(EosReason.PEER_GONE)
         except SessionClosedError as error:
             self._metrics.refused.labels(error.label).inc()
             log.warning("%s: connection from %s closed: %s", _NAME, peer, error)
@@ -117,10 +123,20 @@ class AudioSocketServer:
             now = time.monotonic()
             for live in list(self._live):
                 verdict = live.watched.check(now, self._settings.gateway)
-                if verdict is not None and not live.writer.is_closing():
+                if isinstance(verdict, CloseDecision) and not live.writer.is_closing():
+                    live.session.end(verdict.reason)
                     self._metrics.refused.labels(verdict.label).inc()
                     log.warning("%s: connection closed: %s", _NAME, verdict.text)
                     live.writer.close()
+
+
+def keep_alive(writer: asyncio.StreamWriter, interval_s: float) -> None:
+    """Has TCP probe a silent connection in this rhythm, and end it when three probes are not answered."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
+        connection.setsockopt(socket.IPPROTO_TCP, option, max(1, round(interval_s)))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
 
 
 async def _read(reader: asyncio.StreamReader, session: Session) -> None:

@@ -21,11 +21,13 @@ from gateway.carriers.base import (
     Ignored,
     Mark,
     Message,
+    Repaired,
     StartError,
     Stop,
     StreamStart,
 )
 from gateway.carriers.common.media_format import Normalise, bytes_per_s, normaliser
+from gateway.carriers.common.parties import with_parties
 from gateway.media.frame_merger import AudioChunk, TrackMerger
 from gateway.metrics import Metrics
 from gateway.producer.send_buffer import Item
@@ -51,7 +53,7 @@ _BURST_S = 10.0
 _MESSAGES_PER_S = 200  # of a stream in real time: two tracks in frames of 10 ms
 _TRACKS = 2
 _MARK_CHARS = 4096  # of a mark's name, which is a header on the log
-_COMPLAINTS = 3  # malformed messages of one socket that are logged; the metric counts the others
+_COMPLAINTS = 3  # malformed and repaired messages of one socket that are logged; metrics count the others
 
 StreamKey = tuple[str, str, str]
 """tenant, call id, stream id"""
@@ -82,7 +84,7 @@ class Session:
 
     admit: judges the stream's start; nothing is handed on before. streams: how many sockets each stream has at this
     moment, shared by all sessions: a carrier that reconnects may have two, and the stream ends with the last of them.
-    gateway: this process' name on the log.
+    gateway: this process' name on the log. alive_s: how often a stream that says nothing is said to be alive.
     max_speed: audio it may send, times real time, beyond ten seconds at once. clock: monotonic seconds.
     """
 
@@ -97,6 +99,7 @@ class Session:
         streams: Counter[StreamKey],
         gateway: str = "",
         merge_ms: int,
+        alive_s: float,
         max_speed: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -111,6 +114,8 @@ class Session:
         self._streams = streams
         self._gateway = gateway
         self._merge_ms = merge_ms
+        self._alive_s = alive_s
+        self._put_at_s = clock()
         self._decoder = decoder
         self._normalise: Normalise | None = None
         self._start: StreamStart | None = None
@@ -122,7 +127,10 @@ class Session:
         self._frames = self._frames_told = 0
         self._bytes = self._bytes_told = 0
         self._bytes_per_s = 8000
+        self._digits = 0
         self._malformed = 0
+        self._repaired = 0
+        self._repairs: dict[str, None] = {}
         self._max_speed = max_speed
         self._clock = clock
         self._began_s = clock()
@@ -159,6 +167,8 @@ class Session:
         """Hands on what has waited long enough. now_s: time.monotonic()."""
         for merger in self._mergers.values():
             self._emit(merger.flush_if_old(now_s))
+        if self._start is not None and not self._ended and now_s - self._put_at_s >= self._alive_s:
+            self._put(RecordType.ALIVE)
         self._tell_metrics()
 
     def end(self, reason: EosReason) -> None:
@@ -183,7 +193,11 @@ class Session:
         self._put(RecordType.EOS, detail=reason)
         self._sink.put(
             StreamEnded(
-                **self._event("stream.ended"), stream_id=self._start.stream_id, reason=reason, frames=self._frames
+                **self._event("stream.ended"),
+                stream_id=self._start.stream_id,
+                reason=reason,
+                frames=self._frames,
+                repaired=self._repaired,
             )
         )
 
@@ -232,6 +246,8 @@ class Session:
                 self._put(RecordType.MARK, detail=message.name, seq=message.seq, ts_ms=self._last_ts_ms)
             case Stop():
                 self.end(EosReason.CARRIER_STOP)
+            case Repaired():
+                self._on_repaired(message)
             case Ignored():
                 pass
 
@@ -239,7 +255,7 @@ class Session:
         if self._start is not None:
             self._refuse(CarrierError("a second start"))
             return
-        self._tenant, start = self._admit(start)
+        self._tenant, start = self._admit(with_parties(start))
         self._start = start
         self._bytes_per_s = bytes_per_s(start.codec, start.rate_hz)
         self._allow()
@@ -268,6 +284,7 @@ class Session:
                 from_number=start.from_number,
                 to_number=start.to_number,
                 custom=start.custom,
+                repairs=list(self._repairs),
             )
         )
         parked, self._parked, self._parked_bytes = self._parked, deque(), 0
@@ -277,15 +294,27 @@ class Session:
             else:
                 self._take(message)
 
+    def _on_repaired(self, repaired: Repaired) -> None:
+        self._repaired += 1
+        self._repairs |= dict.fromkeys(repaired.kinds)
+        for kind in repaired.kinds:
+            self._metrics.repaired.labels(self._name, kind).inc()
+        if self._repaired <= _COMPLAINTS:
+            call = self._start.call_id if self._start else "no call yet"
+            log.warning("%s: damaged text repaired (%s): %s", self._name, call, ", ".join(repaired.kinds))
+
     def _on_dtmf(self, dtmf: Dtmf) -> None:
         self._put(RecordType.DTMF, track=dtmf.track, detail=dtmf.digit, seq=dtmf.seq, ts_ms=self._last_ts_ms)
         start = self._started()
+        self._digits += 1
         self._sink.put(
             DtmfReceived(
-                **self._event("dtmf.received", dtmf.seq),
+                **self._event("dtmf.received", dtmf.seq or -self._digits),  # digits without a number are several, too
                 stream_id=start.stream_id,
                 track=dtmf.track,
                 digit=dtmf.digit,
+                seq=dtmf.seq,
+                number=self._digits,
             )
         )
 
@@ -336,6 +365,7 @@ class Session:
         at_ms: int | None = None,
     ) -> None:
         start = self._started()
+        self._put_at_s = self._clock()
         self._sink.put(
             MediaRecord(
                 type=kind,

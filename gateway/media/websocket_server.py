@@ -1,9 +1,11 @@
 """The media sockets: upgrade, read, close. What the messages mean is session.py's affair."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
@@ -36,6 +38,7 @@ class Socket(web.WebSocketResponse[bool]):
             protocols=protocols,
             compress=False,  # base64 of audio gains little and costs more than all the rest
             decode_text=False,
+            autoping=False,  # the answers to our own pings have to be seen
         )
         self._connection = request.transport
 
@@ -68,7 +71,7 @@ class MediaSockets:
         self._live: dict[Socket, Session] = {}
         self._watched: dict[Socket, IdleTimeout] = {}
         self._unproven: set[Session] = set()
-        self._closing: set[asyncio.Task[bool]] = set()
+        self._errands: set[asyncio.Task[Any]] = set()  # pings and closing handshakes under way
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/media/{carrier}."""
@@ -99,16 +102,17 @@ class MediaSockets:
             streams=self._admissions.streams,
             gateway=self._admissions.gateway,
             merge_ms=limits.merge_ms,
+            alive_s=self._settings.recorder.alive_s,
             max_speed=limits.max_speed,
         )
         opened_s = time.monotonic()
         self._live[socket] = session
-        self._watched[socket] = IdleTimeout(session, opened_s)
+        self._watched[socket] = watched = IdleTimeout(session, opened_s)
         if not admission.proven:
             self._unproven.add(session)
         try:
             await socket.prepare(request)
-            kept_to_limits = await self._read(socket, session, proof.peer)
+            kept_to_limits = await self._read(socket, session, watched, proof.peer)
             if kept_to_limits and session.started and time.monotonic() - opened_s >= _CALL_S:
                 self._admissions.strangers.kept_pace(proof.peer)
         except ConnectionError:
@@ -132,7 +136,12 @@ class MediaSockets:
             now = time.monotonic()
             for socket, watched in list(self._watched.items()):
                 verdict = watched.check(now, self._settings.gateway)
-                if verdict is not None and socket.prepared and not socket.closed:
+                if verdict is None or not socket.prepared or socket.closed:
+                    continue
+                if verdict == "ping":
+                    self._run(_pinged(socket))
+                else:
+                    self._live[socket].end(verdict.reason)
                     self._close(socket, verdict)
 
     async def drain(self) -> None:
@@ -150,7 +159,7 @@ class MediaSockets:
         for session in list(self._live.values()):
             session.end(EosReason.GATEWAY_DRAINING)
 
-    async def _read(self, socket: Socket, session: Session, peer: str) -> bool:
+    async def _read(self, socket: Socket, session: Session, watched: IdleTimeout, peer: str) -> bool:
         """Until the socket is closed. Returns whether nothing was wrong with what came."""
         try:
             async for message in socket:
@@ -158,6 +167,11 @@ class MediaSockets:
                     session.on_text(message.data)
                 elif message.type is WSMsgType.BINARY:
                     session.on_binary(message.data)
+                elif message.type is WSMsgType.PING:
+                    watched.answered(time.monotonic())
+                    await socket.pong(message.data)
+                elif message.type is WSMsgType.PONG:
+                    watched.answered(time.monotonic())
                 elif message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
                     # The library has closed the socket with the right code (1009 for a message too big).
                     big = message.data.code == WSCloseCode.MESSAGE_TOO_BIG
@@ -179,13 +193,20 @@ class MediaSockets:
     def _close(self, socket: Socket, verdict: CloseDecision) -> None:
         self._metrics.refused.labels(verdict.label).inc()
         log.warning("media socket closed: %s", verdict.text)
-        closing = socket.close(code=WSCloseCode.POLICY_VIOLATION, message=verdict.text.encode()[:_CLOSE_TEXT_BYTES])
-        task = asyncio.ensure_future(closing)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._run(socket.close(code=WSCloseCode.POLICY_VIOLATION, message=verdict.text.encode()[:_CLOSE_TEXT_BYTES]))
+
+    def _run(self, errand: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     def _refused(self, status: int, label: str, error: str) -> web.Response:
         self._metrics.refused.labels(label).inc()
         answer = web.json_response({"error": error}, status=status)
         answer.force_close()  # nobody whom we refuse keeps a connection
         return answer
+
+
+async def _pinged(socket: Socket) -> None:
+    with contextlib.suppress(ConnectionError, RuntimeError):  # it closed meanwhile, and its reader finds out
+        await socket.ping()

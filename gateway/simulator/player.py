@@ -57,6 +57,8 @@ async def play(
     auth_token: str,
     public_url: str,
     call_id: str | None = None,
+    from_number: str = "",
+    to_number: str = "",
     stream_id: str | None = None,
     speed: float = 1.0,
     codec: Codec | None = None,
@@ -73,8 +75,8 @@ async def play(
     url: the media socket (ws://…/v1/media/{carrier}; tcp://host:port for audiosocket). auth_token: what the carrier
     proves itself with. public_url: what the gateway has as AUDIOTEXT_PUBLIC_URL, which signatures are made for.
     speed: times real time, above 0. codec, rate_hz: the carrier's usual ones if not given. dtmf: digits by stream
-    time in ms. Ids are made up where none is given. on_sent: told of every frame, repeats included, right after it
-    left: all that is known of a call that fails.
+    time in ms. Ids are made up where none is given; numbers are those of the dialect, if it has any. on_sent: told of
+    every frame, repeats included, right after it left: all that is known of a call that fails.
 
     Raises AudioFileError, CallRefusedError, UnsupportedPlayError.
     """
@@ -93,8 +95,18 @@ async def play(
     legs = []
     for group in groups:
         plan = numbered(group, dialect.frame_ms, faults) if dialect.numbered else bare(group, dialect.frame_ms, faults)
-        speaker = dialect.speaker(CallPlan(call_id, stream_id, list(group), audio, custom or {}))
-        legs.append(_Leg(speaker, plan, sorted(dtmf) if TRACKS[0] in group else ()))
+        speaker = dialect.speaker(
+            CallPlan(
+                call_id,
+                stream_id,
+                list(group),
+                audio,
+                custom or {},
+                from_number=from_number,
+                to_number=to_number,
+            )
+        )
+        legs.append(_Leg(speaker, plan, sorted(dtmf, key=lambda pressed: pressed[0]) if TRACKS[0] in group else ()))
     headers = dialect.headers(auth_token, _public_socket_url(url, public_url))
 
     total_ms = max((int(leg.sendings[-1].due_ms) for leg in legs if leg.sendings), default=0)

@@ -1,6 +1,5 @@
 """Audio files as what a carrier sends: frames of a codec, per channel."""
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,22 +10,15 @@ import numpy.typing as npt
 import soxr
 
 from core.audio import g711
-from core.errors import UserError
+from gateway.simulator.audio_files import AudioFileError, find_wav_data, read_samples
 from schemas.media import Codec
 
 _G711_HZ = 8000
 
 # Format tags of RIFF's `fmt ` chunk.
 _TAGS = {6: Codec.PCMA, 7: Codec.PCMU}
-_EXTENSIBLE = 0xFFFE  # the tag proper then begins the sub-format, 24 bytes into the chunk
 
 _ENCODE = {Codec.PCMU: g711.encode_ulaw, Codec.PCMA: g711.encode_alaw}
-
-
-class AudioFileError(UserError):
-    """A file that cannot be played; the message says why."""
-
-    exit_code = 2
 
 
 def frames(path: Path, codec: Codec, rate_hz: int, frame_ms: int) -> list[list[bytes]]:
@@ -37,10 +29,7 @@ def frames(path: Path, codec: Codec, rate_hz: int, frame_ms: int) -> list[list[b
     length = rate_hz * frame_ms // 1000
     if codec in _ENCODE:
         return [list(frames_of(octets, codec, length)) for octets in read(path, codec)]
-    try:
-        samples = _pcm(path, rate_hz)
-    except OSError as error:
-        raise AudioFileError(f"{path}: {error.strerror or error}") from None
+    samples = _pcm(path, rate_hz)
     samples = np.pad(samples, ((0, -len(samples) % length), (0, 0)))
     channels = [samples[:, channel].copy() for channel in range(samples.shape[1])]
     return [list(_FRAMES[codec](channel, rate_hz, length)) for channel in channels]
@@ -80,54 +69,44 @@ _FRAMES: dict[Codec, _Frames] = {Codec.L16: _l16, Codec.G722: _g722, Codec.OPUS:
 def read(path: Path, codec: Codec) -> list[bytes]:
     """The file's channels as octets of the codec (PCMU or PCMA), 8,000 a second.
 
-    A WAV that is in that codec and rate already is passed on octet by octet; anything else that soundfile reads is
+    A WAV that is in that codec and rate already is passed on octet by octet; anything else that can be read is
     resampled and encoded. Raises AudioFileError.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(12)
-        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-            channels = _as_it_is(path.read_bytes(), codec)
-            if channels is not None:
-                return channels
-        samples = _pcm(path, _G711_HZ)
-        return [_ENCODE[codec](samples[:, channel]) for channel in range(samples.shape[1])]
-    except OSError as error:
-        raise AudioFileError(f"{path}: {error.strerror or error}") from None
+        channels = _as_it_is(path, codec)
+    except (AudioFileError, OSError) as error:
+        raise _named(path, error) from None
+    if channels is not None:
+        return channels
+    samples = _pcm(path, _G711_HZ)
+    return [_ENCODE[codec](samples[:, channel]) for channel in range(samples.shape[1])]
 
 
-def _as_it_is(wav: bytes, codec: Codec) -> list[bytes] | None:
-    """The channels of a WAV that needs no change, else None."""
-    count = 0
-    position = 12
-    while position + 8 <= len(wav):
-        name, size = struct.unpack_from("<4sI", wav, position)
-        body = wav[position + 8 : position + 8 + size]
-        if name == b"fmt " and len(body) >= 16:
-            tag, channels, rate = struct.unpack_from("<HHI", body)
-            if tag == _EXTENSIBLE and len(body) >= 26:
-                (tag,) = struct.unpack_from("<H", body, 24)
-            count = channels if _TAGS.get(tag) is codec and rate == _G711_HZ else 0
-        elif name == b"data" and count:
-            whole = len(body) - len(body) % count
-            return [body[channel:whole:count] for channel in range(count)]
-        position += 8 + size + size % 2  # chunks begin at even places
-    return None
+def _as_it_is(path: Path, codec: Codec) -> list[bytes] | None:
+    """The channels of a WAV that needs no change, else None. Raises AudioFileError, OSError."""
+    with path.open("rb") as file:
+        wav = find_wav_data(file)
+        if wav is None or _TAGS.get(wav.tag) is not codec or wav.rate_hz != _G711_HZ:
+            return None
+        file.seek(wav.position)
+        body = file.read(wav.size - wav.size % wav.channels)
+    return [body[channel :: wav.channels] for channel in range(wav.channels)]
 
 
 def _pcm(path: Path, rate_hz: int) -> npt.NDArray[np.int16]:
-    """int16[samples, channels]."""
+    """int16[samples, channels] at this rate. Raises AudioFileError."""
     try:
-        import soundfile  # noqa: PLC0415  # it comes with the extra `local`; a gateway has no use for it
-    except ImportError as error:
-        raise AudioFileError(f"{path}: needs {error.name}: pip install 'audiotext[local]'") from None
-    try:
-        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise AudioFileError(f"{path}: no audio file that can be read: {error}") from None
+        samples, rate = read_samples(path)
+    except (AudioFileError, OSError) as error:
+        raise _named(path, error) from None
     if rate != rate_hz:
         samples = _clipped(soxr.resample(samples.astype(np.float32), rate, rate_hz))
     return np.asarray(samples, np.int16)
+
+
+def _named(path: Path, error: Exception) -> AudioFileError:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return AudioFileError(f"{path}: {text}")
 
 
 def _clipped(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

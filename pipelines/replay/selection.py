@@ -7,6 +7,7 @@ from core.errors import UserError
 from schemas.artifacts import PlannedPart
 from schemas.events import ReplayStage
 from sinks.clickhouse.call_projection import CallDoc, PartDoc, Status
+from sinks.clickhouse.phone_numbers import fits, wanted_digits
 from sinks.clickhouse.queries import CallStore
 
 TRANSCRIBING: frozenset[ReplayStage] = frozenset({"media", "recording"})
@@ -131,11 +132,16 @@ def _calls(store: CallStore, selection: Selection) -> Iterator[CallDoc]:
 
 def _passing(calls: Iterable[CallDoc], selection: Selection) -> Iterator[CallDoc]:
     """Ids and filters together mean both."""
+    query = selection.query or ""
+    digits = wanted_digits(query)
     for call in calls:
         since, until = selection.since_ms, selection.until_ms
-        told = (call.id, call.from_number, call.to_number)
+        numbers = (call.from_number, call.to_number)
         if (
-            (not selection.query or any(selection.query.lower() in (text or "").lower() for text in told))
+            (
+                any(query.lower() in text.lower() for text in (call.id, *numbers))
+                or any(fits(number, digits) for number in numbers)
+            )
             and selection.status in (None, call.status)
             and (since is None or call.started_at_ms >= since)
             and (until is None or call.started_at_ms < until)

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from pydantic import Field, TypeAdapter
 
 from sinks.clickhouse.call_projection import NOT_EVIDENCE, Status
+from sinks.clickhouse.phone_numbers import sql_fits, wanted_digits
 
 _DAY_MS = 86_400_000
 _CURSOR: Final = TypeAdapter(tuple[Annotated[int, Field(strict=True, ge=0, lt=2**63)], str, str])
@@ -79,6 +80,7 @@ def positions_query(wanted: Filter, after: Position | None, size: int) -> tuple[
             max(0, wanted.since_ms - _DAY_MS) if wanted.since_ms is not None else None,
         ),
     )
+    digits = wanted_digits(wanted.query or "")
     having, more = conditions(
         # A dead letter of a record that nobody could read names a call that there may never have been, and a carrier
         # tells of calls that are never streamed to us.
@@ -94,15 +96,11 @@ def positions_query(wanted: Filter, after: Position | None, size: int) -> tuple[
             "at",
             after.started_at_ms if after else None,
         ),
-        (
-            "(positionCaseInsensitiveUTF8(call_id, {query:String}) > 0"
-            " OR max(positionCaseInsensitiveUTF8(from_number, {query:String})) > 0"
-            " OR max(positionCaseInsensitiveUTF8(to_number, {query:String})) > 0)",
-            "query",
-            wanted.query or None,
-        ),
+        (_text_condition(digits), "query", wanted.query or None),
         keyword="HAVING",
     )
+    if digits:
+        more |= {"digits": digits}
     if after:
         more |= {"at_tenant": after.tenant, "at_call": after.call_id}
     counts = ""
@@ -115,6 +113,16 @@ def positions_query(wanted: Filter, after: Position | None, size: int) -> tuple[
         ORDER BY started_ms DESC, tenant, call_id LIMIT {{size:UInt32}}
     """
     return sql, parameters | more | {"size": size}
+
+
+def _text_condition(digits: str) -> str:
+    """The condition for calls whose id or numbers contain the query, or whose numbers have these digits, if any."""
+    found = ["positionCaseInsensitiveUTF8(call_id, {query:String}) > 0"]
+    for column in ("from_number", "to_number"):
+        found.append(f"max(positionCaseInsensitiveUTF8({column}, {{query:String}})) > 0")
+        if digits:
+            found.append(f"max({sql_fits(column, '{digits:String}')})")
+    return f"({' OR '.join(found)})"
 
 
 def position(row: Mapping[str, object]) -> Position:

@@ -14,6 +14,7 @@ from schemas.events import (
     ActionItem,
     AnyEvent,
     CallStatusReported,
+    DtmfReceived,
     EmbeddingReady,
     Event,
     Frozen,
@@ -121,7 +122,9 @@ class UsageLine(Frozen):
 class CallDoc(Frozen):
     """A call. `id` is the carrier's call id.
 
-    ended_at_ms: when the last stream ended, None while one goes on. duration_ms: audio of all parts together.
+    ended_at_ms: when the last stream ended, None while one goes on. end_reason: why it did (schemas.media.EosReason),
+    None before its end is known. repairs: kinds of damage that was repaired in its streams' starts.
+    duration_ms: audio of all parts together.
     tracks, summary and times are the first part's; `parts` has everyone's.
     """
 
@@ -138,6 +141,8 @@ class CallDoc(Frozen):
     to_number: str = ""
     tracks: list[TrackOutline] = Field(default_factory=list)
     summary: SummaryDoc | None = None
+    end_reason: str | None = None
+    repairs: list[str] = Field(default_factory=list)
     times: dict[str, int] = Field(default_factory=dict)
     parts: list[PartDoc] = Field(default_factory=list)
     usage: list[UsageLine] = Field(default_factory=list)
@@ -153,20 +158,25 @@ def started_at_ms(event: Event) -> int:
 
 
 def unique(events: Iterable[AnyEvent]) -> list[AnyEvent]:
-    """The events in the order in which they came true, each once: of several with one id, the one told first."""
-    return list(_first_by_id(sorted(events, key=_order)).values())
+    """The events in the order in which they came true, each once: of several with one id, the one told first.
+    Keypad digits are in the order in which they were pressed."""
+    return _digits_as_pressed(list(_first_by_id(sorted(events, key=_order)).values()))
 
 
 def build_call(events: Iterable[AnyEvent], usage: Iterable[UsageLine] = ()) -> CallDoc:
     """The call that these events, all of one tenant's call and at least one, tell of."""
     told = unique(events)
     started = _of_type(told, StreamStarted)
+    ended = _of_type(told, StreamEnded)
+    # The parties, by the stream's own word first.
+    named: list[StreamStarted | CallStatusReported] = [*started, *_of_type(told, CallStatusReported)]
     recordings = _of_type(told, RecordingReady)
     lines = sorted(usage, key=lambda line: line.key)
     billed = {line.key for line in lines}
     parts = [_build_part(part, [event for event in told if event.part == part], billed) for part in _part_numbers(told)]
     live = _is_live(started, recordings)
     status, failure = _call_status(parts, live)
+    ended_at_ms = _ended_at_ms(started, ended, recordings, live)
     first = parts[0] if parts else None
     return CallDoc(
         id=told[0].call_id,
@@ -176,12 +186,14 @@ def build_call(events: Iterable[AnyEvent], usage: Iterable[UsageLine] = ()) -> C
         failed_stage=failure.failed_stage if failure else None,
         failed_reason=failure.failed_reason if failure else None,
         started_at_ms=min(started_at_ms(event) for event in told),
-        ended_at_ms=_ended_at_ms(started, _of_type(told, StreamEnded), recordings, live),
+        ended_at_ms=ended_at_ms,
         duration_ms=sum(part.duration_ms for part in parts),
-        from_number=next((event.from_number for event in started if event.from_number), ""),
-        to_number=next((event.to_number for event in started if event.to_number), ""),
+        from_number=next((event.from_number for event in named if event.from_number), ""),
+        to_number=next((event.to_number for event in named if event.to_number), ""),
         tracks=first.tracks if first else [],
         summary=first.summary if first else None,
+        end_reason=ended[-1].reason if ended and ended_at_ms is not None else None,
+        repairs=sorted({kind for event in started for kind in event.repairs}),
         times=first.times if first else {},
         parts=parts,
         usage=lines,
@@ -191,6 +203,33 @@ def build_call(events: Iterable[AnyEvent], usage: Iterable[UsageLine] = ()) -> C
 def _order(event: Event) -> tuple[int, str, str]:
     # The JSON decides between different tellings of one fact at the same time, so that the order is total.
     return event.occurred_at_ms, event.event_id, event.model_dump_json()
+
+
+# Digits of one stream that come within so many ms of each other may have overtaken each other on their way.
+_BURST_MS = 1_000
+
+
+def _digits_as_pressed(events: list[AnyEvent]) -> list[AnyEvent]:
+    """The events with each stream's digits in their own order: several may have come in one millisecond, and some
+    carriers do not keep the order. A digit that comes long after another one was pressed after it, whatever the
+    carrier's number is: the numbers begin again when a stream's socket is cut."""
+    places: dict[tuple[str, str, str], list[list[int]]] = {}  # of each stream: where the digits of each burst are
+    for place, event in enumerate(events):
+        if not isinstance(event, DtmfReceived):
+            continue
+        bursts = places.setdefault((event.tenant, event.call_id, event.stream_id), [])
+        if not bursts or event.occurred_at_ms - events[bursts[-1][-1]].occurred_at_ms > _BURST_MS:
+            bursts.append([])
+        bursts[-1].append(place)
+    ordered = list(events)
+    for burst in (burst for bursts in places.values() for burst in bursts):
+        digits = [event for place in burst if isinstance(event := events[place], DtmfReceived)]
+        # Without a carrier's number in all of them the order in which they came is the best that is known.
+        numbered = all(digit.seq for digit in digits)
+        digits.sort(key=lambda digit: (digit.seq if numbered else 0, digit.number, digit.event_id))
+        for place, digit in zip(burst, digits, strict=True):
+            ordered[place] = digit
+    return ordered
 
 
 def _first_by_id(events: Iterable[AnyEvent]) -> dict[str, AnyEvent]:

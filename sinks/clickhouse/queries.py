@@ -60,7 +60,7 @@ _GROUPS: Final[dict[str, str]] = {
 class UsageRow(Frozen):
     """A sum over lines of the bill. Money as exact decimal strings.
 
-    group: the day (YYYY-MM-DD, UTC, of the call's start), tenant, provider, kind or call id; "" for the total.
+    group: the day (YYYY-MM-DD, of the call's start), tenant, provider, kind or call id; "" for the total.
     lines: how many lines were summed. units: 50 a minute. duration_ms: audio charged for; minutes: the same, three
     decimals. margin: price minus provider_cost. Sums never cross currencies.
     """
@@ -215,10 +215,13 @@ class CallStore:
         from_ms: int | None = None,
         to_ms: int | None = None,
         group_by: GroupBy | None = None,
+        time_zone: str = "UTC",
     ) -> list[UsageRow]:
         """The bill of calls that started from `from_ms` on and before `to_ms` (ms since the epoch), summed per group
-        and currency and ordered by them; without a group the total."""
+        and currency and ordered by them; without a group the total. time_zone: of days, by name."""
         group = _GROUPS[group_by] if group_by else "''"
+        if group_by == "day" and time_zone != "UTC":
+            group = "toString(toDate(call_started_at, {time_zone:String}))"
         where, parameters = _of_the_bill(tenant, from_ms, to_ms)
         rows = self._database.query(
             f"""
@@ -227,7 +230,7 @@ class CallStore:
             FROM ledger FINAL {where}
             GROUP BY grouped, currency ORDER BY grouped, currency
             """,
-            parameters,
+            parameters | {"time_zone": time_zone},
         )
         return [_usage_row(row) for row in rows]
 

@@ -14,6 +14,7 @@ from schemas.events import (
     NO_TOKENS,
     AnyEvent,
     CallErased,
+    CallStatusReported,
     ErasureRequested,
     ReplayCommand,
     ReplayedPart,
@@ -143,7 +144,7 @@ def values(row: Row) -> list[object]:
 
 def event_row(event: AnyEvent) -> EventRow:
     """The event as it is kept. Raises ValueError for a time that is none."""
-    stream = event if isinstance(event, StreamStarted) else None
+    named = event if isinstance(event, (StreamStarted, CallStatusReported)) else None
     return EventRow(
         tenant=event.tenant,
         call_id=event.call_id,
@@ -152,8 +153,8 @@ def event_row(event: AnyEvent) -> EventRow:
         event_id=event.event_id,
         occurred_at=_time(event.occurred_at_ms),
         started_at=_time(started_at_ms(event)),
-        from_number=stream.from_number if stream else "",
-        to_number=stream.to_number if stream else "",
+        from_number=named.from_number if named else "",
+        to_number=named.to_number if named else "",
         event=event.model_dump_json(),
         # What a replay tells again is as if it had been told a moment later.
         precedence=_precedence(event.occurred_at_ms) - bool(event.replay_id),

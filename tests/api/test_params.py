@@ -35,6 +35,27 @@ def test_a_date_is_its_whole_day() -> None:
     assert query.to == _NOON + _DAY_MS // 2
 
 
+def test_a_date_is_a_day_of_the_time_zone_that_is_asked_for() -> None:
+    """Asks for a day of the bill in Tokyo, which begins nine hours before UTC's. Without a zone days are UTC."""
+    given = {"from": "2026-11-22", "to": "2026-11-22"}
+    query = parse_query(UsageQuery, given | {"time_zone": "Asia/Tokyo"})
+    assert query.from_ == _NOON - 21 * 3_600_000
+    assert query.to == query.from_ + _DAY_MS
+    assert parse_query(UsageQuery, given).time_zone == "UTC"
+    clock = parse_query(UsageQuery, {"from": "2026-11-22T21:00:00", "time_zone": "Asia/Tokyo"})
+    assert clock.from_ == _NOON
+    new_york = parse_query(UsageQuery, {"from": "2026-11-01", "to": "2026-11-01", "time_zone": "America/New_York"})
+    assert (new_york.to or 0) - (new_york.from_ or 0) == 25 * 3_600_000  # the clocks go back
+
+
+@pytest.mark.parametrize("name", ["Moon/Base", "../etc/passwd", "Asia", "\0", "x" * 300])
+def test_a_time_zone_that_does_not_exist_is_refused(name: str) -> None:
+    """Asks for days of a place that has none: refused, by the parameter's name."""
+    with pytest.raises(ApiError) as caught:
+        parse_query(UsageQuery, {"time_zone": name, "from": "2026-11-22"})
+    assert caught.value.body.error.parameter == "time_zone"
+
+
 @pytest.mark.parametrize(
     "text", ["soon", "2026-13-01", "2026-11-22T99:00", "-5", "20261122T120000", "9999-12-31", "1" * 16]
 )

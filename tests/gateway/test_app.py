@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
-from core.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
+from core.settings import GatewaySettings, KafkaSettings, RecorderSettings, Settings, TwilioSettings
 from gateway.app import run
 from gateway.carriers.common.signatures import HEADER, sign
 from schemas.events import StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
-from tests.gateway.conftest import Client, Serve
+from tests.gateway.conftest import Client, Serve, settings_for
 from tests.gateway.wire import (
     PUBLIC_URL,
     TOKEN,
@@ -100,6 +100,26 @@ async def test_a_call_reaches_the_log(serve: Serve, kafka: KafkaSettings) -> Non
     assert events[0].carrier == "twilio"
     assert isinstance(events[-1], StreamEnded)
     assert (events[-1].frames, events[-1].dropped_ms) == (120, 0)
+
+
+async def test_a_text_message_that_is_not_utf8_is_recorded(serve: Serve, kafka: KafkaSettings) -> None:
+    """Sends a start in Latin-1 over a real socket, then audio: the socket stays open, the call is on the log with its
+    text as UTF-8, and the repair is counted. WebSocket libraries close such sockets with 1007 by themselves."""
+    _, client = await serve()
+    call = new_call()
+    async with await dial(client) as media_socket:
+        text = start(call, custom={"name": "NAME"}).replace(b"NAME", b"Andr\xe9")
+        await media_socket.send_frame(text, WSMsgType.TEXT)
+        for message in (media(0), stop()):
+            await media_socket.send_str(message.decode())
+        records = await asyncio.to_thread(records_on_log, kafka, call)
+    assert json.loads(records[0].payload)["custom"] == {"name": "André"}
+    assert len(media_of(records)) == 1
+    (begun, *_) = await asyncio.to_thread(events_on_log, kafka, call, 2)
+    assert isinstance(begun, StreamStarted)
+    assert begun.repairs == ["invalid-utf-8"]
+    counted = 'audiotext_gateway_repaired_messages_total{carrier="twilio",kind="invalid-utf-8"}'
+    assert (await figures(client))[counted] == 1
 
 
 async def test_a_dropped_socket_ends_the_stream(serve: Serve, kafka: KafkaSettings) -> None:
@@ -247,13 +267,63 @@ async def test_a_socket_without_start_is_closed(serve: Serve) -> None:
 
 
 async def test_an_idle_socket_is_closed(serve: Serve, kafka: KafkaSettings) -> None:
-    """Says nothing after start: closed after the idle time, and the stream ends. Dead carriers leave no FIN."""
+    """Says nothing after start, though it is there: closed after the idle time, and the stream's end says why."""
     _, client = await serve(idle_timeout_s=0.2)
     call = new_call()
     code, text = await closing(await dial(client, start(call)))
     assert code == 1008
     assert "0.2 s" in text
-    assert (await asyncio.to_thread(records_on_log, kafka, call))[-1].detail == EosReason.SOCKET_CLOSED
+    assert (await asyncio.to_thread(records_on_log, kafka, call))[-1].detail == EosReason.IDLE
+
+
+async def test_a_call_on_hold_is_neither_closed_nor_forgotten(serve: Serve, kafka: KafkaSettings) -> None:
+    """Starts, answers ten pings without saying anything, then speaks and stops. The socket stays open, the log has been
+    told meanwhile that the stream is open, and the audio after the silence is there."""
+    settings = settings_for(kafka, ping_interval_s=0.1)
+    settings = settings.model_copy(update={"recorder": RecorderSettings(idle_timeout_ms=1000)})
+    _, client = await serve(settings)
+    call = new_call()
+    async with client.ws_connect(MEDIA, headers=SIGNED, autoping=False) as media_socket:
+        await media_socket.send_str(start(call).decode())
+        for _ in range(10):
+            ping = await media_socket.receive(timeout=10)
+            assert ping.type is WSMsgType.PING
+            await media_socket.pong(ping.data)
+        for message in (media(0), stop()):
+            await media_socket.send_str(message.decode())
+        records = await asyncio.to_thread(records_on_log, kafka, call)
+    kinds = [record.type for record in records]
+    assert RecordType.ALIVE in kinds
+    assert [kind for kind in kinds if kind is not RecordType.ALIVE] == [
+        RecordType.START,
+        RecordType.MEDIA,
+        RecordType.EOS,
+    ]
+    assert records[-1].detail == EosReason.CARRIER_STOP
+
+
+async def test_a_socket_that_answers_no_ping_is_closed(serve: Serve, kafka: KafkaSettings) -> None:
+    """Starts, and never answers a ping: closed after three intervals, and the stream's end says why."""
+    _, client = await serve(ping_interval_s=0.1)
+    call = new_call()
+    async with client.ws_connect(MEDIA, headers=SIGNED, autoping=False) as media_socket:
+        await media_socket.send_str(start(call).decode())
+        while (message := await media_socket.receive(timeout=10)).type is WSMsgType.PING:
+            pass
+        assert message.type is WSMsgType.CLOSE
+        assert "AUDIOTEXT_GATEWAY__PING_INTERVAL_S" in str(message.extra)
+    records = await asyncio.to_thread(records_on_log, kafka, call)
+    assert records[-1].detail == EosReason.PEER_GONE
+    assert (await figures(client))['audiotext_gateway_refused_sockets_total{reason="peer-gone"}'] == 1
+
+
+async def test_a_carriers_ping_is_answered(serve: Serve) -> None:
+    """Pings the gateway: it answers with the same content. Carriers close sockets that do not."""
+    _, client = await serve()
+    async with client.ws_connect(MEDIA, headers=SIGNED, autoping=False) as media_socket:
+        await media_socket.ping(b"hello")
+        answer = await media_socket.receive(timeout=10)
+        assert (answer.type, bytes(answer.data)) == (WSMsgType.PONG, b"hello")
 
 
 async def test_two_sockets_of_one_stream_end_once(serve: Serve, kafka: KafkaSettings) -> None:

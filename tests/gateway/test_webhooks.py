@@ -12,6 +12,7 @@ import pytest
 
 from core.settings import KafkaSettings, Settings
 from gateway.admission.stream_tokens import verify
+from gateway.carriers.base import FROM_PARAMETER, TO_PARAMETER
 from gateway.carriers.common.signatures import HEADER, sign
 from schemas.events import CallStatusReported
 from schemas.media import EosReason, RecordType
@@ -107,6 +108,46 @@ async def test_a_call_goes_on_as_configured(
     if name != "jambonz":
         ElementTree.fromstring(text)
         assert ("<Pause" in text or "<Wait" in text) is (set(plan) == {"say"})
+
+
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
+async def test_a_voice_request_names_the_parties(serve: Serve, kafka: KafkaSettings, name: str) -> None:
+    """Asks twice for a call from one number to another: both are in an event of the call, the same one each time, and
+    in the stream's parameters where the answer has any. Most carriers' streams do not name them, and a call without
+    numbers cannot be found."""
+    _, client = await serve(settings_for(kafka))
+    call = uuid.uuid4().hex
+    made = request(name, f"/v1/voice/{name}", asking(name, call))
+    answers = [await post(client, made) for _ in range(2)]
+    first, second = await asyncio.to_thread(events_on_log, kafka, call, 2)
+    assert isinstance(first, CallStatusReported)
+    assert (first.from_number, first.to_number, first.over) == ("+15550100", "+15550199", False)
+    assert first.event_id == second.event_id
+    text = answers[0][2]
+    if "<Parameter" in text:
+        stream = ElementTree.fromstring(text).find("Start/Stream")
+        assert stream is not None
+        given = {one.get("name"): one.get("value") for one in stream.findall("Parameter")}
+        assert given[FROM_PARAMETER] == "+15550100"
+        assert given[TO_PARAMETER] == "+15550199"
+
+
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
+async def test_a_status_request_names_the_parties(serve: Serve, kafka: KafkaSettings, name: str) -> None:
+    """Reports the end of a call with its numbers: they are in the event."""
+    _, client = await serve(settings_for(kafka))
+    call = uuid.uuid4().hex
+    told = ending(name, call)
+    numbers = {"from": "+15550100", "to": "+15550199"}
+    match told:
+        case {"data": {"payload": dict(payload)}}:
+            payload.update(numbers)
+        case _:
+            told |= numbers
+    assert (await post(client, request(name, f"/v1/status/{name}", told)))[0] == 204
+    (event,) = await asyncio.to_thread(events_on_log, kafka, call, 1)
+    assert isinstance(event, CallStatusReported)
+    assert (event.from_number, event.to_number) == ("+15550100", "+15550199")
 
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)

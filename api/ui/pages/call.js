@@ -22,7 +22,7 @@ export function render(root, { id, who, params }) {
     try {
       const call = await get(callPath(id));
       if (closed) return;
-      const now = JSON.stringify([call.status, call.parts.map((part) => part.artefacts), call.usage]);
+      const now = JSON.stringify([call.status, call.end_reason, call.from_number, call.to_number, call.parts.map((part) => part.artefacts), call.usage]);
       if (now === state) return;
       const at = shown?.position?.();
       shown?.close();
@@ -49,6 +49,20 @@ export function render(root, { id, who, params }) {
 
 const back = () => h("a", { class: "back", href: "/" }, icon("left"), "All calls");
 
+const CUT_OFF = {
+  idle: "AudioText ended this call: its stream was silent for too long.",
+  "peer-gone": "AudioText ended this call: the carrier did not answer any more.",
+  "protocol-error": "AudioText ended this call: the carrier sent what it must not send.",
+  "gateway-draining": "AudioText ended this call's stream, because its gateway was shut down.",
+};
+
+/** Sentences about what is unusual about the call. */
+function remarks(call) {
+  const found = call.end_reason in CUT_OFF ? [CUT_OFF[call.end_reason]] : [];
+  if (call.repairs.length) found.push(`The carrier sent damaged text, which was repaired (${call.repairs.join(", ")}).`);
+  return found;
+}
+
 function show(root, call, { who, shared, params, at }) {
   const numbers = [...new Set(call.parts.map((part) => part.part))];
   let number = Number(params.get("part")) || numbers[0] || 1;
@@ -69,6 +83,7 @@ function show(root, call, { who, shared, params, at }) {
           who.tenant === null && h("span", {}, call.tenant), to && h("span", { class: "mono id" }, call.id))),
       h("div", { class: "call-actions" }, steps(call), downloads(call), !shared && who.via !== "kratos" && shareButton(call))),
     call.status === "failed" && h("div", { class: "problem", role: "alert" }, icon("warn"), h("p", {}, `${stageName(call.failed_stage)} failed: ${call.failed_reason}`)),
+    remarks(call).map((text) => h("p", { class: "muted small remark" }, icon("warn"), text)),
     stage,
     h("div", { class: "columns" }, main, side));
 

@@ -2,8 +2,9 @@
 
 import { get } from "../api.js";
 import { fill, h, icon, problem } from "../dom.js";
-import { count } from "../format.js";
+import { count, dayEnd, dayStart, zone } from "../format.js";
 import { animate, watch } from "../live.js";
+import { fitsNumber, wantedDigits } from "../numbers.js";
 import { LiveRow, finishedRow, keyOf } from "./rows.js";
 
 const STATUSES = [["", "All"], ["recorded", "In transcription"], ["transcribed", "In summary"], ["summarized", "Nearly done"], ["complete", "Complete"], ["failed", "Failed"]];
@@ -45,7 +46,8 @@ export function render(root, { who, go, params }) {
           h("span", { class: "field search-field" }, icon("search"), h("label", { class: "sr", for: "filter-q" }, "Number or call id"), search, h("kbd", { "aria-hidden": "true" }, "/")),
           h("span", { class: "field" }, h("label", { for: "filter-status" }, "Status"), status),
           h("span", { class: "field" }, h("label", { for: "filter-since" }, "From"), since),
-          h("span", { class: "field" }, h("label", { for: "filter-until" }, "To"), until))),
+          h("span", { class: "field" }, h("label", { for: "filter-until" }, "To"), until),
+          h("span", { class: "muted small zone" }, `Days and times: ${zone}`))),
       h("div", { class: "row row-head", "aria-hidden": "true" },
         h("span", { class: "cell-when" }, "Started"), h("span", { class: "who-calls" }, "Caller and callee"), h("span", { class: "cell-carrier" }, "Carrier"),
         tenants && h("span", { class: "cell-tenant" }, "Tenant"), h("span", { class: "steps" }, "Stage"), h("span", { class: "cell-gap" }), h("span", { class: "cell-duration" }, "Length")),
@@ -72,7 +74,7 @@ export function render(root, { who, go, params }) {
     const own = (asking = new AbortController());
     fill(more, h("span", { class: "muted", role: "status" }, "Loading…"));
     try {
-      const page = await get("/v1/calls", { ...filter, limit: anew ? PAGE : NEXT_PAGE, cursor: anew ? null : cursor }, own.signal);
+      const page = await get("/v1/calls", { ...asked(), limit: anew ? PAGE : NEXT_PAGE, cursor: anew ? null : cursor }, own.signal);
       if (own !== asking) return;
       if (anew) { list.replaceChildren(); known.clear(); }
       for (const call of page.calls) if (call.status !== "live") place(call, true);
@@ -119,10 +121,19 @@ export function render(root, { who, go, params }) {
     return next;
   }
 
+  /** The filter as the API takes it: days of the viewer's as points in time. */
+  function asked() {
+    const moment = (text, find) => (text && (Number.isNaN(find(text)) ? text : find(text)));
+    return { ...filter, since: moment(filter.since, dayStart), until: moment(filter.until, dayEnd) };
+  }
+
   function fits(call) {
     if (filter.status && call.status !== filter.status) return false;
+    if (filter.since && call.started_at_ms < dayStart(filter.since)) return false;
+    if (filter.until && call.started_at_ms >= dayEnd(filter.until)) return false;
     const text = `${call.id}\n${call.from_number}\n${call.to_number}`.toLowerCase();
-    return !filter.since && !filter.until && text.includes(filter.q.toLowerCase());
+    const digits = wantedDigits(filter.q);
+    return text.includes(filter.q.toLowerCase()) || fitsNumber(call.from_number, digits) || fitsNumber(call.to_number, digits);
   }
 
   /** A call is new, or something about it has changed. */
@@ -150,7 +161,7 @@ export function render(root, { who, go, params }) {
   function catchUp() {
     live.forEach((row) => row.element.remove());
     live.clear();
-    get("/v1/calls", { ...filter, limit: PAGE }).then((page) => page.calls.forEach(changed), () => null);
+    get("/v1/calls", { ...asked(), limit: PAGE }).then((page) => page.calls.forEach(changed), () => null);
   }
 
   let broken = false;

@@ -3,14 +3,15 @@
 import { get } from "../api.js";
 import { daysChart } from "../chart.js";
 import { fill, h, problem } from "../dom.js";
-import { column, count, money } from "../format.js";
+import { column, count, isoDay, money, zone } from "../format.js";
 
 const GROUPS = [["day", "Day"], ["tenant", "Tenant"], ["provider", "Provider"], ["kind", "Kind"]];
 
 export function render(root, { who, params }) {
-  const today = new Date();
-  const isoDay = (date) => date.toISOString().slice(0, 10);
-  const from = h("input", { id: "from", type: "date", value: params.get("from") ?? isoDay(new Date(today - 29 * 86_400_000)) });
+  const zones = [...new Set([zone, "UTC"])]; // the viewer's days, or those that the API counts without being asked
+  const days = h("select", { id: "zone" }, zones.map((name) => h("option", { value: name, selected: name === params.get("time_zone") }, name)));
+  const today = Date.now();
+  const from = h("input", { id: "from", type: "date", value: params.get("from") ?? isoDay(today - 29 * 86_400_000) });
   const to = h("input", { id: "to", type: "date", value: params.get("to") ?? isoDay(today) });
   const wanted = params.get("group_by") ?? "day";
   const group = h("select", { id: "group" }, GROUPS.filter(([value]) => value !== "tenant" || who.tenant === null).map(([value, text]) => h("option", { value, selected: value === wanted }, text)));
@@ -22,13 +23,14 @@ export function render(root, { who, params }) {
       h("form", { class: "filters", "aria-label": "Which usage", onsubmit: (event) => event.preventDefault() },
         h("span", { class: "field" }, h("label", { for: "from" }, "From"), from),
         h("span", { class: "field" }, h("label", { for: "to" }, "To"), to),
-        h("span", { class: "field" }, h("label", { for: "group" }, "By"), group))),
+        h("span", { class: "field" }, h("label", { for: "group" }, "By"), group),
+        h("span", { class: "field" }, h("label", { for: "zone" }, "Days in"), days))),
     content);
-  for (const field of [from, to, group]) field.addEventListener("change", load);
+  for (const field of [from, to, group, days]) field.addEventListener("change", load);
   load();
 
   async function load() {
-    const query = { from: from.value, to: to.value, group_by: group.value };
+    const query = { from: from.value, to: to.value, group_by: group.value, time_zone: days.value };
     history.replaceState(null, "", `/usage?${new URLSearchParams(Object.entries(query).filter(([, value]) => value))}`);
     asking?.abort();
     const own = (asking = new AbortController());

@@ -3,7 +3,7 @@
 from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
 
-from gateway.carriers.base import StreamInstructions, VoiceResponse
+from gateway.carriers.base import FROM_PARAMETER, TO_PARAMETER, StreamInstructions, VoiceResponse
 
 _HOLD_S = 3600  # a call whose XML has run out is hung up; this keeps it as long as a verb can
 
@@ -29,7 +29,7 @@ def twiml(
         f"{stream_attributes}>"
         f'<Parameter name="tenant" value={quoteattr(offer.tenant)}/>'
         f'<Parameter name="token" value={quoteattr(offer.token)}/>'
-        "</Stream></Start>"
+        f"{_parties(offer)}</Stream></Start>"
     )
     return response(stream, _said("Say", plan), _next(plan, "Sip", number_tag="") or f'<Pause length="{_HOLD_S}"/>')
 
@@ -52,6 +52,11 @@ def response(*elements: str) -> VoiceResponse:
 def with_token(offer: StreamInstructions) -> str:
     """The media socket's URL with the token in its query string."""
     return f"{offer.stream_url}?token={offer.token}" if offer.token else offer.stream_url
+
+
+def _parties(offer: StreamInstructions) -> str:
+    named = ((FROM_PARAMETER, offer.from_number), (TO_PARAMETER, offer.to_number))
+    return "".join(f'<Parameter name="{name}" value={quoteattr(value)}/>' for name, value in named if value)
 
 
 def _said(verb: str, plan: VoicePlan) -> str:

@@ -1,13 +1,17 @@
 """What a carrier's webhook says, however it says it: as a form, as a JSON object, or in the query string."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from gateway.carriers.base import MAX_ID_LENGTH, CallReport, CarrierError, IncomingRequest
 from gateway.carriers.common.json_wire import REFUSALS, texts
+from gateway.carriers.common.parties import parties
+from gateway.carriers.common.text_repair import repair
+
+T = TypeVar("T")
 
 OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled", "cancelled", "rejected", "timeout"})
 """Statuses that the carriers agree upon: the call has ended."""
@@ -36,11 +40,22 @@ def fields(proof: IncomingRequest) -> Mapping[str, str]:
     if proof.form:
         return dict(proof.form)
     if proof.body:
-        try:
-            return texts(_decode(proof.body))
-        except REFUSALS as error:
-            raise CarrierError(f"malformed webhook: {error}") from None
+        return texts(read_json(_decode, proof.body))
     return dict(parse_qsl(urlsplit(proof.target).query, keep_blank_values=True))
+
+
+def read_json(decode: Callable[[bytes], T], body: bytes) -> T:
+    """A webhook's JSON body, repaired if its text is damaged. Raises CarrierError."""
+    try:
+        try:
+            return decode(body)
+        except REFUSALS:
+            repaired = repair(body)
+            if repaired is None:
+                raise
+            return decode(repaired.data)
+    except REFUSALS as error:
+        raise CarrierError(f"malformed webhook: {error}") from None
 
 
 def first(told: Mapping[str, str], *names: str) -> str:
@@ -61,8 +76,11 @@ def call_report(
     call_id, word = first(told, *call), first(told, *status)
     if not call_id or not word:
         return None
+    from_number, to_number = parties(told)
     return CallReport(
         call_id=call_id,
+        from_number=from_number,
+        to_number=to_number,
         status=word,
         stream_id=first(told, *stream),
         over=word.lower() in OVER,

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from core.errors import UserError
-from gateway.carriers.base import Frame
+from gateway.carriers.base import FROM_PARAMETER, TO_PARAMETER, Frame
 from gateway.carriers.common.media_format import MediaFormat
 
 
@@ -31,13 +31,21 @@ class Shape(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """What a socket's messages are about. tracks: the names of those that this socket carries."""
+    """What a socket's messages are about. tracks: the names of those that this socket carries. from_number, to_number:
+    the parties; "" for what the dialect says by itself."""
 
     call_id: str
     stream_id: str
     tracks: Sequence[str]
     audio: MediaFormat
     custom: Mapping[str, str]
+    from_number: str = ""
+    to_number: str = ""
+
+    def party_parameters(self) -> dict[str, str]:
+        """The stream parameters by which our own answer to a voice request names the parties."""
+        named = {FROM_PARAMETER: self.from_number, TO_PARAMETER: self.to_number}
+        return {name: number for name, number in named.items() if number}
 
 
 class CarrierEncoder(Protocol):

@@ -24,6 +24,8 @@ class AudioSocketSpeaker:
             self._identity = uuid.UUID(call.call_id)
         except ValueError:
             raise UnsupportedPlayError(f"a call's id must be a UUID in AudioSocket: {call.call_id} is none") from None
+        if call.from_number or call.to_number:
+            raise UnsupportedPlayError("AudioSocket carries no numbers: leave --from and --to out")
         self._kind = _KINDS[call.audio.rate_hz]
 
     def opening(self) -> Sequence[bytes]:

@@ -27,8 +27,8 @@ class ExotelSpeaker:
             "stream_sid": call.stream_id,
             "call_sid": call.call_id,
             "account_sid": _ACCOUNT,
-            "from": "+915550100",
-            "to": "+915550199",
+            "from": call.from_number or "+915550100",
+            "to": call.to_number or "+915550199",
             "custom_parameters": dict(call.custom),
             "media_format": {"encoding": "audio/x-raw", "sample_rate": str(call.audio.rate_hz), "bit_rate": "16"},
         }

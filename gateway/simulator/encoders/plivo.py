@@ -62,7 +62,7 @@ class PlivoSpeaker:
                 "sequenceNumber": self._sequence,
                 "streamId": self._call.stream_id,
                 event: body,
-                "extra_headers": json.dumps(dict(self._call.custom)),
+                "extra_headers": json.dumps({**self._call.party_parameters(), **self._call.custom}),
             }
         )
 

@@ -35,7 +35,7 @@ class TwilioSpeaker:
                 "sampleRate": call.audio.rate_hz,
                 "channels": 1,
             },
-            "customParameters": dict(call.custom),
+            "customParameters": {**call.party_parameters(), **call.custom},
         }
         return (
             json.dumps({"event": "connected", "protocol": "Call", "version": "1.0.0"}),

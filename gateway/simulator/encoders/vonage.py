@@ -21,6 +21,7 @@ class VonageSpeaker:
         told = {
             "event": "websocket:connected",
             "content-type": f"audio/l16;rate={call.audio.rate_hz}",
+            **call.party_parameters(),
             **call.custom,
             "call_id": call.call_id,
             "track": call.tracks[0],

@@ -202,10 +202,13 @@ class Visitor:
 
 
 @contextmanager
-def window(browser: Browser, site: Site) -> Iterator[Visitor]:
-    """A window of somebody who is not signed in. At its end no page may have complained (a policy that was broken, a
-    script that failed), have asked another host for anything, or have needed what is not in the public API."""
-    context = browser.new_context(base_url=site.url, viewport={"width": 1280, "height": 860}, locale="en-GB")
+def window(browser: Browser, site: Site, *, timezone_id: str | None = None) -> Iterator[Visitor]:
+    """A window of somebody who is not signed in, in the machine's time zone or another. At its end no page may have
+    complained (a policy that was broken, a script that failed), have asked another host for anything, or have needed
+    what is not in the public API."""
+    context = browser.new_context(
+        base_url=site.url, viewport={"width": 1280, "height": 860}, locale="en-GB", timezone_id=timezone_id
+    )
     context.set_default_timeout(_PATIENCE_MS)
     page = context.new_page()
     visitor = Visitor(context, page, [], [], [])

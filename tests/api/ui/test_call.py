@@ -2,14 +2,18 @@
 
 import json
 import re
+import time
+import uuid
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from api.auth.api_keys import create_key
 from api.auth.key_authenticator import token_hash
 from api.auth.signed_tokens import TokenSigner
 from tests.api.ui.conftest import SESSION_SECRET, Day, Site, Visitor, signed_in, window
+from tests.api.ui.made import Told, put_recording
 from tests.speech import demo_call
 
 # What plays is not in the document: the page's script alone has it.
@@ -196,3 +200,21 @@ def test_sharing_it(call: Page, browser: Browser, site: Site, day: Day) -> None:
         page.goto(link.replace(token, TokenSigner(SESSION_SECRET).sign("link", claims, -1)))
         expect(page.get_by_role("alert")).to_contain_text("This link has expired; ask for a new one.")
         expect(_word(page, "Northwind")).to_have_count(0)
+
+
+def test_a_call_that_the_gateway_ended_says_so(visitor: Visitor, site: Site) -> None:
+    """Opens a call whose stream the gateway closed, and whose start had damaged text: the page says both. Without it
+    somebody would look for the end of the conversation, or wonder about a name."""
+    tenant = f"tenant-{uuid.uuid4().hex[:8]}"
+    told = Told(tenant, f"CA{uuid.uuid4().hex}", time.time_ns() // 1_000_000 - 60_000)
+    site.put.events(
+        told.started().model_copy(update={"repairs": ["invalid-utf-8"]}),
+        told.ended(30_000).model_copy(update={"reason": "idle"}),
+        put_recording(site.put, told, demo_call("broadband_outage")),
+    )
+    signed_in(visitor, create_key(site.settings, tenant, "web"))
+    page = visitor.page
+    page.goto(f"/calls/{told.call_id}")
+    expect(page.get_by_text("AudioText ended this call: its stream was silent for too long.")).to_be_visible()
+    expect(page.get_by_text("damaged text, which was repaired (invalid-utf-8)")).to_be_visible()
+    assert page.request.get(f"/v1/calls/{told.call_id}").json()["end_reason"] == "idle"

@@ -130,7 +130,7 @@ def test_a_pipe_of_ours_that_breaks_is_a_fault_of_ours(monkeypatch: pytest.Monke
         ({"AUDIOTEXT_NONSENSE": "1"}, ["topics", "check"], 2, "unknown setting AUDIOTEXT_NONSENSE"),
         ({}, ["topics", "check"], 1, "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"),
         ({}, ["topics", "check", "--data-dir", "nowhere"], 1, "audiotext up --data-dir nowhere"),
-        ({}, ["call", "no-such.wav"], 1, "no-such.wav is no file"),
+        ({}, ["call", "no-such.wav"], 2, "no-such.wav: there is no such file"),
         ({}, ["call", __file__], 1, "AUDIOTEXT_TWILIO__AUTH_TOKEN"),
         ({}, ["call", __file__, "--carrier", "telnyx"], 1, "AUDIOTEXT_TELNYX__STREAM_TOKEN"),
         ({}, ["call", __file__, "--carrier", "vonage"], 1, "AUDIOTEXT_GATEWAY__STREAM_TOKEN_SECRET"),

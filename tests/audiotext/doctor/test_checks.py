@@ -164,3 +164,13 @@ def test_a_disk_is_looked_at_where_the_data_will_be(tmp_path: Path, monkeypatch:
     assert environment.disk(tmp_path / "not" / "yet").ok
     monkeypatch.setattr(environment, "NEEDED_BYTES", 1 << 62)
     assert "will not start" in environment.disk(tmp_path).detail
+
+
+def test_an_idle_time_below_the_logs_session_time_is_wrong() -> None:
+    """Compares the recorder's idle time with the time after which the log gives its partitions to another recorder:
+    too short is wrong, and the finding names both settings. A live call would be closed while it moves."""
+    short = environment.time_limits(load(recorder={"idle_timeout_ms": 59_000}, kafka={"session_timeout_ms": 30_000}))
+    assert not short.ok
+    assert "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS" in short.detail
+    assert "AUDIOTEXT_KAFKA__SESSION_TIMEOUT_MS" in short.detail
+    assert environment.time_limits(load()).ok

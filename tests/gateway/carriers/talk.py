@@ -69,6 +69,7 @@ def session_for(name: str, sink: Remembering, metrics: Metrics | None = None) ->
         metrics=metrics or Metrics(),
         streams=Counter(),
         merge_ms=500,
+        alive_s=30,
         max_speed=100,
     )
 

@@ -105,6 +105,7 @@ def test_one_more_file_is_one_more_carrier() -> None:
         metrics=Metrics(),
         streams=Counter(),
         merge_ms=500,
+        alive_s=30,
         max_speed=100,
     )
     session.on_text(b"call-by-pigeon")

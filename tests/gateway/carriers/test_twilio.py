@@ -17,6 +17,7 @@ from gateway.carriers.base import (
     IncomingRequest,
     Mark,
     Message,
+    Repaired,
     StartError,
     Stop,
     StreamStart,
@@ -189,7 +190,7 @@ def test_nothing_but_carrier_errors(data: bytes) -> None:
             messages = decoder.text(data)
         except CarrierError:
             continue
-        assert len(messages) == 1
+        assert len([message for message in messages if not isinstance(message, Repaired)]) == 1
         for message in messages:
             if isinstance(message, StreamStart):
                 assert message.call_id.encode()  # no lone surrogates: ids become keys and headers

@@ -16,7 +16,7 @@ import soundfile
 from core.settings import AudioSocketSettings, GatewaySettings, Settings
 from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.carriers import load_carriers
-from gateway.media.audiosocket_server import AudioSocketServer
+from gateway.media.audiosocket_server import AudioSocketServer, keep_alive
 from gateway.metrics import Metrics
 from gateway.simulator import CallRefusedError, Faults, UnsupportedPlayError, play
 from schemas.events import StreamEnded
@@ -227,3 +227,20 @@ async def test_the_simulator_says_what_audiosocket_does_not_do(tmp_path: Path) -
             await play(tmp_path / "a.wav", url="tcp://127.0.0.1:9", **common, **asked)  # type: ignore[arg-type]  # any
     with pytest.raises(CallRefusedError, match=r"127\.0\.0\.1:9"):
         await play(tmp_path / "a.wav", url="tcp://127.0.0.1:9", **common)  # type: ignore[arg-type]  # of the keywords
+
+
+async def test_tcp_probes_silent_connections() -> None:
+    """Looks at the options of an accepted connection: TCP probes it every 30 s and gives it up after two probes without
+    an answer. AudioSocket has no pings, and Asterisk on hold may send nothing."""
+    accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+    server = await asyncio.start_server(lambda _, writer: accepted.set_result(writer), "127.0.0.1", 0)
+    async with server:
+        _, client = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer = await accepted
+        keep_alive(writer, 30)
+        connection = writer.get_extra_info("socket")
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert [connection.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [30, 30, 2]
+        writer.close()
+        client.close()

@@ -33,6 +33,7 @@ def new_session(
         streams=Counter() if streams is None else streams,
         gateway="g1",
         merge_ms=500,
+        alive_s=30,
         max_speed=2,
         clock=clock,
     )
@@ -230,3 +231,49 @@ def test_frames_are_counted() -> None:
     assert b'frames_total{carrier="twilio"} 30.0' in text
     assert b'audio_bytes_total{carrier="twilio"} 4800.0' in text
     assert b"streams_live 0.0" in text
+
+
+def test_digits_without_numbers_are_several() -> None:
+    """Presses 1, 1 and 2 without sequence numbers: three events, numbered as they came. With one event id for all of
+    them the second and third would be taken for repetitions of the first."""
+    sink = Remembering()
+    session = new_session(sink)
+    session.on_text(start())
+    for digit in "112":
+        session.on_text(json.dumps({"event": "dtmf", "streamSid": "MZ1", "dtmf": {"digit": digit}}).encode())
+    digits = [event for event in sink.events if isinstance(event, DtmfReceived)]
+    assert [(event.digit, event.seq, event.number) for event in digits] == [("1", 0, 1), ("1", 0, 2), ("2", 0, 3)]
+    assert len({event.event_id for event in digits}) == 3
+
+
+def test_a_silent_stream_is_said_to_be_alive() -> None:
+    """Starts, then says nothing for two minutes, speaks, and ends: every 30 s without a record there is one that says
+    that the stream is open, and none after its end. Without them the recorder closes a call on hold."""
+    now = [0.0]
+    sink = Remembering()
+    session = new_session(sink, clock=lambda: now[0])
+    session.tick(0.0)
+    session.on_text(start())
+    for second in range(1, 121):
+        now[0] = float(second)
+        session.tick(now[0])
+    assert [record.type for record in sink.records] == [RecordType.START, *[RecordType.ALIVE] * 4]
+    session.on_text(media(0))
+    session.on_text(stop())
+    now[0] = 600.0
+    session.tick(now[0])
+    assert [record.type for record in sink.records][5:] == [RecordType.MEDIA, RecordType.EOS]
+    assert {record.stream_id for record in sink.records} == {"MZ1"}
+
+
+def test_parameters_name_the_parties() -> None:
+    """Starts a stream of Twilio's, whose start has no numbers, with numbers among its parameters: the record and the
+    event have them."""
+    sink = Remembering()
+    new_session(sink).on_text(start(custom={"audiotext_from": "+15550100", "To": "+15550199"}))
+    begun = json.loads(sink.records[0].payload)
+    event = sink.events[0]
+    assert isinstance(event, StreamStarted)
+    assert (begun["from_number"], begun["to_number"]) == ("+15550100", "+15550199")
+    assert (event.from_number, event.to_number) == ("+15550100", "+15550199")
+    assert event.custom == {"To": "+15550199"}

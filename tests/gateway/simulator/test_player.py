@@ -1,5 +1,6 @@
 """Every dialect over real WebSockets, into the gateway's own socket handler with a sink that remembers."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from gateway.metrics import Metrics
 from gateway.simulator import CallRefusedError, Faults, Played, UnsupportedPlayError, play
 from gateway.simulator.encoders import Shape, load_dialects
 from schemas.codecs import packets
+from schemas.events import DtmfReceived, StreamStarted
 from schemas.media import Codec, EosReason, RecordType
 from tests.gateway.carriers.talk import FORMATS
 from tests.gateway.wire import PUBLIC_URL, Remembering, media_of
@@ -173,3 +175,32 @@ async def test_a_codec_nobody_decodes_is_refused_and_counted(gateway: Gateway, w
             codec=Codec.L16, speed=2,
         )  # fmt: skip
     assert b'refused_sockets_total{reason="unsupported-codec"} 1.0' in gateway.metrics.render()
+
+
+@pytest.mark.parametrize("name", sorted(load_dialects().keys() - {"audiosocket"}))
+async def test_a_call_has_the_numbers_that_it_is_given(gateway: Gateway, wav: Path, name: str) -> None:
+    """Plays a call of every carrier with numbers: its streams have them, and no metadata of their own making."""
+    await gateway.played(wav, name, from_number="+1 555 0123", to_number="+15550199", custom={"k": "v"})
+    await gateway.sockets.drain()
+    started = [event for event in gateway.sink.events if isinstance(event, StreamStarted)]
+    assert {(event.from_number, event.to_number) for event in started} == {("+1 555 0123", "+15550199")}
+    assert all(not any(key.startswith("audiotext") for key in event.custom) for event in started)
+
+
+def test_audiosocket_has_no_numbers(wav: Path) -> None:
+    """Plays a call with a number over AudioSocket: refused, since its packets have no place for one."""
+    with pytest.raises(UnsupportedPlayError, match="--from"):
+        asyncio.run(
+            play(wav, carrier="audiosocket", url="tcp://127.0.0.1:9", auth_token="", public_url="", from_number="+1555")
+        )
+
+
+@pytest.mark.parametrize("name", sorted(load_dialects().keys() - {"audiosocket"}))
+async def test_digits_at_one_moment_keep_their_order(gateway: Gateway, wav: Path, name: str) -> None:
+    """Presses nine keys at one moment: the gateway hands them on, and counts them, in that order."""
+    await gateway.played(wav, name, dtmf=[(500, digit) for digit in "918273645"])
+    await gateway.sockets.drain()
+    assert "".join(record.detail for record in gateway.sink.records if record.type is RecordType.DTMF) == "918273645"
+    events = [event for event in gateway.sink.events if isinstance(event, DtmfReceived)]
+    assert [(event.digit, event.number) for event in events] == [(digit, n) for n, digit in enumerate("918273645", 1)]
+    assert len({event.event_id for event in events}) == 9

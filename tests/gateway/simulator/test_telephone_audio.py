@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from core.audio.g711 import decode_ulaw, encode_alaw, encode_ulaw
-from gateway.simulator.telephone_audio import AudioFileError, frames_of, read
+from gateway.simulator.audio_files import AudioFileError
+from gateway.simulator.telephone_audio import frames_of, read
 from schemas.media import Codec
 
 ALL_CODES = np.arange(256, dtype=np.uint8)

@@ -5,6 +5,7 @@ own name.
 """
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +182,25 @@ def test_only_the_spool_is_lost_between_close_and_upload(bench: Bench) -> None:
     one, two = bench.recorded("away", parts=2)
     expect(bench, one, source)
     expect(bench, two, second)
+
+
+def test_a_call_on_hold_stays_open_while_its_gateway_lives(bench: Bench) -> None:
+    """Says nothing for three times the idle time but that the stream is open, then goes on and ends: one recording,
+    closed because the call ended. Closed before, the rest of the call would become a second part."""
+    bench.stop()
+    bench.idle_timeout_ms = 1000
+    bench.start()
+    source = Call("hold", {"inbound": audio(1, 500), "outbound": audio(2, 500)})
+    media = source.media()
+    bench.send([source.start(), media[0]])
+    journalled(bench, "hold")
+    for _ in range(12):
+        time.sleep(0.25)
+        bench.send([source.record(RecordType.ALIVE)])
+    bench.send([*media[1:], source.eos()])
+    (event,) = bench.recorded("hold")
+    expect(bench, event, source)
+    assert event.close_reason == "ended"
 
 
 def test_an_idle_call_is_closed_by_the_clock(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from schemas.events import (
     AnyEvent,
     CallStatusReported,
+    DtmfReceived,
     EmbeddingReady,
     Gap,
     ObjectRef,
@@ -43,8 +44,18 @@ class Call:
             to_number="+4930222",
         )
 
-    def ended(self, at: int = 60_000, stream: str = "MZ1") -> StreamEnded:
-        return StreamEnded(**self._base("ended", at, stream), stream_id=stream, reason="carrier-stop")
+    def ended(self, at: int = 60_000, stream: str = "MZ1", reason: str = "carrier-stop") -> StreamEnded:
+        return StreamEnded(**self._base("ended", at, stream), stream_id=stream, reason=reason)
+
+    def digit(self, digit: str, at: int, stream: str = "MZ1", *, seq: int = 0, number: int = 0) -> DtmfReceived:
+        return DtmfReceived(
+            **self._base("digit", at, f"{stream} {seq} {number}"),
+            stream_id=stream,
+            track="inbound",
+            digit=digit,
+            seq=seq,
+            number=number,
+        )
 
     def recording(self, at: int = 61_000, part: int = 1, start: int = 0, end: int = 60_000) -> RecordingReady:
         return RecordingReady(

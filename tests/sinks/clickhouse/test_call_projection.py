@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import AnyEvent
+from schemas.events import AnyEvent, DtmfReceived
 from sinks.clickhouse.call_projection import Status, UsageLine, build_call, unique
 from tests.sinks.clickhouse.telling import T0, Call, line_of
 
@@ -158,3 +158,81 @@ def test_order_and_repetition_do_not_matter(told: list[AnyEvent], seed: int) -> 
 
     assert build_call(again) == build_call(told)
     assert unique(again) == unique(told)
+
+
+def test_a_call_says_why_it_ended_and_what_was_repaired() -> None:
+    """Builds calls whose streams the carrier and the gateway ended, with damaged text: the document has the last
+    stream's reason, none while a stream goes on, and every kind of repair once."""
+    stopped, cut_off = CALL.ended(), CALL.ended(70_000, "MZ2", reason="idle")
+    damaged = [
+        event.model_copy(update={"repairs": kinds})
+        for event, kinds in ((CALL.started(), ["lone-surrogate"]), (CALL.started(5, "MZ2"), ["invalid-utf-8"]))
+    ]
+    assert build_call([CALL.started()]).end_reason is None
+    assert build_call([CALL.started(), stopped]).end_reason == "carrier-stop"
+    assert build_call([CALL.started(), stopped, CALL.started(5, "MZ2")]).end_reason is None
+    call = build_call([*damaged, stopped, cut_off])
+    assert call.end_reason == "idle"
+    assert call.repairs == ["invalid-utf-8", "lone-surrogate"]
+    assert build_call(CALL.complete()).repairs == []
+
+
+def test_a_webhook_names_the_parties_where_the_stream_does_not() -> None:
+    """Builds a call whose stream names nobody, or only the caller, and whose webhooks name both: the document has both
+    numbers, and the stream's own word first."""
+    silent = CALL.started().model_copy(update={"from_number": "", "to_number": ""})
+    half = silent.model_copy(update={"from_number": "+4930333"})
+    report = CALL.reported("voice-request", at=-500).model_copy(update={"from_number": "+1", "to_number": "+2"})
+    for stream, numbers in (
+        (silent, ("+1", "+2")),
+        (half, ("+4930333", "+2")),
+        (CALL.started(), ("+4930111", "+4930222")),
+    ):
+        call = build_call([stream, report])
+        assert (call.from_number, call.to_number) == numbers
+
+
+def pressed(digits: str, *, at: int = 1_000, apart: int = 0, stream: str = "MZ1", first_seq: int = 0) -> list[AnyEvent]:
+    """Digits of one stream, in the order in which they were pressed."""
+    return [
+        CALL.digit(digit, at + n * apart, stream, seq=first_seq and first_seq + n, number=n + 1)
+        for n, digit in enumerate(digits)
+    ]
+
+
+def digits_of(events: list[AnyEvent]) -> str:
+    """The digits of these events, in the order in which the call shows them, whatever order they are told in."""
+    shown = set()
+    for seed in range(20):
+        mixed = list(events) * 2
+        random.Random(seed).shuffle(mixed)
+        shown.add("".join(event.digit for event in unique(mixed) if isinstance(event, DtmfReceived)))
+    (one,) = shown
+    return one
+
+
+def test_digits_keep_the_order_in_which_they_were_pressed() -> None:
+    """Shows digits that came in the same millisecond, with and without the carrier's numbers: in the order in which
+    they were pressed. A PIN in another order is another PIN."""
+    assert digits_of(pressed("8675309")) == "8675309"
+    assert digits_of(pressed("8675309", first_seq=40)) == "8675309"
+    assert digits_of([*CALL.complete(), *pressed("4711#")]) == "4711#"
+
+
+def test_digits_that_overtook_each_other_are_put_right() -> None:
+    """Shows digits whose messages came in another order than they were pressed: the carrier's numbers decide."""
+    came = [CALL.digit("2", 1_000, seq=8, number=1), CALL.digit("1", 1_003, seq=7, number=2)]
+    assert digits_of([*came, *pressed("3", at=1_500, first_seq=9)]) == "123"
+
+
+def test_digits_after_a_reconnection_come_last() -> None:
+    """Shows digits of a stream whose socket was cut, and whose numbers began again: those of the second socket are
+    after those of the first."""
+    assert digits_of([*pressed("12", first_seq=90), *pressed("34", at=9_000, first_seq=3)]) == "1234"
+
+
+def test_digits_of_two_streams_are_in_the_order_of_time() -> None:
+    """Shows digits of two streams of a call, pressed in turn: in the order of time."""
+    first = pressed("135", at=1_000, apart=2_000, first_seq=50)
+    second = pressed("246", at=2_000, apart=2_000, stream="MZ2", first_seq=1)
+    assert digits_of([*first, *second]) == "123456"

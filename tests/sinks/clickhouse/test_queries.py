@@ -131,6 +131,22 @@ def test_the_list_is_narrowed_by_time_and_text(database: Database, store: CallSt
     assert ids(query="_%'") == ["CAy_%'"]
     assert ids(query="4930222") == ["CAz", "CAy_%'", "CAx"]
     assert ids(query="{query:String}") == []
+    assert ids(query="+49 (30) 222") == ["CAz", "CAy_%'", "CAx"]
+    assert ids(query="0049 30 111") == ["CAz", "CAy_%'", "CAx"]
+    assert ids(query="+49 30 223") == []
+
+
+def test_a_call_is_found_by_a_number_that_only_a_webhook_named(
+    database: Database, store: CallStore, tenant: str
+) -> None:
+    """Looks for a call whose stream named nobody: it is found by the number of its voice request."""
+    call = Call("CA1", tenant)
+    silent = call.started().model_copy(update={"from_number": "", "to_number": ""})
+    report = call.reported("voice-request").model_copy(update={"from_number": "+15550100123", "over": False})
+    insert(database, [silent, report])
+    (found,), _ = store.list_calls(tenant=tenant, query="(555) 010-0123")
+    assert found.from_number == "+15550100123"
+    assert store.list_calls(tenant=tenant, query="(555) 010-0124")[0] == []
 
 
 def test_a_call_that_went_on_before_keeps_its_start(database: Database, store: CallStore, tenant: str) -> None:
