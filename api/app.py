@@ -8,6 +8,7 @@ import secrets
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import uvloop
@@ -28,6 +29,7 @@ from api.auth.authentication import (
 from api.auth.key_authenticator import Authenticator, Principal
 from api.auth.kratos import Kratos, by_kratos
 from api.auth.signed_tokens import TokenSigner
+from api.compression import gzip_middleware
 from api.embedding import QueryEmbedder
 from api.endpoint import ApiContext, ApiRequest, Endpoint
 from api.errors import ApiError, error_middleware
@@ -85,6 +87,9 @@ def make_services(settings: Settings) -> ApiContext:
         desk=ReplayService(producer.send, objects, replays),
         log=StoreExecutor("the log or a store", (LogUnavailableError, StoreUnavailableError, ObjectStoreError)),
         choosing=StoreExecutor("ClickHouse", StoreUnavailableError, threads=2, timeout_s=_CHOOSING_S),
+        switching=StoreExecutor(
+            "the log or ClickHouse", (LogUnavailableError, StoreUnavailableError), threads=2, timeout_s=_CHOOSING_S
+        ),
         settings=settings,
         live=LiveHub(settings.kafka, look_up),
         seal=TokenSigner(secret.get_secret_value() if secret else secrets.token_hex(32)),
@@ -105,11 +110,13 @@ def create_app(services: ApiContext) -> web.Application:
     if kratos is not None:
         ways.append(by_kratos(kratos, seal))
     door = AuthenticatorChain(ways)
+    page = pages.Pages(settings.kratos.login_url)
     app = web.Application(
         middlewares=[
             services.metrics.middleware(),
+            gzip_middleware,
             error_middleware,
-            _key_middleware(door),
+            _key_middleware(door, page),
         ]
     )
     for endpoint in ENDPOINTS:
@@ -117,7 +124,7 @@ def create_app(services: ApiContext) -> web.Application:
             app.router.add_get(endpoint.path, _handler(endpoint, services, authenticator))
         else:
             app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, services, authenticator))
-    pages.add_routes(app, settings.kratos.login_url)
+    page.add_routes(app)
 
     async def send_watchers_away(_: web.Application) -> None:
         services.live.close()
@@ -180,13 +187,15 @@ def _cannot_listen(error: OSError, host: str, port: int) -> str:
     return f"the API cannot listen on {host}:{port}: {error.strerror or error}"
 
 
-def _key_middleware(door: AuthenticatorChain) -> Middleware:
+def _key_middleware(door: AuthenticatorChain, page: pages.Pages) -> Middleware:
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Before anything else, so that who has no key learns nothing, not even which paths there are."""
         resource = request.match_info.route.resource
         path = resource.canonical if resource else None
         method = "GET" if request.method == "HEAD" else request.method
+        if resource is None and pages.is_for_people(request):
+            return page.document(HTTPStatus.NOT_FOUND)
         if (method, path) in _PUBLIC or pages.is_page(path):
             request[_PRINCIPAL] = Principal(tenant=None)
         else:

@@ -31,7 +31,7 @@ Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
 class ApiContext:
     """What handlers work with: each store's client and what runs it; openapi: the API's description, as JSON; desk:
     where replays are asked for; tell: puts events on the log; log: runs what needs the log; choosing: looks at many
-    calls; seal: signs what proves later who asked."""
+    calls; switching: changes many calls; seal: signs what proves later who asked."""
 
     calls: CallStore
     clickhouse: StoreExecutor
@@ -47,6 +47,7 @@ class ApiContext:
     tell: Tell
     log: StoreExecutor
     choosing: StoreExecutor
+    switching: StoreExecutor
     settings: Settings
     live: LiveHub
     seal: TokenSigner
@@ -72,9 +73,10 @@ class ApiRequest:
         return self.request.match_info["id"]
 
     async def body(self, model: type[B]) -> B:
-        """What was sent, as JSON of that form. Raises ApiError 400 that names the first bad field."""
+        """The request's body, as JSON of that form; types are not converted. Raises ApiError 400 that names the first
+        bad field."""
         try:
-            return model.model_validate_json(await self.request.read() or b"{}")
+            return model.model_validate_json(await self.request.read() or b"{}", strict=True)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in problem["loc"])

@@ -1,20 +1,26 @@
 """What the API answers, one pydantic model per body: the handlers send these, the OpenAPI document describes these."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.artifacts import Peaks, Transcript
 from schemas.events import ActionItem, SpeakerSentiment, TrackOutline
-from sinks.clickhouse.call_projection import Status, SummaryDoc, UsageLine
-from sinks.clickhouse.queries import UsageRow
+from sinks.clickhouse.call_projection import Status, SummaryDoc
 
 
 class Body(BaseModel):
     """Base: what is sent is exactly what is described."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_serialization_defaults_required=True)
+
+
+OperatorOnly = Annotated[
+    str | None,
+    Field(exclude_if=lambda value: value is None, description="Only in answers to keys that see every tenant."),
+]
+"""A field that is left out of answers to a tenant's key: costs and margins are the operator's affair."""
 
 
 class Artefacts(Body):
@@ -24,6 +30,31 @@ class Artefacts(Body):
     waveform: str | None
     transcript: str | None
     summary: str | None
+
+
+class Stretch(Body):
+    """Some seconds of a track, in ms from the start of the recording, and how much of them is missing."""
+
+    start_ms: int
+    end_ms: int
+    missing_ms: int
+
+
+class GapSummary(Body):
+    """What is missing of a track. count: gaps, those that `gaps` leaves out too. percent: of the audio that should have
+    come. worst: the stretch that misses most; gaps that begin within 10 s are one stretch."""
+
+    count: int
+    missing_ms: int
+    percent: float
+    worst: Stretch | None
+
+
+class Track(TrackOutline):
+    """One direction of the call. `gaps` has the longest gaps, at most 1,000; `gaps_left_out` says how many others there
+    are. `gap_summary` is about all of them."""
+
+    gap_summary: GapSummary
 
 
 class Part(Body):
@@ -38,11 +69,28 @@ class Part(Body):
     duration_ms: int
     rate_hz: int | None
     close_reason: str | None
-    tracks: list[TrackOutline]
+    tracks: list[Track]
     summary: SummaryDoc | None
     language: str | None
     times: dict[str, int]
     artefacts: Artefacts
+
+
+class UsageLine(Body):
+    """A line of the bill. Money as exact decimal strings. `replay_id`: the replay that caused the line, "" for the call
+    as it came in. `charged_at_ms`: ms since the epoch."""
+
+    key: str
+    kind: str
+    provider: str
+    model: str
+    replay_id: str
+    charged_at_ms: int
+    units: int
+    duration_ms: int
+    provider_cost: OperatorOnly = None
+    price: str
+    currency: str
 
 
 class CallListItem(Body):
@@ -72,7 +120,7 @@ class Call(CallListItem):
     `unescaped-text`.
     """
 
-    tracks: list[TrackOutline]
+    tracks: list[Track]
     summary: SummaryDoc | None
     end_reason: str | None
     repairs: list[str]
@@ -157,7 +205,8 @@ class Waveform(Peaks):
 
 
 class SearchHit(Body):
-    """Where something like it was said. Times in ms from the start of that part's recording; score up to 1."""
+    """Where something like it was said. Times in ms from the start of that part's recording. score: the cosine
+    similarity of the text and the query; 1 is the same sentence, equal sentences have equal scores."""
 
     call_id: str
     part: int
@@ -185,6 +234,25 @@ class Bundled(Body):
     source: str
 
 
+class UsageRow(Body):
+    """A sum over lines of the bill. Money as exact decimal strings; sums never cross currencies.
+
+    `group`: the day (UTC, of the call's start), tenant, provider, kind or call id; "" for the total. `duration_ms`,
+    `minutes` (three decimals): audio of the recordings. Each recording counts once, on its first transcription's line,
+    however often it was transcribed, summarized or embedded again. `margin`: price less `provider_cost`.
+    """
+
+    group: str
+    currency: str
+    lines: int
+    units: int
+    duration_ms: int
+    minutes: str
+    provider_cost: OperatorOnly = None
+    price: str
+    margin: OperatorOnly = None
+
+
 class Usage(Body):
     """The bill. Groups are ordered by `group`, then currency; `total` has one line per currency, since amounts of
     different currencies are never added, and `""` as group. `time_zone`: of the days."""
@@ -198,9 +266,10 @@ class Usage(Body):
 
 
 class ServiceState(Body):
-    """A service by what it says of itself: `up`, `stalled` (it answers, and hangs) or `down`. Null where it does not
-    tell. `lag_records`: on the log and not done; `retries`, `dead_letters`, `attempts` (by result): since it started;
-    `attempt_s`: how long one takes on average."""
+    """A service by what it says of itself: `up`, `failing` (its last attempts all failed: `failures_in_a_row`, and
+    `last_error`), `stalled` (it answers, and hangs) or `down`. Null where it does not tell. `lag_records`: on the log
+    and not done; `retries`, `dead_letters`, `attempts` (by result): since it started; `attempt_s`: how long one takes
+    on average."""
 
     name: str
     state: str
@@ -214,10 +283,12 @@ class ServiceState(Body):
     provider_away: bool | None
     attempts: dict[str, int]
     attempt_s: float | None
+    failures_in_a_row: int | None
+    last_error: str | None
 
 
 class Store(Body):
-    """A store the API needs, and why it cannot be used, if it cannot."""
+    """The log or a store, and why it cannot be used, if it cannot."""
 
     name: str
     ok: bool
@@ -225,10 +296,14 @@ class Store(Body):
 
 
 class Provider(Body):
-    """An engine in use, for which service, and how it fares; null where nobody tells. Attempts since that started."""
+    """An engine in use and its service. `state`: `healthy` (the last requests succeeded), `failing` or `away` (with the
+    last error as `reason`), `idle` (no request succeeded or failed since the service started) or `unknown` (the service
+    does not answer). Attempts since the service started."""
 
     name: str
     service: str
+    state: Literal["healthy", "failing", "away", "idle", "unknown"]
+    reason: str | None
     away: bool | None
     attempts: dict[str, int]
     attempt_s: float | None
@@ -243,7 +318,8 @@ class Operations(Body):
 
 
 class DeadLetter(Body):
-    """Work that a stage gave up on. Times in ms since the epoch; `replayed_at_ms`: when it was given back."""
+    """Work that a stage gave up on. Times in ms since the epoch; `replayed_at_ms`: when it was given back; `healed`:
+    the stage has a result for it by now, so that there is nothing left to do."""
 
     id: str
     tenant: str
@@ -257,6 +333,7 @@ class DeadLetter(Body):
     origin_topic: str
     replayable: bool
     replayed_at_ms: int | None
+    healed: bool
 
 
 class DeadLetterList(Body):

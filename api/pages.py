@@ -15,6 +15,8 @@ from importlib.resources.abc import Traversable
 
 from aiohttp import web
 
+from api.compression import accepts_gzip
+
 _PAGES = ("/", "/sign-in", "/calls/{id:[^/]+}", "/search", "/usage", "/operations")
 _FILES = "/ui/{version}/{path:.+}"
 _CANONICAL = frozenset({"/", "/sign-in", "/calls/{id}", "/search", "/usage", "/operations", "/ui/{version}/{path}"})
@@ -84,15 +86,35 @@ def is_page(canonical: str | None) -> bool:
     return canonical in _CANONICAL
 
 
-def add_routes(app: web.Application, login_url: str | None = None) -> None:
-    """Serves the page and its files. login_url: where people sign in with an account, None = with a key only."""
-    site = load()
+def is_for_people(request: web.Request) -> bool:
+    """Whether a browser opens an address that belongs to the page, if to anything: not one of the API's."""
+    return (
+        request.method in ("GET", "HEAD")
+        and "text/html" in request.headers.get("Accept", "")
+        and not request.path.startswith(("/v1/", "/ui/"))
+    )
 
-    async def page(request: web.Request) -> web.StreamResponse:
+
+class Pages:
+    """Serves the document and the files it is made of."""
+
+    def __init__(self, login_url: str | None = None) -> None:
+        """login_url: where people sign in with an account, None = with a key only."""
+        self._site = load()
+        self._login_url = login_url or ""
+
+    def add_routes(self, app: web.Application) -> None:
+        """Adds the addresses of all pages and files."""
+        for path in _PAGES:
+            app.router.add_get(path, self._page)
+        app.router.add_get(_FILES, self._file)
+
+    def document(self, status: int = 200) -> web.Response:
         """The document. The browser asks again each time, so that a new version is seen at once."""
         nonce = secrets.token_urlsafe(16)
         return web.Response(
-            text=site.document(nonce, login_url or ""),
+            status=status,
+            text=self._site.document(nonce, self._login_url),
             content_type="text/html",
             headers={
                 **_HEADERS,
@@ -101,21 +123,20 @@ def add_routes(app: web.Application, login_url: str | None = None) -> None:
             },
         )
 
-    async def file(request: web.Request) -> web.StreamResponse:
+    async def _page(self, _: web.Request) -> web.StreamResponse:
+        return self.document()
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
         """A file of this version."""
-        found = site.files.get(request.match_info["path"])
-        if found is None or request.match_info["version"] != site.version:
+        found = self._site.files.get(request.match_info["path"])
+        if found is None or request.match_info["version"] != self._site.version:
             raise web.HTTPNotFound
-        zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+        zipped = accepts_gzip(request)
         headers = {**_HEADERS, "Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
         if zipped:
             headers["Content-Encoding"] = "gzip"
         body = found.zipped if zipped else found.content
         return web.Response(body=body, content_type=found.content_type, charset="utf-8", headers=headers)
-
-    for path in _PAGES:
-        app.router.add_get(path, page)
-    app.router.add_get(_FILES, file)
 
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -74,6 +74,14 @@ _TIME_SCHEMA = WithJsonSchema({"type": "string", "examples": ["2026-11-22", "202
 FromMs = Annotated[int, BeforeValidator(_from_ms), _TIME_SCHEMA]
 ToMs = Annotated[int, BeforeValidator(_to_ms), _TIME_SCHEMA]
 
+
+def _to_ms_or_replay(value: object) -> object:
+    return value if isinstance(value, str) and value.startswith("rp-") else _from_ms(value)
+
+
+BeforeMs = Annotated[int | str, BeforeValidator(_to_ms_or_replay), _TIME_SCHEMA]
+"""A point in time as ms since the epoch, or a replay's id."""
+
 WHEN = "Ms since the epoch, an ISO date-time (UTC unless it says otherwise) or a date."
 
 
@@ -156,12 +164,15 @@ class SearchQuery(Query):
 
     q: str = Field(min_length=1, max_length=2_000, description="In plain words; what is meant counts, not the letters.")
     limit: int = Field(10, ge=1, le=100, description="Hits at most.")
+    group_by: Literal["call"] | None = Field(
+        None, description="`call`: the hits of a call come one after the other, the call with the best hit first."
+    )
 
 
 class LettersQuery(Query):
     """Which dead letters."""
 
-    all: bool = Field(False, description="Those that were given back, too.")
+    all: bool = Field(False, description="Those that were given back or healed, too.")
 
 
 class UsageQuery(Query):

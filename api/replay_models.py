@@ -2,9 +2,8 @@
 
 from pydantic import Field
 
-from api.models import Body
-from api.params import WHEN, FromMs, ToMs
-from pipelines.replay.estimate import Estimate
+from api.models import Body, OperatorOnly
+from api.params import WHEN, BeforeMs, FromMs, ToMs
 from pipelines.replay.transcript_diff import Change
 from schemas.events import ReplayOverrides, ReplayStage
 from sinks.clickhouse.call_projection import Status
@@ -52,21 +51,59 @@ class VersionComparison(Body):
     changes: list[Change]
 
 
-class ReplayRequest(Body):
-    """Which calls to process again, from which stage on, and with what other settings.
+class CallFilters(Body):
+    """Which calls: `calls`, or all that pass the filters; both together mean both. An empty list or text is refused."""
+
+    calls: list[str] | None = Field(
+        None, min_length=1, max_length=10_000, description="Call ids. Without, the filters say which calls."
+    )
+    tenant: str | None = Field(
+        None, min_length=1, description="Only this tenant's calls; for keys that see every tenant."
+    )
+    since: FromMs | None = Field(None, alias="from", description=f"Only calls that started then or later. {WHEN}")
+    until: ToMs | None = Field(None, alias="to", description=f"Only calls that started before. {WHEN}")
+    status: Status | None = Field(None, description="Only calls in this status.")
+    failed: bool = Field(False, description="Only calls that failed: short for `status`.")
+    query: str | None = Field(
+        None, min_length=1, max_length=500, description="Only calls whose id or numbers contain this text."
+    )
+
+
+class VersionsUse(CallFilters):
+    """Which versions are to count, of many calls at once: either those that `replay` made or found, or those that
+    counted `before`. Without filters, of all calls that this is about."""
+
+    replay: str | None = Field(None, min_length=1, description="A replay's id: the versions that it made or found.")
+    before: BeforeMs | None = Field(
+        None,
+        description="The versions that counted before then. A replay's id means: before that replay was requested, for "
+        f"its calls alone. {WHEN}",
+    )
+    dry_run: bool = Field(False, description="Only say how many calls would be switched.")
+
+
+class VersionsSwitched(Body):
+    """`calls` and their `parts` were looked at; of `switched_calls` and `switched_parts` other versions count now than
+    before. Of the rest the wanted versions counted already, or there are none."""
+
+    calls: int
+    parts: int
+    switched_calls: int
+    switched_parts: int
+
+
+class ReplayRequest(CallFilters):
+    """Which calls to process again, from which stage on, and with what other settings. Without filters it needs `all`.
 
     The stage is what is read again: `media` the audio on the log, `recording` the recording (to transcribe it),
     `transcript` the transcript (for summary and embedding), `summary` and `embedding` the transcript for that alone.
     """
 
     stage: ReplayStage
-    calls: list[str] = Field([], max_length=10_000, description="Call ids. Without, the filters say which calls.")
-    tenant: str | None = Field(None, description="Only this tenant's calls; for keys that see every tenant.")
-    since: FromMs | None = Field(None, alias="from", description=f"Only calls that started then or later. {WHEN}")
-    until: ToMs | None = Field(None, alias="to", description=f"Only calls that started before. {WHEN}")
-    status: Status | None = Field(None, description="Only calls in this status.")
-    failed: bool = Field(False, description="Only calls that failed: short for `status`.")
-    query: str | None = Field(None, max_length=500, description="Only calls whose id or numbers contain this text.")
+    all: bool = Field(False, description="Every call there is, or every one that passes the filters.")
+    keep_current: bool = Field(
+        False, description="The versions that count still count afterwards; without, the replay's results count."
+    )
     provider: str | None = Field(None, description="Another provider for the first engine that is asked again.")
     model: str | None = Field(None, description="Another model of it.")
     language: str | None = Field(None, description="The language spoken, ISO 639-1, for transcribing.")
@@ -86,7 +123,9 @@ class FailedPart(Body):
 class ReplayItem(Body):
     """A replay. `parts` of calls, of which `done`, `failed` and `skipped` are through. `state` is `running`, `stopped`
     or `done`; `per_minute`, `eta_s`: parts at the rate of the last minute, and how long the rest takes at that. Times
-    in ms since the epoch. `tenant` is "" if it was asked for with a key that sees every tenant."""
+    in ms since the epoch. `tenant` is "" if it was asked for with a key that sees every tenant. Of the parts that are
+    done, `reused` had every result before, so that nothing was made, and `switched` have other current versions since;
+    none with `keep_current`."""
 
     id: str
     tenant: str
@@ -103,6 +142,9 @@ class ReplayItem(Body):
     per_minute: float
     eta_s: int | None
     run: int
+    keep_current: bool
+    reused: int
+    switched: int
 
 
 class Replay(ReplayItem):
@@ -117,9 +159,26 @@ class ReplayList(Body):
     replays: list[ReplayItem]
 
 
+class ReplayEstimate(Body):
+    """The work and the price of a replay. `left_out`: recordings that were chosen and cannot be processed from that
+    stage. `to_transcribe_ms`, `to_summarize`, `to_embed`: what has no result yet. Money as decimal strings: exact where
+    time is charged, estimated where tokens are."""
+
+    calls: int
+    parts: int
+    left_out: int
+    duration_ms: int
+    to_transcribe_ms: int
+    to_summarize: int
+    to_embed: int
+    provider_cost: OperatorOnly = None
+    price: str
+    currency: str
+
+
 class ReplayAnswer(Body):
     """What was asked for: the replay, null after a dry run, and what it does and costs."""
 
     id: str | None
     replay: ReplayItem | None
-    estimate: Estimate
+    estimate: ReplayEstimate

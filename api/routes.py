@@ -37,7 +37,16 @@ from api.params import (
     UsageQuery,
     UseQuery,
 )
-from api.replay_models import Replay, ReplayAnswer, ReplayList, ReplayRequest, VersionComparison, VersionList
+from api.replay_models import (
+    Replay,
+    ReplayAnswer,
+    ReplayList,
+    ReplayRequest,
+    VersionComparison,
+    VersionList,
+    VersionsSwitched,
+    VersionsUse,
+)
 
 # Call ids are the carrier's and may hold braces, which aiohttp's own pattern for a path segment leaves out.
 CALL = "/v1/calls/{id:[^/]+}"
@@ -157,6 +166,17 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "How two versions of a part's transcript differ, word by word",
         query=CompareQuery,
         body=VersionComparison,
+    ),
+    Endpoint(
+        "/v1/versions/use",
+        versions.use_versions,
+        "useVersions",
+        "Make versions of many calls count: those of a replay, or those that counted before a time",
+        body=VersionsSwitched,
+        method="POST",
+        request=VersionsUse,
+        status=202,
+        own_statuses={200: VersionsSwitched},
     ),
     Endpoint(
         "/v1/search", words.search, "search", "Search by meaning, best first", query=SearchQuery, body=SearchResults

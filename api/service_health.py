@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Literal
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel, ValidationError
 
 from api.models import ServiceState
 from core import metrics
@@ -12,6 +14,20 @@ from core.metrics import Metric
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 _MAX_BYTES = 2_000_000
+
+ProviderState = Literal["healthy", "failing", "away", "idle", "unknown"]
+
+
+class Failing(BaseModel):
+    """A stage whose last attempts all failed."""
+
+    in_a_row: int
+    error: str
+
+
+class _Health(BaseModel):
+    failing: Failing | None = None
+
 
 Figures = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -27,11 +43,32 @@ async def _service(client: aiohttp.ClientSession, name: str, url: str) -> Servic
     try:
         async with client.get(f"{base}/healthz") as response:
             healthy = response.status == 200
+            failing = _failing(await response.content.read(_MAX_BYTES))
         async with client.get(f"{base}/metrics") as response:
             text = (await response.content.read(_MAX_BYTES)).decode(errors="replace") if response.status == 200 else ""
     except (aiohttp.ClientError, TimeoutError, OSError):
         return state_of(name, "down", {})
-    return state_of(name, "up" if healthy else "stalled", figures(text))
+    state = "stalled" if not healthy else "failing" if failing else "up"
+    return state_of(name, state, figures(text), failing)
+
+
+def provider_state(service: ServiceState | None) -> tuple[ProviderState, str | None]:
+    """How the engine of a service fares, and the last error if it does not succeed."""
+    if service is None or service.state == "down":
+        return "unknown", None
+    if service.provider_away:
+        return "away", service.last_error
+    if service.failures_in_a_row:
+        return "failing", service.last_error
+    return ("healthy" if service.attempts.get("done") else "idle"), None
+
+
+def _failing(body: bytes) -> Failing | None:
+    """The failures in a stage's /healthz; None if it does not fail, or is not a stage."""
+    try:
+        return _Health.model_validate_json(body).failing
+    except ValidationError:
+        return None
 
 
 def figures(text: str) -> Figures:
@@ -46,7 +83,7 @@ def figures(text: str) -> Figures:
     return found
 
 
-def state_of(name: str, state: str, known: Figures) -> ServiceState:
+def state_of(name: str, state: str, known: Figures, failing: Failing | None = None) -> ServiceState:
     """A service's state in figures that matter to whoever operates it; null where it does not say."""
     attempts = _by_label(known, metrics.ATTEMPTS, "result")
     seconds, count = (_sum(known, metrics.ATTEMPT_SECONDS.name + suffix) for suffix in ("_sum", "_count"))
@@ -63,6 +100,8 @@ def state_of(name: str, state: str, known: Figures) -> ServiceState:
         provider_away=_flag(_sum(known, metrics.PROVIDER_AWAY.exposed)),
         attempts={result: round(value) for result, value in sorted(attempts.items())},
         attempt_s=round(seconds / count, 3) if seconds is not None and count else None,
+        failures_in_a_row=failing.in_a_row if failing else None,
+        last_error=failing.error if failing else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -23,10 +23,15 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
 
-def serve(settings: MetricsSettings, registry: CollectorRegistry, healthy: Callable[[], bool]) -> int | None:
+def serve(
+    settings: MetricsSettings,
+    registry: CollectorRegistry,
+    healthy: Callable[[], bool],
+    more: Callable[[], Mapping[str, object]] = dict,
+) -> int | None:
     """Serves until the process ends, if a port is configured; returns the port. Raises ExporterError.
 
-    `/healthz` is 200 while `healthy()`, else 503.
+    `/healthz` is 200 while `healthy()`, else 503; its JSON has `status`, and what `more()` adds.
     """
     if settings.port is None:
         return None
@@ -41,7 +46,7 @@ def serve(settings: MetricsSettings, registry: CollectorRegistry, healthy: Calla
             elif path == "/healthz":
                 alive = healthy()
                 status = HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE
-                body = json.dumps({"status": "alive" if alive else "hangs"}).encode()
+                body = json.dumps({"status": "alive" if alive else "hangs", **more()}).encode()
                 self._answer(status, "application/json", body)
             else:
                 self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there are /metrics and /healthz\n")

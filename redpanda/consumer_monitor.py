@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from confluent_kafka import KafkaException, Message, TopicPartition
@@ -57,10 +57,14 @@ class ConsumerMonitor:
     def serve(self, settings: MetricsSettings, consumer: LagSource, topics: Collection[str]) -> None:
         """Serves the figures if a port is configured, the consumer's lag on these topics among them, until `stop`.
         Raises ExporterError."""
-        if metrics_server.serve(settings, self.registry, lambda: self.heartbeat.age_s < HANGS_S) is None:
+        if metrics_server.serve(settings, self.registry, lambda: self.heartbeat.age_s < HANGS_S, self.health) is None:
             return
         self._watch = threading.Thread(target=self._watch_lag, args=(consumer, topics), name="lag", daemon=True)
         self._watch.start()
+
+    def health(self) -> Mapping[str, object]:
+        """The fields of `/healthz` besides `status`."""
+        return {}
 
     def stop(self) -> None:
         """Asks the consumer nothing any more: before it is closed."""

@@ -162,6 +162,7 @@ class TranscriptReady(Event):
     """A transcript is in S3 (JSON of schemas.artifacts.Transcript).
 
     transcript_id: the job key. engine_ms: what the engine took; words, segments: how many were found.
+    keep_current: a replay made it beside the version that counts, which still counts.
     """
 
     type: Literal["transcript.ready"] = "transcript.ready"
@@ -176,6 +177,7 @@ class TranscriptReady(Event):
     words: int
     engine_ms: int
     call_started_at_ms: int
+    keep_current: bool = False
 
 
 class Tokens(Frozen):
@@ -217,6 +219,7 @@ class SummaryReady(Event):
     """What was said, in short. Small enough to travel itself; a copy is in S3.
 
     actions: action_items once more, with their owners. outcome, fields: see schemas.artifacts.Summary.
+    keep_current: see TranscriptReady.
     """
 
     type: Literal["summary.ready"] = "summary.ready"
@@ -234,6 +237,7 @@ class SummaryReady(Event):
     sentiment: list[SpeakerSentiment] = Field(default_factory=list)
     outcome: str = ""
     fields: dict[str, str] = Field(default_factory=dict)
+    keep_current: bool = False
 
 
 class EmbeddingReady(Event):
@@ -365,7 +369,8 @@ class ReplayCommand(Event):
 
     call_id: the replay's id, which keeps its commands in order. tenant: who asked; "" = somebody who sees every tenant.
     run: the run that is stopped, or the one that begins; the first is 1. stage: what to start from. plan: which parts
-    (schemas.artifacts.ReplayPlan); parts, duration_ms: how many, and how much audio.
+    (schemas.artifacts.ReplayPlan); parts, duration_ms: how many, and how much audio. keep_current: the versions that
+    count still count afterwards; without it the replay's results count.
     """
 
     type: Literal["replay.command"] = "replay.command"
@@ -376,6 +381,7 @@ class ReplayCommand(Event):
     plan: ObjectRef
     parts: int
     duration_ms: int
+    keep_current: bool = False
 
 
 class ReplayInput(Frozen):
@@ -394,14 +400,26 @@ class ReplayJob(Event):
     overrides: ReplayOverrides = ReplayOverrides()
     run: int
     inputs: list[ReplayInput]
+    keep_current: bool = False
 
 
 class ReplayedPart(Event):
-    """What became of a part in a replay. note: why, or what was not as was asked."""
+    """A part in a replay: begun, or how it ended.
+
+    note: the reason, or what was not as requested. run: the replay's run. stage: of a failed part, the stage that
+    failed. transcript_id, summary_id: of a part that is done, the versions that the replay made or found. reused: all
+    results were there before, so nothing was made. switched: another version counts than before.
+    """
 
     type: Literal["replay.part"] = "replay.part"
-    outcome: Literal["done", "failed", "skipped"]
+    outcome: Literal["done", "failed", "skipped", "begun"]
     note: str = ""
+    run: int = 1
+    stage: str = ""
+    transcript_id: str = ""
+    summary_id: str = ""
+    reused: bool = False
+    switched: bool = False
 
 
 class VersionChosen(Event):

@@ -4,8 +4,25 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from schemas.events import RecordingReady, ReplayedPart, ReplayInput, ReplayJob, StageFailed, TranscriptReady
+from schemas.events import (
+    RecordingReady,
+    ReplayedPart,
+    ReplayInput,
+    ReplayJob,
+    ReplayStage,
+    StageFailed,
+    TranscriptReady,
+)
 from schemas.ids import uuid_of
+
+# The live stages whose work a replay does again, by the stage that it starts from.
+WORK: dict[ReplayStage, frozenset[str]] = {
+    "media": frozenset({"transcribe", "summarize", "embed"}),
+    "recording": frozenset({"transcribe", "summarize", "embed"}),
+    "transcript": frozenset({"summarize", "embed"}),
+    "summary": frozenset({"summarize"}),
+    "embedding": frozenset({"embed"}),
+}
 
 STAGE = "replay"  # consumer group of the replays' jobs, and their name in dead letters
 
@@ -19,9 +36,10 @@ def subject(part: ReplayInput) -> RecordingReady | TranscriptReady:
 
 
 def outcome(
-    replay_id: str, tenant: str, call_id: str, part: int, at_ms: int, *, outcome: str, note: str = ""
+    replay_id: str, tenant: str, call_id: str, part: int, at_ms: int, *, outcome: str, **more: str | int | bool
 ) -> ReplayedPart:
-    """What became of a part. It has one id whatever became of it, so that a part counts once."""
+    """The event of a part in a replay. The id does not depend on the outcome, so that a part counts once. more: other
+    fields of ReplayedPart."""
     return ReplayedPart.model_validate(
         {
             "event_id": uuid_of("replay.part", replay_id, tenant, call_id, part),
@@ -31,7 +49,7 @@ def outcome(
             "occurred_at_ms": at_ms,
             "replay_id": replay_id,
             "outcome": outcome,
-            "note": note,
+            **more,
         }
     )
 
@@ -52,6 +70,7 @@ def given_up(letter: StageFailed) -> Sequence[ReplayedPart]:
             letter.occurred_at_ms,
             outcome="failed",
             note=letter.error,
+            run=job.run,
         )
         for event in told
     ]

@@ -37,6 +37,11 @@ class Principal:
     expires_at_ms: int | None = None
     csrf_token: str | None = None
 
+    @property
+    def operator(self) -> bool:
+        """Whether costs and margins may be shown: only to those who see every tenant."""
+        return self.tenant is None and self.only_call is None
+
 
 FindKey = Callable[[str], Awaitable[ApiKey | None]]
 

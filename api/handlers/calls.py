@@ -2,14 +2,29 @@
 
 from aiohttp import web
 
+from api import gaps
 from api.endpoint import ApiRequest, not_there
 from api.errors import ApiError, bad_parameter
-from api.models import Artefacts, Call, CallList, CallListItem, Erasure, EventList, Part, Waveform, call_path
+from api.models import (
+    Artefacts,
+    Call,
+    CallList,
+    CallListItem,
+    Erasure,
+    EventList,
+    Part,
+    Track,
+    UsageLine,
+    Waveform,
+    call_path,
+)
 from api.params import CallsQuery, NoQuery, RecordingQuery
 from api.responses import json_response
 from pipelines.erase.handler import requested
+from schemas.events import TrackOutline
 from schemas.topics import Topic
 from sinks.clickhouse.call_projection import CallDoc, PartDoc
+from sinks.clickhouse.call_projection import UsageLine as BillLine
 from sinks.clickhouse.queries import InvalidCursorError
 from sinks.object_store import ObjectMissingError
 
@@ -35,7 +50,7 @@ async def list_calls(asked: ApiRequest, query: CallsQuery) -> web.StreamResponse
 
 async def get_call(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """One call."""
-    body = call_body(await asked.call())
+    body = call_body(await asked.call(), operator=asked.principal.operator)
     if asked.principal.only_call is not None:  # a link shows what was said, not what it cost whom
         body = body.model_copy(update={"usage": []})
     return json_response(body)
@@ -55,6 +70,8 @@ async def get_events(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     services, call = asked.services, await asked.call()
     # The call's tenant, not the asker's: who sees every tenant must not get two calls of one id mixed.
     events = await services.clickhouse(services.calls.events, call.id, call.tenant)
+    if not asked.principal.operator:
+        events = [{name: value for name, value in event.items() if name != "provider_cost"} for event in events]
     return json_response(EventList(call_id=call.id, events=events))
 
 
@@ -71,19 +88,24 @@ async def get_waveform(asked: ApiRequest, query: RecordingQuery) -> web.StreamRe
     return json_response(Waveform.model_validate_json(content))
 
 
-def call_body(call: CallDoc) -> Call:
-    """A call as the API shows it: paths to ask for instead of keys in a bucket."""
+def call_body(call: CallDoc, *, operator: bool) -> Call:
+    """A call as the API shows it: paths to ask for instead of keys in a bucket. operator: costs are shown, too."""
     return Call(
         **list_item(call).model_dump(),
-        tracks=call.tracks,
+        tracks=_tracks(call.tracks),
         summary=call.summary,
         end_reason=call.end_reason,
         repairs=call.repairs,
         times=call.times,
         artefacts=_artefacts(call.id, call.parts, ""),
         parts=[_part(call.id, part) for part in call.parts],
-        usage=call.usage,
+        usage=[_line(line, operator=operator) for line in call.usage],
     )
+
+
+def _line(found: BillLine, *, operator: bool) -> UsageLine:
+    line = UsageLine.model_validate(found.model_dump())
+    return line if operator else line.model_copy(update={"provider_cost": None})
 
 
 def list_item(call: CallDoc) -> CallListItem:
@@ -95,12 +117,17 @@ def list_item(call: CallDoc) -> CallListItem:
 
 
 def _part(call_id: str, part: PartDoc) -> Part:
-    shared = Part.model_fields.keys() & PartDoc.model_fields.keys()
+    shared = Part.model_fields.keys() & PartDoc.model_fields.keys() - {"tracks"}
     return Part(
         **{name: getattr(part, name) for name in shared},
+        tracks=_tracks(part.tracks),
         language=part.transcript.language if part.transcript else None,
         artefacts=_artefacts(call_id, [part], f"?part={part.part}"),
     )
+
+
+def _tracks(tracks: list[TrackOutline]) -> list[Track]:
+    return [Track(**track.model_dump(), gap_summary=gaps.summary(track)) for track in tracks]
 
 
 def _artefacts(call_id: str, parts: list[PartDoc], suffix: str) -> Artefacts:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable
 from itertools import islice
 
 from aiohttp import web
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -13,9 +15,12 @@ from api.errors import ApiError
 from api.models import Health, Readiness
 from api.params import NoQuery
 from api.responses import json_response
+from core.settings import KafkaSettings
+from redpanda.client import LogUnavailableError, connection_config
 from sinks.object_store import ObjectMissingError
 
 _PROBE_TIMEOUT_S = 3.0  # whoever asks for readiness waits about as long
+_LOG_TIMEOUT_S = 2.0
 _NO_HASH = "0" * 64  # no token's hash
 _NO_NAME = "readyz"  # prefix of no object, name of no collection
 
@@ -56,6 +61,20 @@ async def missing_stores(services: ApiContext) -> dict[str, str]:
     }
     reasons = await asyncio.gather(*(_reason(probe) for probe in probes.values()))
     return {name: reason for name, reason in zip(probes, reasons, strict=True) if reason is not None}
+
+
+async def missing_log(services: ApiContext) -> str | None:
+    """Why the log cannot be used now; None if it answers."""
+    return await _reason(services.log(_ask_log, services.settings.kafka))
+
+
+def _ask_log(kafka: KafkaSettings) -> None:
+    """Raises LogUnavailableError unless the log says which topics it has."""
+    admin = AdminClient(connection_config(kafka) | {"log_level": 0})
+    try:
+        admin.list_topics(timeout=_LOG_TIMEOUT_S)
+    except KafkaException as error:
+        raise LogUnavailableError(f"the log does not answer: {error}") from error
 
 
 async def _reason(probe: Awaitable[object]) -> str | None:

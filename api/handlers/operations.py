@@ -6,50 +6,57 @@ from aiohttp import web
 
 from api.endpoint import ApiRequest
 from api.errors import ApiError
-from api.handlers.health import missing_stores
-from api.models import DeadLetter, DeadLetterList, Operations, Provider, Store
+from api.handlers.health import missing_log, missing_stores
+from api.models import DeadLetter, DeadLetterList, Operations, Provider, ServiceState, Store
 from api.params import LettersQuery, NoQuery
 from api.responses import json_response
-from api.service_health import look
-from pipelines.runtime.dead_letters import DeadLetterRecord, is_replayable, read_dead_letters, replay
+from api.service_health import look, provider_state
+from pipelines.runtime.dead_letters import DeadLetterRecord, healed, is_replayable, read_dead_letters, replay
 
 _NEWEST = 500
+_LOG = "Log"
 
 
 async def get_operations(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """What is up, what is behind, what is away."""
     services = asked.services
     settings = services.settings
-    states, missing = await asyncio.gather(look(settings.api.watched), missing_stores(services))
+    states, missing, log_reason = await asyncio.gather(
+        look(settings.api.watched), missing_stores(services), missing_log(services)
+    )
+    missing |= {_LOG: log_reason} if log_reason else {}
     by_name = {state.name: state for state in states}
     engines = {
         "transcriber": settings.stt.provider,
         "summarizer": settings.summary.provider,
         "embedder": settings.embedding.provider,
     }
-    stores = (services.clickhouse.name, services.s3.name, services.qdrant.name)
+    stores = (_LOG, services.clickhouse.name, services.s3.name, services.qdrant.name)
     return json_response(
         Operations(
             services=states,
             stores=[Store(name=name, ok=name not in missing, reason=missing.get(name)) for name in stores],
-            providers=[
-                Provider(
-                    name=provider,
-                    service=service,
-                    away=state.provider_away if (state := by_name.get(service)) else None,
-                    attempts=state.attempts if state else {},
-                    attempt_s=state.attempt_s if state else None,
-                )
-                for service, provider in engines.items()
-            ],
+            providers=[_provider(provider, service, by_name.get(service)) for service, provider in engines.items()],
         )
+    )
+
+
+def _provider(name: str, service: str, found: ServiceState | None) -> Provider:
+    state, reason = provider_state(found)
+    return Provider(
+        name=name,
+        service=service,
+        state=state,
+        reason=reason,
+        away=found.provider_away if found else None,
+        attempts=found.attempts if found else {},
+        attempt_s=found.attempt_s if found else None,
     )
 
 
 async def list_letters(asked: ApiRequest, query: LettersQuery) -> web.StreamResponse:
     """The newest letters."""
-    letters = await asked.services.log(read_dead_letters, asked.services.settings.kafka)
-    wanted = [one for one in letters if query.all or one.replayed_at_ms is None]
+    wanted = [one for one in await _letters(asked) if query.all or one.open]
     return json_response(
         DeadLetterList(letters=[_letter(one) for one in reversed(wanted[-_NEWEST:])], total=len(wanted))
     )
@@ -58,16 +65,24 @@ async def list_letters(asked: ApiRequest, query: LettersQuery) -> web.StreamResp
 async def replay_letter(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Gives a letter back to its stage."""
     kafka, wanted = asked.services.settings.kafka, asked.request.match_info["id"]
-    letters = await asked.services.log(read_dead_letters, kafka)
-    letter = next((one for one in letters if one.id == wanted), None)
+    letter = next((one for one in await _letters(asked) if one.id == wanted), None)
     if letter is None:
         raise ApiError(404, "not_found", f"there is no dead letter {wanted!r}")
     if letter.replayed_at_ms is not None:
         raise ApiError(409, "conflict", "it has been given back already; if it failed again, there is a new letter")
+    if letter.healed:
+        raise ApiError(409, "conflict", f"{letter.letter.stage} has a result for it by now: nothing is left to do")
     if not is_replayable(letter.letter):
         raise ApiError(409, "conflict", "the record was no text, so its letter does not carry it whole")
     (given,) = await asked.services.log(lambda: list(replay(kafka, [letter])))
     return json_response(_letter(given), status=202)
+
+
+async def _letters(asked: ApiRequest) -> list[DeadLetterRecord]:
+    """All letters, oldest first."""
+    services = asked.services
+    letters = await services.log(read_dead_letters, services.settings.kafka)
+    return await services.clickhouse(healed, letters, services.calls)
 
 
 def _letter(one: DeadLetterRecord) -> DeadLetter:
@@ -83,6 +98,7 @@ def _letter(one: DeadLetterRecord) -> DeadLetter:
         attempts=letter.attempts,
         occurred_at_ms=letter.occurred_at_ms,
         origin_topic=letter.origin_topic,
-        replayable=is_replayable(letter) and one.replayed_at_ms is None,
+        replayable=is_replayable(letter) and one.open,
         replayed_at_ms=one.replayed_at_ms,
+        healed=one.healed,
     )

@@ -1,19 +1,29 @@
 """Replays: asked for, looked at, stopped, gone on with."""
 
 import asyncio
+from dataclasses import replace
 
 from aiohttp import web
 
 from api.endpoint import ApiRequest
 from api.errors import ApiError, bad_parameter
 from api.params import NoQuery, ReplaysQuery
-from api.replay_models import FailedPart, Replay, ReplayAnswer, ReplayItem, ReplayList, ReplayRequest
+from api.replay_models import (
+    CallFilters,
+    FailedPart,
+    Replay,
+    ReplayAnswer,
+    ReplayEstimate,
+    ReplayItem,
+    ReplayList,
+    ReplayRequest,
+)
 from api.responses import json_response
 from core.settings import SettingsError
 from pipelines.replay.engine_cache import engines_of
-from pipelines.replay.estimate import estimate
+from pipelines.replay.estimate import Estimate, estimate
 from pipelines.replay.overrides import OverrideError, overridden
-from pipelines.replay.selection import NothingToReplayError, Selection, choose
+from pipelines.replay.selection import EmptySelectionError, NothingToReplayError, Selection, choose, selection
 from pipelines.replay.service import ReplayStateError
 from schemas.events import ReplayOverrides
 from sinks.clickhouse.replay_projection import ReplayDoc
@@ -35,37 +45,55 @@ async def start_replay(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Chooses the calls now, and has them processed; or says what that would cost."""
     wanted = await asked.body(ReplayRequest)
     services = asked.services
-    if asked.tenant is not None and wanted.tenant not in (None, asked.tenant):
-        raise bad_parameter("tenant", "is not yours")
-    if not wanted.calls and not wanted.model_fields_set & {"tenant", "since", "until", "status", "failed", "query"}:
-        raise bad_parameter("calls", "say which calls, or filter them")
+    calls = chosen_calls(asked, wanted, every=wanted.all)
     overrides = ReplayOverrides(
         provider=wanted.provider, model=wanted.model, language=wanted.language, prompt=wanted.prompt
-    )
-    selection = Selection(
-        call_ids=tuple(dict.fromkeys(wanted.calls)),
-        tenant=asked.tenant if asked.tenant is not None else wanted.tenant,
-        since_ms=wanted.since,
-        until_ms=wanted.until,
-        status="failed" if wanted.failed else wanted.status,
-        query=wanted.query,
     )
     try:
         settings = overridden(services.settings, wanted.stage, overrides)
         engines = await asyncio.to_thread(engines_of, settings, wanted.stage)
-        chosen = await services.choosing(choose, services.calls, selection, wanted.stage)
+        chosen = await services.choosing(choose, services.calls, calls, wanted.stage)
     except (OverrideError, SettingsError) as error:
         raise ApiError(400, "bad_parameter", str(error)) from None
     except NothingToReplayError as error:
         raise ApiError(404, "not_found", str(error)) from None
-    costs = estimate(chosen, engines, settings.pricing)
+    costs = _estimate(estimate(chosen, engines, settings.pricing), operator=asked.principal.operator)
     if wanted.dry_run:
         return json_response(ReplayAnswer(id=None, replay=None, estimate=costs))
-    replay_id = await services.log(services.desk.start, chosen, wanted.stage, overrides, tenant=asked.tenant)
+    replay_id = await services.log(
+        services.desk.start,
+        chosen,
+        wanted.stage,
+        overrides,
+        tenant=asked.tenant,
+        keep_current=wanted.keep_current,
+    )
     replay = await services.clickhouse(services.replays.get_replay, replay_id, asked.tenant)
     return json_response(
         ReplayAnswer(id=replay_id, replay=_item(replay) if replay else None, estimate=costs), status=202
     )
+
+
+def chosen_calls(asked: ApiRequest, wanted: CallFilters, *, every: bool) -> Selection:
+    """The calls that a request selects, of those that its key sees. Raises ApiError 400 if it selects none."""
+    if asked.tenant is not None and wanted.tenant not in (None, asked.tenant):
+        raise bad_parameter("tenant", "is not yours")
+    try:
+        found = selection(
+            call_ids=wanted.calls,
+            tenant=wanted.tenant,
+            since_ms=wanted.since,
+            until_ms=wanted.until,
+            status=wanted.status,
+            failed=wanted.failed,
+            query=wanted.query,
+            every=every,
+        )
+    except EmptySelectionError as error:
+        raise bad_parameter(error.parameter, str(error)) from None
+    if not found.narrows and not every:
+        raise bad_parameter("calls", "say which calls, filter them, or say `all`")
+    return found if asked.tenant is None else replace(found, tenant=asked.tenant)
 
 
 async def stop_replay(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
@@ -105,6 +133,12 @@ async def _body(asked: ApiRequest, replay: ReplayDoc) -> Replay:
             FailedPart(call_id=part.call_id, part=part.part, outcome=part.outcome, reason=part.note) for part in parts
         ],
     )
+
+
+def _estimate(found: Estimate, *, operator: bool) -> ReplayEstimate:
+    """The estimate as the asker may see it."""
+    shown = ReplayEstimate.model_validate(found.model_dump())
+    return shown if operator else shown.model_copy(update={"provider_cost": None})
 
 
 def _item(replay: ReplayDoc) -> ReplayItem:

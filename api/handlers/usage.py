@@ -7,11 +7,11 @@ from aiohttp import web
 
 from api.endpoint import ApiRequest
 from api.errors import bad_parameter
-from api.models import Bundled, Usage
+from api.models import Bundled, Usage, UsageRow
 from api.params import UsageQuery
 from api.responses import json_response
 from core.settings import BundledRate
-from sinks.clickhouse.queries import GroupBy, UsageRow
+from sinks.clickhouse.queries import GroupBy, UsageSum
 
 
 async def get_usage(asked: ApiRequest, query: UsageQuery) -> web.StreamResponse:
@@ -19,7 +19,7 @@ async def get_usage(asked: ApiRequest, query: UsageQuery) -> web.StreamResponse:
     if query.from_ is not None and query.to is not None and query.to < query.from_:
         raise bad_parameter("to", "lies before `from`")
 
-    async def sums(group_by: GroupBy | None) -> list[UsageRow]:
+    async def sums(group_by: GroupBy | None) -> list[UsageSum]:
         return await services.clickhouse(
             services.calls.usage,
             tenant=asked.tenant,
@@ -30,26 +30,31 @@ async def get_usage(asked: ApiRequest, query: UsageQuery) -> web.StreamResponse:
         )
 
     services = asked.services
-    # Compared with what others charge for a call once: a replay adds a line, but no minutes to that.
-    heard = services.clickhouse(services.calls.transcribed_ms, tenant=asked.tenant, from_ms=query.from_, to_ms=query.to)
-    groups, total, heard_ms = await asyncio.gather(sums(query.group_by), sums(None), heard)
+    groups, total = await asyncio.gather(sums(query.group_by), sums(None))
+    audio_ms = sum(row.duration_ms for row in total)
     return json_response(
         Usage(
             group_by=query.group_by,
             time_zone=query.time_zone,
-            groups=groups,
-            total=total,
-            transcribed_minutes=f"{Decimal(heard_ms) / 60_000:.3f}",
-            bundled=[_bundled(name, rate, heard_ms) for name, rate in asked.services.settings.pricing.bundled.items()],
+            groups=[_row(row, operator=asked.principal.operator) for row in groups],
+            total=[_row(row, operator=asked.principal.operator) for row in total],
+            transcribed_minutes=f"{Decimal(audio_ms) / 60_000:.3f}",
+            bundled=[_bundled(name, rate, audio_ms) for name, rate in asked.services.settings.pricing.bundled.items()],
         )
     )
 
 
-def _bundled(name: str, rate: BundledRate, heard_ms: int) -> Bundled:
+def _row(found: UsageSum, *, operator: bool) -> UsageRow:
+    """The sum as the asker may see it."""
+    row = UsageRow.model_validate(found.model_dump())
+    return row if operator else row.model_copy(update={"provider_cost": None, "margin": None})
+
+
+def _bundled(name: str, rate: BundledRate, audio_ms: int) -> Bundled:
     return Bundled(
         name=name,
         per_minute=f"{rate.per_minute:f}",
         currency=rate.currency,
-        amount=f"{(rate.per_minute * heard_ms / 60_000).quantize(Decimal('0.000001')):f}",
+        amount=f"{(rate.per_minute * audio_ms / 60_000).quantize(Decimal('0.000001')):f}",
         source=rate.source,
     )

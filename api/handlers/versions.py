@@ -1,14 +1,18 @@
 """Versions of a call's transcript and summary: which there are, how two differ, which one counts."""
 
 import asyncio
+from dataclasses import asdict
 
 from aiohttp import web
 
 from api.endpoint import ApiRequest
-from api.errors import ApiError
+from api.errors import ApiError, bad_parameter
+from api.handlers.replays import chosen_calls
 from api.params import CompareQuery, NoQuery, UseQuery
-from api.replay_models import VersionComparison, VersionItem, VersionList
+from api.replay_models import VersionComparison, VersionItem, VersionList, VersionsSwitched, VersionsUse
 from api.responses import json_response
+from pipelines.replay.selection import NothingToReplayError
+from pipelines.replay.switching import NoSuchReplayError, Switchboard, Target
 from pipelines.replay.transcript_diff import compare
 from pipelines.replay.versions import NoSuchVersionError, chosen, to_compare, version_of, versions_of
 from schemas.artifacts import Transcript
@@ -32,8 +36,24 @@ async def use_version(asked: ApiRequest, query: UseQuery) -> web.StreamResponse:
         raise _not_found(error) from None
     await services.log(services.tell, Topic.CALL_EVENTS, [event])
     # It is on the log; that the answer shows it, too, must not wait for who reads it there.
-    await services.clickhouse(services.calls.put_event, event)
+    await services.clickhouse(services.calls.put_events, [event])
     return json_response(_list(await asked.call()), status=202)
+
+
+async def use_versions(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Makes versions of many calls count: those of a replay, or those that counted before a time."""
+    wanted = await asked.body(VersionsUse)
+    if (wanted.replay is None) == (wanted.before is None):
+        raise bad_parameter("replay", "say either `replay` or `before`")
+    services = asked.services
+    calls = chosen_calls(asked, wanted, every=True)  # the target says which calls; filters leave some of them out
+    target = Target(replay=wanted.replay, before=wanted.before)
+    board = Switchboard(services.calls, services.replays, services.tell)
+    try:
+        found = await services.switching(board.switch, target, calls, tenant=asked.tenant, dry_run=wanted.dry_run)
+    except (NoSuchReplayError, NothingToReplayError) as error:
+        raise ApiError(404, "not_found", str(error)) from None
+    return json_response(VersionsSwitched(**asdict(found)), status=200 if wanted.dry_run else 202)
 
 
 async def compare_versions(asked: ApiRequest, query: CompareQuery) -> web.StreamResponse:

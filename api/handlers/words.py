@@ -1,7 +1,10 @@
 """What was said: transcripts, summaries, search."""
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
+from api.embedding import min_score
 from api.endpoint import ApiRequest, not_there
 from api.errors import ApiError
 from api.formats import RENDERERS
@@ -52,11 +55,20 @@ async def search(asked: ApiRequest, query: SearchQuery) -> web.StreamResponse:
     for factor in _ASKED_FOR:
         size = factor * query.limit
         found = await services.qdrant(
-            services.vectors.search, collection, vector, tenant=asked.tenant, limit=size, text=query.q
+            services.vectors.search,
+            collection,
+            vector,
+            tenant=asked.tenant,
+            limit=size,
+            text=query.q,
+            min_score=min_score(embedder.model, services.settings.embedding.min_score),
         )
         hits = await services.clickhouse(services.calls.that_count, found)
         if len(hits) >= query.limit or len(found) < size:
             break
+    hits = hits[: query.limit]
+    if query.group_by == "call":
+        hits = _by_call(hits)
     return json_response(
         SearchResults(
             results=[
@@ -69,10 +81,18 @@ async def search(asked: ApiRequest, query: SearchQuery) -> web.StreamResponse:
                     text=hit.text,
                     score=hit.score,
                 )
-                for hit in hits[: query.limit]
+                for hit in hits
             ]
         )
     )
+
+
+def _by_call(hits: Sequence[Hit]) -> list[Hit]:
+    """The hits of a call one after the other, the calls in the order of their best hits."""
+    calls: dict[tuple[str, str], list[Hit]] = {}
+    for hit in hits:
+        calls.setdefault((hit.tenant, hit.call_id), []).append(hit)
+    return [hit for of_call in calls.values() for hit in of_call]
 
 
 async def _stored(asked: ApiRequest, part: PartDoc) -> Transcript | None:

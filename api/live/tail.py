@@ -22,6 +22,7 @@ EVENTS = (
     Topic.EMBEDDING_READY,
     Topic.USAGE_RECORDED,
     Topic.DEAD_LETTERS,
+    Topic.REPLAY_PROGRESS,
 )
 _BATCH = 200
 _WAIT_S = 0.1

@@ -8,6 +8,9 @@ export class ApiError extends Error {
   }
 }
 
+/** What is said when nobody answers. */
+export const NO_ANSWER = "The server does not answer. It may be restarting; try again in a moment.";
+
 let csrf = null;
 
 /** The token of a link to one call, if that is how the visitor came. */
@@ -62,7 +65,7 @@ async function ask(target, options) {
     response = await fetch(target, { credentials: "same-origin", cache: "no-store", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "offline", "The server does not answer. It may be restarting; try again in a moment.");
+    throw new ApiError(0, "offline", NO_ANSWER);
   }
   if (response.status === 204) return null;
   let body = null;

@@ -1,9 +1,16 @@
 // A chart of days: price and cost.
 
+const LABEL_PX = 70; // room for a day's label
+
 import uPlot from "./vendor/uPlot.esm.js";
 
-/** Draws rows { day, price, cost } into an element. Returns what removes it. */
-export function daysChart(element, rows, format) {
+const DAY_S = 86_400;
+
+/**
+ * Draws rows { day, price, cost } into an element, over the days from `from` to `to` (YYYY-MM-DD; empty: the first and the last row's).
+ * Returns what removes it.
+ */
+export function daysChart(element, rows, { from, to }, format) {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   let plot = null;
   const data = [rows.map((row) => Date.parse(row.day) / 1000), rows.map((row) => row.price), rows.map((row) => row.cost)];
@@ -11,12 +18,15 @@ export function daysChart(element, rows, format) {
   function draw() {
     plot?.destroy();
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-    const days = data[0];
-    const pad = 43_200;
+    const [first, last] = [from || rows[0].day, to || rows.at(-1).day].map((day) => Date.parse(day) / 1000);
+    const all = Math.round((last - first) / DAY_S) + 1;
+    // A label for each day, or for each second, third … one: as many as there is room for.
+    const every = Math.ceil(all / Math.max(1, Math.floor(element.clientWidth / LABEL_PX)));
+    const labels = Array.from({ length: Math.ceil(all / every) }, (_, index) => first + index * every * DAY_S);
     plot = new uPlot({
       width: element.clientWidth, height: 200, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
-      scales: { x: { range: () => [days[0] - pad * 3, days.at(-1) + pad * 3] }, y: { range: (_, low, high) => [0, high * 1.1 || 1] } },
-      axes: [{ ...axis, size: 30, grid: { show: false }, incrs: [86_400, 172_800, 604_800, 1_209_600, 2_592_000], values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short", timeZone: "UTC" })) },
+      scales: { x: { range: () => [first - DAY_S / 2, last + DAY_S / 2] }, y: { range: (_, low, high) => [0, high * 1.1 || 1] } },
+      axes: [{ ...axis, size: 30, grid: { show: false }, splits: () => labels, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short", timeZone: "UTC" })) },
         { ...axis, size: 76, values: (_, ticks) => ticks.map(format) }],
       legend: { show: false }, cursor: { show: false },
       series: [{}, { label: "Price", fill: colour("--inbound"), stroke: colour("--inbound"), width: 0, paths: bars(0.6), points: { show: false } },
@@ -24,7 +34,7 @@ export function daysChart(element, rows, format) {
     }, data, element);
   }
   draw();
-  const resized = new ResizeObserver(() => plot && element.clientWidth && plot.setSize({ width: element.clientWidth, height: 200 }));
+  const resized = new ResizeObserver(() => plot && element.clientWidth && draw());
   resized.observe(element);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   window.addEventListener("theme", draw);

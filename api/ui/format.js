@@ -62,6 +62,29 @@ export function dayEnd(text) {
 /** A number with separators. */
 export const count = (number) => new Intl.NumberFormat().format(number);
 
+/** A number with its noun: 1 call, 2 calls. */
+export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+/** A point in a recording to a hundredth of a second: 0:12.34. */
+export const place = (ms) => `${duration(ms)}.${two(Math.floor((ms % 1000) / 10))}`;
+
+/** A text in pieces [text, whether it is a word of the query]. Words are compared without case. */
+export function marked(text, query) {
+  const words = new Set(query.toLowerCase().match(WORD) ?? []);
+  const pieces = [];
+  let end = 0;
+  for (const found of text.matchAll(WORD)) {
+    if (!words.has(found[0].toLowerCase())) continue;
+    if (found.index > end) pieces.push([text.slice(end, found.index), false]);
+    end = found.index + found[0].length;
+    pieces.push([found[0], true]);
+  }
+  if (end < text.length) pieces.push([text.slice(end), false]);
+  return pieces;
+}
+// Chinese and Japanese put no spaces between words: there each character is a word.
+const WORD = /[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])[\p{L}\p{N}\p{M}])+/gu;
+
 /** Money from an exact decimal string: two decimals, or as many as it takes to see something. */
 export function money(amount, currency) {
   const value = Number(amount);
@@ -80,6 +103,16 @@ export function column(amount, currency) {
     return new Intl.NumberFormat(undefined, { style: "currency", currency, currencyDisplay: "narrowSymbol", minimumFractionDigits: 4, maximumFractionDigits: 4 }).format(Number(amount));
   } catch {
     return `${Number(amount).toFixed(4)} ${currency}`;
+  }
+}
+
+/** A language's name, from its code; "language unknown" where the engine could not say. */
+export function languageName(code) {
+  if (code === "und") return "language unknown";
+  try {
+    return new Intl.DisplayNames(undefined, { type: "language" }).of(code);
+  } catch {
+    return code;
   }
 }
 

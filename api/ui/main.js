@@ -1,6 +1,6 @@
 // Starts the page: who is signed in, the header, and which page an address shows.
 
-import { session, share, signOut } from "./api.js";
+import { NO_ANSWER, session, share, signOut } from "./api.js";
 import { fill, h, icon, problem } from "./dom.js";
 
 const ROUTES = [
@@ -10,6 +10,9 @@ const ROUTES = [
   { path: /^\/usage$/, load: () => import("./pages/usage.js"), title: "Usage", nav: "/usage" },
   { path: /^\/operations$/, load: () => import("./pages/operations.js"), title: "Operations", nav: "/operations" },
 ];
+const NOWHERE = { title: "Not found", nav: null, load: async () => ({ render: (root) => root.append(
+  h("h1", {}, "There is no such page"), h("p", {}, `Nothing is at ${location.pathname}. `, h("a", { href: "/" }, "All calls"))) }) };
+const routeOf = (path) => (path === "/sign-in" ? SIGN_IN : ROUTES.find((one) => one.path.test(path)) ?? NOWHERE);
 // All at once, not each when the one before has told of it.
 function callPage() {
   import("./vendor/wavesurfer.esm.js").catch(() => null);
@@ -33,7 +36,8 @@ export function go(path, { replace = false } = {}) {
 
 async function show() {
   const number = ++shown;
-  const route = who === null ? SIGN_IN : ROUTES.find((one) => one.path.test(location.pathname)) ?? ROUTES[0];
+  const found = routeOf(location.pathname);
+  const route = who === null && found !== NOWHERE ? SIGN_IN : found;
   leave?.();
   leave = null;
   document.title = `${route.title} · AudioText`;
@@ -47,8 +51,14 @@ async function show() {
     const id = route.path?.exec(location.pathname)?.[1];
     leave = page.render(root, { who, go, signedIn, id: id && decodeURIComponent(id), params: new URLSearchParams(location.search) }) ?? null;
   } catch (error) {
-    fill(main, problem(error, () => location.reload()));
+    if (number === shown) fill(main, problem(unloaded(error), () => location.reload()));
   }
+}
+
+/** The error in words for people: a browser says of a file of this page that it could not be fetched. */
+function unloaded(error) {
+  const missing = error instanceof TypeError && /module/i.test(error.message);
+  return missing ? new Error(NO_ANSWER) : error;
 }
 
 function drawHeader(route) {
@@ -117,7 +127,7 @@ window.addEventListener("signed-out", () => {
 });
 
 async function start() {
-  ROUTES.find((one) => one.path.test(location.pathname))?.load().catch(() => null); // comes while we ask who it is
+  routeOf(location.pathname).load().catch(() => null); // comes while we ask who it is
   try {
     who = await session();
     if (location.pathname === "/sign-in") history.replaceState(null, "", "/");
@@ -127,7 +137,7 @@ async function start() {
       fill(main, h("div", { class: "page narrow" }, problem(error, () => location.reload())));
       return;
     }
-    if (location.pathname !== "/sign-in") {
+    if (location.pathname !== "/sign-in" && routeOf(location.pathname) !== NOWHERE) {
       sessionStorage.setItem("back", location.pathname + location.search);
       history.replaceState(null, "", `/sign-in${location.hash}`);
     }

@@ -3,7 +3,8 @@
 import WaveSurfer from "./vendor/wavesurfer.esm.js";
 import { address } from "./api.js";
 import { h, icon } from "./dom.js";
-import { duration, span } from "./format.js";
+import { duration } from "./format.js";
+import { markText, marks } from "./gaps.js";
 
 const SPEEDS = [0.75, 1, 1.25, 1.5, 1.75, 2];
 const TRACKS = ["inbound", "outbound"];
@@ -37,12 +38,13 @@ export function player({ recording, waveform, part, on }) {
       error,
       h("span", { class: "field speed" }, h("label", { for: "speed" }, "Speed"), speed)));
 
-  const gaps = part.tracks.flatMap((track) => track.gaps.map((gap) => ({ ...gap, track: track.name })));
-  for (const gap of gaps) {
-    const mark = h("i", { class: `gap ${gap.track}`, title: `${gap.track}: ${span(gap.end_ms - gap.start_ms)} missing` });
-    mark.style.left = `${(100 * gap.start_ms) / length}%`;
-    mark.style.width = `${(100 * (gap.end_ms - gap.start_ms)) / length}%`;
-    lanes.append(mark);
+  for (const track of part.tracks) {
+    for (const mark of marks(track.gaps, length)) {
+      const shown = h("i", { class: `gap ${track.name} ${mark.wide ? "wide" : "narrow"}`, title: markText(track.name, mark) });
+      shown.style.left = `${(100 * mark.start_ms) / length}%`;
+      shown.style.width = `${(100 * (mark.end_ms - mark.start_ms)) / length}%`;
+      lanes.append(shown);
+    }
   }
 
   let surfer = null;

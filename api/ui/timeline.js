@@ -1,7 +1,7 @@
 // What happened to a call, and how long it took.
 
 import { h } from "./dom.js";
-import { clock, span } from "./format.js";
+import { clock, plural, span } from "./format.js";
 
 const SAID = {
   "stream.started": (one) => `Stream began (${one.carrier}, ${one.codec} ${one.rate_hz / 1000} kHz)`,
@@ -9,11 +9,11 @@ const SAID = {
   "dtmf.received": (one) => `Key ${one.digit} pressed (${one.track})`,
   "call.status": (one) => `Carrier says ${one.status}`,
   "recording.ready": () => "Recording stored",
-  "transcript.ready": (one) => `Transcribed by ${one.provider} ${one.model}: ${one.words} words`,
+  "transcript.ready": (one) => `Transcribed by ${one.provider} ${one.model}: ${plural(one.words, "word")}`,
   "summary.ready": (one) => `Summarized by ${one.provider} ${one.model}`,
-  "embedding.ready": (one) => `Searchable: ${one.points} turns`,
-  "usage.recorded": (one) => `Charged: ${one.units} units of ${one.kind}`,
-  "stage.failed": (one) => `${one.stage} gave up after ${one.attempts} attempts: ${one.error}`,
+  "embedding.ready": (one) => `Searchable: ${plural(one.points, "turn")}`,
+  "usage.recorded": (one) => `Charged: ${plural(one.units, "unit")} of ${one.kind}`,
+  "stage.failed": (one) => `${one.stage} gave up after ${plural(one.attempts, "attempt")}: ${one.error}`,
   "letter.replayed": () => "Given back to its stage",
 };
 

@@ -3,11 +3,15 @@
 import { h } from "./dom.js";
 import { duration } from "./format.js";
 
+const AFTER_MS = 400; // a word and its turn stay marked so long after they are over
+
 /**
- * A transcript's turns. play(ms): somebody wants to hear from there. Has `element` and `at(ms, follow)`, which marks what is said then.
+ * A transcript's turns. play(ms): somebody wants to hear from there. Has `element`, `at(ms, follow)`, which marks what is said then and
+ * nothing in a silence, and `turnBefore(ms)`, the element of the last turn that began by then.
  */
 export function transcript(text, play) {
   const words = []; // { start, end, element }, by start
+  const turns = []; // the same
   const element = h("ol", { class: "turns", onclick: onClick });
   for (const segment of text.segments) {
     const said = segment.words.length ? segment.words : [{ ...segment, confidence: 1 }];
@@ -23,13 +27,15 @@ export function transcript(text, play) {
       words.push({ start: word.start_ms, end: word.end_ms, element: span });
       line.append(between, span);
     }
-    element.append(h("li", { class: `turn ${segment.channel === 0 ? "inbound" : "outbound"}`, "data-start": segment.start_ms },
+    const turn = h("li", { class: `turn ${segment.channel === 0 ? "inbound" : "outbound"}`, "data-start": segment.start_ms },
       h("div", { class: "turn-head" },
         h("span", { class: "speaker" }, segment.speaker),
         h("button", { class: "turn-time", "data-ms": segment.start_ms, "aria-label": `Play from ${duration(segment.start_ms)}` }, duration(segment.start_ms))),
-      line));
+      line);
+    element.append(turn);
+    turns.push({ start: segment.start_ms, end: Math.max(segment.end_ms, ...said.map((word) => word.end_ms)), element: turn });
   }
-  words.sort((one, other) => one.start - other.start);
+  for (const list of [words, turns]) list.sort((one, other) => one.start - other.start);
 
   let marked = null;
   let turn = null;
@@ -38,24 +44,32 @@ export function transcript(text, play) {
     if (ms !== undefined && !String(getSelection())) play(Number(ms));
   }
   function at(ms, follow) {
-    let low = 0;
-    let high = words.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (words[middle].start <= ms) low = middle + 1; else high = middle;
+    const word = lastBegun(words, ms);
+    const element = word && ms < word.end + AFTER_MS ? word.element : null;
+    if (element !== marked) {
+      marked?.classList.remove("on");
+      element?.classList.add("on");
+      marked = element;
     }
-    const word = words[low - 1];
-    const element = word && ms < word.end + 400 ? word.element : null;
-    if (element === marked) return;
-    marked?.classList.remove("on");
-    element?.classList.add("on");
-    marked = element;
-    const next = element?.closest(".turn") ?? null;
-    if (next === turn || !next) return;
+    // The turn of the word; between two words the turn that goes on; in a silence none.
+    const next = element?.closest(".turn") ?? turns.findLast((one) => one.start <= ms && ms < one.end + AFTER_MS)?.element ?? null;
+    if (next === turn) return;
     turn?.removeAttribute("aria-current");
-    next.setAttribute("aria-current", "true");
+    next?.setAttribute("aria-current", "true");
     turn = next;
-    if (follow) next.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    if (next && follow) next.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   }
-  return { element, at };
+  const turnBefore = (ms) => lastBegun(turns, ms)?.element;
+  return { element, at, turnBefore };
+}
+
+/** The last of a list, sorted by start, that has begun at a time. */
+function lastBegun(list, ms) {
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle].start <= ms) low = middle + 1; else high = middle;
+  }
+  return list[low - 1];
 }

@@ -6,6 +6,7 @@ import sys
 import time
 
 from audiotext.cli.connection import settings_for
+from core.counting import number_of
 from core.errors import UserError
 
 _EVERY_S = 1.0
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         if idle_since is not None and now - idle_since >= args.settle:
             return 0
         if now - began >= args.timeout:
-            print(f"{live:g} streams are still live after {args.timeout:g} s")
+            print(f"{_streams(live)} still live after {args.timeout:g} s")
             return 1
         time.sleep(_EVERY_S)
 
@@ -43,7 +44,11 @@ def run(args: argparse.Namespace) -> int:
 def _told(live: float, timeout_s: float, settle_s: float) -> str:
     if not live:
         return f"no stream is live; waiting {settle_s:g} s for another"
-    return f"{live:g} streams are live; waiting for their end, {timeout_s:g} s at most"
+    return f"{_streams(live)} live; waiting until none is, {timeout_s:g} s at most"
+
+
+def _streams(live: float) -> str:
+    return number_of(round(live), "stream is", "streams are")
 
 
 def _streams_live(port: int) -> float:

@@ -1,14 +1,12 @@
 """`audiotext keys create|list|revoke`."""
 
 import argparse
-from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.table import Table
 
 from api.auth.api_keys import create_key, list_keys, revoke_key
+from audiotext.cli import listing
 from audiotext.cli.connection import settings_for
-from core.errors import UserError
 
 
 def create(args: argparse.Namespace) -> int:
@@ -22,21 +20,24 @@ def create(args: argparse.Namespace) -> int:
 def show(args: argparse.Namespace) -> int:
     """Lists the keys, which are known by their ids only."""
     settings, _ = settings_for(args.data_dir)
-    table = Table("id", "tenant", "name", "created", "revoked", box=None)
-    for key in list_keys(settings):
-        table.add_row(key.id, key.tenant, key.name, _day(key.created_at_ms), _day(key.revoked_at_ms))
-    Console().print(table)
+    keys = list_keys(settings)
+    if args.json:
+        listing.show_json(key.model_dump(mode="json", exclude={"hash"}) for key in keys)
+        return 0
+    listing.show(
+        ("id", "tenant", "name", "created (UTC)", "revoked (UTC)"),
+        [
+            (key.id, key.tenant, key.name, listing.minute(key.created_at_ms), listing.minute(key.revoked_at_ms))
+            for key in keys
+        ],
+    )
     return 0
 
 
 def revoke(args: argparse.Namespace) -> int:
     """Revokes a key."""
     settings, _ = settings_for(args.data_dir)
-    if not revoke_key(settings, args.key_id):
-        raise UserError(f"there is no key {args.key_id}: see `audiotext keys list`")
-    print(f"{args.key_id} is revoked")
+    key_id = listing.id_of(args.key_id, (key.id for key in list_keys(settings)), "key", "audiotext keys list")
+    revoke_key(settings, key_id)
+    print(f"{key_id} is revoked")
     return 0
-
-
-def _day(at_ms: int | None) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M") if at_ms else ""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from audiotext.stack.services import GROUPS, SERVICES, STAGES
 from core.errors import exit_code
@@ -67,9 +67,17 @@ def _run(args: argparse.Namespace) -> int:
         return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like those of the commands."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the command with exit code 2."""
+        self.exit(2, f"audiotext: {message}; see `{self.prog} --help`\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line. `args.run` says, as "module:function", what runs a command."""
-    top = argparse.ArgumentParser(
+    top: argparse.ArgumentParser = _Parser(
         prog="audiotext",
         description="Carriers stream call audio in; recordings, transcripts, summaries, search and the bill come out.",
         epilog="Settings are environment variables (AUDIOTEXT_…) or audiotext.toml: see `audiotext settings`.",
@@ -116,8 +124,10 @@ def parser() -> argparse.ArgumentParser:
     create.add_argument("--tenant", type=_tenant, default="default", help="whose calls it opens (default)")
     create.add_argument("--name", default="", help="what it is for")
     revoke = _command(keys, "revoke", "make a key useless", "audiotext.cli.keys:revoke")
-    revoke.add_argument("key_id", metavar="ID", help="as `audiotext keys list` shows it")
-    for command in (create, revoke, _command(keys, "list", "show all keys", "audiotext.cli.keys:show")):
+    revoke.add_argument("key_id", metavar="ID", help="as `audiotext keys list` shows it, or its beginning")
+    which = _command(keys, "list", "show all keys", "audiotext.cli.keys:show")
+    _json_option(which)
+    for command in (create, revoke, which):
         _running_stack_option(command)
 
     _letter_commands(_group(commands, "dlq", "calls that a stage gave up on (dead letters)"))
@@ -125,13 +135,19 @@ def parser() -> argparse.ArgumentParser:
     _version_commands(_group(commands, "versions", "what different settings made of a call"))
     _erase_command(commands)
     _upkeep(commands)
-    _command(commands, "settings", "show every setting, its value and what it means", "audiotext.cli.settings:run")
+    settings = _command(
+        commands, "settings", "show every setting, its value and what it means", "audiotext.cli.settings:run"
+    )
+    _json_option(settings)
     return top
 
 
 def _topics_commands(topics: "_Commands") -> None:
-    for name, text in (("apply", "create what is missing"), ("check", "say where the log differs")):
-        _running_stack_option(_command(topics, name, text, f"audiotext.cli.topics:{name}"))
+    apply = _command(topics, "apply", "create what is missing", "audiotext.cli.topics:apply")
+    check = _command(topics, "check", "say where the log differs", "audiotext.cli.topics:check")
+    _json_option(check)
+    for command in (apply, check):
+        _running_stack_option(command)
 
     group = _command(topics, "group", "show where a stage stands on the log, or move it", "audiotext.cli.topics:groups")
     group.add_argument("group", metavar="GROUP", help=", ".join(GROUPS) + ", or one of yours")
@@ -140,19 +156,21 @@ def _topics_commands(topics: "_Commands") -> None:
         "--since", type=_position_ms, metavar="T", help="put it there: start, or 30m, 12h, 7d ago, or a UTC time"
     )
     where.add_argument("--like", metavar="OTHER", help="put it where the other group stands")
+    _json_option(group)
     _running_stack_option(group)
 
 
 def _letter_commands(letters: "_Commands") -> None:
     which = _command(letters, "list", "show the letters that nobody has replayed", "audiotext.cli.dlq:show_all")
     which.add_argument("--all", action="store_true", help="those that were replayed, too")
+    _json_option(which)
     one = _command(letters, "show", "show one letter whole, its payload included", "audiotext.cli.dlq:show")
-    one.add_argument("letter", metavar="ID", help="as `audiotext dlq list` shows it")
+    one.add_argument("letter", metavar="ID", help="as `audiotext dlq list` shows it, or its beginning")
     again = _command(letters, "replay", "give letters back to their stage", "audiotext.cli.dlq:replay")
     again.add_argument("letters", nargs="*", metavar="ID", help="which; or all open ones that the filters leave")
     for command in (which, again):
         command.add_argument("--stage", choices=STAGES, metavar="S", help=f"only this stage's: {', '.join(STAGES)}")
-        command.add_argument("--call", metavar="ID", help="only this call's")
+        command.add_argument("--call", type=_id, metavar="ID", help="only this call's")
         command.add_argument("--since", type=_since_ms, metavar="T", help="not older than 30m, 12h, 7d, or a UTC time")
     for command in (which, one, again):
         _running_stack_option(command)
@@ -161,7 +179,7 @@ def _letter_commands(letters: "_Commands") -> None:
 def _replay_commands(replays: "_Commands") -> None:
     start = _command(replays, "start", "process calls again, from the stage on", "audiotext.cli.replay:start")
     start.add_argument("--stage", required=True, choices=_REPLAYED, help="what to start from: " + ", ".join(_REPLAYED))
-    start.add_argument("--calls", nargs="+", default=[], metavar="ID", help="these calls, or those that pass:")
+    start.add_argument("--calls", nargs="+", metavar="ID", help="these calls, or those that pass:")
     start.add_argument("--tenant", type=_tenant, metavar="T", help="only this tenant's calls")
     start.add_argument("--from", dest="since", type=_since_ms, metavar="T", help="started since 12h, 30d or a UTC time")
     start.add_argument("--to", dest="until", type=_since_ms, metavar="T", help="started before")
@@ -172,6 +190,9 @@ def _replay_commands(replays: "_Commands") -> None:
     start.add_argument("--model", help="another model of it")
     start.add_argument("--language", help="the language spoken (ISO 639-1), for transcribing")
     start.add_argument("--prompt", help="another prompt for the summary")
+    start.add_argument(
+        "--keep-current", action="store_true", help="leave the versions that count as they are; the new ones lie beside"
+    )
     start.add_argument("--dry-run", action="store_true", help="only say how many calls, minutes and how much money")
     start.add_argument("--wait", action="store_true", help="show its progress until it is through")
     which = _command(replays, "list", "show replays, newest first", "audiotext.cli.replay:show_all")
@@ -180,7 +201,9 @@ def _replay_commands(replays: "_Commands") -> None:
     stop = _command(replays, "stop", "stop a replay; what is under way is finished", "audiotext.cli.replay:stop")
     go_on = _command(replays, "resume", "go on with what is not done yet", "audiotext.cli.replay:resume")
     for command in (status, stop, go_on):
-        command.add_argument("replay", metavar="ID", help="as `audiotext replay list` shows it")
+        command.add_argument("replay", metavar="ID", help="as `audiotext replay list` shows it, or its beginning")
+    for command in (which, status):
+        _json_option(command)
     for command in (start, which, status, stop, go_on):
         _running_stack_option(command)
 
@@ -200,6 +223,7 @@ def _upkeep(commands: "_Commands") -> None:
     doctor = _command(
         commands, "doctor", "look at every configured system and say what to do", "audiotext.cli.doctor:run"
     )
+    _json_option(doctor)
     _running_stack_option(doctor)
 
 
@@ -208,22 +232,42 @@ def _version_commands(versions: "_Commands") -> None:
     differ = _command(
         versions, "compare", "show how two transcripts of a part differ", "audiotext.cli.versions:compare_two"
     )
-    use = _command(versions, "use", "make a version the one that counts", "audiotext.cli.versions:use")
+    use = _command(
+        versions, "use", "make a version count, or those of many calls at once", "audiotext.cli.versions:use"
+    )
+    for command in (which, differ):
+        command.add_argument("call", metavar="CALL", help="the call's id, or its beginning")
+    use.add_argument("call", nargs="?", metavar="CALL", help="the call's id, or its beginning")
     for command in (which, differ, use):
-        command.add_argument("call", metavar="CALL", help="the call's id")
         _running_stack_option(command)
     differ.add_argument("--part", type=int, default=1, metavar="N", help="part of the call (1)")
     differ.add_argument("--before", metavar="ID", help="a version (the oldest)")
     differ.add_argument("--after", metavar="ID", help="a version (the one that counts)")
-    use.add_argument("version", metavar="ID", help="as `audiotext versions list` shows it")
+    use.add_argument("version", nargs="?", metavar="ID", help="as `versions list` has it, or its beginning")
+    use.add_argument("--replay", metavar="ID", help="of all its calls, the versions that this replay made or found")
+    use.add_argument(
+        "--before",
+        type=_time_or_replay,
+        metavar="T",
+        help="of all calls that have changed since, the versions that counted before: 30m, 12h, 7d ago, a UTC time, "
+        "or a replay's id (before that replay, its calls only)",
+    )
+    use.add_argument("--calls", nargs="+", metavar="ID", help="… of these calls only")
+    use.add_argument("--tenant", type=_tenant, metavar="T", help="… of this tenant's calls only")
+    use.add_argument("--from", dest="since", type=_since_ms, metavar="T", help="… of calls started since only")
+    use.add_argument("--to", dest="until", type=_since_ms, metavar="T", help="… of calls started before only")
+    use.add_argument("--query", metavar="TEXT", help="… of calls whose id or numbers contain this only")
+    use.add_argument("--dry-run", action="store_true", help="only say how many calls would be switched")
+    _json_option(which)
 
 
 def _erase_command(commands: "_Commands") -> None:
     erase = _command(commands, "erase", "erase calls: all but their lines of the bill", "audiotext.cli.erase:run")
-    erase.add_argument("calls", nargs="+", metavar="ID", help="call ids")
+    erase.add_argument("calls", type=_id, nargs="+", metavar="ID", help="call ids")
     erase.add_argument(
         "--tenant", type=_tenant, metavar="T", help="only this tenant's, should two have a call of one id"
     )
+    erase.add_argument("--yes", action="store_true", help="do not ask on a terminal whether to erase them")
     _running_stack_option(erase)
 
 
@@ -245,6 +289,10 @@ def _stack_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--port", type=_port, metavar="P", help="where the gateway listens (8080)")
 
 
+def _json_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON array of objects instead of the list")
+
+
 def _running_stack_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data-dir", type=Path, metavar="D", help="talk to the stack that `audiotext up` runs on that directory (data)"
@@ -257,15 +305,28 @@ def _tenant(text: str) -> str:
     return text
 
 
+def _id(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty id names nothing")
+    return text
+
+
 def _positive(text: str) -> float:
-    number = float(text)
+    number = _number(text)
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a number") from None
+
+
 def _probability(text: str) -> float:
-    number = float(text)
+    number = _number(text)
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return number
@@ -292,13 +353,17 @@ def _since_ms(text: str) -> int:
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def _time_or_replay(text: str) -> int | str:
+    """As `_since_ms`; a replay's id is left as it is."""
+    return text if text.startswith("rp-") else _since_ms(text)
+
+
 def _position_ms(text: str) -> int:
     """As `_since_ms`; `start` is 0."""
     return 0 if text == "start" else _since_ms(text)
 
 
 def _port(text: str) -> int:
-    number = int(text)
-    if not 0 < number < 65536:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 65535")
-    return number
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not a number between 1 and 65535")
+    return int(text)

@@ -3,24 +3,24 @@
 import argparse
 import sys
 import time
-from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.table import Table
 
+from audiotext.cli import listing
 from audiotext.cli.connection import settings_for
-from core.errors import UserError
+from core.counting import number_of
+from core.errors import UsageError
 from core.settings import Settings
 from pipelines.replay.engine_cache import engines_of
 from pipelines.replay.estimate import Estimate, estimate
 from pipelines.replay.overrides import overridden
-from pipelines.replay.selection import Selection, choose
+from pipelines.replay.selection import choose, selection
 from pipelines.replay.service import ReplayService
 from redpanda.client import EventProducer
 from schemas.events import ReplayOverrides
 from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_projection import ReplayDoc
-from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.clickhouse.replay_queries import LISTED, NOTED, ReplayStore
 from sinks.object_store import ObjectStore
 
 _LOOK_S = 1.0
@@ -28,26 +28,26 @@ _LOOK_S = 1.0
 
 def start(args: argparse.Namespace) -> int:
     """Asks for a replay and prints its id; or says what it would do."""
-    filters = (args.tenant, args.since, args.until, args.query)
-    if not (args.calls or args.failed or args.all or any(one is not None for one in filters)):
-        raise UserError("which calls? name them with --calls, filter them, or say --all")
+    wanted = selection(
+        call_ids=args.calls,
+        tenant=args.tenant,
+        since_ms=args.since,
+        until_ms=args.until,
+        failed=args.failed,
+        query=args.query,
+        every=args.all,
+    )
+    if not wanted.narrows and not args.all:
+        raise UsageError("which calls? name them with --calls, filter them, or say --all")
     settings, _ = settings_for(args.data_dir)
     overrides = ReplayOverrides(provider=args.provider, model=args.model, language=args.language, prompt=args.prompt)
     changed = overridden(settings, args.stage, overrides)
     engines = engines_of(changed, args.stage)
-    selection = Selection(
-        call_ids=tuple(dict.fromkeys(args.calls)),
-        tenant=args.tenant,
-        since_ms=args.since,
-        until_ms=args.until,
-        status="failed" if args.failed else None,
-        query=args.query,
-    )
-    chosen = choose(CallStore(settings.clickhouse), selection, args.stage)
+    chosen = choose(CallStore(settings.clickhouse), wanted, args.stage)
     print(told(estimate(chosen, engines, changed.pricing)), file=sys.stderr)
     if args.dry_run:
         return 0
-    replay_id = _desk(settings).start(chosen, args.stage, overrides, tenant=None)
+    replay_id = _desk(settings).start(chosen, args.stage, overrides, tenant=None, keep_current=args.keep_current)
     print(replay_id)
     return _watch(ReplayStore(settings.clickhouse), replay_id) if args.wait else 0
 
@@ -55,13 +55,25 @@ def start(args: argparse.Namespace) -> int:
 def show_all(args: argparse.Namespace) -> int:
     """Lists replays."""
     settings, _ = settings_for(args.data_dir)
-    table = Table("id", "when (UTC)", "from", "state", "done", "failed", "skipped", "of", box=None)
-    for one in ReplayStore(settings.clickhouse).list_replays(None):
-        when = datetime.fromtimestamp(one.requested_at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(one.id, when, one.stage, one.state, *map(str, (one.done, one.failed, one.skipped, one.parts)))
-    console = Console()
-    # Into a file or a pipe nothing is cut off.
-    (console if console.is_terminal else Console(width=200)).print(table)
+    replays = ReplayStore(settings.clickhouse).list_replays(None)
+    if args.json:
+        listing.show_json(one.model_dump(mode="json") for one in replays)
+    else:
+        listing.show(
+            ("id", "when (UTC)", "from", "state", "done", "failed", "skipped", "of"),
+            [
+                (
+                    one.id,
+                    listing.minute(one.requested_at_ms),
+                    one.stage,
+                    one.state,
+                    *map(str, (one.done, one.failed, one.skipped, one.parts)),
+                )
+                for one in replays
+            ],
+        )
+    if len(replays) == LISTED:
+        Console(stderr=True).print(f"These are the {LISTED} newest replays.", style="dim")
     return 0
 
 
@@ -69,12 +81,18 @@ def status(args: argparse.Namespace) -> int:
     """Shows one replay; exit code 1 if parts of it failed."""
     settings, _ = settings_for(args.data_dir)
     store = ReplayStore(settings.clickhouse)
+    replay = named(store, args.replay)
     if args.wait:
-        return _watch(store, args.replay)
-    replay = _named(store, args.replay)
+        return _watch(store, replay.id)
+    noted = store.noted(replay.id)
+    if args.json:
+        listing.show_json([replay.model_dump(mode="json") | {"noted": [one.model_dump(mode="json") for one in noted]}])
+        return 1 if replay.failed else 0
     print(progress(replay))
-    for part in store.noted(replay.id):
+    for part in noted:
         print(f"  {part.call_id} part {part.part}: {part.outcome}: {part.note}")
+    if len(noted) == NOTED:
+        print(f"  These are the first {NOTED} parts with a note.")
     return 1 if replay.failed else 0
 
 
@@ -82,8 +100,8 @@ def stop(args: argparse.Namespace) -> int:
     """Stops a replay."""
     settings, _ = settings_for(args.data_dir)
     store = ReplayStore(settings.clickhouse)
-    _desk(settings).stop(_named(store, args.replay))
-    print(progress(_named(store, args.replay)))
+    _desk(settings).stop(named(store, args.replay))
+    print(progress(named(store, args.replay)))
     return 0
 
 
@@ -91,17 +109,18 @@ def resume(args: argparse.Namespace) -> int:
     """Goes on with a replay."""
     settings, _ = settings_for(args.data_dir)
     store = ReplayStore(settings.clickhouse)
-    _desk(settings).resume(_named(store, args.replay))
-    print(progress(_named(store, args.replay)))
+    _desk(settings).resume(named(store, args.replay))
+    print(progress(named(store, args.replay)))
     return 0
 
 
 def told(costs: Estimate) -> str:
     """An estimate in a line."""
     minutes = costs.duration_ms / 60_000
-    line = f"{costs.calls} calls ({costs.parts} recordings), {minutes:.1f} minutes"
+    calls, recordings = number_of(costs.calls, "call"), number_of(costs.parts, "recording")
+    line = f"{calls} ({recordings}), {minutes:.1f} minutes"
     if costs.left_out:
-        line += f"; {costs.left_out} recordings cannot be processed from there"
+        line += f"; {number_of(costs.left_out, 'recording')} cannot be processed from there"
     return (
         f"{line}. To transcribe: {costs.to_transcribe_ms / 60_000:.1f} minutes, to summarize: {costs.to_summarize}, "
         f"to embed: {costs.to_embed}; cost {costs.provider_cost}, price {costs.price} {costs.currency}"
@@ -115,6 +134,10 @@ def progress(replay: ReplayDoc) -> str:
         line += f", {replay.failed} failed"
     if replay.skipped:
         line += f", {replay.skipped} skipped"
+    if replay.reused:
+        line += f", {replay.reused} had every result already"
+    if replay.done:
+        line += ", the current versions are kept" if replay.keep_current else f", {replay.switched} switched to it"
     if replay.state == "running":
         line += f", {replay.per_minute:g} a minute"
         line += f", {replay.eta_s} s to go" if replay.eta_s is not None else ""
@@ -125,7 +148,7 @@ def _watch(store: ReplayStore, replay_id: str) -> int:
     """Shows the replay's progress until it is through or stopped."""
     said = ""
     while True:
-        replay = _named(store, replay_id)
+        replay = named(store, replay_id)
         if (line := progress(replay)) != said:
             Console(stderr=True).print(line, style="dim")
             said = line
@@ -134,10 +157,12 @@ def _watch(store: ReplayStore, replay_id: str) -> int:
         time.sleep(_LOOK_S)
 
 
-def _named(store: ReplayStore, replay_id: str) -> ReplayDoc:
+def named(store: ReplayStore, replay_id: str) -> ReplayDoc:
+    """The replay with that id, or the only one of the listed whose id begins so."""
     found = store.get_replay(replay_id, None)
     if found is None:
-        raise UserError(f"there is no replay {replay_id} (see `audiotext replay list`)")
+        known = {one.id: one for one in store.list_replays(None)}
+        found = known[listing.id_of(replay_id, known, "replay", "audiotext replay list")]
     return found
 
 

@@ -7,14 +7,21 @@ import textwrap
 
 from pydantic import BaseModel, SecretStr
 
+from audiotext.cli import listing
 from core.settings import Settings, descriptions, load
 
 
-def run(_args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Prints every setting with its description below it. A star marks a value that differs from its default."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     defaults = dict(rows(Settings.model_construct()))
     meanings = descriptions()
+    if args.json:
+        listing.show_json(
+            {"name": name, "value": value, "default": defaults[name], "meaning": meanings[name]}
+            for name, value in rows(load())
+        )
+        return 0
     for variable, value in rows(load()):
         default = defaults[variable]
         told = f"{variable}  {value}" if value == default else f"{variable}  {value}*  ({default})"

@@ -1,9 +1,12 @@
 """`audiotext topics apply|check|group`."""
 
 import argparse
+from dataclasses import asdict
 
+from audiotext.cli import listing
 from audiotext.cli.connection import settings_for
 from audiotext.stack.services import GROUPS
+from core.counting import number_of
 from core.errors import UserError
 from redpanda import group_offsets as consumer_groups
 from redpanda import topics
@@ -16,7 +19,7 @@ def apply(args: argparse.Namespace) -> int:
     created = topics.apply(settings.kafka, embedded=embedded)
     number = topics.partitions(settings.kafka, embedded=embedded)
     for topic in created:
-        print(f"created {topic} with {number} partitions")
+        print(f"created {topic} with {number_of(number, 'partition')}")
     print(f"{len(created)} created, {len(topics.load().topics) - len(created)} were there")
     return 0
 
@@ -30,9 +33,13 @@ def groups(args: argparse.Namespace) -> int:
             raise UserError(f"there is no group {args.group} on this log; AudioText's are {', '.join(GROUPS)}")
     else:
         found = consumer_groups.move(settings.kafka, args.group, since_ms=args.since, like=args.like)
-    for (topic, partition), offset in sorted(found.items()):
+    places = sorted(found.items())
+    if args.json:
+        listing.show_json({"topic": topic, "partition": part, "position": at} for (topic, part), at in places)
+        return 0
+    for (topic, partition), offset in places:
         print(f"{topic}[{partition}]  {offset}")
-    print(f"group {args.group} stands on {len(found)} partitions")
+    print(f"group {args.group} stands on {number_of(len(found), 'partition')}")
     return 0
 
 
@@ -40,6 +47,9 @@ def check(args: argparse.Namespace) -> int:
     """Says where the log differs from what is written; the exit code is 1 if it does."""
     settings, stack = settings_for(args.data_dir)
     differences = topics.check(settings.kafka, embedded=stack is not None and "log" in stack.embedded)
+    if args.json:
+        listing.show_json(asdict(one) for one in differences)
+        return 1 if differences else 0
     for difference in differences:
         print(difference)
     if differences:

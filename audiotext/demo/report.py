@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from core.counting import number_of
 from core.settings import Settings
 
 _STATES = ("recorded", "transcribed", "summarized", "complete")
@@ -112,7 +113,7 @@ def closing(result: Result, settings: Settings, *, kept: bool) -> RenderableType
             f"{name} {amount} {currency}"
             for name, amount in (("cost", cost), ("price", price), ("margin", price - cost))
         )
-        parts.append(Text(f"  {len(result.lines)} calls, {units} units: {money}"))
+        parts.append(Text(f"  {number_of(len(result.lines), 'call')}, {number_of(units, 'unit')}: {money}"))
     for problem in result.problems:
         parts.append(Text(f"  ✗ {problem}", style="bold red"))
     if result.ok:
@@ -163,6 +164,6 @@ def _bullet(text: str) -> RenderableType:
 def _ledger_line(line: Mapping[str, Any]) -> str:
     margin = Decimal(line["price"]) - Decimal(line["provider_cost"])
     return (
-        f"{line['key']}: {line['units']} units, cost {line['provider_cost']}, price {line['price']}, "
+        f"{line['key']}: {number_of(line['units'], 'unit')}, cost {line['provider_cost']}, price {line['price']}, "
         f"margin {margin} {line['currency']}"
     )

@@ -4,15 +4,17 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from api.auth.kratos import Kratos
-from audiotext.doctor import environment, stores
+from audiotext.doctor import environment, stages, stores
 from core.checks import Check
 from core.health_check import HealthCheck
 from core.settings import Settings, SettingsError
 from pipelines.providers import registry
 
 _TIMEOUT_S = 10.0
+_ASKING = ("transcriber", "summarizer", "embedder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def looks(settings: Settings, *, embedded: bool) -> list[Look]:
         found.append(_provider(name, settings, make))
     if settings.kratos.url:
         found.append(Look("Ory Kratos", awaited=Kratos(settings.kratos, settings.kratos.url).check))
+    found += [Look(f"requests: {name}", awaited=partial(stages.requests, name, url)) for name, url in _stages(settings)]
     found += [
         Look("public URL", awaited=lambda: environment.public_url(settings)),
         Look("admin key", lambda: environment.admin_key(settings)),
@@ -49,6 +52,11 @@ def looks(settings: Settings, *, embedded: bool) -> list[Look]:
         Look("disk", lambda: environment.disk(settings.data_dir)),
     ]
     return found
+
+
+def _stages(settings: Settings) -> list[tuple[str, str]]:
+    """Names and addresses of the services whose work is requests to an engine."""
+    return [(name, url) for name, url in settings.api.watched.items() if name in _ASKING]
 
 
 async def examine(todo: Sequence[Look], timeout_s: float = _TIMEOUT_S) -> list[Check]:

@@ -6,6 +6,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from core.checks import Check
+from core.counting import number_of
 from core.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, SettingsError
 from redpanda import topics
 from redpanda.client import LogUnavailableError, connection_config
@@ -121,8 +122,13 @@ def clickhouse(settings: ClickHouseSettings) -> Check:
     except SchemaTooNewError as error:
         return Check(name, False, str(error), "update AudioText")
     if state.pending:
-        return Check(name, False, f"{state.server}, {len(state.pending)} migrations are missing", _MIGRATE)
-    return Check(name, True, f"{state.server}, {len(state.applied)} migrations applied, none missing")
+        return Check(
+            name,
+            False,
+            f"{state.server}, {number_of(len(state.pending), 'migration is', 'migrations are')} missing",
+            _MIGRATE,
+        )
+    return Check(name, True, f"{state.server}, {number_of(len(state.applied), 'migration')} applied, none missing")
 
 
 def qdrant(settings: QdrantSettings) -> Check:

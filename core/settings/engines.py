@@ -85,6 +85,8 @@ class EmbeddingSettings(Section):
     """Calls that one process embeds at the same time."""
     per_minute: int | None = Field(None, ge=1)
     """Attempts that one process starts per minute. Default: no limit."""
+    min_score: float | None = Field(None, ge=-1, le=1)
+    """Lowest cosine similarity of a search hit. Default: 0.25 for local, none for gemini."""
 
 
 class SonioxSettings(Section):

@@ -1,7 +1,7 @@
 """The dashboard of calls and money, from ClickHouse.
 
-Every sum is over lines that are there once: `FINAL` on the ledger and on events, views that group by what a thing is,
-and of several versions of a part the latest.
+Every sum counts each thing once: minutes and money come from the view `bill`, words from `current_segments` (the
+transcripts that count), events are read with `FINAL`.
 """
 
 from deploy.grafana.panels import Json, Panel, Row, dashboard, variable
@@ -9,7 +9,8 @@ from deploy.grafana.panels import Json, Panel, Row, dashboard, variable
 _TENANTS = "tenant IN (${tenant:singlequote})"
 _CALLS = f"FROM calls WHERE $__timeFilter(started_at) AND {_TENANTS}"
 _PROVIDERS = "provider IN (${provider:singlequote})"
-_LEDGER = f"FROM ledger AS l FINAL WHERE $__timeFilter(call_started_at) AND {_TENANTS} AND {_PROVIDERS}"
+_LEDGER = f"FROM bill AS l WHERE $__timeFilter(call_started_at) AND {_TENANTS} AND {_PROVIDERS}"
+_SEGMENTS = f"FROM current_segments AS s WHERE $__timeFilter(call_started_at) AND {_TENANTS}"
 _FAILED = f"FROM events FINAL WHERE type = 'stage.failed' AND $__timeFilter(occurred_at) AND {_TENANTS}"
 _STAGES = f"FROM stage_latencies WHERE $__timeFilter(hung_up_at) AND {_TENANTS}"
 # Each part's latest recording, its tracks, their gaps.
@@ -52,8 +53,8 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "Minutes charged",
-            "Audio on the bill, each call once.",
-            [f"SELECT round(sum(duration_ms) / 60000, 1) AS minutes {_LEDGER}"],
+            "Audio on the bill. Each recording counts once, however often it was transcribed again.",
+            [f"SELECT round(sum(audio_ms) / 60000, 1) AS minutes {_LEDGER}"],
             kind="stat",
             width=4,
             height=4,
@@ -61,15 +62,16 @@ _CALLS_ROW = Row(
         Panel(
             "Not complete",
             "Calls that began in this time and are not through, live ones among them. Should go to the live calls.",
-            [f"SELECT countIf(reached != 'complete') AS calls {_CALLS}"],
+            [f"SELECT countIf(status != 'complete') AS calls {_CALLS}"],
             kind="stat",
             width=4,
             height=4,
         ),
         Panel(
-            "With a failure",
-            "Calls a stage has given up on at least once: audiotext dlq list.",
-            [f"SELECT countIf(failures > 0) AS calls {_CALLS}"],
+            "Failed",
+            "Calls that a stage has given up on, that have no result since and that nobody is trying again: "
+            "audiotext dlq list.",
+            [f"SELECT countIf(status = 'failed') AS calls {_CALLS}"],
             kind="stat",
             width=4,
             height=4,
@@ -89,17 +91,8 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "Words",
-            "Words transcribed, of each part the latest transcript.",
-            [
-                f"""
-                SELECT sum(words) AS words FROM (
-                    SELECT tenant, call_id, part, transcript_id, sum(words) AS words, max(ingested_at) AS at
-                    FROM segments FINAL WHERE $__timeFilter(call_started_at) AND {_TENANTS}
-                    GROUP BY tenant, call_id, part, transcript_id
-                    ORDER BY at DESC LIMIT 1 BY tenant, call_id, part
-                )
-                """
-            ],
+            "Words in the transcripts that count.",
+            [f"SELECT sum(s.words) AS words {_SEGMENTS}"],
             kind="stat",
             width=4,
             height=4,
@@ -113,7 +106,7 @@ _CALLS_ROW = Row(
         Panel(
             "How far calls came",
             "By the time they began: what is not complete after a while is stuck.",
-            [_over_time("started_at", "count() AS calls", _CALLS, "reached")],
+            [_over_time("started_at", "count() AS calls", _CALLS, "status")],
             stacked=True,
         ),
     ],
@@ -124,11 +117,12 @@ _MONEY_ROW = Row(
     [
         Panel(
             "By tenant and provider",
-            "The bill: minutes, what providers cost, what is charged, what remains. Currencies are never added up.",
+            "The bill: minutes, what providers cost, what is charged, what remains. Currencies are never added up. The "
+            "minutes of a recording stand on the line of its first transcription.",
             [
                 f"""
                 SELECT tenant, provider, model, kind, currency, count() AS lines,
-                       round(sum(l.duration_ms) / 60000, 2) AS minutes, sum(l.units) AS all_units,
+                       round(sum(l.audio_ms) / 60000, 2) AS minutes, sum(l.units) AS all_units,
                        toFloat64(sum(l.provider_cost)) AS cost, toFloat64(sum(l.price)) AS charged,
                        toFloat64(sum(l.price) - sum(l.provider_cost)) AS margin,
                        if(charged = 0, NULL, margin / charged) AS share
@@ -142,7 +136,7 @@ _MONEY_ROW = Row(
         Panel(
             "Minutes by tenant",
             "By the call's start.",
-            [_over_time("call_started_at", "sum(duration_ms) / 60000 AS minutes", _LEDGER, "tenant")],
+            [_over_time("call_started_at", "sum(audio_ms) / 60000 AS minutes", _LEDGER, "tenant")],
             stacked=True,
             unit="m",
             width=8,
@@ -221,17 +215,14 @@ _TROUBLE_ROW = Row(
         ),
         Panel(
             "Words by tenant",
-            "Words transcribed, by the call's start; of each part the latest transcript.",
+            "Words in the transcripts that count, by the call's start.",
             [
-                f"""
-                SELECT $__timeInterval(started) AS time, tenant, sum(words) AS spoken FROM (
-                    SELECT tenant, call_id, part, transcript_id, any(call_started_at) AS started, sum(words) AS words,
-                           max(ingested_at) AS at
-                    FROM segments FINAL WHERE $__timeFilter(call_started_at) AND {_TENANTS}
-                    GROUP BY tenant, call_id, part, transcript_id
-                    ORDER BY at DESC LIMIT 1 BY tenant, call_id, part
-                ) GROUP BY time, tenant ORDER BY time
-                """
+                _over_time(
+                    "call_started_at",
+                    "sum(s.words) AS spoken",
+                    _SEGMENTS,
+                    "tenant",
+                )
             ],
             stacked=True,
         ),

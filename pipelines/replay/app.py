@@ -102,6 +102,7 @@ def run(settings: Settings) -> None:
                 Rebuilder(settings.kafka, objects, directory, read_log),
                 objects,
                 store,
+                calls,
             ),
             concurrency=settings.replay.concurrency,
             timeout_s=settings.replay.timeout_s,

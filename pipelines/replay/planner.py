@@ -55,8 +55,9 @@ class PlanHandler:
                 jobs = [_job(event, group) for group in await self._beside(inputs)]
             else:
                 jobs = [_job(event, [one]) for one in inputs]
+            # First that they are begun: a job may be done a moment later.
+            await self._producer.send_async(Topic.REPLAY_PROGRESS, [*gone, *_begun(event, inputs)])
             await self._producer.send_async(Topic.REPLAY_JOBS, jobs)
-            await self._producer.send_async(Topic.REPLAY_PROGRESS, gone)
         log.info("replay %s, run %d: %d parts from %s", event.replay_id, event.run, len(parts), event.stage)
         return ()
 
@@ -105,6 +106,22 @@ def _inputs(
     return inputs, gone
 
 
+def _begun(command: ReplayCommand, inputs: Iterable[ReplayInput]) -> list[ReplayedPart]:
+    """The parts that this run of the replay will process."""
+    return [
+        outcome(
+            command.replay_id,
+            about.tenant,
+            about.call_id,
+            about.part,
+            command.occurred_at_ms,
+            outcome="begun",
+            run=command.run,
+        )
+        for about in map(subject, inputs)
+    ]
+
+
 def _groups(placed: Iterable[tuple[int, int, ReplayInput]]) -> Iterator[list[ReplayInput]]:
     group: list[ReplayInput] = []
     duration_ms, size, of_partition = 0, 0, -1
@@ -137,4 +154,5 @@ def _job(command: ReplayCommand, inputs: Sequence[ReplayInput]) -> Event:
         overrides=command.overrides,
         run=command.run,
         inputs=list(inputs),
+        keep_current=command.keep_current,
     )

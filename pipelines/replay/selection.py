@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from core.errors import UserError
+from core.counting import number_of
+from core.errors import UsageError, UserError
 from schemas.artifacts import PlannedPart
 from schemas.events import ReplayStage
 from sinks.clickhouse.call_projection import CallDoc, PartDoc, Status
@@ -18,10 +19,19 @@ class NothingToReplayError(UserError):
     """No call that was chosen can be processed again from there; the message says why."""
 
 
+class EmptySelectionError(UsageError):
+    """The request does not say which calls it means, or contradicts itself. parameter: the one to correct."""
+
+    def __init__(self, message: str, parameter: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which calls: these ids, or all that pass the filters. Times in ms since the epoch, of the call's start; query:
-    part of the call id or of a number."""
+    """Which calls: these ids, or all that pass the filters; without any, none, unless `every` is set.
+
+    Times in ms since the epoch, of the call's start; query: part of the call id or of a number."""
 
     call_ids: tuple[str, ...] = ()
     tenant: str | None = None
@@ -29,6 +39,46 @@ class Selection:
     until_ms: int | None = None
     status: Status | None = None
     query: str | None = None
+    every: bool = False
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it names calls or has a filter."""
+        return self != Selection(every=self.every)
+
+
+def selection(
+    *,
+    call_ids: Iterable[str] | None = None,
+    tenant: str | None = None,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    status: Status | None = None,
+    failed: bool = False,
+    query: str | None = None,
+    every: bool = False,
+) -> Selection:
+    """The selection that these filters make; None and `failed=False` do not filter. An empty list or text is a mistake,
+    never a filter that lets everything pass. Raises EmptySelectionError."""
+    ids = None if call_ids is None else tuple(dict.fromkeys(call_ids))
+    if ids is not None and (not ids or not all(ids)):
+        raise EmptySelectionError("an empty list or id selects no call: name calls, or leave `calls` out", "calls")
+    for name, text in (("query", query), ("tenant", tenant)):
+        if text is not None and not text.strip():
+            raise EmptySelectionError(f"an empty text selects no call: leave `{name}` out", name)
+    if failed and status not in (None, "failed"):
+        raise EmptySelectionError(f"a call cannot be `failed` and in status `{status}`", "failed")
+    if since_ms is not None and until_ms is not None and until_ms <= since_ms:
+        raise EmptySelectionError("lies before `from`", "to")
+    return Selection(ids or (), tenant, since_ms, until_ms, "failed" if failed else status, query, every)
+
+
+def selected(store: CallStore, wanted: Selection) -> set[tuple[str, str]]:
+    """The calls (tenant, call id) that the selection is about now. Raises NothingToReplayError for ids without a call,
+    StoreUnavailableError."""
+    found = {(call.tenant, call.id) for call in _calls(store, wanted)}
+    _check_there(store, wanted, {call_id for _, call_id in found})
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +118,10 @@ class SelectionResult:
 
 
 def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> SelectionResult:
-    """The parts that the selection is about now. Raises NothingToReplayError, StoreUnavailableError."""
+    """The parts that the selection is about now. Raises EmptySelectionError, NothingToReplayError,
+    StoreUnavailableError."""
+    if not selection.narrows and not selection.every:
+        raise EmptySelectionError("say which calls, filter them, or say `all`", "calls")
     ids: set[str] = set()
     found: list[ChosenPart] = []
     left_out = 0
@@ -77,17 +130,24 @@ def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> Select
         usable = [part for part in call.parts if _has_input(part, stage)]
         left_out += len(call.parts) - len(usable)
         found += [_part(call, part) for part in usable]
-    if missing := set(selection.call_ids) - ids:
-        left = {call.id for call in store.find_calls(tuple(sorted(missing)), selection.tenant)}
-        if nowhere := missing - left:
-            raise NothingToReplayError(f"there is no call {_some(nowhere)}")
-        raise NothingToReplayError(f"the filters (status, times, text) leave out {_some(left)}: name it without them")
+    _check_there(store, selection, ids)
     if not ids:
-        raise NothingToReplayError("there are no calls" if selection == Selection() else "no call passes the filters")
+        raise NothingToReplayError("no call passes the filters" if selection.narrows else "there are no calls")
     if not found:
         what = "recording" if stage in TRANSCRIBING else "transcript"
-        raise NothingToReplayError(f"none of the {len(ids)} calls chosen has a {what} to start from")
+        raise NothingToReplayError(f"{number_of(len(ids), 'call')} chosen, none with a {what} to start from")
     return SelectionResult(tuple(found), left_out)
+
+
+def _check_there(store: CallStore, selection: Selection, ids: Collection[str]) -> None:
+    """Raises NothingToReplayError if a call that the selection names is not among the ids found."""
+    missing = set(selection.call_ids) - set(ids)
+    if not missing:
+        return
+    left = {call.id for call in store.find_calls(tuple(sorted(missing)), selection.tenant)}
+    if nowhere := missing - left:
+        raise NothingToReplayError(f"there is no call {_some(nowhere)}")
+    raise NothingToReplayError(f"the filters (status, times, text) leave out {_some(left)}: name it without them")
 
 
 def _some(ids: Collection[str]) -> str:

@@ -33,9 +33,16 @@ class ReplayService:
         self._store = store
 
     def start(
-        self, chosen: SelectionResult, stage: ReplayStage, overrides: ReplayOverrides, *, tenant: str | None
+        self,
+        chosen: SelectionResult,
+        stage: ReplayStage,
+        overrides: ReplayOverrides,
+        *,
+        tenant: str | None,
+        keep_current: bool = False,
     ) -> str:
-        """Asks for a replay of the chosen parts and returns its id. tenant: who asks; None = who sees every tenant."""
+        """Asks for a replay of the chosen parts and returns its id. tenant: who asks; None = who sees every tenant.
+        keep_current: the versions that count still count afterwards."""
         replay_id = f"rp-{time.strftime('%Y%m%d', time.gmtime())}-{uuid.uuid4().hex[:12]}"
         plan = ReplayPlan(parts=chosen.plan).model_dump_json().encode()
         self._say(
@@ -51,6 +58,7 @@ class ReplayService:
                 plan=self._objects.put(plan_key(replay_id), plan, "application/json"),
                 parts=len(chosen.parts),
                 duration_ms=chosen.duration_ms,
+                keep_current=keep_current,
             )
         )
         return replay_id

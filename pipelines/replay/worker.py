@@ -16,16 +16,30 @@ from core.settings import SettingsError
 from pipelines.jobs import documents
 from pipelines.replay.overrides import OverrideError
 from pipelines.replay.rerecord import Rebuilder, Rebuilt, by_partition
+from pipelines.replay.selection import TRANSCRIBING
+from pipelines.replay.versions import choices_of, current_ids
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.stage import Handler, Output
 from redpanda.client import LogUnavailableError
 from schemas.artifacts import Manifest
-from schemas.events import Event, RecordingReady, ReplayInput, ReplayJob, ReplayOverrides, ReplayStage, TranscriptReady
+from schemas.events import (
+    AnyEvent,
+    Event,
+    RecordingReady,
+    ReplayInput,
+    ReplayJob,
+    ReplayOverrides,
+    ReplayStage,
+    SummaryReady,
+    TranscriptReady,
+)
 from schemas.ids import uuid_of
 from schemas.replays import outcome, subject
 from schemas.topics import Topic
 from sinks.clickhouse.client import StoreUnavailableError
+from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.clickhouse.result_versions import version_id
 from sinks.object_store import ObjectStore, ObjectStoreError
 
 log = logging.getLogger(__name__)
@@ -54,11 +68,14 @@ class MakeWork(Protocol):
 class ReplayHandler:
     """The work on one job. Everything in it finds what was done before, so that doing it again costs nothing."""
 
-    def __init__(self, make_work: MakeWork, rebuilder: Rebuilder, objects: ObjectStore, store: ReplayStore) -> None:
+    def __init__(
+        self, make_work: MakeWork, rebuilder: Rebuilder, objects: ObjectStore, store: ReplayStore, calls: CallStore
+    ) -> None:
         self._make_work = make_work
         self._rebuilder = rebuilder
         self._objects = objects
         self._store = store
+        self._calls = calls
         self._rebuilding = asyncio.Lock()  # the disk holds one group's audio at a time
         self._runs: dict[str, tuple[float, int, bool]] = {}  # by replay: looked at (monotonic s), run, stopped
 
@@ -77,6 +94,8 @@ class ReplayHandler:
         about = subject(part)
         if await _asked(self._store.is_erased, about.tenant, about.call_id):
             return [_outcome(job, about, "skipped", "the call was erased")]
+        name = (about.tenant, about.call_id)
+        known = (await _asked(self._calls.told, [name])).get(name, [])
         told: list[Output] = []
         try:
             work = await asyncio.to_thread(self._make_work, job.stage, job.overrides)
@@ -84,8 +103,9 @@ class ReplayHandler:
         except (PermanentError, SettingsError, OverrideError) as error:
             # What was paid is on the bill; what was made is told when all of it is.
             lines = [_marked(one, job.replay_id) for one in told if one.topic == Topic.USAGE_RECORDED]
-            return [*lines, _outcome(job, about, "failed", str(error))]
-        return [*(_marked(output, job.replay_id) for output in told), _outcome(job, about, "done", part.note)]
+            return [*lines, _outcome(job, about, "failed", str(error), stage=_working(job.stage, told))]
+        outputs = [_marked(_aside(one) if job.keep_current else one, job.replay_id) for one in told]
+        return [*outputs, *_results(job, part, [event for event in known if event.part == about.part], outputs)]
 
     async def _from_media(self, job: ReplayJob) -> Sequence[Output]:
         """Makes the recordings again; what comes after them is a job for each part."""
@@ -145,13 +165,54 @@ async def _chain(work: StageHandlers, stage: ReplayStage, part: ReplayInput, tol
         told.extend(await work.embed(transcript))
 
 
+def _working(stage: ReplayStage, told: Sequence[Output]) -> str:
+    """The live stage whose work has not been told of yet."""
+    topics = {output.topic for output in told}
+    if stage in TRANSCRIBING and Topic.TRANSCRIPT_READY not in topics:
+        return "transcribe"
+    return "summarize" if stage != "embedding" and Topic.SUMMARY_READY not in topics else "embed"
+
+
+def _results(
+    job: ReplayJob, part: ReplayInput, known: Sequence[AnyEvent], outputs: Sequence[Output]
+) -> Sequence[Output]:
+    """Which versions the part has now and which of them count, for a part that is done. known: its events so far."""
+    now_ms = time.time_ns() // 1_000_000
+    made = [one.event for one in outputs if isinstance(one.event, (TranscriptReady, SummaryReady))]
+    choices = [] if job.keep_current else choices_of(job.replay_id, known, made, now_ms)
+    before = {event.event_id for event in known if event.replay_id != job.replay_id}
+    ready = {one.event.event_id for one in outputs if one.topic != Topic.USAGE_RECORDED}
+    summaries = [version_id(event) for event in made if isinstance(event, SummaryReady)]
+    transcripts = [event.transcript_id for event in (*made, *([part.transcript] if part.transcript else ()))]
+    done = _outcome(
+        job,
+        subject(part),
+        "done",
+        part.note,
+        transcript_id=transcripts[0],
+        summary_id=summaries[0] if summaries else "",
+        reused=ready <= before,
+        switched=current_ids(known) != current_ids([*known, *made, *choices]),
+    )
+    return [*(Output(Topic.CALL_EVENTS, choice) for choice in choices), done]
+
+
+def _aside(output: Output) -> Output:
+    """A result that leaves the version that counts as it is."""
+    if isinstance(output.event, (TranscriptReady, SummaryReady)):
+        return Output(output.topic, output.event.model_copy(update={"keep_current": True}))
+    return output
+
+
 def _marked(output: Output, replay_id: str) -> Output:
     return Output(output.topic, output.event.model_copy(update={"replay_id": replay_id}))
 
 
-def _outcome(job: ReplayJob, about: Event, what: str, note: str) -> Output:
+def _outcome(job: ReplayJob, about: Event, what: str, note: str, **more: str | bool) -> Output:
     now_ms = time.time_ns() // 1_000_000
-    part = outcome(job.replay_id, about.tenant, about.call_id, about.part, now_ms, outcome=what, note=note)
+    part = outcome(
+        job.replay_id, about.tenant, about.call_id, about.part, now_ms, outcome=what, note=note, run=job.run, **more
+    )
     return Output(Topic.REPLAY_PROGRESS, part)
 
 

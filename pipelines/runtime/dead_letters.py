@@ -2,8 +2,8 @@
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from pydantic import ValidationError
@@ -13,16 +13,24 @@ from redpanda.client import EventProducer, LogUnavailableError, consumer_config,
 from schemas.events import CUT, AnyEvent, LetterReplayed, StageFailed, parse_event
 from schemas.ids import uuid_of
 from schemas.topics import Topic
+from sinks.clickhouse.queries import CallStore
 
 _TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRecord:
-    """A dead letter. replayed_at_ms: when somebody gave it back (ms since the epoch), None while it is open."""
+    """A dead letter. replayed_at_ms: when somebody gave it back (ms since the epoch). healed: its stage has a result
+    for that part by now."""
 
     letter: StageFailed
     replayed_at_ms: int | None = None
+    healed: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether there is still something to do about it."""
+        return self.replayed_at_ms is None and not self.healed
 
     @property
     def id(self) -> str:
@@ -44,6 +52,17 @@ def dead_letters_of(events: Iterable[AnyEvent]) -> list[DeadLetterRecord]:
             replayed.setdefault(event.letter_id, event.occurred_at_ms)
     found = [DeadLetterRecord(letter, replayed.get(letter_id)) for letter_id, letter in letters.items()]
     return sorted(found, key=lambda one: (one.letter.occurred_at_ms, one.id))
+
+
+def healed(letters: Sequence[DeadLetterRecord], store: CallStore) -> list[DeadLetterRecord]:
+    """The letters, each with whether its call was healed: its stage has a result, from whatever attempt. Raises
+    StoreUnavailableError."""
+    names = {(one.letter.tenant, one.letter.call_id) for one in letters if one.open}
+    results = store.results(sorted(names))
+    return [
+        replace(one, healed=(one.letter.tenant, one.letter.call_id, one.letter.part, one.letter.stage) in results)
+        for one in letters
+    ]
 
 
 def is_replayable(letter: StageFailed) -> bool:

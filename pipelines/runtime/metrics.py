@@ -1,14 +1,17 @@
 """What is counted of a slow stage."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
 from core import metrics
 from pipelines.runtime.errors import ProviderOutageError, RetryLaterError
-from pipelines.runtime.retry import classify
+from pipelines.runtime.retry import classify, describe
 from redpanda.consumer_monitor import ConsumerMonitor
+
+_SUSPICIOUS = 3
+_ERROR_LENGTH = 300
 
 
 class StageMetrics(ConsumerMonitor):
@@ -22,6 +25,9 @@ class StageMetrics(ConsumerMonitor):
         self._running = metrics.RUNNING.on(self.registry).labels(stage)
         self._held = metrics.HELD.on(self.registry).labels(stage)
         self._provider_away = metrics.PROVIDER_AWAY.on(self.registry).labels(stage)
+        self._succeeded = False
+        # Replaced as a whole: another thread reads it.
+        self._failures: tuple[int, str] = (0, "")  # in a row until now, and the last one's error
 
     def watch(self, *, held: Callable[[], int], provider_away: Callable[[], bool]) -> None:
         """Asks these whenever somebody looks."""
@@ -43,6 +49,18 @@ class StageMetrics(ConsumerMonitor):
         else:
             result = "not-yet" if isinstance(error, RetryLaterError) else "failed"
         self._attempts.labels(self.stage, result).inc()
+        if error is None:
+            self._succeeded, self._failures = True, (0, "")
+        elif result != "not-yet":
+            self._failures = (self._failures[0] + 1, describe(error)[:_ERROR_LENGTH])
+
+    def health(self) -> Mapping[str, object]:
+        """`failing` once attempts fail: three in a row, or all since the start. One call that cannot be done, among
+        others that can, is not a failure of the stage."""
+        in_a_row, error = self._failures
+        if in_a_row == 0 or (self._succeeded and in_a_row < _SUSPICIOUS):
+            return {}
+        return {"failing": {"in_a_row": in_a_row, "error": error}}
 
     def put_aside(self, error: BaseException) -> None:
         """A failed attempt goes on the retry schedule."""

@@ -6,6 +6,7 @@ the one that came true last does.
 """
 
 from collections.abc import Iterable, Set
+from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 from pydantic import Field
@@ -38,7 +39,7 @@ Status = Literal["live", "recorded", "transcribed", "summarized", "complete", "f
 _PROGRESS: Final[tuple[Status, ...]] = ("live", "recorded", "transcribed", "summarized", "complete")
 
 # What heals a stage's failure. A failure of a stage that is not here (usage, analytics) is not the call's.
-_SUCCESS: Final[dict[str, type[Event]]] = {
+SUCCESS: Final[dict[str, type[Event]]] = {
     "recorder": RecordingReady,
     "transcribe": TranscriptReady,
     "summarize": SummaryReady,
@@ -78,19 +79,42 @@ class SummaryDoc(Frozen):
     fields: dict[str, str] = Field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A replay that does a part's work again. stages: whose work. under_way: it has not ended yet; else it failed at
+    `at_ms` (ms since the epoch), in `stage` ("" where it does not say), for this reason."""
+
+    part: int
+    stages: frozenset[str]
+    under_way: bool
+    at_ms: int
+    stage: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    stage: str
+    reason: str
+    at_ms: int
+    event_id: str
+
+
 class PartDoc(Frozen):
     """One recording of the call: a call whose carrier reconnected after it was closed has several.
 
     started_at_ms, ended_at_ms: wall clock of the recording, ms since the epoch. duration_ms: of its audio.
     times: when each stage's result came true, ms since the epoch, by status reached ("recorded", "transcribed",
     "summarized", "embedded"); stages that have not are left out. versions: of transcript and summary, all there are.
-    embedded_by: hashes of the configurations by which the transcript that counts was embedded.
+    embedded_by: hashes of the configurations by which the transcript that counts was embedded. failed_stage,
+    failed_reason, failed_at_ms: the latest failure that nothing has healed and nobody is trying again.
     """
 
     part: int
     status: Status
     failed_stage: str | None = None
     failed_reason: str | None = None
+    failed_at_ms: int | None = None
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
     duration_ms: int = 0
@@ -108,10 +132,15 @@ class PartDoc(Frozen):
 
 
 class UsageLine(Frozen):
-    """One line of the bill. Money as exact decimal strings."""
+    """One line of the bill. Money as exact decimal strings. replay_id: the replay that caused it, "" for none.
+    charged_at_ms: ms since the epoch."""
 
     key: str
     kind: str
+    provider: str
+    model: str
+    replay_id: str
+    charged_at_ms: int
     units: int
     duration_ms: int
     provider_cost: str
@@ -163,9 +192,10 @@ def unique(events: Iterable[AnyEvent]) -> list[AnyEvent]:
     return _digits_as_pressed(list(_first_by_id(sorted(events, key=_order)).values()))
 
 
-def build_call(events: Iterable[AnyEvent], usage: Iterable[UsageLine] = ()) -> CallDoc:
+def build_call(events: Iterable[AnyEvent], usage: Iterable[UsageLine] = (), retries: Iterable[Retry] = ()) -> CallDoc:
     """The call that these events, all of one tenant's call and at least one, tell of."""
     told = unique(events)
+    again = list(retries)
     started = _of_type(told, StreamStarted)
     ended = _of_type(told, StreamEnded)
     # The parties, by the stream's own word first.
@@ -173,7 +203,17 @@ def build_call(events: Iterable[AnyEvent], usage: Iterable[UsageLine] = ()) -> C
     recordings = _of_type(told, RecordingReady)
     lines = sorted(usage, key=lambda line: line.key)
     billed = {line.key for line in lines}
-    parts = [_build_part(part, [event for event in told if event.part == part], billed) for part in _part_numbers(told)]
+    parts = [
+        _build_part(
+            part,
+            [event for event in told if event.part == part],
+            billed,
+            [retry for retry in again if retry.part == part],
+        )
+        for part in _part_numbers(told)
+    ]
+    # A part without any result is one as long as it has failed.
+    parts = [part for part in parts if part.status != "live"]
     live = _is_live(started, recordings)
     status, failure = _call_status(parts, live)
     ended_at_ms = _ended_at_ms(started, ended, recordings, live)
@@ -253,8 +293,7 @@ def _part_numbers(events: Iterable[Event]) -> list[int]:
         {
             event.part
             for event in events
-            if isinstance(event, tuple(_SUCCESS.values()))
-            or (isinstance(event, StageFailed) and event.stage in _SUCCESS)
+            if isinstance(event, tuple(SUCCESS.values())) or (isinstance(event, StageFailed) and event.stage in SUCCESS)
         }
     )
 
@@ -284,18 +323,19 @@ def _ended_at_ms(
     return max((*(e.occurred_at_ms for e in ended), *(r.ended_at_ms for r in recordings)), default=None)
 
 
-def _build_part(part: int, events: list[AnyEvent], billed: Set[str]) -> PartDoc:
+def _build_part(part: int, events: list[AnyEvent], billed: Set[str], retries: list[Retry]) -> PartDoc:
     recording = _last(events, RecordingReady)
     transcript = current_transcript(events)
     summary = current_summary(events, transcript)
-    embedding = _last(events, EmbeddingReady)
-    failure = _failure(events)
+    embedding = _embedding(events, transcript)
+    failure = _failure(events, retries)
     times = {"recorded": recording, "transcribed": transcript, "summarized": summary, "embedded": embedding}
     return PartDoc(
         part=part,
         status="failed" if failure else _reached(recording, transcript, summary, embedding, billed),
         failed_stage=failure.stage if failure else None,
-        failed_reason=failure.error if failure else None,
+        failed_reason=failure.reason if failure else None,
+        failed_at_ms=failure.at_ms if failure else None,
         started_at_ms=recording.started_at_ms if recording else None,
         ended_at_ms=recording.ended_at_ms if recording else None,
         duration_ms=recording.duration_ms if recording else 0,
@@ -319,6 +359,13 @@ def _build_part(part: int, events: list[AnyEvent], billed: Set[str]) -> PartDoc:
     )
 
 
+def _embedding(events: list[AnyEvent], transcript: TranscriptReady | None) -> EmbeddingReady | None:
+    """The event that made the transcript that counts searchable, or, as long as there is none, any transcript."""
+    made = _of_type(events, EmbeddingReady)
+    of_transcript = [event for event in made if transcript and event.transcript_id == transcript.transcript_id]
+    return next(iter(of_transcript or made), None)
+
+
 def _reached(
     recording: RecordingReady | None,
     transcript: TranscriptReady | None,
@@ -336,22 +383,36 @@ def _reached(
     return "recorded" if recording else "live"
 
 
-def _failure(events: list[AnyEvent]) -> StageFailed | None:
-    """The first failure that no success of the same stage heals, however early that success was."""
-    return next(
-        (
-            event
-            for event in _of_type(events, StageFailed)
-            if event.stage in _SUCCESS and not _of_type(events, _SUCCESS[event.stage])
-        ),
-        None,
-    )
+def _failure(events: list[AnyEvent], retries: list[Retry]) -> _Failure | None:
+    """The latest failure of a stage that has no success, however early that was, and that nobody is trying again: its
+    letter was not given back since, and no replay does the stage's work. A replay that failed since is the latest."""
+    found: dict[str, _Failure | None] = {}
+    since_ms: dict[str, int] = {}  # by stage: its latest failure, or when that was given back
+    stages: dict[str, str] = {}  # of letters, by id
+    for event in events:
+        if isinstance(event, StageFailed) and event.stage in SUCCESS:
+            stages[event.event_id] = event.stage
+            found[event.stage] = _Failure(event.stage, event.error, event.occurred_at_ms, event.event_id)
+            since_ms[event.stage] = event.occurred_at_ms
+        elif isinstance(event, LetterReplayed) and event.letter_id in stages:
+            found[stages[event.letter_id]] = None
+            since_ms[stages[event.letter_id]] = event.occurred_at_ms
+    for stage in list(found):
+        of_stage = [retry for retry in retries if stage in retry.stages]
+        if _of_type(events, SUCCESS[stage]) or any(retry.under_way for retry in of_stage):
+            found[stage] = None
+            continue
+        for retry in sorted(of_stage, key=lambda retry: retry.at_ms):
+            if retry.at_ms >= since_ms[stage]:
+                found[stage] = _Failure(retry.stage or stage, retry.reason, retry.at_ms, "")
+    left = [failure for failure in found.values() if failure]
+    return max(left, key=lambda failure: (failure.at_ms, failure.event_id), default=None)
 
 
 def _call_status(parts: list[PartDoc], live: bool) -> tuple[Status, PartDoc | None]:
-    failed = next((part for part in parts if part.status == "failed"), None)
+    failed = [part for part in parts if part.status == "failed"]
     if failed:
-        return "failed", failed
+        return "failed", max(failed, key=lambda part: part.failed_at_ms or 0)
     if live or not parts:
         return "live", None
     return min((part.status for part in parts), key=_PROGRESS.index), None

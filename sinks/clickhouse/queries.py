@@ -7,7 +7,7 @@ from typing import Final, Literal, Protocol, TypeVar
 from clickhouse_connect.driver.binding import format_query_value
 
 from core.settings import ClickHouseSettings
-from schemas.events import AnyEvent, Frozen, parse_event
+from schemas.events import AnyEvent, Frozen, ReplayCommand, ReplayedPart, StageFailed, parse_event
 from sinks.clickhouse.call_list_query import (
     NOT_ERASED,
     Filter,
@@ -19,12 +19,22 @@ from sinks.clickhouse.call_list_query import (
     position,
     positions_query,
 )
-from sinks.clickhouse.call_projection import NOT_EVIDENCE, CallDoc, Status, UsageLine, build_call, unique
+from sinks.clickhouse.call_projection import (
+    NOT_EVIDENCE,
+    SUCCESS,
+    CallDoc,
+    Retry,
+    Status,
+    UsageLine,
+    build_call,
+    unique,
+)
 from sinks.clickhouse.client import Database
+from sinks.clickhouse.replay_projection import retry_of
 from sinks.clickhouse.result_versions import current_transcript
 from sinks.clickhouse.rows import event_row
 
-__all__ = ["ApiKey", "CallStore", "GroupBy", "InvalidCursorError", "UsageRow"]
+__all__ = ["ApiKey", "CallStore", "GroupBy", "InvalidCursorError", "UsageSum"]
 
 
 class Found(Protocol):
@@ -57,12 +67,12 @@ _GROUPS: Final[dict[str, str]] = {
 }
 
 
-class UsageRow(Frozen):
+class UsageSum(Frozen):
     """A sum over lines of the bill. Money as exact decimal strings.
 
     group: the day (YYYY-MM-DD, of the call's start), tenant, provider, kind or call id; "" for the total.
-    lines: how many lines were summed. units: 50 a minute. duration_ms: audio charged for; minutes: the same, three
-    decimals. margin: price minus provider_cost. Sums never cross currencies.
+    lines: how many lines were summed. units: 50 a minute. duration_ms: audio of the recordings, each once (see the view
+    `bill`); minutes: the same, three decimals. margin: price minus provider_cost. Sums never cross currencies.
     """
 
     group: str
@@ -204,9 +214,40 @@ class CallStore:
             and current.get((hit.tenant, hit.call_id, hit.part), hit.transcript_id) == hit.transcript_id
         ]
 
-    def put_event(self, event: AnyEvent) -> None:
-        """Stores an event that is on the log already, so that whoever told it finds it at once."""
-        self._database.insert([event_row(event)])
+    def results(self, calls: Sequence[tuple[str, str]]) -> set[tuple[str, str, int, str]]:
+        """The results that these calls (tenant, call id) have: tenant, call id, part, and the stage that made it."""
+        stages = {kind.model_fields["type"].default: stage for stage, kind in SUCCESS.items()}
+        found: set[tuple[str, str, int, str]] = set()
+        for start in range(0, len(calls), _CALLS_PER_QUERY):
+            names = _literal(list(calls[start : start + _CALLS_PER_QUERY]))
+            rows = self._database.query(
+                f"""
+                SELECT DISTINCT tenant, call_id, part, type FROM events
+                WHERE (tenant, call_id) IN {names} AND has({{types:Array(String)}}, type)
+                """,
+                {"types": list(stages)},
+            )
+            found |= {
+                (str(row["tenant"]), str(row["call_id"]), int(str(row["part"])), stages[str(row["type"])])
+                for row in rows
+            }
+        return found
+
+    def changed_since(self, since_ms: int) -> set[tuple[str, str]]:
+        """Calls (tenant, call id) that got a version since then (ms since the epoch), or another one that counts."""
+        rows = self._database.query(
+            f"""
+            SELECT DISTINCT tenant, call_id FROM events
+            WHERE occurred_at >= fromUnixTimestamp64Milli({{since:Int64}}) AND {NOT_ERASED}
+            AND type IN ('transcript.ready', 'summary.ready', 'version.chosen')
+            """,
+            {"since": since_ms},
+        )
+        return {(str(row["tenant"]), str(row["call_id"])) for row in rows}
+
+    def put_events(self, events: Sequence[AnyEvent]) -> None:
+        """Stores events that are on the log already, so that their author finds them at once."""
+        self._database.insert([event_row(event) for event in events])
 
     def usage(
         self,
@@ -216,7 +257,7 @@ class CallStore:
         to_ms: int | None = None,
         group_by: GroupBy | None = None,
         time_zone: str = "UTC",
-    ) -> list[UsageRow]:
+    ) -> list[UsageSum]:
         """The bill of calls that started from `from_ms` on and before `to_ms` (ms since the epoch), summed per group
         and currency and ordered by them; without a group the total. time_zone: of days, by name."""
         group = _GROUPS[group_by] if group_by else "''"
@@ -226,27 +267,13 @@ class CallStore:
         rows = self._database.query(
             f"""
             SELECT {group} AS grouped, currency, count() AS lines, sum(units) AS all_units,
-                   sum(duration_ms) AS all_ms, sum(provider_cost) AS all_cost, sum(price) AS all_price
-            FROM ledger FINAL {where}
+                   sum(audio_ms) AS all_ms, sum(provider_cost) AS all_cost, sum(price) AS all_price
+            FROM bill {where}
             GROUP BY grouped, currency ORDER BY grouped, currency
             """,
             parameters | {"time_zone": time_zone},
         )
         return [_usage_row(row) for row in rows]
-
-    def transcribed_ms(self, *, tenant: str | None = None, from_ms: int | None = None, to_ms: int | None = None) -> int:
-        """How much audio of these calls was transcribed: each part counts once, however often it was replayed."""
-        where, parameters = _of_the_bill(tenant, from_ms, to_ms)
-        rows = self._database.query(
-            f"""
-            SELECT sum(ms) AS all_ms FROM (
-                SELECT max(duration_ms) AS ms FROM ledger {where or "WHERE true"} AND kind = 'transcription'
-                GROUP BY tenant, call_id, part
-            )
-            """,
-            parameters,
-        )
-        return int(str(rows[0]["all_ms"]))
 
     def put_key(self, key: ApiKey) -> None:
         """Stores a key; storing it again changes nothing, and a revoked one stays revoked."""
@@ -320,18 +347,51 @@ class CallStore:
         for event in events:
             by_call.setdefault((event.tenant, event.call_id), []).append(event)
         lines = self._lines(list(by_call))
+        failed = [call for call, told in by_call.items() if any(isinstance(event, StageFailed) for event in told)]
+        retries = self._retries(failed)
         return [
-            build_call(told, lines.get(call, ()))
+            build_call(told, lines.get(call, ()), retries.get(call, ()))
             for call, told in by_call.items()
             if not all(isinstance(event, NOT_EVIDENCE) for event in told)  # see positions_query
         ]
+
+    def _retries(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], list[Retry]]:
+        """The replays of these calls' parts that are under way or failed."""
+        if not calls:
+            return {}
+        rows = self._database.query(
+            f"""
+            SELECT event FROM replays FINAL
+            WHERE (tenant, call_id) IN {_literal(calls)} AND type = 'replay.part' AND outcome IN ('begun', 'failed')
+            """
+        )
+        parts = [event for row in rows if isinstance(event := parse_event(str(row["event"])), ReplayedPart)]
+        if not parts:
+            return {}
+        rows = self._database.query(
+            f"""
+            SELECT DISTINCT event FROM replays
+            WHERE replay_id IN {_literal(sorted({part.replay_id for part in parts}))} AND type = 'replay.command'
+            """
+        )
+        commands: dict[str, list[ReplayCommand]] = {}
+        for row in rows:
+            if isinstance(command := parse_event(str(row["event"])), ReplayCommand):
+                commands.setdefault(command.replay_id, []).append(command)
+        found: dict[tuple[str, str], list[Retry]] = {}
+        for part in parts:
+            if told := commands.get(part.replay_id):
+                found.setdefault((part.tenant, part.call_id), []).append(retry_of(part, told))
+        return found
 
     def _lines(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], list[UsageLine]]:
         if not calls:
             return {}
         rows = self._database.query(
             f"""
-            SELECT tenant, call_id, key, kind, units, duration_ms, provider_cost, price, currency
+            SELECT tenant, call_id, key, kind, provider, model, replay_id,
+                   toUnixTimestamp64Milli(occurred_at) AS charged_at_ms, units, duration_ms, provider_cost, price,
+                   currency
             FROM ledger FINAL WHERE (tenant, call_id) IN {_literal(calls)}
             """
         )
@@ -358,10 +418,10 @@ def _literal(names: list[tuple[str, str]] | list[str]) -> str:
     return str(format_query_value(names))
 
 
-def _usage_row(row: dict[str, object]) -> UsageRow:
+def _usage_row(row: dict[str, object]) -> UsageSum:
     cost, price = Decimal(str(row["all_cost"])), Decimal(str(row["all_price"]))
     duration_ms = int(str(row["all_ms"]))
-    return UsageRow(
+    return UsageSum(
         group=str(row["grouped"]),
         currency=str(row["currency"]),
         lines=int(str(row["lines"])),

@@ -11,8 +11,8 @@ from sinks.clickhouse.client import Database
 from sinks.clickhouse.replay_projection import RATE_WINDOW_MS, Outcomes, ReplayDoc, build_replay, run_of
 from sinks.clickhouse.rows import erased_row, replay_row
 
-_LISTED = 200  # replays in a list, the newest
-_NOTED = 1_000  # parts of a replay with something to say
+LISTED = 200  # replays in a list, the newest
+NOTED = 1_000  # parts of a replay with something to say
 # A mutation is waited for: what is said to be deleted is.
 _DELETED = "SETTINGS mutations_sync = 2"
 
@@ -44,7 +44,7 @@ class ReplayStore:
             f"""
             SELECT replay_id, min(occurred_at) AS began, groupUniqArray(event) AS told
             FROM replays {where or "WHERE true"} AND type = 'replay.command'
-            GROUP BY replay_id ORDER BY began DESC, replay_id LIMIT {_LISTED}
+            GROUP BY replay_id ORDER BY began DESC, replay_id LIMIT {LISTED}
             """,
             parameters,
         )
@@ -60,11 +60,11 @@ class ReplayStore:
 
     def finished(self, replay_id: str) -> list[ReplayedPart]:
         """The parts that the replay is through with."""
-        return self._parts("true", replay_id)
+        return self._parts("outcome != 'begun'", replay_id)
 
     def noted(self, replay_id: str) -> list[ReplayedPart]:
         """The parts of which there is something to say: those that failed first, then by call and part."""
-        return self._parts("JSONExtractString(event, 'note') != ''", replay_id, limit=_NOTED)
+        return self._parts("JSONExtractString(event, 'note') != ''", replay_id, limit=NOTED)
 
     def _parts(self, condition: str, replay_id: str, limit: int = 2**31) -> list[ReplayedPart]:
         rows = self._database.query(
@@ -108,9 +108,13 @@ class ReplayStore:
         rows = self._database.query(
             f"""
             SELECT replay_id, outcome, count() AS parts, toUnixTimestamp64Milli(max(occurred_at)) AS last_ms,
-                   countIf(occurred_at > now64(3, 'UTC') - INTERVAL {RATE_WINDOW_MS // 1000} SECOND) AS recent,
-                   groupArrayIf(toUnixTimestamp64Milli(occurred_at), outcome = 'failed') AS failed_ms
+                   groupArrayIf(toUnixTimestamp64Milli(occurred_at),
+                                occurred_at > now64(3, 'UTC') - INTERVAL {RATE_WINDOW_MS // 1000} SECOND) AS recent_ms,
+                   groupArrayIf(toUnixTimestamp64Milli(occurred_at), outcome = 'failed') AS failed_ms,
+                   countIf(JSONExtractBool(event, 'reused')) AS reused,
+                   countIf(JSONExtractBool(event, 'switched')) AS switched
             FROM replays FINAL WHERE has({{ids:Array(String)}}, replay_id) AND type = 'replay.part'
+            AND outcome != 'begun'
             GROUP BY replay_id, outcome
             """,
             {"ids": list(ids)},
@@ -118,13 +122,15 @@ class ReplayStore:
         found: dict[str, Outcomes] = {}
         for row in rows:
             before = found.get(str(row["replay_id"]), Outcomes())
-            failed = tuple(row["failed_ms"]) if isinstance(row["failed_ms"], (list, tuple)) else ()
+            failed, recent = (_times(row[name]) for name in ("failed_ms", "recent_ms"))
             counts = {} if row["outcome"] == "failed" else {str(row["outcome"]): int(str(row["parts"]))}
             found[str(row["replay_id"])] = Outcomes(
                 {**before.counts, **counts},
                 (*before.failed_ms, *failed),
                 max(before.last_ms, int(str(row["last_ms"]))),
-                before.recent + int(str(row["recent"])),
+                (*before.recent_ms, *recent),
+                before.reused + int(str(row["reused"])),
+                before.switched + int(str(row["switched"])),
             )
         return found
 
@@ -132,3 +138,7 @@ class ReplayStore:
 def _commands(told: object) -> list[ReplayCommand]:
     events = [parse_event(str(event)) for event in told] if isinstance(told, list) else []
     return [event for event in events if isinstance(event, ReplayCommand)]
+
+
+def _times(found: object) -> tuple[int, ...]:
+    return tuple(int(at_ms) for at_ms in found) if isinstance(found, (list, tuple)) else ()

@@ -1,7 +1,7 @@
 """Versions of a part's results: what was made of it with different settings lies side by side, and one counts. Pure.
 
-The one that counts is the one that came true last, unless somebody chose another one after that: both are events on the
-log, so whoever reads them again decides the same.
+The last version counts, unless another one was chosen after it, or a replay made it and was to keep the current one.
+All of these are events on the log, so every reader decides the same.
 """
 
 from collections.abc import Sequence
@@ -90,6 +90,6 @@ def _current(told: Sequence[Event], made: Sequence[R], of: Result) -> R | None:
         if isinstance(event, VersionChosen):
             if event.of == of:
                 counts = by_id.get(event.version_id, counts)
-        else:
-            counts = next((one for one in made if one is event), counts)
+        elif (one := next((one for one in made if one is event), None)) and (counts is None or not one.keep_current):
+            counts = one
     return counts

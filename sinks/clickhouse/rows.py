@@ -74,7 +74,8 @@ class SegmentRow:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """A row of `ledger`. units: 50 a minute; amounts in `currency`; tokens as a language model counted them."""
+    """A row of `ledger`. units: 50 a minute; amounts in `currency`; tokens as a language model counted them; replay_id:
+    the replay that caused the line."""
 
     table: ClassVar[str] = "ledger"
 
@@ -98,6 +99,7 @@ class LedgerRow:
     cached_tokens: int = 0
     answer_tokens: int = 0
     thought_tokens: int = 0
+    replay_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,8 @@ def event_row(event: AnyEvent) -> EventRow:
 
 
 def replay_row(event: ReplayCommand | ReplayedPart) -> ReplayRow:
-    """What is told of a replay. A part that failed may be done later, and then is. Raises ValueError."""
+    """The row of a replay's event. Of a part's events the one with the best outcome is kept: done or skipped, else that
+    of the latest run, failed before begun. Raises ValueError."""
     outcome = event.outcome if isinstance(event, ReplayedPart) else ""
     return ReplayRow(
         replay_id=event.replay_id,
@@ -174,8 +177,14 @@ def replay_row(event: ReplayCommand | ReplayedPart) -> ReplayRow:
         outcome=outcome,
         occurred_at=_time(event.occurred_at_ms),
         event=event.model_dump_json(),
-        precedence=0 if outcome == "failed" else _precedence(event.occurred_at_ms),
+        precedence=_part_precedence(event) if isinstance(event, ReplayedPart) else _precedence(event.occurred_at_ms),
     )
+
+
+def _part_precedence(event: ReplayedPart) -> int:
+    if event.outcome in ("begun", "failed"):
+        return 2 * event.run + (event.outcome == "failed")
+    return _precedence(event.occurred_at_ms)
 
 
 def erased_row(event: ErasureRequested | CallErased) -> ErasedRow:
@@ -224,11 +233,13 @@ def ledger_row(event: UsageRecorded) -> LedgerRow:
         currency=event.currency,
         call_started_at=started,
         occurred_at=_time(event.occurred_at_ms),
-        precedence=_precedence(event.occurred_at_ms),
+        # A line that a replay repeats stays the line that it was.
+        precedence=_precedence(event.occurred_at_ms) - bool(event.replay_id),
         prompt_tokens=_unsigned(tokens.prompt, 64, "tokens.prompt"),
         cached_tokens=_unsigned(tokens.cached, 64, "tokens.cached"),
         answer_tokens=_unsigned(tokens.candidates, 64, "tokens.candidates"),
         thought_tokens=_unsigned(tokens.thoughts, 64, "tokens.thoughts"),
+        replay_id=event.replay_id,
     )
 
 

@@ -18,6 +18,31 @@ _MEAN_TERMS = 30  # of a speaker's turn; long ones are cut at about 60 words
 # Chinese and Japanese put no spaces between words: there each character is a term.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _TERM = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_UNSPACED_CHARACTER = re.compile(rf"[{_UNSPACED}]")
+_WORD = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
+
+# Words that say nothing about a subject, in English, German, French, Spanish, Italian, Portuguese and Dutch, without
+# those that mean something in another of these languages. A turn is not found because it says one of them.
+_FUNCTION_WORDS = frozenset(
+    """
+    a about after again all also am an and any are as at be because been before but by can could did do does done for
+    from get go got had has have he her here him his how i if in into is it its just know let like may me might more
+    most much must my need no nor not now of off on one or our out over please say said see shall she should so some
+    such than that the their them then there these they this those to too up us very want was we were what when where
+    which who whom whose why will with would yes you your don doesn didn isn wasn aren won ll re ve tell told aber als
+    auch auf aus bei bis bitte da das dass dein dem den der des dies diese dieser doch du durch ein eine einem einen
+    einer eines er es euch für hatte habe haben hier ich ihm ihn ihr ihre im ist ja kann kein keine mein meine mich mir
+    mit nach nein nicht noch nur oder ohne schon sehr sein sich sie sind über um und uns unser von vor waren wann warum
+    wenn wer werden wie wir wird wo zu zum zur au aux avec ce ces cette dans de elle en est et été être il ils je la le
+    les leur lui ma mais mes moi mon ne nos notre nous ont ou où par pas pour qu quand que quel quelle qui sa sans se
+    ses si son sont sur ta te tu un une vos votre vous al como con cuando del donde el ella ellos esa ese eso esta está
+    este esto fue ha hay las lo los mas más mi mis muy ni o para pero por qué quien ser sí sobre su sus tiene una uno y
+    ya yo che chi ci cosa dal della di e gli ho io lei mia mio nel nella non per perché più quando questo sei sono sul
+    ao com dos ela ele em essa esse eu foi isso meu minha não na nas os pela pelo quem sem seu sua também tem uma você
+    aan bij dan dat deze dit een ge geen heb hebben het hij hoe ik kan maar meer met mijn naar niet nog nu om ons ook op
+    tot uit van veel voor waar wat wel wij worden ze zich zijn
+    """.split()  # noqa: SIM905 - a list of 400 words on 400 lines helps nobody
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +69,25 @@ def of_query(text: str) -> Terms:
     return Terms(indices, [1.0] * len(indices))
 
 
+def share_word(query: str, text: str) -> bool:
+    """Whether the text says a word of the query that carries meaning: no function word and no single letter."""
+    said = _normal(text)
+    words = set(_WORD.findall(said))
+    for word in _WORD.findall(_normal(query)):
+        if _UNSPACED_CHARACTER.match(word):
+            if len(word) > 1 and word in said:
+                return True
+        elif word in words and word not in _FUNCTION_WORDS and (len(word) > 1 or word.isdecimal()):
+            return True
+    return False
+
+
 def _indices(text: str) -> list[int]:
-    normal = unicodedata.normalize("NFKC", text).casefold()
     return [
-        int.from_bytes(hashlib.blake2b(term.encode(), digest_size=4).digest(), "big") for term in _TERM.findall(normal)
+        int.from_bytes(hashlib.blake2b(term.encode(), digest_size=4).digest(), "big")
+        for term in _TERM.findall(_normal(text))
     ]
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()

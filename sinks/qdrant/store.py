@@ -15,16 +15,18 @@ from urllib.parse import urlsplit
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 from qdrant_client.models import (
+    ExtendedPointId,
     FieldCondition,
     Filter,
     FilterSelector,
-    Fusion,
-    FusionQuery,
+    HasIdCondition,
     MatchValue,
-    Prefetch,
+    QueryRequest,
+    ScoredPoint,
     SparseVector,
 )
 
+from core.counting import number_of
 from core.errors import UserError
 from core.settings import QdrantSettings, Settings, SettingsError
 from core.tls import client_context
@@ -46,6 +48,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TIMEOUT_S = 10
 _BATCH = 256  # points a request: 256 of 384 floats are about 2 MB of JSON, well below the server's 32 MB
 _CANDIDATES = 4  # times the hits wanted are taken of each ranking before they are made one
+_RANK_OFFSET = 2  # of reciprocal rank fusion: how much less a second place counts than a first
 
 
 class VectorStoreError(UserError):
@@ -83,7 +86,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A search result. score: up to 1; the cosine similarity, or that of the fusion of two rankings."""
+    """A search result. score: the cosine similarity of the turn and the query, up to 1."""
 
     call_id: str
     tenant: str
@@ -156,43 +159,59 @@ class VectorStore:
         return True
 
     def search(
-        self, collection: str, vector: Sequence[float], *, tenant: str | None, limit: int, text: str = ""
+        self,
+        collection: str,
+        vector: Sequence[float],
+        *,
+        tenant: str | None,
+        limit: int,
+        text: str = "",
+        min_score: float | None = None,
     ) -> list[Hit]:
         """The turns nearest to the vector, best first. tenant: whose calls; None = everybody's.
 
-        text: what was asked; with it, turns that say its words are looked for as well, rare words above all, and the
-        two rankings are made one (reciprocal rank fusion; a hit's score is then that of the fusion, 1 for the first
-        of both).
+        text: the query; turns that say its words are found as well, rare words above all. The order is that of both
+        rankings (reciprocal rank fusion); it is not always that of the scores.
+        min_score: hits below are left out, except those that say a word of the query that carries meaning (a name, a
+        number). None: the nearest turns are hits, however far they are.
         A collection that is not there yet holds nothing: no hits.
         """
         where = _where(tenant=tenant) if tenant is not None else None
+        size = limit * _CANDIDATES
+        nearest = QueryRequest(query=list(vector), using=DENSE, filter=where, limit=size, with_payload=True)
         asked = bm25.of_query(text)
         try:
             with _translated(collection):
-                if asked.indices:
-                    lexical = SparseVector(indices=asked.indices, values=asked.values)
-                    response = self._client.query_points(
-                        collection,
-                        prefetch=[
-                            Prefetch(query=list(vector), using=DENSE, filter=where, limit=limit * _CANDIDATES),
-                            Prefetch(query=lexical, using=TERMS, filter=where, limit=limit * _CANDIDATES),
-                        ],
-                        query=FusionQuery(fusion=Fusion.RRF),
-                        limit=limit,
-                        with_payload=True,
-                    )
+                if not asked.indices:
+                    by_meaning, by_words = self._client.query_batch_points(collection, [nearest])[0].points, []
                 else:
-                    response = self._client.query_points(
-                        collection, query=list(vector), using=DENSE, query_filter=where, limit=limit, with_payload=True
+                    words = SparseVector(indices=asked.indices, values=asked.values)
+                    lexical = QueryRequest(query=words, using=TERMS, filter=where, limit=size, with_payload=True)
+                    by_meaning, by_words = (
+                        answer.points for answer in self._client.query_batch_points(collection, [nearest, lexical])
                     )
+                scores = {point.id: point.score for point in by_meaning}
+                far = [point.id for point in by_words if point.id not in scores]
+                scores |= self._similarities(collection, vector, far)
         except _CollectionMissingError:
             return []
-        hits = []
-        for point in response.points:
-            payload = point.payload or {}
-            fields = {name: payload[name] for name in Hit.__slots__ if name != "score"}
-            hits.append(Hit(**fields, score=point.score))
-        return hits
+        points = {point.id: point for point in (*by_meaning, *by_words)}
+        order = _fused([point.id for point in by_meaning], [point.id for point in by_words])
+        hits = [_hit(points[point_id], scores[point_id]) for point_id in order if point_id in scores]
+        found = [hit for hit in hits if min_score is None or hit.score >= min_score or bm25.share_word(text, hit.text)]
+        return found[:limit]
+
+    def _similarities(
+        self, collection: str, vector: Sequence[float], ids: Sequence[ExtendedPointId]
+    ) -> dict[ExtendedPointId, float]:
+        """The cosine similarities of these points, those that are still there, to the vector."""
+        if not ids:
+            return {}
+        these = Filter(must=[HasIdCondition(has_id=list(ids))])
+        answer = self._client.query_points(
+            collection, query=list(vector), using=DENSE, query_filter=these, limit=len(ids), with_payload=False
+        )
+        return {point.id: point.score for point in answer.points}
 
     def delete_call(self, tenant: str, call_id: str) -> None:
         """Removes all turns of a call from every collection, of older versions first (see vector_schema.upgrade)."""
@@ -219,7 +238,7 @@ class VectorStore:
             for old in found:
                 if old.version < collections.VERSION:
                     points = collections.upgrade(self._client, old)
-                    done.append(f"{old.name}: {points} turns are now in {old.current}")
+                    done.append(f"{old.name}: {number_of(points, 'turn is', 'turns are')} now in {old.current}")
         return done
 
     def close(self) -> None:
@@ -236,6 +255,20 @@ def refuse_newer(settings: Settings) -> None:
         return
     finally:
         store.close()
+
+
+def _hit(point: ScoredPoint, score: float) -> Hit:
+    payload = point.payload or {}
+    return Hit(**{name: payload[name] for name in Hit.__slots__ if name != "score"}, score=score)
+
+
+def _fused(*rankings: Sequence[ExtendedPointId]) -> list[ExtendedPointId]:
+    """All that the rankings have, best first: reciprocal rank fusion. Of equals the first ranking's come first."""
+    weights: dict[ExtendedPointId, float] = {}
+    for ranking in rankings:
+        for rank, point_id in enumerate(ranking):
+            weights[point_id] = weights.get(point_id, 0.0) + 1 / (_RANK_OFFSET + rank)
+    return sorted(weights, key=lambda point_id: -weights[point_id])
 
 
 class _CollectionMissingError(VectorStoreError):

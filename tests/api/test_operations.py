@@ -9,13 +9,19 @@ from confluent_kafka import Consumer
 
 from api.endpoint import ApiContext
 from api.service_health import figures, state_of
-from core.settings import KafkaSettings
+from audiotext.doctor import stages
+from audiotext.doctor.checks import looks
+from core import metrics_server
+from core.settings import KafkaSettings, MetricsSettings
+from pipelines.runtime.errors import PermanentError, RetryLaterError
+from pipelines.runtime.metrics import StageMetrics
 from redpanda.client import consumer_config
 from schemas.events import StageFailed
 from schemas.topics import Topic
-from tests.api.conftest import ADMIN_KEY, NOON, Client, Tenant, bearer, client_of, stage_failed
+from tests.api.conftest import ADMIN_KEY, NOON, Client, Put, Tenant, bearer, client_of, stage_failed
 from tests.api.ui.made import Told
 from tests.api.ui.talking import Line
+from tests.e2e.stack import free_port
 
 _ADMIN = bearer(ADMIN_KEY)
 _SAID = """# TYPE audiotext_consumer_lag_records gauge
@@ -60,13 +66,61 @@ async def test_what_is_up_and_what_is_down(operated: Client) -> None:
     assert response.status == 200
     body = await response.json()
     assert {one["name"]: one["state"] for one in body["services"]} == {"api": "up", "usage": "down"}
-    assert [store["name"] for store in body["stores"]] == ["ClickHouse", "S3", "Qdrant"]
+    assert [store["name"] for store in body["stores"]] == ["Log", "ClickHouse", "S3", "Qdrant"]
     assert all(store["ok"] for store in body["stores"])
     assert [(one["name"], one["away"]) for one in body["providers"]] == [
         ("whisper", None),
         ("extractive", None),
         ("local", None),
     ]
+
+
+async def test_a_log_that_is_away_is_seen(api: Client) -> None:
+    """Without a log to reach, "Log" is not ok, with the reason, and the other stores are."""
+    body = await (await api.get("/v1/operations", headers=_ADMIN)).json()
+    assert {store["name"]: store["ok"] for store in body["stores"]} == {
+        "Log": False,
+        "ClickHouse": True,
+        "S3": True,
+        "Qdrant": True,
+    }
+    assert "the log" in body["stores"][0]["reason"]
+
+
+async def test_requests_that_fail_are_seen(services: ApiContext) -> None:
+    """A transcriber whose requests are all refused, as its own /healthz and /metrics tell: the page's data and `doctor`
+    both say that it fails, with the last error; once a request succeeds both say that it is well. A call that fails
+    among others that succeed changes nothing; three in a row do. If it failed, "healthy" would mean only that a process
+    runs."""
+    stage = StageMetrics("transcribe")
+    port = metrics_server.serve(MetricsSettings(port=free_port()), stage.registry, lambda: True, stage.health)
+    url = f"http://127.0.0.1:{port}"
+    api = services.settings.api.model_copy(update={"watched": {"transcriber": url}})
+    settings = services.settings.model_copy(update={"api": api})
+    refused = PermanentError("401 Incorrect API key")
+
+    async with client_of(replace(services, settings=settings)) as client:
+
+        async def seen() -> tuple[str, str, str | None, bool]:
+            body = await (await client.get("/v1/operations", headers=_ADMIN)).json()
+            (service,) = body["services"]
+            provider = next(one for one in body["providers"] if one["service"] == "transcriber")
+            check = await stages.requests("transcriber", url)
+            assert not provider["reason"] or provider["reason"] in check.detail
+            return service["state"], provider["state"], provider["reason"], check.ok
+
+        assert await seen() == ("up", "idle", None, True)
+        stage.attempted(refused)
+        assert await seen() == ("failing", "failing", "PermanentError: 401 Incorrect API key", False)
+        stage.attempted()
+        assert await seen() == ("up", "healthy", None, True)
+        stage.attempted(refused)
+        stage.attempted(RetryLaterError("later", retry_after_s=1))
+        assert await seen() == ("up", "healthy", None, True)
+        stage.attempted(refused)
+        stage.attempted(refused)
+        assert (await seen())[:2] == ("failing", "failing")
+        assert "requests: transcriber" in [look.name for look in looks(settings, embedded=True)]
 
 
 async def test_a_dead_letter_is_given_back_once(operated: Client, kafka: KafkaSettings) -> None:
@@ -89,6 +143,29 @@ async def test_a_dead_letter_is_given_back_once(operated: Client, kafka: KafkaSe
     assert mine["id"] not in [one["id"] for one in open_now]
     every = (await (await operated.get("/v1/dead-letters?all=true", headers=_ADMIN)).json())["letters"]
     assert mine["id"] in [one["id"] for one in every]
+
+
+async def test_a_healed_call_closes_its_letter(operated: Client, kafka: KafkaSettings, put: Put) -> None:
+    """A call failed to be transcribed; later a replay transcribed it. Its letter is not listed any more, says that it
+    is healed where all are listed, and cannot be given back. A letter of the same call for another stage stays open. If
+    it failed, an operator would try to mend what is well."""
+    call_id, tenant = f"CA{uuid.uuid4().hex}", f"tenant-{uuid.uuid4().hex}"
+    letters = [stage_failed(tenant, call_id, stage) for stage in ("transcribe", "summarize")]
+    for letter in letters:
+        Line(kafka, Told(tenant, call_id, NOON)).tell(Topic.DEAD_LETTERS, letter)
+    put.events(*letters)
+    put.call(tenant, call_id, "recorded")
+
+    async def listed(query: str = "") -> dict[str, bool]:
+        body = await (await operated.get(f"/v1/dead-letters{query}", headers=_ADMIN)).json()
+        return {one["stage"]: one["healed"] for one in body["letters"] if one["call_id"] == call_id}
+
+    assert await listed() == {"transcribe": False, "summarize": False}
+    put.stage(tenant, call_id, "transcribed")
+    assert await listed() == {"summarize": False}
+    assert await listed("?all=true") == {"transcribe": True, "summarize": False}
+    refused = await operated.post(f"/v1/dead-letters/{letters[0].event_id}/replay", headers=_ADMIN)
+    assert refused.status == 409
 
 
 async def test_only_operators(api: Client, tenant: Tenant) -> None:

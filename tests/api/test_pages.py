@@ -12,7 +12,7 @@ import pytest
 import api
 from api import pages
 from api.endpoint import ApiContext
-from tests.api.conftest import Client, client_of
+from tests.api.conftest import Client, Put, Tenant, client_of
 
 _UI = Path(api.__file__).parent / "ui"
 _VENDORED = (_UI / "vendor", Path(__file__).parent / "ui" / "vendor")
@@ -42,6 +42,57 @@ async def test_what_a_page_may_do(api: Client) -> None:
     assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=|https?://", document)
     nonces = {re.findall(r'csp-nonce" content="(.*?)"', await (await api.get("/")).text())[0] for _ in range(3)}
     assert len(nonces) == 3
+
+
+async def test_an_unknown_page_is_a_page(api: Client, tenant: Tenant) -> None:
+    """Opens addresses that there are not, as a browser and as a program, with a key and without.
+
+    A browser gets the page, which says so, with 404; a program, and everybody below /v1/, gets JSON. If this fails,
+    somebody with a wrong bookmark reads about API keys.
+    """
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path in ("/nothing", "/calls", "/calls/a/b"):
+        response = await api.get(path, headers=browser)
+        assert (response.status, response.content_type) == (404, "text/html")
+        assert "Content-Security-Policy" in response.headers
+        assert '<main id="main"' in await response.text()
+        assert (await api.head(path, headers=browser)).status == 404
+        response = await api.get(path, headers=tenant.auth)
+        assert (response.status, response.content_type) == (404, "application/json")
+        assert (await api.get(path)).status == 401
+    response = await api.get("/v1/nothing", headers=browser | tenant.auth)
+    assert (response.status, response.content_type) == (404, "application/json")
+    assert (await api.get("/v1/nothing", headers=browser)).status == 401
+    response = await api.post("/nothing", headers=browser)
+    assert response.content_type == "application/json"
+
+
+async def test_answers_are_compressed(api: Client, put: Put, tenant: Tenant) -> None:
+    """Asks for a long list, a long transcript and a short answer, with gzip accepted, refused and not mentioned.
+
+    What is long comes compressed to who accepts it, and is the same text. If this fails, a waveform takes three times
+    as long on a slow line, or a client gets bytes that it did not ask for.
+    """
+    for number in range(4):
+        put.call(tenant.name, f"CA{number}-{tenant.name}")
+    plain = await api.get("/v1/calls", headers=tenant.auth | {"Accept-Encoding": "identity"})
+    text = await plain.read()
+    assert len(text) > 1_024
+    assert "Content-Encoding" not in plain.headers
+    assert plain.headers["Vary"] == "Accept-Encoding"
+    for accepted in ("gzip", "br, gzip;q=0.5", "*"):
+        url = api.make_url("/v1/calls")
+        headers = tenant.auth | {"Accept-Encoding": accepted}
+        async with api.session.get(url, headers=headers, auto_decompress=False) as response:
+            assert response.headers["Content-Encoding"] == "gzip"
+            body = await response.read()
+        assert gzip.decompress(body) == text
+        assert len(body) < len(text) / 2
+    refused = await api.get("/v1/calls", headers=tenant.auth | {"Accept-Encoding": "gzip;q=0"})
+    assert "Content-Encoding" not in refused.headers
+    for path in ("/healthz", f"/v1/calls/CA0-{tenant.name}/recording"):
+        short = await api.get(path, headers=tenant.auth | {"Accept-Encoding": "gzip"})
+        assert (short.status, "Content-Encoding" in short.headers) == (200, False)
 
 
 async def test_signing_in_with_an_account(services: ApiContext) -> None:

@@ -2,12 +2,16 @@
 operation that is added is asked, too."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from tests.api.conftest import Client, Put, Tenant, WordEmbedder
+import pytest
+
+from api.endpoint import ApiContext
+from core.settings import KafkaSettings
+from tests.api.conftest import ADMIN_KEY, Client, Put, Tenant, WordEmbedder, bearer, client_of
 
 Json = Mapping[str, Any]
 
@@ -105,3 +109,54 @@ async def test_no_operation_tells_of_another_tenant_s_call(
     assert found >= 8
     for part in ("", "/recording", "/transcript", "/summary", "/events"):
         assert (await api.get(f"/v1/calls/{call_id}{part}", headers=other.auth)).status == 200, part
+
+
+_COSTS = {"provider_cost", "margin"}
+
+
+def names(content: Any) -> set[str]:
+    """All names in a JSON value."""
+    if isinstance(content, dict):
+        return set(content).union(*(names(value) for value in content.values()))
+    return set().union(*(names(value) for value in content)) if isinstance(content, list) else set()
+
+
+@pytest.fixture
+async def logged(services: ApiContext, kafka: KafkaSettings) -> AsyncIterator[Client]:
+    """The API with a log, so that replays can be requested."""
+    settings = services.settings.model_copy(update={"kafka": kafka})
+    async with client_of(replace(services, settings=settings)) as client:
+        yield client
+
+
+async def test_only_operators_see_costs(logged: Client, put: Put, tenant: Tenant, words: WordEmbedder) -> None:
+    """Requests everything there is about a call with a line of the bill: with its tenant's key, with a link to it, and
+    with the admin key. Only the admin key's answers have costs and margins: the bill, the call, its events and the
+    estimate of a replay. The tenant's answers have the price. If it failed, a customer would see the operator's
+    margin."""
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+    put.vectors(words, tenant.name, call_id, ["the umbrella"])
+    link = await logged.post(f"/v1/calls/{call_id}/links", json={"expires_in_s": 60}, headers=tenant.auth)
+    share = (await link.json())["token"]
+    document = await (await logged.get("/openapi.json")).json()
+    seen: dict[str, set[str]] = {"tenant": set(), "admin": set(), "link": set()}
+    shown: set[str] = set()
+    dry_run = {"stage": "recording", "calls": [call_id], "dry_run": True}
+    every = [one for one in requests(document, call_id, "umbrella") if one.method in ("get", "head")]
+    for one in [*every, Asked("post", "/v1/replays", {}, dry_run, True)]:
+        for who, headers in (("tenant", tenant.auth), ("admin", bearer(ADMIN_KEY)), ("link", {})):
+            query = {**one.query, "share": share} if who == "link" else one.query
+            if one.path.endswith("/live"):
+                continue  # calls as in the list, without an end
+            answer = await logged.request(one.method, one.path, params=query, json=one.body, headers=headers)
+            if answer.content_type != "application/json" or one.method == "head":
+                continue
+            found = names(await answer.json())
+            seen[who] |= found
+            if who == "admin" and found & _COSTS:
+                shown.add(one.path)
+    assert not (seen["tenant"] | seen["link"]) & _COSTS
+    assert "price" in seen["tenant"]
+    assert "usage" in seen["link"]
+    assert shown == {"/v1/usage", f"/v1/calls/{call_id}", f"/v1/calls/{call_id}/events", "/v1/replays"}

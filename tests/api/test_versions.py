@@ -1,7 +1,7 @@
 """Versions by HTTP: results of other settings lie side by side, one counts, and that can be changed."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -102,6 +102,42 @@ async def test_one_version_counts_and_another_can_be_set_back(
         assert answer.status == 202, await answer.text()
         text, found = await seen()
         assert (text, found) == (shown[0], shown[1] or ["good evening everybody"])
+
+
+async def test_versions_of_many_calls_are_switched(desk: Client, put: Put, new_tenant: Callable[[], Tenant]) -> None:
+    """Two calls were transcribed again by a worse model. All are switched back to what counted before with one request;
+    a dry run only counts; another tenant's calls and replays do not exist. If it failed, a bad replay could be undone
+    only call by call."""
+    mine, other = new_tenant(), new_tenant()
+    calls = [f"CA{number}-{mine.name}" for number in range(2)]
+    for call_id in calls:
+        put.call(mine.name, call_id)
+        another(put, mine.name, call_id, "Good evening.")
+    put.call(other.name, f"CA-{other.name}")
+    theirs = another(put, other.name, f"CA-{other.name}", "Good evening.").transcript_id
+
+    async def use(status: int, **body: object) -> Json:
+        response = await desk.post("/v1/versions/use", json=body, headers=mine.auth)
+        assert response.status == status, await response.text()
+        answer: Json = await response.json()
+        return answer
+
+    async def models(key: Tenant, call_id: str) -> list[str]:
+        response = await desk.get(f"/v1/calls/{call_id}/versions", headers=key.auth)
+        found = (await response.json())["versions"]
+        return [one["model"] for one in found if one["of"] == "transcript" and one["current"]]
+
+    before = NOON + 1_800_000
+    assert (await use(200, before=before, dry_run=True))["switched_calls"] == 2
+    assert [await models(mine, call_id) for call_id in calls] == [["large"], ["large"]]
+    found = await use(202, before="2026-11-22T12:30:00Z")
+    assert found == {"calls": 2, "parts": 2, "switched_calls": 2, "switched_parts": 2}
+    assert [await models(mine, call_id) for call_id in calls] == [["base"], ["base"]]
+    assert (await use(202, before=before))["switched_calls"] == 0
+    assert await models(other, f"CA-{other.name}") == ["large"], theirs
+    await use(404, replay="rp-nothing")
+    await use(404, before="rp-nothing")
+    await use(400, before=before, tenant=other.name)
 
 
 async def test_versions_are_compared(desk: Client, put: Put, tenant: Tenant) -> None:

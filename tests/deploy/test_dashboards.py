@@ -22,6 +22,7 @@ from schemas.artifacts import Segment, Transcript, Word
 from schemas.events import AnyEvent, UsageRecorded
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.rows import Row, event_row, ledger_row, segment_rows
+from tests.deploy import panels
 from tests.sinks.clickhouse.telling import T0, Call
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +92,8 @@ def _tell(call: Call) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def database(clickhouse: ClickHouseSettings) -> Database:
-    """Six calls of two tenants over six hours, one sold below cost, and one that is under way; every row told twice."""
+    """Six calls of two tenants over six hours, one sold below cost, one that is under way and one that failed; every
+    row inserted twice."""
     assert clickhouse.dsn is not None
     server = clickhouse.dsn.get_secret_value().rpartition("/")[0]
     database = Database(ClickHouseSettings(dsn=SecretStr(f"{server}/dashboards-{uuid.uuid4().hex[:8]}")))
@@ -99,20 +101,16 @@ def database(clickhouse: ClickHouseSettings) -> Database:
     rows = [row for call in calls for row in _tell(call)]
     rows += [ledger_row(calls[0].usage(cost="2", price="0", part=2))]
     rows += [event_row(Call("CA-live", TENANTS[0], T0 + 60_000).started())]
+    failed = Call("CA-failed", TENANTS[0], T0 + 120_000)
+    rows += [event_row(event) for event in (failed.started(), failed.failed("recorder"))]
     database.insert(rows)
     database.insert(rows)
     return database
 
 
 def expanded(sql: str) -> str:
-    """The SQL as Grafana's ClickHouse plugin would send it: its macros, and the dashboard's variables."""
-    begin, end = (T0 - HOUR) // 1000, (T0 + 24 * HOUR) // 1000
-    sql = re.sub(r"\$__timeFilter\(([^()]+)\)", rf"\1 >= toDateTime({begin}) AND \1 <= toDateTime({end})", sql)
-    sql = re.sub(r"\$__timeInterval\(([^()]+)\)", r"toStartOfInterval(toDateTime(\1), INTERVAL 3600 second)", sql)
-    quoted = ",".join("'" + tenant.replace("'", "\\'") + "'" for tenant in TENANTS)
-    sql = sql.replace("${tenant:singlequote}", quoted).replace("${provider:singlequote}", "'whisper'")
-    assert "$" not in sql, sql
-    return sql
+    """The SQL as Grafana would send it."""
+    return panels.expanded(sql, TENANTS, T0)
 
 
 @pytest.mark.parametrize("query", SQL, ids=lambda query: query.panel)
@@ -136,8 +134,9 @@ def test_rows_told_twice_are_counted_once(database: Database) -> None:
     def one(title: str) -> dict[str, object]:
         return database.query(expanded(next(query.text for query in SQL if query.panel == title)))[0]
 
-    assert one("Calls") == {"calls": 7}
-    assert one("Not complete") == {"calls": 1}
+    assert one("Calls") == {"calls": 8}
+    assert one("Not complete") == {"calls": 2}
+    assert one("Failed") == {"calls": 1}
     assert one("Minutes charged") == {"minutes": 7.0}
     assert one("Words") == {"words": 6 * 7}
     assert one("Margin") == {"margin": pytest.approx(6 * (0.01 - 0.0005) - 2)}

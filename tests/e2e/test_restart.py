@@ -47,7 +47,7 @@ def test_calls_survive_the_end_of_the_stack(tmp_path: Path) -> None:
             timeout=30,
             check=False,
         )
-        assert second.returncode == 1
+        assert second.returncode == 2
         assert "runs on" in second.stderr
         assert "Traceback" not in second.stderr
 

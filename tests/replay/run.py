@@ -100,7 +100,7 @@ def _replayed(
     replays = ReplayStore(settings.clickhouse)
     desk = ReplayService(EventProducer(settings.kafka).send, ObjectStore(settings.s3), replays)
     began = time.monotonic()
-    replay_id = desk.start(choose(store, Selection(), stage), stage, overrides, tenant=None)
+    replay_id = desk.start(choose(store, Selection(every=True), stage), stage, overrides, tenant=None)
     kills, next_kill = 0, began + kill_every_s
 
     def look() -> ReplayDoc:

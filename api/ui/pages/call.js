@@ -2,11 +2,13 @@
 
 import { address, callPath, get, send, share } from "../api.js";
 import { fill, h, icon, problem, toast } from "../dom.js";
-import { duration, fullMoment, money, parties, span } from "../format.js";
+import { count, duration, fullMoment, languageName, money, parties } from "../format.js";
+import { gapList, missing } from "../gaps.js";
 import { Meter, animate, watch } from "../live.js";
 import { player } from "../player.js";
 import { eventList, milestones } from "../timeline.js";
 import { transcript } from "../transcript.js";
+import { versionList } from "../versions.js";
 import { steps } from "./rows.js";
 
 export function render(root, { id, who, params }) {
@@ -22,13 +24,13 @@ export function render(root, { id, who, params }) {
     try {
       const call = await get(callPath(id));
       if (closed) return;
-      const now = JSON.stringify([call.status, call.end_reason, call.from_number, call.to_number, call.parts.map((part) => part.artefacts), call.usage]);
+      const now = JSON.stringify([call.status, call.failed_reason, call.end_reason, call.from_number, call.to_number, call.parts.map((part) => [part.artefacts, part.times, part.summary]), call.usage]);
       if (now === state) return;
       const at = shown?.position?.();
       shown?.close();
       state = now;
       document.title = `${parties(call).filter(Boolean).join(" → ")} · AudioText`;
-      shown = show(root, call, { who, shared, params, at });
+      shown = show(root, call, { who, shared, params, at, reload: load });
     } catch (error) {
       if (!closed && !shown) fill(root, back(), h("div", { class: "card" }, problem(error, load)));
     }
@@ -63,7 +65,7 @@ function remarks(call) {
   return found;
 }
 
-function show(root, call, { who, shared, params, at }) {
+function show(root, call, { who, shared, params, at, reload }) {
   const numbers = [...new Set(call.parts.map((part) => part.part))];
   let number = Number(params.get("part")) || numbers[0] || 1;
   const closers = [];
@@ -93,7 +95,16 @@ function show(root, call, { who, shared, params, at }) {
   let playing = null;
   let words = null;
   showPart(number, at ?? (params.has("t") ? Number(params.get("t")) * 1000 : null), params.get("play") === "1");
-  fill(side, summaryCard(call), gapsCard(), timelineCard(), !shared && ledgerCard(call));
+  showSide();
+
+  function showSide() {
+    fill(side, summaryCard(call), gapsCard(), timelineCard(), versionsCard(), !shared && ledgerCard(call));
+  }
+
+  function versionsCard() {
+    if (shared || !part()?.artefacts.transcript) return null;
+    return card("Versions", versionList(call, number, reload));
+  }
 
   function part() {
     return call.parts.find((one) => one.part === number) ?? null;
@@ -120,12 +131,12 @@ function show(root, call, { who, shared, params, at }) {
 
   function partTabs() {
     return h("div", { class: "parts", role: "group", "aria-label": "Parts of the call" }, numbers.map((one) =>
-      h("button", { class: "button", "aria-pressed": one === number, onclick: () => { showPart(one, null, false); fill(side, summaryCard(call), gapsCard(), timelineCard(), !shared && ledgerCard(call)); } }, `Part ${one}`)));
+      h("button", { class: "button", "aria-pressed": one === number, onclick: () => { showPart(one, null, false); showSide(); } }, `Part ${one}`)));
   }
 
   async function showWords(found) {
     const box = h("section", { class: "card", "aria-labelledby": "transcript-title" },
-      h("div", { class: "section-head" }, h("h2", { id: "transcript-title" }, "Transcript"), found?.language && h("span", { class: "muted small" }, found.language)));
+      h("div", { class: "section-head" }, h("h2", { id: "transcript-title" }, "Transcript"), found?.language && h("span", { class: "muted small" }, languageName(found.language))));
     fill(main, box);
     if (!found?.artefacts.transcript) {
       box.append(h("p", { class: "muted quiet" }, waiting(call, "transcribe", "The transcript")));
@@ -138,7 +149,7 @@ function show(root, call, { who, shared, params, at }) {
       box.append(text.segments.length ? words.element : h("p", { class: "muted quiet" }, "Nothing was said."));
       if (playing) {
         words.at(playing.audio.currentTime * 1000, false);
-        if (params.has("t")) words.element.querySelector("[aria-current]")?.scrollIntoView({ block: "center" });
+        if (params.has("t")) words.turnBefore(playing.audio.currentTime * 1000)?.scrollIntoView({ block: "center" });
       }
     } catch (error) {
       box.append(problem(error, () => showWords(found)));
@@ -150,14 +161,10 @@ function show(root, call, { who, shared, params, at }) {
     if (!tracks.length) return null;
     return card("Tracks", h("table", { class: "plain" },
       h("thead", { class: "sr" }, h("tr", {}, h("th", {}, "Track"), h("th", {}, "Audio"), h("th", {}, "Missing"))),
-      h("tbody", {}, tracks.map((track) => {
-        const missing = track.missing_ms;
-        return h("tr", {}, h("th", { scope: "row", class: track.name }, track.name), h("td", {}, `${duration(track.audio_ms)} of audio`),
-          h("td", {}, missing ? h("span", { class: "badge warn", title: track.gaps_left_out ? `${track.gaps_left_out} short gaps are not shown` : null }, `${span(missing)} missing`) : h("span", { class: "badge good" }, "no gaps")));
-      }))),
-      tracks.flatMap((track) => track.gaps.slice(0, 20).map((gap) =>
-        h("button", { class: "gap-line", onclick: () => playing?.seek(Math.max(0, gap.start_ms - 1000), true) },
-          `${duration(gap.start_ms)}–${duration(gap.end_ms)} ${track.name}: ${gap.reason}`))));
+      h("tbody", {}, tracks.map((track) =>
+        h("tr", {}, h("th", { scope: "row", class: track.name }, track.name), h("td", {}, `${duration(track.audio_ms)} of audio`),
+          h("td", {}, track.gap_summary.count ? h("span", { class: "badge warn" }, missing(track.gap_summary)) : h("span", { class: "badge good" }, "no gaps")))))),
+      tracks.map((track) => gapList(track, (ms) => playing?.seek(ms, true))));
   }
 
   function timelineCard() {
@@ -215,10 +222,12 @@ function summaryCard(call) {
 
 function ledgerCard(call) {
   if (!call.usage.length) return card("Ledger", h("p", { class: "muted" }, "No line yet."));
+  const costs = call.usage.some((line) => line.provider_cost != null); // only the operator's answers have them
   return card("Ledger", h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Ledger lines" }, h("table", { class: "plain numbers-table" },
-    h("thead", {}, h("tr", {}, ["Kind", "Units", "Cost", "Price"].map((name, index) => h("th", { class: index ? "n" : null }, name)))),
+    h("thead", {}, h("tr", {}, ["Kind", "Units", costs && "Cost", "Price"].filter(Boolean).map((name, index) => h("th", { class: index ? "n" : null }, name)))),
     h("tbody", {}, call.usage.map((line) => h("tr", { title: line.key },
-      h("th", { scope: "row" }, line.kind), h("td", { class: "n" }, line.units), h("td", { class: "n" }, money(line.provider_cost, line.currency)), h("td", { class: "n" }, money(line.price, line.currency))))))));
+      h("th", { scope: "row" }, line.kind, h("span", { class: "ledger-facts muted small" }, `${line.provider} ${line.model}, `, h("time", { datetime: new Date(line.charged_at_ms).toISOString() }, fullMoment(line.charged_at_ms)))),
+      h("td", { class: "n" }, count(line.units)), costs && h("td", { class: "n" }, money(line.provider_cost, line.currency)), h("td", { class: "n" }, money(line.price, line.currency))))))));
 }
 
 function downloads(call) {

@@ -2,12 +2,12 @@
 
 import { get } from "../api.js";
 import { fill, h, icon, problem } from "../dom.js";
-import { count, dayEnd, dayStart, zone } from "../format.js";
+import { count, dayEnd, dayStart, plural, zone } from "../format.js";
 import { animate, watch } from "../live.js";
 import { fitsNumber, wantedDigits } from "../numbers.js";
-import { LiveRow, finishedRow, keyOf } from "./rows.js";
+import { LiveRow, STATUS_NAMES, finishedRow, keyOf } from "./rows.js";
 
-const STATUSES = [["", "All"], ["recorded", "In transcription"], ["transcribed", "In summary"], ["summarized", "Nearly done"], ["complete", "Complete"], ["failed", "Failed"]];
+const STATUSES = [["", "All"], ...Object.entries(STATUS_NAMES).filter(([value]) => value !== "live")];
 const PAGE = 50; // quickly there
 const NEXT_PAGE = 200; // for those who scroll on
 const LIVE_SHOWN = 100;
@@ -18,6 +18,7 @@ export function render(root, { who, go, params }) {
   const tenants = who.tenant === null;
   const filter = { q: params.get("q") ?? "", status: params.get("status") ?? "", since: params.get("since") ?? "", until: params.get("until") ?? "" };
   const live = new Map();
+  const hidden = new Set(); // live calls beyond those that are shown
   const known = new Map(); // rows of finished calls
   const late = []; // calls that changed while a page of the list was on its way, which may not know of it
   let asking = null;
@@ -32,13 +33,14 @@ export function render(root, { who, go, params }) {
   const connection = h("span", { class: "connection", role: "status" });
   const liveList = h("ul", { class: "rows live-rows", "aria-label": "Live calls" });
   const quiet = h("p", { class: "muted quiet" }, "Nobody is on the line.");
+  const others = h("p", { class: "muted quiet", hidden: true });
   const list = h("div", { class: "rows", role: "list", "aria-label": "Finished calls" });
   const more = h("div", { class: "more" });
 
   root.append(
     h("h1", { class: "sr" }, "Calls"),
     h("section", { class: "card", "aria-labelledby": "live-title" },
-      h("div", { class: "section-head" }, h("h2", { id: "live-title" }, "Live", " ", liveCount), connection), quiet, liveList),
+      h("div", { class: "section-head" }, h("h2", { id: "live-title" }, "Live", " ", liveCount), connection), quiet, liveList, others),
     h("section", { class: "card", "aria-labelledby": "finished-title" },
       h("div", { class: "section-head" },
         h("h2", { id: "finished-title" }, "Finished"),
@@ -50,7 +52,7 @@ export function render(root, { who, go, params }) {
           h("span", { class: "muted small zone" }, `Days and times: ${zone}`))),
       h("div", { class: "row row-head", "aria-hidden": "true" },
         h("span", { class: "cell-when" }, "Started"), h("span", { class: "who-calls" }, "Caller and callee"), h("span", { class: "cell-carrier" }, "Carrier"),
-        tenants && h("span", { class: "cell-tenant" }, "Tenant"), h("span", { class: "steps" }, "Stage"), h("span", { class: "cell-gap" }), h("span", { class: "cell-duration" }, "Length")),
+        tenants && h("span", { class: "cell-tenant" }, "Tenant"), h("span", { class: "steps" }, "Status"), h("span", { class: "cell-gap" }), h("span", { class: "cell-duration" }, "Length")),
       list, more),
     h("p", { class: "hints muted small" }, h("kbd", {}, "/"), " search, ", h("kbd", {}, "j"), " ", h("kbd", {}, "k"), " move, ", h("kbd", {}, "Enter"), " opens"),
   );
@@ -81,7 +83,7 @@ export function render(root, { who, go, params }) {
       cursor = page.next_cursor;
       ended = cursor === null;
       const empty = !known.size && (filter.q || filter.status || filter.since || filter.until ? "No call fits this filter." : "No finished calls yet. When one ends, it appears here.");
-      fill(more, ended ? h("span", { class: "muted", role: "status" }, empty || `${count(known.size)} ${known.size === 1 ? "call" : "calls"}`) : h("button", { class: "button", onclick: () => load(false) }, "More"));
+      fill(more, ended ? h("span", { class: "muted", role: "status" }, empty || plural(known.size, "call")) : h("button", { class: "button", onclick: () => load(false) }, "More"));
       asking = null;
       late.splice(0).forEach(changed);
       if (!ended && near()) load(false);
@@ -142,25 +144,32 @@ export function render(root, { who, go, params }) {
     const key = keyOf(call);
     const row = live.get(key);
     if (call.status === "live") {
-      if (!row && live.size < LIVE_SHOWN) {
+      if (row) row.call = call;
+      else if (live.size >= LIVE_SHOWN) hidden.add(key);
+      else {
+        hidden.delete(key);
         const created = new LiveRow(call, { tenants });
         live.set(key, created);
         liveList.prepend(created.element);
-      } else if (row) row.call = call;
+      }
     } else {
+      hidden.delete(key);
       if (row) { row.element.remove(); live.delete(key); }
       if (known.has(key) && !filter.status) place(call);
       else if (known.has(key) && !fits(call)) { known.get(key).remove(); known.delete(key); }
       else if (fits(call)) place(call);
     }
-    liveCount.textContent = count(live.size);
+    liveCount.textContent = count(live.size + hidden.size);
     quiet.hidden = live.size > 0;
+    others.hidden = hidden.size === 0;
+    others.textContent = `${plural(hidden.size, "other call is", "other calls are")} live and not shown here.`;
   }
 
   /** The server can be heard again: it tells of the calls that go on, and the list of those that ended meanwhile. */
   function catchUp() {
     live.forEach((row) => row.element.remove());
     live.clear();
+    hidden.clear();
     get("/v1/calls", { ...asked(), limit: PAGE }).then((page) => page.calls.forEach(changed), () => null);
   }
 

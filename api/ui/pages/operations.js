@@ -2,9 +2,12 @@
 
 import { get, send } from "../api.js";
 import { fill, h, icon, problem, toast } from "../dom.js";
-import { count, fullMoment, moment, span } from "../format.js";
+import { count, fullMoment, moment, plural, span } from "../format.js";
 
 const EVERY_MS = 5000;
+const REPLAYS = 50; // shown at once
+
+const code = (text) => h("code", {}, text);
 
 export function render(root, { who }) {
   const health = h("div", { class: "ops" });
@@ -52,17 +55,18 @@ export function render(root, { who }) {
         found.services.length ? h("div", { class: "scroll body", tabindex: 0, role: "region", "aria-labelledby": "services-title" }, h("table", { class: "plain services" },
           h("thead", {}, h("tr", {}, ["Service", "State", "Lag", "At work", "Waiting", "Retries", "Dead letters", "Memory", "Up since"].map((name, index) => h("th", { scope: "col", class: index > 1 ? "n" : null }, name)))),
           h("tbody", {}, found.services.map((one) => h("tr", {},
-            h("th", { scope: "row" }, one.name), h("td", {}, stateBadge(one.state)),
+            h("th", { scope: "row" }, one.name), h("td", {}, stateBadge(one)),
             [one.lag_records, one.jobs_running, one.jobs_held === null ? null : Math.max(0, one.jobs_held - (one.jobs_running ?? 0)), one.retries, one.dead_letters].map((value) => h("td", { class: "n" }, value === null ? "–" : count(value))),
             h("td", { class: "n" }, one.memory_bytes ? `${Math.round(one.memory_bytes / 1e6)} MB` : "–"),
             h("td", { class: "n" }, one.started_at_ms ? moment(one.started_at_ms) : "–"))))))
-          : h("p", { class: "muted quiet" }, "No service is watched: AUDIOTEXT_API__WATCHED names them. `audiotext up` does so itself.")),
+          : h("p", { class: "muted quiet" }, "No service is watched: ", code("AUDIOTEXT_API__WATCHED"), " names them. ", code("audiotext up"), " does so itself.")),
       h("div", { class: "two" },
         h("section", { class: "card side-card", "aria-labelledby": "stores-title" }, h("h2", { id: "stores-title" }, "Stores"),
           h("ul", { class: "facts-list" }, found.stores.map((one) => h("li", {}, h("span", {}, one.name), one.ok ? badge("good", "check", "answers") : badge("bad", "warn", one.reason))))),
         h("section", { class: "card side-card", "aria-labelledby": "providers-title" }, h("h2", { id: "providers-title" }, "Providers"),
           h("ul", { class: "facts-list" }, found.providers.map((one) => h("li", {}, h("span", {}, one.name, " ", h("span", { class: "muted" }, one.service)), h("span", { class: "facts-end" }, attempts(one),
-            one.away === null ? badge("", null, "unknown") : one.away ? badge("bad", "warn", "away") : badge("good", "check", "healthy"))))))));
+            providerBadge(one.state)),
+            one.reason && h("span", { class: "letter-error small" }, one.reason)))))));
   }
 
   const attempts = (one) => {
@@ -71,13 +75,14 @@ export function render(root, { who }) {
     return done + failed > 0 && h("span", { class: "muted small" }, `${count(done)} done, ${count(failed)} failed${one.attempt_s ? `, ${span(one.attempt_s * 1000)} each` : ""}`);
   };
   const badge = (kind, name, text) => h("span", { class: `badge ${kind}` }, name && icon(name), text);
-  const stateBadge = (state) => ({ up: badge("good", "check", "up"), stalled: badge("warn", "warn", "hangs"), down: badge("bad", "warn", "down") })[state];
+  const stateBadge = (one) => ({ up: badge("good", "check", "up"), failing: badge("bad", "warn", `failing, ${count(one.failures_in_a_row ?? 0)} in a row`), stalled: badge("warn", "warn", "hangs"), down: badge("bad", "warn", "down") })[one.state];
+  const providerBadge = (state) => ({ healthy: badge("good", "check", "healthy"), failing: badge("bad", "warn", "failing"), away: badge("bad", "warn", "away"), idle: badge("", null, "no request yet") })[state] ?? badge("", null, "unknown");
 
   function showLetters(found) {
     if (!found.letters.length) return fill(letters, h("p", { class: "muted quiet" }, "None. Every call went through."));
     return fill(letters, h("ul", { class: "letters" }, found.letters.map((one) => h("li", { class: "letter", "data-letter": one.id },
       h("div", { class: "letter-body" },
-        h("p", {}, h("strong", {}, one.stage), " ", h("span", { class: "muted small" }, `${moment(one.occurred_at_ms)}, ${one.attempts} ${one.attempts === 1 ? "attempt" : "attempts"}, ${one.error_class}`)),
+        h("p", {}, h("strong", {}, one.stage), " ", h("span", { class: "muted small" }, `${moment(one.occurred_at_ms)}, ${plural(one.attempts, "attempt")}, ${one.error_class}`)),
         h("p", { class: "letter-error" }, one.error),
         h("p", { class: "small muted" }, h("a", { href: `/calls/${encodeURIComponent(one.call_id)}` }, one.call_id), " ", one.tenant)),
       one.replayable
@@ -101,19 +106,35 @@ export function render(root, { who }) {
   }
 
   function showReplays(found) {
-    if (!found.replays.length) return fill(replays, h("p", { class: "muted quiet" }, "None yet. `audiotext replay` or POST /v1/replays starts one."));
-    return fill(replays, h("ul", { class: "letters" }, found.replays.slice(0, 50).map((one) => {
+    if (!found.replays.length) return fill(replays, h("p", { class: "muted quiet" }, "None yet. ", code("audiotext replay start"), " or ", code("POST /v1/replays"), " starts one."));
+    return fill(replays, h("ul", { class: "letters" }, found.replays.slice(0, REPLAYS).map((one) => {
       const through = one.done + one.failed + one.skipped;
-      const bar = h("progress", { max: Math.max(1, one.parts), value: through, "aria-label": `${through} of ${one.parts} parts` });
+      const bar = h("progress", { max: Math.max(1, one.parts), value: through, "aria-label": `${count(through)} of ${plural(one.parts, "part")}` });
       return h("li", { class: "letter" },
         h("div", { class: "letter-body" },
           h("p", {}, h("strong", {}, `From ${one.stage}`), " ", h("span", { class: "muted small" }, fullMoment(one.requested_at_ms), one.tenant && `, ${one.tenant}`)),
           bar,
-          h("p", { class: "small muted" }, `${count(through)} of ${count(one.parts)} parts`, one.failed > 0 && `, ${count(one.failed)} failed`, one.skipped > 0 && `, ${count(one.skipped)} left out`,
-            one.state === "running" && one.eta_s !== null && `, ${span(one.eta_s * 1000)} to go`)),
+          h("p", { class: "small muted" }, `${count(through)} of ${plural(one.parts, "part")}`, one.failed > 0 && `, ${count(one.failed)} failed`, one.skipped > 0 && `, ${count(one.skipped)} left out`,
+            one.reused > 0 && `, ${count(one.reused)} had every result before`,
+            one.done > 0 && (one.keep_current ? ", current versions kept" : `, ${count(one.switched)} switched to its versions`),
+            one.state === "running" && one.eta_s !== null && `, ${span(one.eta_s * 1000)} to go`),
+          one.done > 0 && h("p", { class: "letter-actions" },
+            h("button", { class: "button", onclick: (event) => useVersions({ replay: one.id }, event.currentTarget) }, "Use its versions"),
+            h("button", { class: "button", onclick: (event) => useVersions({ before: one.id }, event.currentTarget) }, "Switch back"))),
         one.state === "running" ? h("button", { class: "button", onclick: (event) => control(one, "stop", event.currentTarget) }, "Stop")
           : one.state === "stopped" ? h("button", { class: "button", onclick: (event) => control(one, "resume", event.currentTarget) }, "Resume") : badge("good", "check", "done"));
-    })));
+    })), found.replays.length > REPLAYS && h("p", { class: "muted quiet small" }, `These are the ${REPLAYS} newest of ${count(found.replays.length)} replays; `, code("audiotext replay list"), " shows all."));
+  }
+
+  async function useVersions(which, button) {
+    button.disabled = true;
+    try {
+      const found = await send("POST", "/v1/versions/use", which);
+      toast(`${count(found.switched_calls)} of ${plural(found.calls, "call")} switched`);
+    } catch (error) {
+      toast(error.message, "bad");
+    }
+    button.disabled = false;
   }
 
   async function control(one, what, button) {

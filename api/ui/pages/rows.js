@@ -4,7 +4,8 @@ import { h, icon } from "../dom.js";
 import { STAGES, duration, fullMoment, moment, parties, span, stagesDone } from "../format.js";
 import { Meter } from "../live.js";
 
-const SAID = {
+/** What each status is called, in the list and in its filter. */
+export const STATUS_NAMES = {
   live: "Live", recorded: "Recorded", transcribed: "Transcribed", summarized: "Summarized", complete: "Complete", failed: "Failed",
 };
 const STAGE_OF = { recorder: "recording", transcribe: "transcription", summarize: "summary", embed: "search index" };
@@ -14,7 +15,7 @@ export const keyOf = (call) => `${call.tenant}\u0000${call.id}`;
 
 /** The status in a word, and why where something went wrong. */
 export function statusText(call) {
-  return call.status === "failed" ? `Failed: ${STAGE_OF[call.failed_stage] ?? call.failed_stage}` : SAID[call.status];
+  return call.status === "failed" ? `Failed: ${STAGE_OF[call.failed_stage] ?? call.failed_stage}` : STATUS_NAMES[call.status];
 }
 
 /** Four steps, as many filled as are behind the call. */

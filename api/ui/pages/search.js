@@ -2,7 +2,7 @@
 
 import { address, callPath, get } from "../api.js";
 import { fill, h, icon, problem } from "../dom.js";
-import { duration } from "../format.js";
+import { duration, marked, plural } from "../format.js";
 
 export function render(root, { go, params }) {
   const query = params.get("q") ?? "";
@@ -26,12 +26,23 @@ export function render(root, { go, params }) {
   async function find() {
     fill(results, h("p", { class: "muted" }, "Searching…"));
     try {
-      const found = (await get("/v1/search", { q: query, limit: 30 })).results;
+      const found = (await get("/v1/search", { q: query, limit: 30, group_by: "call" })).results;
       if (closed) return;
-      fill(results, h("p", { class: "sr" }, `${found.length} hits`), found.length ? h("ol", { class: "card hits" }, found.map(row)) : h("p", { class: "muted" }, "Nothing like it was said."));
+      if (!found.length) {
+        fill(results, h("p", { class: "muted" }, "Nothing like it was said."));
+        return;
+      }
+      const calls = [...Map.groupBy(found, (hit) => hit.call_id)];
+      fill(results, h("p", { class: "muted small" }, `${plural(found.length, "hit")} in ${plural(calls.length, "call")}`), calls.map(([id, hits]) => group(id, hits)));
     } catch (error) {
       if (!closed) fill(results, problem(error, find));
     }
+  }
+
+  function group(id, hits) {
+    return h("section", { class: "card hit-group", "aria-label": `Call ${id}` },
+      h("p", { class: "hit-call" }, h("a", { class: "mono id", href: `/calls/${encodeURIComponent(id)}` }, id), h("span", { class: "muted small" }, plural(hits.length, "hit"))),
+      h("ol", { class: "hits" }, hits.map(row)));
   }
 
   function row(hit) {
@@ -40,11 +51,11 @@ export function render(root, { go, params }) {
     return h("li", { class: `hit ${hit.speaker}` },
       button,
       h("div", { class: "hit-body" },
-        h("p", { class: "hit-text" }, hit.text),
+        h("p", { class: "hit-text" }, marked(hit.text, query).map(([text, said]) => (said ? h("mark", {}, text) : text))),
         h("p", { class: "muted small hit-facts" },
           h("span", { class: "speaker" }, hit.speaker), h("span", {}, duration(hit.start_ms)), hit.part > 1 && h("span", {}, `part ${hit.part}`),
-          h("a", { href: place }, "Open the call here"), h("span", { class: "mono id" }, hit.call_id))),
-      h("span", { class: "score", title: "How alike it is: 1 is the same" }, h("span", { class: "sr" }, "Score "), hit.score.toFixed(2)));
+          h("a", { href: place }, "Open the call here"))),
+      h("span", { class: "score", title: "Similarity of meaning: 1.00 is the same sentence" }, h("span", { class: "sr" }, "Similarity "), hit.score.toFixed(2)));
   }
   const playLabel = (hit) => `Play ${hit.speaker} at ${duration(hit.start_ms)}`;
 

@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { daysChart } from "../chart.js";
 import { fill, h, problem } from "../dom.js";
-import { column, count, isoDay, money, zone } from "../format.js";
+import { column, count, isoDay, money, plural, zone } from "../format.js";
 
 const GROUPS = [["day", "Day"], ["tenant", "Tenant"], ["provider", "Provider"], ["kind", "Kind"]];
 
@@ -50,19 +50,21 @@ export function render(root, { who, params }) {
       fill(content, h("section", { class: "card" }, h("p", { class: "muted quiet top" }, "Nothing was charged in this time.")));
       return;
     }
-    const chart = h("div", { class: "chart", role: "img", "aria-label": "Price and cost by day; the table below has the figures" });
+    const costs = usage.total[0].provider_cost !== undefined; // only operators get them
+    const drawn = costs ? "Price and cost" : "Price";
+    const chart = h("div", { class: "chart", role: "img", "aria-label": `${drawn} by day; the table below has the figures` });
     const title = GROUPS.find(([value]) => value === usage.group_by)?.[1] ?? usage.group_by;
     fill(content,
       usage.total.map((total) => figures(usage, total)),
       usage.group_by === "day" && h("section", { class: "card", "aria-labelledby": "chart-title" },
-        h("div", { class: "section-head" }, h("h2", { id: "chart-title" }, "Price and cost"),
-          h("span", { class: "legend" }, h("span", { class: "key inbound" }, "Price"), h("span", { class: "key outbound" }, "Cost"))), chart),
+        h("div", { class: "section-head" }, h("h2", { id: "chart-title" }, drawn),
+          costs && h("span", { class: "legend" }, h("span", { class: "key inbound" }, "Price"), h("span", { class: "key outbound" }, "Cost"))), chart),
       h("section", { class: "card", "aria-labelledby": "lines-title" }, h("div", { class: "section-head" }, h("h2", { id: "lines-title" }, `By ${title.toLowerCase()}`)), table(usage, title)),
       comparison(usage));
     if (usage.group_by === "day") {
       const currency = usage.total[0].currency;
-      const rows = usage.groups.filter((row) => row.currency === currency).map((row) => ({ day: row.group, price: Number(row.price), cost: Number(row.provider_cost) }));
-      unchart = daysChart(chart, rows, (value) => money(String(value), currency));
+      const rows = usage.groups.filter((row) => row.currency === currency).map((row) => ({ day: row.group, price: Number(row.price), cost: Number(row.provider_cost ?? 0) }));
+      unchart = daysChart(chart, rows, { from: from.value, to: to.value }, (value) => money(String(value), currency));
     }
   }
   return () => { asking?.abort(); unchart?.(); };
@@ -72,19 +74,20 @@ function figures(usage, total) {
   const figure = (name, value, note) => h("div", { class: "figure" }, h("dt", {}, name), h("dd", {}, value, note && h("span", { class: "muted small" }, note)));
   const margin = Number(total.price) ? Math.round((100 * Number(total.margin)) / Number(total.price)) : null;
   return h("dl", { class: "figures" },
-    figure("Minutes", count(Math.round(Number(usage.transcribed_minutes) * 10) / 10), `${count(total.lines)} ${total.lines === 1 ? "line" : "lines"}`),
-    figure("Cost", money(total.provider_cost, total.currency), "what providers charge"),
-    figure("Price", money(total.price, total.currency), "what customers pay"),
-    figure("Margin", money(total.margin, total.currency), margin === null ? "" : `${margin} % of the price`),
+    figure("Minutes", count(Math.round(Number(usage.transcribed_minutes) * 10) / 10), plural(total.lines, "line")),
+    total.provider_cost !== undefined && figure("Cost", money(total.provider_cost, total.currency), "what providers charge"),
+    figure("Price", money(total.price, total.currency), total.provider_cost === undefined ? "what you pay" : "what customers pay"),
+    total.margin !== undefined && figure("Margin", money(total.margin, total.currency), margin === null ? "" : `${margin} % of the price`),
     usage.bundled.slice(0, 1).map((one) => figure("Bundled elsewhere", money(one.amount, one.currency), one.name)));
 }
 
 function table(usage, title) {
-  const names = [title, "Lines", "Units", "Minutes", "Cost", "Price", "Margin"];
+  const costs = usage.total[0].provider_cost !== undefined;
+  const names = [title, "Lines", "Units", "Minutes", costs && "Cost", "Price", costs && "Margin"].filter(Boolean);
   return h("div", { class: "scroll body", tabindex: 0, role: "region", "aria-labelledby": "lines-title" }, h("table", { class: "plain numbers-table" },
     h("thead", {}, h("tr", {}, names.map((name, index) => h("th", { scope: "col", class: index ? "n" : null }, name)))),
     h("tbody", {}, [...usage.groups].reverse().map((row) => h("tr", {}, h("th", { scope: "row" }, row.group || "–"),
-      [count(row.lines), count(row.units), Number(row.minutes).toFixed(1), column(row.provider_cost, row.currency), column(row.price, row.currency), column(row.margin, row.currency)].map((text) => h("td", { class: "n" }, text)))))));
+      [count(row.lines), count(row.units), Number(row.minutes).toFixed(1), costs && column(row.provider_cost, row.currency), column(row.price, row.currency), costs && column(row.margin, row.currency)].filter((text) => text !== false).map((text) => h("td", { class: "n" }, text)))))));
 }
 
 function comparison(usage) {

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from core.counting import number_of
 from gateway.carriers.base import ByteOrder, UnsupportedCodecError
 from schemas.codecs import RATES, PayloadError, framed, opus_samples
 from schemas.media import Codec
@@ -56,7 +57,8 @@ def media_format(
         rate = 16000
     if codec is None or codec not in allowed or rate not in RATES[codec] or channels != 1:
         raise UnsupportedCodecError(
-            f"cannot record {encoding[:40]} at {rate_hz} Hz with {channels} channels: use {_choice(codec, allowed)}"
+            f"cannot record {encoding[:40]} at {rate_hz} Hz with {number_of(channels, 'channel')}: "
+            f"use {_choice(codec, allowed)}"
         )
     return MediaFormat(codec, rate)
 

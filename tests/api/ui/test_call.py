@@ -1,5 +1,6 @@
 """One call's page, as somebody uses it."""
 
+import itertools
 import json
 import re
 import time
@@ -12,8 +13,10 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from api.auth.api_keys import create_key
 from api.auth.key_authenticator import token_hash
 from api.auth.signed_tokens import TokenSigner
+from schemas.artifacts import Segment, Transcript, transcript_key
+from schemas.events import Gap, TranscriptReady
 from tests.api.ui.conftest import SESSION_SECRET, Day, Site, Visitor, signed_in, window
-from tests.api.ui.made import Told, put_recording
+from tests.api.ui.made import Told, put_real_call, put_recording
 from tests.speech import demo_call
 
 # What plays is not in the document: the page's script alone has it.
@@ -67,6 +70,7 @@ def test_hearing_it(call: Page) -> None:
     gap = call.locator(".gap")
     expect(gap).to_have_count(1)
     expect(gap).to_have_attribute("title", "inbound: 2.5 s missing")
+    expect(gap).to_have_class(re.compile(r"\bwide\b"))
     at, lanes = gap.bounding_box(), slider.bounding_box()
     assert at
     assert lanes
@@ -97,7 +101,8 @@ def test_hearing_it(call: Page) -> None:
     call.wait_for_function(f"() => {_NOW} > 76 && {_NOW} < 87")
     call.get_by_role("button", name="Pause").click()
     call.wait_for_function("() => window.players.at(-1).paused")
-    call.get_by_role("button", name=re.compile("0:20.*inbound: missing")).click()
+    call.get_by_text("Show the gap of inbound").click()
+    call.get_by_role("button", name=re.compile(r"0:20\.00, 2\.5 s, inbound: missing")).click()
     call.wait_for_function(f"() => {_NOW} >= 19 && {_NOW} < 30")
 
 
@@ -130,6 +135,10 @@ def test_reading_it(call: Page, day: Day, tmp_path: Path) -> None:
         [re.compile(name) for name in ("Call began", "Hung up", "Recorded", "Transcribed", "Summarized", "Searchable")]
     )
     expect(about.get_by_role("row", name="transcription")).to_contain_text("81")
+    charged = re.compile(r"whisper base, \d+ [A-Z][a-z]+ \d{4}, \d\d:\d\d")
+    expect(about.get_by_role("row", name="transcription")).to_contain_text(charged)
+    expect(about.get_by_role("row", name="inbound")).to_contain_text("2.5 s missing (2.5 %), 1 gap")
+    expect(call.get_by_text("English", exact=True)).to_be_visible()
     call.get_by_text("All events").click()
     expect(about.get_by_text("Transcribed by whisper base")).to_be_visible()
     expect(about.get_by_text("Charged: 81 units of transcription")).to_be_visible()
@@ -150,6 +159,63 @@ def test_reading_it(call: Page, day: Day, tmp_path: Path) -> None:
     assert [one["text"] for one in json.loads(files["JSON"])["segments"]] == [one.text for one in said]
 
 
+def test_a_silence_is_nobodys_turn(call: Page) -> None:
+    """Goes to a silence, to a short pause within a turn, and into a turn: only where somebody speaks is a turn marked.
+
+    If this fails, the page says that somebody is speaking who is not, e.g. the turn that was heard last.
+    """
+    turns = demo_call("broadband_outage").turns
+    first, second = next((one, other) for one, other in itertools.pairwise(turns) if other.start - one.end > 1.2)
+    current = call.locator(".turn[aria-current]")
+    for seconds, text in (
+        (first.start + 0.3, first.text),
+        (first.end + 0.9, None),
+        (second.start + 0.3, second.text),
+        (first.end + 0.9, None),
+    ):
+        call.evaluate(f"window.players.at(-1).currentTime = {seconds}")
+        if text is None:
+            expect(current).to_have_count(0)
+            expect(call.locator(".w.on")).to_have_count(0)
+        else:
+            expect(current.locator(".said")).to_have_text(text)
+
+
+def test_packet_loss(visitor: Visitor, site: Site) -> None:
+    """Opens a call that lost 60 packets of the caller's, one a second for a minute.
+
+    Each track has a line with the share that is lost and the number of gaps; all gaps are there when asked for, none is
+    cut. On the waveform the losses are narrow marks that cover no lane. If this fails, the page is full of gaps that
+    nobody can hear, or hides some.
+    """
+    lost = [Gap(start_ms=ms, end_ms=ms + 20, reason="missing") for ms in range(1_000, 61_000, 1_000)]
+    told = Told(f"tenant-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}", 1_795_348_800_000)
+    put_real_call(site.put, told, "broadband_outage", site.words, gaps=lost)
+    signed_in(visitor, create_key(site.settings, told.tenant, "web"))
+    page = visitor.page
+    page.goto(f"/calls/{told.call_id}")
+    row = page.get_by_role("row", name="inbound")
+    expect(row).to_contain_text("1.2 s missing (1.2 %), 60 gaps")
+    expect(page.get_by_role("row", name="outbound")).to_contain_text("no gaps")
+    expect(page.locator(".gap-line")).to_have_count(1)
+    worst = page.get_by_role("button", name=re.compile("Worst of inbound: 200 ms missing, 0:01.00.0:10.02"))
+    expect(worst).to_be_visible()
+    page.get_by_text("Show all 60 gaps of inbound").click()
+    expect(page.locator(".gap-list .gap-line")).to_have_count(60)
+    expect(page.locator(".gap-list .gap-line").last).to_have_text("1:00.00, 20 ms, inbound: missing")
+
+    marks = page.locator(".gap")
+    expect(marks.first).to_be_attached()
+    assert marks.count() <= 60
+    lane = page.locator(".lanes").bounding_box()
+    assert lane
+    for mark in marks.all():
+        box = mark.bounding_box()
+        assert box
+        assert box["height"] < lane["height"] / 10
+    expect(page.locator(".gap.wide")).to_have_count(0)
+
+
 def test_a_failed_call(page: Page, day: Day) -> None:
     """Looks at a call that a stage gave up on. If it failed, one would wait for a transcript that never comes."""
     page.goto(f"/calls/{day.failed}")
@@ -161,6 +227,37 @@ def test_a_failed_call(page: Page, day: Day) -> None:
     page.goto("/calls/none")
     expect(page.get_by_role("alert")).to_contain_text("no call")
     expect(page.get_by_role("link", name="All calls")).to_be_visible()
+
+
+def test_choosing_a_version(visitor: Visitor, site: Site) -> None:
+    """A call was transcribed again by another model, whose words are shown. The page lists both versions; with a click
+    the first one is in use again, and its words are shown. If it failed, the page could not undo a worse transcript."""
+    told = Told(f"tenant-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}", 1_795_348_800_000)
+    put_real_call(site.put, told, "broadband_outage", site.words)
+    signed_in(visitor, create_key(site.settings, told.tenant, "web"))
+    page = visitor.page
+    path = f"/v1/calls/{told.call_id}"
+    events = page.request.get(f"{path}/events").json()["events"]
+    first = TranscriptReady.model_validate(next(one for one in events if one["type"] == "transcript.ready"))
+    said = Segment(start_ms=0, end_ms=900, channel=0, speaker="inbound", text="Quite another thing.")
+    other = Transcript(
+        call_id=told.call_id, language="en", duration_ms=1_000, provider="whisper", model="tiny", segments=[said]
+    )
+    version = uuid.uuid4().hex
+    ref = site.put.object(transcript_key(told.tenant, told.call_id, version), other.model_dump_json().encode())
+    later = {"event_id": version, "transcript_id": version, "transcript": ref, "model": "tiny"}
+    site.put.events(first.model_copy(update=later | {"occurred_at_ms": first.occurred_at_ms + 60_000}))
+
+    page.goto(f"/calls/{told.call_id}")
+    words = page.get_by_role("region", name="Transcript")
+    expect(words).to_contain_text("Quite another thing.")
+    old = page.locator(f"[data-version='{first.transcript_id}']")
+    expect(page.locator(f"[data-version='{version}']")).to_contain_text("in use")
+    old.get_by_role("button", name="Use the transcript of whisper base").click()
+    expect(old).to_contain_text("in use")
+    expect(words).not_to_contain_text("Quite another thing.")
+    current = [one["version_id"] for one in page.request.get(f"{path}/versions").json()["versions"] if one["current"]]
+    assert first.transcript_id in current
 
 
 def test_sharing_it(call: Page, browser: Browser, site: Site, day: Day) -> None:

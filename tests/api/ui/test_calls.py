@@ -1,5 +1,6 @@
 """The list of calls, as somebody uses it."""
 
+import json
 import re
 import time
 import uuid
@@ -133,3 +134,76 @@ def test_by_keyboard(page: Page, day: Day) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("+1")
     page.go_back()
     expect(search).to_have_value("+1415555018")
+
+
+def test_the_filter_says_what_the_column_says(page: Page, day: Day) -> None:
+    """Reads the names of statuses in the filter and those that the rows show. If this fails, somebody who reads
+    "Recorded" in a row looks for it in the filter in vain."""
+    page.goto("/")
+    expect(_rows(page, "Finished calls").first).to_be_visible()
+    options = page.get_by_label("Status").locator("option").all_inner_texts()
+    assert options == ["All", "Recorded", "Transcribed", "Summarized", "Complete", "Failed"]
+    shown = {text.partition(":")[0] for text in page.locator(".row-item .steps-text").all_inner_texts()}
+    assert shown <= set(options)
+
+
+def test_an_unknown_page(visitor: Visitor, day: Day) -> None:
+    """Opens an address that there is not, without a key and with one: the page says so, with status 404, and leads to
+    the calls. If this fails, one reads JSON, or sees the list of calls at a wrong address."""
+    answer = visitor.page.goto("/calls/of/yesterday")
+    assert answer
+    assert answer.status == 404
+    expect(visitor.page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    signed_in(visitor, day.key)
+    visitor.page.goto("/statistics")
+    expect(visitor.page.get_by_text("Nothing is at /statistics.")).to_be_visible()
+    visitor.page.get_by_role("link", name="All calls").click()
+    expect(_rows(visitor.page, "Finished calls").first).to_be_visible()
+
+
+def test_without_a_server(page: Page, visitor: Visitor, day: Day) -> None:
+    """Goes to another page while nobody answers: a sentence for people. Once the server is there again, the button
+    helps. If this fails, one reads what a browser says of modules."""
+    page.goto("/")
+    expect(_rows(page, "Finished calls").first).to_be_visible()
+    visitor.context.set_offline(True)
+    page.get_by_role("link", name="Usage").click()
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer.")
+    expect(page.get_by_role("alert")).not_to_contain_text("module")
+    visitor.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Usage")).to_be_visible()
+
+
+def test_ids_are_whole_in_a_narrow_window(page: Page, day: Day) -> None:
+    """Looks at the list in windows of 660 and 390 pixels: call ids are wrapped, not cut. If this fails, one cannot read
+    the id that one wants to search for."""
+    page.goto("/")
+    for width in (660, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        ids = page.locator(".row-item .call-id")
+        expect(ids.first).to_be_visible()
+        cut = "elements => elements.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent)"
+        assert ids.evaluate_all(cut) == []
+
+
+def test_live_calls_beyond_those_shown(page: Page, visitor: Visitor, day: Day) -> None:
+    """Has the page told of 103 live calls: 100 are shown, and the page says that there are 3 others; the count has all.
+    One of the others ends. If this fails, calls are left out without a word."""
+    events = [
+        {
+            "id": f"CA{number}", "tenant": day.tenant, "carrier": "twilio", "status": "live", "failed_stage": None,
+            "failed_reason": None, "started_at_ms": 1_795_348_800_000, "ended_at_ms": None, "duration_ms": 0,
+            "gap_ms": 0, "from_number": "", "to_number": "",
+        }
+        for number in range(103)
+    ]  # fmt: skip
+    events.append(events[-1] | {"status": "recorded", "ended_at_ms": 1_795_348_860_000})
+    body = "".join(f"event: call\ndata: {json.dumps(event)}\n\n" for event in events)
+    visitor.context.route(
+        "**/v1/live", lambda route: route.fulfill(content_type="text/event-stream", body=f"retry: 600000\n\n{body}")
+    )
+    page.goto("/")
+    expect(page.get_by_text("2 other calls are live and not shown here.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Live 102")).to_be_visible()
+    expect(_rows(page, "Live calls")).to_have_count(100)

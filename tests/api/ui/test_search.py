@@ -44,3 +44,25 @@ def test_before_a_search(page: Page) -> None:
     page.goto("/search")
     expect(page.get_by_text("Search goes by meaning")).to_be_visible()
     expect(page.get_by_role("searchbox")).to_be_focused()
+
+
+def test_hits_are_grouped_and_marked(page: Page, day: Day) -> None:
+    """Searches for words that are said in two calls: each call's hits are in one group with the call's id, the words
+    are marked, and the score is that of the API. If this fails, one cannot see which hits are one conversation, or why
+    they are hits."""
+    page.goto("/search?q=GRACE+appointment")
+    groups = page.locator(".hit-group")
+    expect(groups.first).to_be_visible()
+    found = page.request.get("/v1/search?q=GRACE+appointment&limit=30&group_by=call").json()["results"]
+    calls = list(dict.fromkeys(hit["call_id"] for hit in found))
+    assert len(calls) == 2
+    expect(groups).to_have_count(2)
+    for group, call_id in zip(groups.all(), calls, strict=True):
+        expect(group.locator(".hit-call")).to_contain_text(call_id)
+        expect(group.locator(".hit")).to_have_count(sum(hit["call_id"] == call_id for hit in found))
+    expect(page.locator(".hit").first.locator(".score")).to_contain_text(f"{found[0]['score']:.2f}")
+    marks = page.locator(".hit mark").all_inner_texts()
+    assert {mark.lower() for mark in marks} == {"grace", "appointment"}
+    texts = page.locator(".hit-text").all_inner_texts()
+    assert texts == [hit["text"] for hit in found]  # marking changes no letter
+    assert day.broadband in calls

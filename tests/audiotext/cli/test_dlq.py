@@ -23,7 +23,6 @@ def run(start_server: StartServer, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     topics.apply(kafka, embedded=True)
     for name, value in server.addresses.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("COLUMNS", "200")
     now = 1_770_000_000_000
     EventProducer(kafka).send(
         Topic.DEAD_LETTERS,
@@ -68,12 +67,13 @@ def test_list_show_replay(run: Run) -> None:
 
 
 def test_mistakes_are_told(run: Run) -> None:
-    """No letter named, none of that name, more than one, one that cannot be replayed: a line that says so, and exit
-    code 1. Replaying everything by mistake must not be possible by typing less."""
+    """No letter named: exit code 2. None of that name, more than one, one that cannot be replayed: exit code 1; each
+    with a line that says so. Replaying everything by mistake must not be possible by typing less."""
+    code, _, error = run("replay")
+    assert (code, "which?" in error) == (2, True)
     for words, said in (
-        (("replay",), "which?"),
-        (("show", "nope"), "is not there"),
-        (("show", "a"), "any of 2"),
+        (("show", "nope"), "there is no dead letter nope: see `audiotext dlq list --all`"),
+        (("show", "a"), "it begins aaaa-1, abbb-2"),
         (("replay", "cccc"), "no text"),
     ):
         code, _, error = run(*words)

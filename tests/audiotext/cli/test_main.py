@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import subprocess
 import sys
 from contextlib import redirect_stderr, suppress
@@ -164,6 +165,9 @@ def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by n
         (["dlq", "replay", "--stage", ""], "transcribe, summarize"),
         (["keys", "create", "--tenant="], "a tenant has a name"),
         (["erase", "CA1", "--tenant", " "], "a tenant has a name"),
+        (["up", "--port", "abc"], "abc is not a number between 1 and 65535"),
+        (["demo", "--speed", "fast"], "fast is not a number"),
+        (["keys", "lst"], "invalid choice: lst"),
     ],
 )
 def test_what_nothing_is_called_is_asked_wrongly(
@@ -174,7 +178,24 @@ def test_what_nothing_is_called_is_asked_wrongly(
     with pytest.raises(SystemExit) as ended:
         main.main(arguments)
     assert ended.value.code == 2
-    assert words in capsys.readouterr().err.replace("'", "")
+    error = capsys.readouterr().err
+    assert words in error.replace("'", "")
+    assert (error.count("\n"), error.startswith("audiotext: ")) == (1, True)
+    assert f"see `audiotext {arguments[0]}" in error
+    assert error.endswith(" --help`\n")
+
+
+def test_what_is_taken_is_asked_wrongly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Starts a stack on a data directory that another stack owns, and one on a port that another program has: both are
+    one line and exit code 2, so that scripts need one rule."""
+    owner = DataDir(tmp_path)
+    assert main.main(["up", "--data-dir", str(tmp_path)]) == 2
+    owner.release()
+    assert "a stack runs on" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert main.main(["up", "--data-dir", str(tmp_path), "--port", port]) == 2
+    assert f"port {port} of the gateway is taken" in capsys.readouterr().err
 
 
 def test_every_stage_is_known_by_its_group() -> None:

@@ -1,5 +1,7 @@
 """`audiotext replay`, `versions` and `erase` as an operator uses them, against real stores."""
 
+import io
+import json
 import uuid
 
 import pytest
@@ -59,17 +61,52 @@ def test_versions_and_erasure_from_the_shell(put: Put, capsys: pytest.CaptureFix
     assert version in capsys.readouterr().out
     assert main.main(["versions", "compare", call_id]) == 0
     assert "word error rate 0.0%" in capsys.readouterr().out
-    assert main.main(["versions", "use", call_id, version]) == 0
+    assert main.main(["versions", "use", call_id[:20], f"{version[:8]}…"]) == 0
+    assert f"{version} counts" in capsys.readouterr().out
+    assert main.main(["versions", "list", call_id, "--json"]) == 0
+    assert [row["version_id"] for row in json.loads(capsys.readouterr().out) if row["of"] == "transcript"] == [version]
     assert main.main(["erase", call_id]) == 0
     capsys.readouterr()
     assert main.main(["versions", "list", call_id]) == 1
     assert "there is no call" in capsys.readouterr().err
 
 
+class Terminal(io.StringIO):
+    """Standard input that is a terminal at which somebody has typed a line."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
+def test_erase_asks_on_a_terminal(
+    put: Put, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Erases a call on a terminal: with no answer or another answer than yes the call is still there, with `y` it is
+    gone, and with --yes nothing is asked. If this fails, a typing mistake erases calls for good."""
+    kept, erased, unasked = (f"CA{uuid.uuid4().hex}" for _ in range(3))
+    for call_id in (kept, erased, unasked):
+        put.call("acme", call_id)
+    for answer in ("", "\n", "n\n", "what?\n"):
+        monkeypatch.setattr("sys.stdin", Terminal(answer))
+        assert main.main(["erase", kept]) == 1
+        error = capsys.readouterr().err
+        assert kept in error
+        assert "Erase 1 call," in error
+        assert error.endswith("audiotext: nothing was erased\n")
+        assert main.main(["versions", "list", kept]) == 0
+        capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert main.main(["erase", erased]) == 0
+    monkeypatch.setattr("sys.stdin", Terminal(""))
+    assert main.main(["erase", unasked, "--yes"]) == 0
+    for call_id in (erased, unasked):
+        assert main.main(["versions", "list", call_id]) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["replay", "start", "--stage", "media"], "--calls"),
         (["replay", "start", "--stage", "media", "--calls", "nobody"], "there is no call nobody"),
         (["replay", "start", "--stage", "summary", "--all", "--language", "de"], "replay from `recording`"),
         (["replay", "status", "rp-nothing"], "audiotext replay list"),
@@ -83,3 +120,43 @@ def test_mistakes(put: Put, capsys: pytest.CaptureFixture[str], arguments: list[
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["replay", "start", "--stage", "media"], "--calls"),
+        (["replay", "start", "--stage", "media", "--query", ""], "query"),
+        (["replay", "start", "--stage", "media", "--query", "", "--all"], "query"),
+        (["replay", "start", "--stage", "media", "--calls", ""], "calls"),
+        (["versions", "use"], "--replay"),
+        (["versions", "use", "CA1"], "versions list"),
+        (["versions", "use", "CA1", "--before", "7d"], "--replay"),
+        (["versions", "use", "--before", "7d", "--query", ""], "query"),
+    ],
+)
+def test_nothing_is_selected_by_nothing(
+    put: Put, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    """Empty filters are a mistake in the command line: exit code 2, and no call is touched. If it failed, a variable
+    that a script did not set would have every call processed again."""
+    assert main.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_versions_of_many_calls_from_the_shell(put: Put, capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts how many calls of a tenant would be switched back, by a time and by a replay; a replay is requested that
+    keeps the current versions."""
+    tenant = f"tenant-{uuid.uuid4().hex}"
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant, call_id)
+    assert main.main(["versions", "use", "--before", "2026-11-01", "--tenant", tenant, "--dry-run"]) == 0
+    assert "would switch 0 of 1 call" in capsys.readouterr().out
+    assert main.main(["replay", "start", "--stage", "summary", "--calls", call_id, "--keep-current"]) == 0
+    replay_id = capsys.readouterr().out.strip()
+    assert main.main(["versions", "use", "--before", replay_id]) == 0
+    assert "switched 0 of 0 calls" in capsys.readouterr().out
+    assert main.main(["replay", "list", "--json"]) == 0
+    assert '"keep_current": true' in capsys.readouterr().out

@@ -296,7 +296,7 @@ raise SystemExit(main(["up"]))
         connection.close()
 
         second = subprocess.run(command, env=env, stderr=subprocess.PIPE, text=True, check=False)
-        assert second.returncode == 1
+        assert second.returncode == 2
         assert second.stderr.count("\n") == 1
         assert f"process {up.pid}" in second.stderr
 

@@ -11,7 +11,7 @@ import pytest
 from google.genai.types import EmbedContentResponse
 from pydantic import SecretStr
 
-from api.embedding import QueryEmbedder
+from api.embedding import QueryEmbedder, min_score
 from api.errors import ApiError
 from core.health_check import HealthCheck
 from core.settings import GeminiSettings, PricingSettings, QdrantSettings, S3Settings
@@ -23,13 +23,36 @@ from pipelines.runtime.errors import BilledFailureError, PermanentError, Provide
 from schemas.events import EmbeddingReady, Event, Tokens, TranscriptReady, UsageRecorded
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
+from sinks.qdrant.bm25 import share_word
 from sinks.qdrant.store import VectorStore, collection_of
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import CONTRACT, FakeGemini, error_body
 from tests.pipelines.made import STARTED_MS, new_call, said, transcribed
 from tests.pipelines.providers.gemini.asking import CLASSES
+from tests.speech import CALLS, demo_call
 
 TEXTS = ["My router is broken since this morning.", "We will send a technician tomorrow.", "Goodbye, have a nice day."]
+
+NOBODY_SAID = (
+    "zebra quantum xyz",
+    "volcano eruption in Iceland",
+    "how to bake sourdough bread",
+    "purple monkey dishwasher",
+    "my dog ate the homework",
+    "how tall is Mount Everest",
+    "what would the opera singer do",
+    "asdf qwerty",
+)
+SAID = {
+    "my insurance": "whether my insurance covers",
+    "my email": "My email address has changed",
+    "internet keeps disconnecting": "My internet has been down",
+    "moving the visit to Thursday": "Thursday",
+    "what colour are the lights": "green, orange, or red",
+    "when were you born": "date of birth",
+    "Whitfield": "Daniel Whitfield",
+    "who is Olivia": "Olivia Parker",
+}
 
 
 def gemini(google: FakeGemini, model: str = "gemini-embedding-2", dimension: int = 768) -> GeminiEmbedder:
@@ -109,6 +132,32 @@ async def test_found_again(embedder: Embedder, objects: ObjectStore, vectors: Ve
     hits = vectors.search(first.collection, query.tolist(), tenant=tenant, limit=10)
     assert hits[0].text == TEXTS[0]
     assert len(hits) == 3
+
+
+async def test_the_lowest_score_tells_what_was_said(minilm: MiniLm, objects: ObjectStore, vectors: VectorStore) -> None:
+    """Searches the demo calls with the local model and its default lowest score.
+
+    Queries about something else find nothing; queries about the calls find the right turn, also a question whose words
+    are not in it; a name is found although its turn is not near. If this fails, the default does not fit the model.
+    """
+    lowest = min_score(minilm.model, None)
+    assert lowest is not None
+    tenant = f"tenant-{uuid.uuid4().hex}"
+    texts = [turn.text for name in CALLS for turn in demo_call(name).turns]
+    ready, _ = await told(minilm, objects, vectors, transcribed(objects, said(new_call(), *texts), tenant=tenant))
+
+    async def found(query: str) -> list[str]:
+        vector = (await minilm.embed_query(query)).tolist()
+        hits = vectors.search(ready.collection, vector, tenant=tenant, limit=30, text=query, min_score=lowest)
+        assert all(hit.score >= lowest or share_word(query, hit.text) for hit in hits)
+        return [hit.text for hit in hits]
+
+    for query in NOBODY_SAID:
+        assert await found(query) == [], query
+    for query, words in SAID.items():
+        assert words in " ".join((await found(query))[:2]), query
+    assert min_score(minilm.model, 0.5) == 0.5  # the setting wins
+    assert min_score("gemini-embedding-2", None) is None  # nobody measured it
 
 
 async def test_the_ledger(embedder: Embedder, objects: ObjectStore, vectors: VectorStore) -> None:

@@ -12,6 +12,7 @@ from pipelines.replay.worker import ReplayHandler, StageHandlers
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.stage import Output
 from schemas.events import (
+    AnyEvent,
     Event,
     RecordingReady,
     ReplayedPart,
@@ -22,6 +23,7 @@ from schemas.events import (
     TranscriptReady,
 )
 from schemas.topics import Topic
+from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 from tests.sinks.clickhouse.telling import Call
@@ -41,6 +43,16 @@ class Store:
 
     def is_erased(self, tenant: str, call_id: str) -> bool:
         return self.erased
+
+
+@dataclass
+class Calls:
+    """The events of the call so far."""
+
+    events: Sequence[AnyEvent] = ()
+
+    def told(self, calls: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[AnyEvent]]:
+        return {name: list(self.events) for name in calls}
 
 
 @dataclass
@@ -76,7 +88,9 @@ class Stages:
 
 def handler(stages: Stages, store: Store | None = None) -> ReplayHandler:
     nobody = cast(Rebuilder, None)  # none of these jobs begins at the audio
-    return ReplayHandler(stages, nobody, cast(ObjectStore, None), cast(ReplayStore, store or Store()))
+    return ReplayHandler(
+        stages, nobody, cast(ObjectStore, None), cast(ReplayStore, store or Store()), cast(CallStore, Calls())
+    )
 
 
 def job(stage: ReplayStage, run: int = 1) -> ReplayJob:
@@ -147,7 +161,7 @@ async def test_what_was_paid_is_on_the_bill_even_if_the_next_stage_fails() -> No
     transcription is on the bill. Nothing else is told: the call stays as it was until all of it has been made."""
     told = await handler(Stages(refusal=PermanentError("SAFETY")))(job("recording"))
     assert [output.topic for output in told] == [Topic.USAGE_RECORDED, Topic.REPLAY_PROGRESS]
-    assert outcome(told).outcome == "failed"
+    assert (outcome(told).outcome, outcome(told).stage) == ("failed", "summarize")
     assert {output.event.replay_id for output in told} == {"rp"}
 
 
@@ -155,5 +169,6 @@ async def test_what_will_never_work_fails_by_itself() -> None:
     """Broken audio is told as failed, with the reason, and no retry; what may work later is the runtime's to retry."""
     told = await handler(Stages(error=PermanentError("the audio is broken")))(job("recording"))
     assert (outcome(told).outcome, outcome(told).note) == ("failed", "the audio is broken")
+    assert outcome(told).stage == "transcribe"
     with pytest.raises(RetryableError):
         await handler(Stages(error=RetryableError("later")))(job("recording"))

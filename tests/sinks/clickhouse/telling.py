@@ -198,6 +198,10 @@ def line_of(event: UsageRecorded) -> UsageLine:
     return UsageLine(
         key=event.key,
         kind=event.kind,
+        provider=event.provider,
+        model=event.model,
+        replay_id=event.replay_id,
+        charged_at_ms=event.occurred_at_ms,
         units=event.units,
         duration_ms=event.duration_ms,
         provider_cost=str(event.provider_cost),

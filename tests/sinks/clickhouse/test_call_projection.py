@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import AnyEvent, DtmfReceived
+from schemas.events import AnyEvent, DtmfReceived, VersionChosen
 from sinks.clickhouse.call_projection import Status, UsageLine, build_call, unique
 from tests.sinks.clickhouse.telling import T0, Call, line_of
 
@@ -65,6 +65,31 @@ def test_status(events: list[AnyEvent], status: Status) -> None:
     The bill has the first part's line. A wrong one would tell a user that a call is done that is not, or the other way
     round."""
     assert build_call(events, [LINE]).status == status
+
+
+def test_times_belong_to_the_version_that_counts() -> None:
+    """A call is transcribed again 22 minutes later, and then the first version is chosen.
+
+    The times are those of the first version: it was searchable right after its summary, not 22 minutes later. With the
+    newer version, they are its times.
+    """
+    later = 1_320_000
+    again = CALL.transcript(at=later).model_copy(update={"event_id": "t2", "transcript_id": "t2"})
+    made_again = CALL.embedding(at=later + 300).model_copy(update={"event_id": "e2", "transcript_id": "t2"})
+    first = CALL.transcript().transcript_id
+    choice = VersionChosen(
+        event_id="v1",
+        call_id="CA1",
+        tenant="acme",
+        part=1,
+        occurred_at_ms=T0 + later + 9_000,
+        of="transcript",
+        version_id=first,
+    )
+    both = [*CALL.complete(), again, made_again]
+    assert build_call(both, [LINE]).times["embedded"] == T0 + later + 300
+    times = build_call([*both, choice], [LINE]).times
+    assert (times["transcribed"], times["embedded"]) == (T0 + 65_000, T0 + 65_300)
 
 
 @pytest.mark.parametrize("lines", [[], [line_of(CALL.usage(part=2))]], ids=["no line", "another part's line"])

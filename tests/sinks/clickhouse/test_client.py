@@ -104,3 +104,9 @@ def test_statements_end_at_the_end_of_a_line() -> None:
     sql = "-- first\nSELECT ';' AS a;\n\n-- nothing more\n;\nSELECT 2\n;\n"
 
     assert statements(sql) == ["-- first\nSELECT ';' AS a", "SELECT 2"]
+
+
+def test_migrations_have_numbers_of_their_own() -> None:
+    """Two files of one number: the second would never be applied, since the number says what has been."""
+    numbers = [number for number, _, _ in migrations()]
+    assert numbers == list(range(1, len(numbers) + 1))

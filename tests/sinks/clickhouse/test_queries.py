@@ -234,17 +234,56 @@ def combinations(tenant: str) -> dict[str, list[AnyEvent]]:
     return calls
 
 
-def test_a_replay_adds_a_line_and_no_minutes(database: Database, store: CallStore, tenant: str) -> None:
-    """A call of two parts, the first transcribed again by a better model: three lines, what both models cost, and still
-    two minutes of calls. If it failed, a replay would make what other services charge look dearer than it is."""
+def test_minutes_count_each_recording_once(database: Database, store: CallStore, tenant: str) -> None:
+    """A call of two parts with lines for transcription, summary and embedding; the first part is transcribed again by
+    another model of another provider. Every grouping must say two minutes in all, on the lines of the first
+    transcriptions, while units, cost and price are those of every line. More minutes would mean that a replay, or a
+    language model, makes the same audio count again."""
     call = Call("CA1", tenant)
-    better = call.usage(cost="0.002", price="0", units=0).model_copy(update={"key": "transcription_better"})
-    insert(database, [call.usage(), call.usage(part=2), better])
+    better = call.usage(cost="0.002", price="0.01", units=50).model_copy(
+        update={"key": "transcription_a", "provider": "soniox", "model": "large", "replay_id": "rp-1"}
+    )
+    summary = call.usage(cost="0.001", price="0.02", units=0).model_copy(
+        update={"key": "summary_a", "kind": "summary", "provider": "gemini"}
+    )
+    embedding = summary.model_copy(update={"key": "embedding_a", "kind": "embedding"})
+    insert(database, [better, embedding, summary, call.usage(), call.usage(part=2), better])
 
     (row,) = store.usage(tenant=tenant)
-    assert (row.lines, row.units, row.provider_cost, row.price) == (3, 100, "0.003", "0.02")
-    assert store.transcribed_ms(tenant=tenant) == 120_000
-    assert store.transcribed_ms(tenant=tenant, to_ms=call.t0) == 0
+    assert (row.lines, row.units, row.provider_cost, row.price) == (5, 150, "0.005", "0.07")
+    assert (row.duration_ms, row.minutes) == (120_000, "2.000")
+    minutes = {
+        group: {row.group: row.minutes for row in store.usage(tenant=tenant, group_by=group)}
+        for group in get_args(GroupBy)
+    }
+    assert minutes == {
+        "day": {"2025-11-24": "2.000"},
+        "tenant": {tenant: "2.000"},
+        "provider": {"gemini": "0.000", "soniox": "0.000", "whisper": "2.000"},
+        "kind": {"embedding": "0.000", "summary": "0.000", "transcription": "2.000"},
+        "call": {"CA1": "2.000"},
+    }
+    daily = database.query(
+        "SELECT sum(duration_ms) AS ms FROM usage_daily WHERE tenant = {tenant:String}", {"tenant": tenant}
+    )
+    assert daily == [{"ms": 120_000}]
+    assert store.usage(tenant=tenant, to_ms=call.t0) == []
+
+
+def test_a_line_that_a_replay_repeats_stays_as_it_was(database: Database, store: CallStore, tenant: str) -> None:
+    """A replay with the old settings tells of the live call's line again, with its own id, before and after it: the
+    line stays that of the call as it came in."""
+    call = Call("CA1", tenant)
+    again = call.usage().model_copy(update={"replay_id": "rp-1"})
+    insert(database, [again])
+    insert(database, [call.usage()])
+    insert(database, [again])
+    insert(database, call.complete())
+
+    found = store.get_call("CA1", tenant)
+
+    assert found is not None
+    assert [(line.replay_id, line.provider, line.model) for line in found.usage] == [("", "whisper", "base")]
 
 
 def test_a_line_told_again_with_another_price_stays_as_it_was(

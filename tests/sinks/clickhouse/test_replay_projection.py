@@ -39,10 +39,24 @@ def test_the_order_of_telling_does_not_matter() -> None:
 def test_rate_and_time_left() -> None:
     """4 of 10 parts in half a minute are 8 a minute, and 45 s for the other 6. If it failed, an operator would wait
     for nothing or go home too early."""
-    replay = build_replay([START], Outcomes({"done": 3, "skipped": 1}, recent=4), T0 + 30_000)
+    recent = tuple(T0 + at_ms for at_ms in (5_000, 12_000, 19_000, 26_000))
+    replay = build_replay([START], Outcomes({"done": 3, "skipped": 1}, recent_ms=recent), T0 + 30_000)
     assert (replay.per_minute, replay.eta_s, replay.state) == (8.0, 45, "running")
-    stopped = build_replay([START, STOP], Outcomes({"done": 4}, recent=4), T0 + 30_000)
+    stopped = build_replay([START, STOP], Outcomes({"done": 4}, recent_ms=recent), T0 + 30_000)
     assert (stopped.per_minute, stopped.eta_s) == (0, None)
+
+
+def test_the_time_left_after_a_resumption() -> None:
+    """Resumes a replay 20 s after its start, with 4 of 10 parts done before and one since.
+
+    The rate is that since the resumption: one part in 20 s, 5 parts to go, so 100 s; and nothing is said in the first
+    seconds. If this fails, parts done before the stop make the rest look quick.
+    """
+    recent = tuple(T0 + at_ms for at_ms in (5_000, 6_000, 7_000, 8_000, 33_000))
+    outcomes = Outcomes({"done": 5}, recent_ms=recent)
+    assert build_replay([START, STOP, RESUME], outcomes, T0 + 34_000).eta_s is None
+    replay = build_replay([START, STOP, RESUME], outcomes, T0 + 40_000)
+    assert (replay.per_minute, replay.eta_s) == (3.0, 100)
 
 
 def test_what_failed_is_through_until_it_is_resumed() -> None:

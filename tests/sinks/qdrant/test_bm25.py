@@ -1,6 +1,8 @@
 """Words as sparse vectors. Pure."""
 
-from sinks.qdrant.bm25 import of_document, of_query
+import pytest
+
+from sinks.qdrant.bm25 import of_document, of_query, share_word
 
 
 def _score(query: str, document: str) -> float:
@@ -28,3 +30,23 @@ def test_texts_without_words_and_without_spaces() -> None:
     assert of_document("... ?!").indices == []
     assert _score("退款", "我想退款") > 0
     assert _score("Straße", "in der STRASSE") > 0
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "shared"),
+    [
+        ("what did Whitfield say", "The name is Daniel Whitfield.", True),
+        ("order 4711", "It is number 4711, I think", True),
+        ("extension 7", "I'm on extension seven", True),
+        ("my dog ate the homework", "Thanks for the order, and is my router on?", False),
+        ("wo ist der Hund", "der Zug ist da, wo er war", False),
+        ("wo ist der Hund", "der Hund bellt", True),
+        ("退款", "我想退款", True),
+        ("款退", "我想退款", False),
+        ("???", "What?", False),
+    ],
+)
+def test_a_word_that_carries_meaning_is_shared(query: str, text: str, shared: bool) -> None:
+    """Names, numbers and nouns are words to find a turn by; "the" and "my" are not. If this fails, a search for
+    something that nobody said finds every turn, or a name is not found."""
+    assert share_word(query, text) is shared

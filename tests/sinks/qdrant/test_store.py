@@ -195,10 +195,45 @@ def test_a_name_is_found_by_its_letters(store: VectorStore, collection: str) -> 
     hits = store.search(collection, EAST, tenant="acme", limit=3, text="Where is order a-4711?")
 
     assert hits[0].text == "order A-4711 is late"
-    assert hits[0].score <= 1
-    assert sorted((hit.score for hit in hits), reverse=True) == [hit.score for hit in hits]
+    assert [hit.score for hit in hits] == pytest.approx([1.0] * 3, abs=1e-5)  # the cosine: all vectors are the same
     assert store.search(collection, EAST, tenant="other", limit=3, text="order A-4711") == []
     assert len(store.search(collection, EAST, tenant="acme", limit=9, text="???")) == 4  # no word: by meaning alone
+
+
+def test_scores_are_cosines_and_too_low_ones_are_left_out(store: VectorStore, collection: str) -> None:
+    """Searches among turns near and far, two of them with the same sentence, with the lowest score that a hit may have.
+
+    The score of every hit is its cosine, also of the one that is found by a name only, which is far; equal sentences
+    have equal scores; what is far and says none of the words is no hit. If this fails, scores mean nothing, and every
+    turn is found.
+    """
+    near, middle, far = EAST, (0.6, 0.8, 0.0), (0.1, 0.0, 0.995)
+    store.upsert(
+        collection,
+        [
+            point("the line is down", near, call_id="call-1"),
+            point("the line is down", near, call_id="call-2"),
+            point("it went off", middle),
+            point("this is Whitfield", far),
+            point("is this the end", far),
+        ],
+    )
+
+    hits = store.search(collection, EAST, tenant="acme", limit=9, text="the line of Whitfield", min_score=0.5)
+
+    scores = sorted((hit.text, round(hit.score, 3)) for hit in hits)
+    assert scores == [
+        ("it went off", 0.6),
+        ("the line is down", 1.0),
+        ("the line is down", 1.0),
+        ("this is Whitfield", 0.1),
+    ]
+    assert {hit.text for hit in hits[:3]} >= {"the line is down", "this is Whitfield"}  # ranked by words as well
+    assert store.search(collection, (0.0, 1.0, 0.0), tenant="acme", limit=1, text="zebra", min_score=0.9) == []
+    everything = store.search(collection, EAST, tenant="acme", limit=9, text="zebra")
+    assert len(everything) == 5  # without a lowest score
+    ranked_by_words_only = store.search(collection, EAST, tenant="acme", limit=1, text="Whitfield", min_score=1.1)
+    assert [(hit.text, round(hit.score, 3)) for hit in ranked_by_words_only] == [("this is Whitfield", 0.1)]
 
 
 def test_an_old_collection_is_brought_over_whole(

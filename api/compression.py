@@ -1,0 +1,41 @@
+"""JSON and text are compressed for clients that accept gzip. Event streams and recordings are not."""
+
+import gzip
+from functools import partial
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from api.threads import in_thread
+
+_SMALLEST = 1_024  # bytes: a smaller answer gains nothing
+_LONG = 65_536  # bytes: compressing more would keep the event loop from other requests
+_LEVEL = 5
+_TYPES = ("application/json", "application/x-subrip", "text/")
+
+
+@web.middleware
+async def gzip_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Compresses an answer's body, if it is whole, long enough, of a type that shrinks, and the client accepts it."""
+    response = await handler(request)
+    if not isinstance(response, web.Response) or not response.content_type.startswith(_TYPES):
+        return response
+    if "Content-Encoding" in response.headers:
+        return response
+    response.headers["Vary"] = "Accept-Encoding"
+    body = response.body
+    if not isinstance(body, bytes) or len(body) < _SMALLEST or not accepts_gzip(request):
+        return response
+    compress = partial(gzip.compress, body, _LEVEL, mtime=0)
+    response.body = compress() if len(body) < _LONG else await in_thread(compress, "gzip")
+    response.headers["Content-Encoding"] = "gzip"
+    return response
+
+
+def accepts_gzip(request: web.Request) -> bool:
+    """Whether the client's Accept-Encoding has gzip, with a weight that is not 0."""
+    for item in request.headers.get("Accept-Encoding", "").lower().split(","):
+        name, _, weight = item.partition(";")
+        if name.strip() in ("gzip", "*"):
+            return weight.strip().replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
