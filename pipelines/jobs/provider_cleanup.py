@@ -27,24 +27,22 @@ class _Note(Frozen):
 
 
 class PendingDeletions:
-    """Of one provider. Nothing here raises a StageError: tidying must not hold up a result."""
+    """Of one provider."""
 
     def __init__(self, jobs: RemoteJobs, objects: ObjectStore) -> None:
         self._jobs = jobs
         self._objects = objects
 
     async def record(self, remote_id: str) -> None:
-        """Remembers that the provider still keeps a job whose result is stored."""
+        """Remembers that the provider still keeps a job whose result is stored. Raises RetryableError."""
         note = _Note(provider=self._jobs.name, remote_id=remote_id)
         key = leftover_key(self._jobs.name, remote_id)
-        try:
-            with translate_store_errors():
-                await asyncio.to_thread(self._objects.put, key, note.model_dump_json().encode(), "application/json")
-        except StageError as error:
-            logger.warning("it is not even noted down that %s keeps %s: %s", self._jobs.name, remote_id, error)
+        with translate_store_errors():
+            await asyncio.to_thread(self._objects.put, key, note.model_dump_json().encode(), "application/json")
 
     async def delete(self) -> int:
-        """Deletes what is noted down, and what the provider finds by itself. Returns how many things."""
+        """Deletes what is noted down, and what the provider finds by itself. Returns how many things. Raises no
+        StageError: a clean-up that fails must not hold up a result."""
         deleted = 0
         try:
             for key in await self._notes():

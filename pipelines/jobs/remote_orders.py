@@ -123,23 +123,22 @@ class RemoteTranscription:
     async def release(self, place: ObjectKeys) -> Bill | None:
         """Deletes what the provider keeps of a job whose result is stored, and gives what it charges, if it says so.
         A provider that does not is no reason to hold the result back: it is noted down, and tried again with the next
-        jobs and before anything is given up for want of space."""
+        jobs and before anything is given up for want of space. Raises RetryableError when object storage is away, since
+        then nobody would know later that the provider keeps something."""
         intents = OrderStore(self._objects, place.intent)
+        stored = await intents.read()
+        if stored is None or stored.intent.state != "submitted":
+            return stored.intent.bill if stored else None
         bill = None
-        stored = None
         try:
-            stored = await intents.read()
-            if stored is None or stored.intent.state != "submitted":
-                return stored.intent.bill if stored else None
             bill = await self._jobs.bill(stored.intent.remote_id)
             await self._jobs.release(stored.intent.remote_id)
             await intents.write(stored.intent.model_copy(update={"state": "done", "bill": bill}), replaces=stored)
             await self._delete_orphans_periodically()
         except StageError as error:
             logger.warning("%s still keeps what %s names: %s", self._jobs.name, place.intent, error)
-            if stored is not None:
-                await self._leftovers.record(stored.intent.remote_id)
-                self._tidied_s = None  # with the next job
+            await self._leftovers.record(stored.intent.remote_id)
+            self._tidied_s = None  # with the next job
         return bill
 
     async def _delete_orphans_periodically(self) -> None:
@@ -170,8 +169,11 @@ class RemoteTranscription:
                 case PlaceOrder():
                     # Before the intent: an upload may take longer than the window for ordering.
                     prepared = await self._jobs.prepare(job)
-                    if claimed := await intents.write(self._new_intent(), replaces=stored):
-                        return await self._order(job, prepared, place, intents, claimed)
+                    claimed = await intents.write(self._new_intent(), replaces=stored)
+                    # Neither the intent nor the provider need have known of an order whose result is stored.
+                    await self._check_result_is_missing(job, place, prepared)
+                    if claimed:
+                        return await self._order(job, prepared, intents, claimed)
 
     def _new_intent(self) -> OrderRecord:
         window_s = self._timing.order_s + self._timing.settle_s
@@ -180,11 +182,9 @@ class RemoteTranscription:
         )
 
     async def _order(
-        self, job: TranscriptionJob, prepared: str, place: ObjectKeys, intents: OrderStore, claimed: StoredOrderRecord
+        self, job: TranscriptionJob, prepared: str, intents: OrderStore, claimed: StoredOrderRecord
     ) -> str:
         """Places the order that the claimed intent allows."""
-        # Neither the intent nor the provider need have known of an order whose result is stored.
-        await self._check_result_is_missing(job, place)
         # Looked at last: a process may have been frozen for long at any line above.
         left_s = (claimed.intent.expires_at_ms - self._clock.now_ms()) / 1000 - self._timing.settle_s
         if left_s <= 0:
@@ -202,10 +202,12 @@ class RemoteTranscription:
         await intents.write(OrderRecord(state="submitted", remote_id=remote_id), replaces=claimed)
         return remote_id
 
-    async def _check_result_is_missing(self, job: TranscriptionJob, place: ObjectKeys) -> None:
-        """Somebody may have stored the result since the caller looked, and made the provider forget the order. Raises
-        NotYetError: the next attempt finds it."""
+    async def _check_result_is_missing(self, job: TranscriptionJob, place: ObjectKeys, prepared: str = "") -> None:
+        """Raises NotYetError if somebody has stored the result since the caller looked: the next attempt finds it. The
+        audio that was prepared meanwhile is deleted, since nobody else does that once the order is released."""
         if await documents.get_result(self._objects, place.result, Transcript) is not None:
+            if prepared:
+                await self._jobs.withdraw(prepared)
             raise RetryLaterError(f"call {job.call_id} has its result meanwhile", retry_after_s=0)
 
     async def _forget(self, intents: OrderStore, remote_id: str) -> None:

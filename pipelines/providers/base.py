@@ -104,6 +104,9 @@ class RemoteJobs(Protocol):
     async def prepare(self, job: TranscriptionJob) -> str:
         """Does what costs nothing yet, such as uploading the audio, and names it. May be called again."""
 
+    async def withdraw(self, prepared: str) -> None:
+        """Deletes what was prepared for a job that needs no order any more. Raises nothing: `tidy` finds what stays."""
+
     async def submit(self, job: TranscriptionJob, prepared: str) -> str:
         """Orders the job under its key: the request that costs money. Returns the provider's id.
 

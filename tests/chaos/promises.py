@@ -196,6 +196,13 @@ def orders(tape: Tape, ordered: Mapping[str, int], measured: Measured) -> Iterat
             yield Finding(Wrong.MISSING, event.call_id, f"transcript {key} was never ordered")
 
 
+def kept_orders(kept: Collection[str], noted: Collection[str]) -> Iterator[Finding]:
+    """The provider keeps nothing of a call that is done. kept: ids of orders that it keeps; noted: ids of orders that
+    it could not delete, and that are deleted with the next jobs."""
+    for remote_id in sorted(set(kept) - set(noted)):
+        yield Finding(Wrong.ORPHAN, remote_id, "the provider keeps this order, and it is not noted down")
+
+
 def events_of(tape: Tape, topic: Topic, kind: type[E]) -> Iterable[E]:
     """The topic's distinct events of that kind."""
     events: Iterable[AnyEvent] = tape.of(topic).values()

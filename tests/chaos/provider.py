@@ -53,9 +53,10 @@ class Provider:
         return dict(self._fake.ordered)
 
     @property
-    def kept(self) -> int:
-        """Orders and uploads that were not deleted there."""
-        return len(self._fake.orders) + len(self._fake.files)
+    def kept(self) -> set[str]:
+        """Ids of the orders that were not deleted there. One that failed is deleted within an hour, and does not
+        count."""
+        return {remote_id for remote_id, order in self._fake.orders.items() if order["status"] != "error"}
 
     def begin(self, action: Action) -> str:
         """Becomes slow, wrong, unwilling or absent."""

@@ -15,6 +15,7 @@ from tests.chaos.promises import (
     Measured,
     Wrong,
     audio_on_the_log,
+    kept_orders,
     orders,
     refusals,
     results,
@@ -161,3 +162,9 @@ def test_an_order_too_many_or_too_few_is_found() -> None:
         Wrong.MISSING: 1,
     }
     assert not list(orders(tape, {"once": 1, "twice": 1, "never": 1}, Measured()))
+
+
+def test_an_order_that_nobody_is_going_to_delete_is_found() -> None:
+    """The provider keeps two orders, one of which is noted down to be deleted: the other would stay there for ever."""
+    assert kinds(*kept_orders({"noted", "forgotten"}, {"noted", "gone since"})) == {Wrong.ORPHAN: 1}
+    assert not list(kept_orders({"noted"}, {"noted"}))

@@ -2,10 +2,10 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from qdrant_client import QdrantClient
 
@@ -25,6 +25,7 @@ from tests.chaos.promises import (
     Wrong,
     audio_on_the_log,
     events_of,
+    kept_orders,
     orders,
     refusals,
     results,
@@ -38,7 +39,7 @@ from tests.chaos.truth import Part, parts_of, wav_of
 class Evidence:
     """All there is to look at. settings: of the running stack; status: each call's, as the API tells it; lag: per
     consumer group; bill: lines and units of the whole bill, as the API tells it. orders: how often each job was ordered
-    at the provider, by its key; kept: how much the provider still keeps."""
+    at the provider, by its key; kept: ids of the orders that the provider still keeps."""
 
     calls: Sequence[Call]
     ends: Sequence[GatewayEnd]
@@ -49,7 +50,7 @@ class Evidence:
     status: Callable[[str], str | None]
     bill: Callable[[], Sequence[tuple[int, int, str]]]
     orders: Mapping[str, int]
-    kept: int
+    kept: Collection[str]
 
 
 def judge(evidence: Evidence) -> tuple[list[Finding], Measured]:
@@ -100,7 +101,8 @@ def _objects(evidence: Evidence, parts: Mapping[str, Sequence[Part]], measured: 
         yield from _as_named(store, summarized, summarized.summary)
     # What the provider could not be told to delete is noted down, until it is.
     notes = set(store.list(LEFTOVERS))
-    measured.checked["left at the provider, to be deleted"] = evidence.kept
+    measured.checked["left at the provider, to be deleted"] = len(evidence.kept)
+    yield from kept_orders(evidence.kept, [PurePosixPath(key).stem for key in notes])
     for key in store.list():
         measured.checked["objects"] += 1
         if key not in named | notes:

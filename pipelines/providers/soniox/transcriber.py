@@ -85,6 +85,17 @@ class Soniox:
                 return file.id  # of an attempt that was killed before it could order
         return await self._api.upload(name, audio, job.key)
 
+    async def withdraw(self, prepared: str) -> None:
+        """Deletes the upload, or the audio in object storage. `tidy` finds an upload that stays."""
+        try:
+            if "://" not in prepared:
+                await self._api.delete_file(prepared)
+            elif self._objects is not None:
+                with translate_store_errors():
+                    await asyncio.to_thread(self._objects.remove, self._objects.key_in(prepared))
+        except StageError as error:
+            logger.warning("audio that nobody needs is still there: %s", error)
+
     async def submit(self, job: TranscriptionJob, prepared: str) -> str:
         """Creates the transcription."""
         try:
@@ -92,7 +103,7 @@ class Soniox:
         except StageError as error:
             # Only what surely was not ordered: else the audio is still to be heard.
             if not isinstance(error, RetryableError) or error.refused:
-                await self._withdraw(prepared)
+                await self.withdraw(prepared)
             raise
 
     async def find(self, key: str) -> str | None:
@@ -150,7 +161,7 @@ class Soniox:
             # Deleting the transcription does it too, by the docs; twice is harmless, once forgotten is not.
             await self._api.delete_file(one.file_id)
         if one.audio_url:
-            await self._withdraw(one.audio_url)
+            await self.withdraw(one.audio_url)
 
     async def delete_orphans(self) -> int:
         """Deletes our uploads that no order uses, and our orders that failed. Returns how many."""
@@ -198,17 +209,6 @@ class Soniox:
             order["webhook_auth_header_name"] = WEBHOOK_HEADER
             order["webhook_auth_header_value"] = self._settings.webhook_secret.get_secret_value()
         return order
-
-    async def _withdraw(self, prepared: str) -> None:
-        """Takes back what was prepared, as far as that goes: what stays is found by `tidy`."""
-        try:
-            if "://" not in prepared:
-                await self._api.delete_file(prepared)
-            elif self._objects is not None:
-                with translate_store_errors():
-                    await asyncio.to_thread(self._objects.remove, self._objects.key_in(prepared))
-        except StageError as error:
-            logger.warning("audio that nobody needs is still there: %s", error)
 
     async def _release_quietly(self, remote_id: str) -> None:
         try:
