@@ -221,7 +221,10 @@ RECORDED_MS = CounterMetric("audiotext_recorder_recorded_audio_ms", "Millisecond
 GAP_MS = CounterMetric(
     "audiotext_recorder_gap_audio_ms",
     "Milliseconds of their tracks that are silence because audio is missing, by what is known of the reason.",
-    {"reason": "gateway-buffer-full (lost), missing (never came), no-audio (a track's edges, or all of it)"},
+    {
+        "reason": "gateway-buffer-full (lost), missing (never came), not-sent (a pause of a carrier without "
+        "timestamps), no-audio (a track's edges, or all of it)"
+    },
 )
 SPOOL_FREE = GaugeMetric("audiotext_recorder_disk_free_bytes", "Free on the disk of the recorder's spool.")
 REBUILDING = GaugeMetric(

@@ -108,11 +108,15 @@ class Gap(Frozen):
 
 
 class TrackReport(Frozen):
-    """One direction of the call. audio_ms: audio that arrived; compare it with the recording's duration."""
+    """One direction of the call. audio_ms: audio that arrived; compare it with the recording's duration.
+
+    mixed_ms: how much of it is several streams of this direction that sounded at the same time and were mixed.
+    """
 
     name: str
     audio_ms: int
     gaps: list[Gap] = Field(default_factory=list)
+    mixed_ms: int = 0
 
 
 def _together_ms(track: dict[str, Any]) -> int:

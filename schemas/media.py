@@ -18,6 +18,11 @@ class MediaError(ValueError):
     """A record of `call.media` that does not follow this module."""
 
 
+OVERLAP = "overlap"
+"""`detail` of a media record that begins before the audio before it ends, since the carrier's clock is slower than its
+audio: both sound. Audio of one stream that overlaps without this is a repetition."""
+
+
 class RecordType(StrEnum):
     """What a `call.media` record is."""
 
@@ -74,7 +79,7 @@ class MediaRecord:
     seq: the carrier's sequence number of the first frame; frames: how many frames are in the payload.
     ts_ms: the carrier's timestamp of the first frame, ms since the stream's start.
     duration_ms: on gap, how much audio is missing.
-    detail: reason, digit, mark name: see RecordType.
+    detail: reason, digit, mark name: see RecordType. On media, "" or OVERLAP.
     gateway: on `start` and `eos`, the process that tells: see `ends`. "" on records of before.
     seen: on `close` and `forget`, the log offset of the call's last record the decision took into account.
     part: on `close` and `recorded`, the part's number from 1; on `forget`, the last part's.

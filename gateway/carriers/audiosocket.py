@@ -110,6 +110,7 @@ class AudioSocketDecoder:
             tracks=(_TRACK,),
             codec=audio.codec,
             rate_hz=audio.rate_hz,
+            timed=False,
         )
 
 

@@ -54,6 +54,7 @@ class StreamStart(msgspec.Struct, frozen=True):
     """A media stream begins. account: the carrier's account id; custom: what the customer attached to the stream.
 
     byte_order: of L16 in the frames to come. tracks: as announced, empty if the carrier does not say.
+    timed: the frames have timestamps of the carrier's; where they have none, their arrival places them.
     """
 
     call_id: str
@@ -66,10 +67,12 @@ class StreamStart(msgspec.Struct, frozen=True):
     from_number: str = ""
     to_number: str = ""
     custom: dict[str, str] = {}
+    timed: bool = True
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """Audio of one track, usually 20 ms, in the carrier's octets. ts_ms: since the stream's start, by its clock."""
+    """Audio of one track, usually 20 ms, in the carrier's octets. ts_ms: since the stream's start, by its clock. A
+    clock that cannot be right (one that counts from another epoch, say) is `gateway.media.placing`'s to recognise."""
 
     track: str
     seq: int

@@ -32,7 +32,6 @@ from gateway.carriers.common.json_wire import (
     REFUSALS,
     Counter,
     Digit,
-    Milliseconds,
     decode_as,
     read_refused,
     text,
@@ -64,7 +63,7 @@ class _StartBody(msgspec.Struct):
 
 
 class _MediaBody(msgspec.Struct, gc=False):
-    timestamp: Milliseconds
+    timestamp: Counter
     payload: bytes
 
 

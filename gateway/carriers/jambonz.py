@@ -112,6 +112,7 @@ class JambonzDecoder:
             tracks=tracks,
             codec=audio.codec,
             rate_hz=audio.rate_hz,
+            timed=False,
             from_number=text(told.from_),
             to_number=text(told.to),
             custom=texts({name: value for name, value in everything.items() if name not in _ITS_OWN}),

@@ -38,7 +38,6 @@ from gateway.carriers.common.json_wire import (
     REFUSALS,
     Counter,
     Digit,
-    Milliseconds,
     decode_as,
     read_refused,
     text,
@@ -69,7 +68,7 @@ class _StartBody(msgspec.Struct):
 class _MediaBody(msgspec.Struct, gc=False):
     track: Literal["inbound", "outbound"]
     chunk: Counter
-    timestamp: Milliseconds
+    timestamp: Counter
     payload: bytes
 
 

@@ -40,7 +40,6 @@ from gateway.carriers.common.json_wire import (
     REFUSALS,
     Counter,
     Digit,
-    Milliseconds,
     decode_as,
     read_refused,
     text,
@@ -75,7 +74,7 @@ class _StartBody(msgspec.Struct):
 
 class _MediaBody(msgspec.Struct, gc=False):
     track: Literal["inbound", "outbound"]
-    timestamp: Milliseconds
+    timestamp: Counter
     payload: bytes
 
 

@@ -96,6 +96,7 @@ class VonageDecoder:
             tracks=(track,),
             codec=audio.codec,
             rate_hz=audio.rate_hz,
+            timed=False,
             from_number=headers.get("from", ""),
             to_number=headers.get("to", ""),
             custom=headers,

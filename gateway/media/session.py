@@ -11,8 +11,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import msgspec
-
 from gateway.carriers.base import (
     CarrierError,
     Decoder,
@@ -28,13 +26,14 @@ from gateway.carriers.base import (
 )
 from gateway.carriers.common.media_format import Normalise, bytes_per_s, normaliser
 from gateway.carriers.common.parties import with_parties
-from gateway.media.frame_merger import AudioChunk, TrackMerger
+from gateway.media.frame_merger import TrackMerger
+from gateway.media.placing import Hole, Piece
 from gateway.metrics import Metrics
 from gateway.producer.send_buffer import Item
-from schemas.codecs import PayloadError, samples_of
+from schemas.codecs import PayloadError, SamplesOf, samples_of
 from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.ids import uuid_of
-from schemas.media import EosReason, MediaRecord, RecordType
+from schemas.media import OVERLAP, EosReason, MediaRecord, RecordType
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +122,6 @@ class Session:
         self._mergers: dict[str, TrackMerger] = {}
         self._parked: deque[Frame | Dtmf | Mark] = deque()
         self._parked_bytes = 0
-        self._last_ts_ms = 0
         self._frames = self._frames_told = 0
         self._bytes = self._bytes_told = 0
         self._bytes_per_s = 8000
@@ -133,7 +131,10 @@ class Session:
         self._repairs: dict[str, None] = {}
         self._max_speed = max_speed
         self._clock = clock
-        self._began_s = clock()
+        self._began_s = self._start_s = clock()
+        self._samples_of: SamplesOf = len
+        self._rate_hz = 8000
+        self._by_arrival = False
         self._allow()
 
     @property
@@ -225,7 +226,6 @@ class Session:
         if self._ended:
             return  # after stop: a carrier may still empty its buffers, but the stream is over
         if type(message) is Frame:
-            self._last_ts_ms = message.ts_ms
             self._frames += 1
             self._bytes += len(message.payload)
             if self._start is None:
@@ -243,7 +243,7 @@ class Session:
             case Dtmf():
                 self._on_dtmf(message)
             case Mark():
-                self._put(RecordType.MARK, detail=message.name, seq=message.seq, ts_ms=self._last_ts_ms)
+                self._put(RecordType.MARK, detail=message.name, seq=message.seq, ts_ms=self._reached_ms())
             case Stop():
                 self.end(EosReason.CARRIER_STOP)
             case Repaired():
@@ -260,6 +260,9 @@ class Session:
         self._bytes_per_s = bytes_per_s(start.codec, start.rate_hz)
         self._allow()
         self._normalise = normaliser(start.codec, start.byte_order)
+        self._samples_of = samples_of(start.codec, start.rate_hz)
+        self._rate_hz = start.rate_hz
+        self._by_arrival = not start.timed
         self._streams[self._key(start)] += 1
         self._metrics.streams_live.inc()
         details = {
@@ -272,6 +275,7 @@ class Session:
         # One time for both: a start that is all the log ever has of a stream must not lie before what is told of it,
         # or the call would seem to go on after its recording.
         at_ms = _now_ms()
+        self._start_s = self._clock()
         self._put(RecordType.START, at_ms=at_ms, payload=json.dumps(details, ensure_ascii=False).encode())
         self._sink.put(
             StreamStarted(
@@ -304,7 +308,7 @@ class Session:
             log.warning("%s: damaged text repaired (%s): %s", self._name, call, ", ".join(repaired.kinds))
 
     def _on_dtmf(self, dtmf: Dtmf) -> None:
-        self._put(RecordType.DTMF, track=dtmf.track, detail=dtmf.digit, seq=dtmf.seq, ts_ms=self._last_ts_ms)
+        self._put(RecordType.DTMF, track=dtmf.track, detail=dtmf.digit, seq=dtmf.seq, ts_ms=self._reached_ms())
         start = self._started()
         self._digits += 1
         self._sink.put(
@@ -325,31 +329,56 @@ class Session:
             raise SessionClosedError(1002, f"no start within {PARKED_BYTES} bytes of audio", "no-start")
 
     def _merge(self, frame: Frame) -> None:
+        now_s = self._clock()
+        payload = frame.payload
         if self._normalise is not None:
             try:
-                frame = msgspec.structs.replace(frame, payload=self._normalise(frame.payload))
+                payload = self._normalise(payload)
             except PayloadError as error:
                 self._refuse(CarrierError(str(error)))
                 return
+        if self._by_arrival:
+            frame = Frame(frame.track, frame.seq, int((now_s - self._start_s) * 1000 + 0.5), payload)
+        elif payload is not frame.payload:
+            frame = Frame(frame.track, frame.seq, frame.ts_ms, payload)
         merger = self._mergers.get(frame.track)
         if merger is None:
-            start = self._started()
-            measure = samples_of(start.codec, start.rate_hz)
-            merger = TrackMerger(merge_ms=self._merge_ms, samples_of=measure, rate_hz=start.rate_hz)
-            self._mergers[frame.track] = merger
-        runs = merger.add(frame, self._clock())
-        if runs:
-            self._emit(runs)
+            merger = self._mergers[frame.track] = TrackMerger(
+                merge_ms=self._merge_ms,
+                samples_of=self._samples_of,
+                rate_hz=self._rate_hz,
+                by_arrival=self._by_arrival,
+            )
+        pieces = merger.add(frame, now_s)
+        if pieces:
+            self._emit(pieces)
 
-    def _emit(self, runs: Sequence[AudioChunk]) -> None:
-        for run in runs:
+    def _reached_ms(self) -> int:
+        """Where the audio taken in so far ends, on the stream's clock."""
+        return max(
+            (merger.reached_ms + merger.pending_samples * 1000 // self._rate_hz for merger in self._mergers.values()),
+            default=0,
+        )
+
+    def _emit(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            if isinstance(piece, Hole):
+                self._put(
+                    RecordType.GAP,
+                    track=piece.track,
+                    ts_ms=piece.ts_ms,
+                    duration_ms=piece.duration_ms,
+                    detail=piece.reason,
+                )
+                continue
             self._put(
                 RecordType.MEDIA,
-                track=run.track,
-                seq=run.seq,
-                ts_ms=run.ts_ms,
-                frames=run.frames,
-                payload=run.payload,
+                track=piece.track,
+                seq=piece.seq,
+                ts_ms=piece.ts_ms,
+                frames=piece.frames,
+                detail=OVERLAP if piece.overlap else "",
+                payload=piece.payload,
             )
 
     def _put(
@@ -360,6 +389,7 @@ class Session:
         seq: int = 0,
         ts_ms: int = 0,
         frames: int = 0,
+        duration_ms: int = 0,
         detail: str = "",
         payload: bytes = b"",
         at_ms: int | None = None,
@@ -380,6 +410,7 @@ class Session:
                 seq=seq,
                 ts_ms=ts_ms,
                 frames=frames,
+                duration_ms=duration_ms,
                 detail=detail,
                 gateway=self._gateway if kind in (RecordType.START, RecordType.EOS) else "",
                 payload=payload,

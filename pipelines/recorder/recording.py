@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.recorder import wav
+from pipelines.recorder.copies import copies
 from pipelines.recorder.decoding import Encoded
 from pipelines.recorder.journal import PartId, read
 from pipelines.recorder.spool import JOURNAL
@@ -128,7 +129,14 @@ def make(identity: PartId, directory: Path) -> Recording:
         raise NotClosedError(f"{journal} does not end with a close record")
     audio = directory / "audio.wav"
     with journal.open("rb") as file:
-        rendered = wav.write(layout, lambda number: _load(file, facts.payloads[number]), audio)
+
+        def load(number: int) -> Encoded:
+            return _load(file, facts.payloads[number])
+
+        if layout.overlays:
+            same = copies(layout, load, lambda number: facts.payloads[number].stream_id)
+            layout = lay_out((entry.record for entry in read(journal)), same) if same else layout
+        rendered = wav.write(layout, load, audio)
     manifest = Manifest(
         call_id=identity.call_id,
         tenant=identity.tenant,
@@ -158,6 +166,7 @@ def _outline(track: TrackReport) -> TrackOutline:
         name=track.name,
         audio_ms=track.audio_ms,
         gaps=sorted(longest, key=lambda gap: gap.start_ms),
+        mixed_ms=track.mixed_ms,
         gaps_left_out=len(track.gaps) - len(longest),
         missing_ms=sum(gap.end_ms - gap.start_ms for gap in track.gaps),
     )

@@ -76,10 +76,15 @@ def write(plan: Layout, load: Load, path: Path) -> Rendered:
 def _chunks(plan: Layout, load: Load, slice_length: int, per_peak: int, peaks: list[list[int]]) -> Iterator[bytes]:
     yield header(plan.length, plan.rate_hz)
     channels = [_Channel(segments, samples_of(segments, load, plan.rate_hz)) for segments in plan.segments]
+    overlays = [
+        (number, _Channel(segments, samples_of(segments, load, plan.rate_hz))) for number, segments in plan.overlays
+    ]
     for start in range(0, plan.length, slice_length):
         frames = np.zeros((min(slice_length, plan.length - start), CHANNELS), dtype="<i2")
         for number, channel in enumerate(channels):
             channel.fill(frames[:, number], start)
+        for number, channel in overlays:
+            channel.mix(frames[:, number], start)
         for number, pairs in enumerate(peaks):
             pairs.extend(_peaks(frames[:, number], per_peak))
         yield frames.tobytes()
@@ -96,13 +101,21 @@ class _Channel:
 
     def fill(self, target: npt.NDArray[np.int16], start: int) -> None:
         """Puts what lies in [start, start + len(target)) in its place. Called with rising `start`."""
-        end = start + len(target)
+        for place, samples in self._between(start, start + len(target)):
+            target[place] = samples
+
+    def mix(self, target: npt.NDArray[np.int16], start: int) -> None:
+        """Likewise, but adds it to what is there; a sum that 16 bits cannot hold becomes the loudest sample."""
+        for place, samples in self._between(start, start + len(target)):
+            target[place] = np.clip(target[place].astype(np.int32) + samples, -32768, 32767)
+
+    def _between(self, start: int, end: int) -> Iterator[tuple[slice, Samples]]:
         while self._next < len(self._segments) and self._segments[self._next].start < end:
             segment = self._segments[self._next]
             begin, until = max(segment.start, start), min(segment.start + segment.length, end)
             if self._read[0] != self._next:
                 self._read = (self._next, next(self._samples))
-            target[begin - start : until - start] = self._read[1][begin - segment.start : until - segment.start]
+            yield slice(begin - start, until - start), self._read[1][begin - segment.start : until - segment.start]
             if segment.start + segment.length > end:
                 return
             self._next += 1

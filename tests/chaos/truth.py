@@ -75,24 +75,27 @@ def wav_of(part: Part) -> bytes:
 
 
 def _samples(records: Sequence[MediaRecord]) -> Samples:
-    """Each stream's clock begins at the wall clock of its start; the earliest audio is the recording's zero; of two
-    pieces of audio at one place the first on the log stays. 8 samples are a millisecond."""
+    """Each stream's clock begins at the wall clock of its start; the earliest audio is the recording's zero. Of two
+    pieces of a stream's audio at one place the first on the log stays; what several streams have there is added up.
+    8 samples are a millisecond. No call of chaos starts a stream again with other timestamps."""
     zero_ms: dict[str, int] = {}
-    placed: list[tuple[int, int, Samples]] = []
+    placed: list[tuple[str, int, int, Samples]] = []
     for record in records:
         if record.type is RecordType.START:
             zero_ms.setdefault(record.stream_id, record.at_ms)
         elif record.type is RecordType.MEDIA:
             zero = zero_ms.setdefault(record.stream_id, record.at_ms - record.ts_ms)
             audio = _TABLES[record.codec][np.frombuffer(record.payload, np.uint8)]
-            placed.append(((zero + record.ts_ms) * 8, _TRACKS.index(record.track), audio))
+            placed.append((record.stream_id, (zero + record.ts_ms) * 8, _TRACKS.index(record.track), audio))
     if not placed:
         return np.zeros((0, len(_TRACKS)), np.int16)
-    origin = min(start for start, _, _ in placed)
-    samples = np.zeros((max(start + len(audio) for start, _, audio in placed) - origin, len(_TRACKS)), np.int16)
-    free = np.ones(samples.shape, bool)
-    for start, channel, audio in placed:
-        place = slice(start - origin, start - origin + len(audio))
-        samples[place, channel] = np.where(free[place, channel], audio, samples[place, channel])
-        free[place, channel] = False
-    return samples
+    origin = min(start for _, start, _, _ in placed)
+    total = np.zeros((max(start + len(audio) for _, start, _, audio in placed) - origin, len(_TRACKS)), np.int64)
+    for stream in zero_ms:
+        free = np.ones(total.shape, bool)
+        for of, start, channel, audio in placed:
+            if of == stream:
+                place = slice(start - origin, start - origin + len(audio))
+                total[place, channel] += np.where(free[place, channel], audio, 0)
+                free[place, channel] = False
+    return np.clip(total, -32768, 32767).astype(np.int16)

@@ -91,3 +91,18 @@ def test_a_bad_network_changes_nothing(name: str, audio: MediaFormat) -> None:
     """The same with frames that overtake each other by up to 200 ms and come twice: the same samples."""
     _, channels = called(name, audio, Faults(shuffle_ms=200, duplicate=0.2, seed=5))
     assert np.array_equal(channels["inbound"], speech(audio.rate_hz)["inbound"])
+
+
+@pytest.mark.parametrize(("name", "audio"), NUMBERED, ids=str)
+@pytest.mark.parametrize(
+    "faults", [Faults(late_stamps_ms=30, seed=5), Faults(clock_reset_ms=1000)], ids=["late", "reset"]
+)
+def test_odd_timestamps_change_nothing(name: str, audio: MediaFormat, faults: Faults) -> None:
+    """The same with timestamps that are late by up to 30 ms, or begin at 0 again after a second: the numbers say that
+    nothing is missing, and the samples are the same. The tracks' first stamps differ by some ms, and so may their
+    places."""
+    rate_hz, channels = called(name, audio, faults)
+    expected = speech(audio.rate_hz)["inbound"]
+    places = range(len(channels["inbound"]) - len(expected) + 1)
+    assert len(places) <= rate_hz // 50
+    assert any(np.array_equal(channels["inbound"][place : place + len(expected)], expected) for place in places)

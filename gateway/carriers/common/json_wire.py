@@ -9,12 +9,6 @@ from msgspec import Meta
 from gateway.carriers.base import CarrierError, Ignored, Message, Repaired, StartError
 from gateway.carriers.common.text_repair import repair
 
-# A call lasts a day at most; what is beyond a week is a broken clock and not a place in a recording.
-MAX_STREAM_MS = 7 * 24 * 3_600_000
-
-Milliseconds = Annotated[int, Meta(ge=0, le=MAX_STREAM_MS)]
-"""Since the stream's start."""
-
 Counter = Annotated[int, Meta(ge=0, le=2**53)]
 Digit = Annotated[str, Meta(min_length=1, max_length=8)]
 

@@ -1,8 +1,5 @@
-"""Bare PCM: carriers that send samples and nothing else, so that counting them is the only clock there is.
-
-TCP neither loses nor reorders, and these carriers send silence as audio; the first sample of a message belongs
-where the last one's ended.
-"""
+"""Bare PCM: carriers that send samples and nothing else. Counting them says how long the audio is, not when it was
+said: `StreamStart.timed` is false, and the session places the frames by their arrival."""
 
 from collections.abc import Sequence
 

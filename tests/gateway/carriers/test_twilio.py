@@ -113,7 +113,7 @@ def test_a_start_without_ids_is_refused(text: bytes) -> None:
         media(1).replace(b'"inbound"', b'"sideways"'),
         media(1).replace(b'"payload": "', b'"payload": "!'),
         media(1).replace(b'"timestamp": "20"', b'"timestamp": "-1"'),
-        media(1).replace(b'"timestamp": "20"', b'"timestamp": "99999999999"'),
+        media(1).replace(b'"timestamp": "20"', b'"timestamp": "99999999999999999999"'),
         media(1).replace(b'"timestamp": "20"', b'"timestamp": "soon"'),
         json.dumps(
             {

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,35 @@ async def test_late_frames_of_a_bare_carrier_do_not_overtake(gateway: Gateway, w
     await gateway.sockets.drain()
     sent = b"".join(frame.payload for frame in played.tracks["outbound"])
     assert b"".join(record.payload for record in media_of(gateway.sink.records, "outbound")) == sent
+
+
+@pytest.mark.parametrize("carrier", ["twilio", "jambonz"])
+async def test_pauses_and_stalls_are_heard_as_they_are(gateway: Gateway, wav: Path, carrier: str) -> None:
+    """Plays a call in real time that pauses for a second and stalls for half a second: all audio is there, and the only
+    hole is the pause."""
+    faults = Faults(pauses=[(600, 1000)], stalls=[(2000, 500)])
+    played = await gateway.played(wav, carrier, faults=faults, speed=1.0)
+    await gateway.sockets.drain()
+    records = gateway.sink.records
+    runs = media_of(records)
+    assert b"".join(run.payload for run in runs) == b"".join(frame.payload for frame in played.tracks["inbound"])
+    width = 2 * runs[0].rate_hz if runs[0].codec is Codec.L16 else runs[0].rate_hz
+    holes = [(before.ts_ms + len(before.payload) * 1000 // width, after.ts_ms) for before, after in pairwise(runs)]
+    ((begin_ms, end_ms),) = [(begin, end) for begin, end in holes if abs(end - begin) > 20]
+    assert abs(begin_ms - 600) <= 50
+    assert abs(end_ms - begin_ms - 1000) <= 50
+
+
+async def test_a_clock_that_is_reset_and_late_costs_nothing(gateway: Gateway, wav: Path) -> None:
+    """Plays a call whose timestamps are late by up to 30 ms and begin at 0 again after a second: all audio is there,
+    one piece behind the other."""
+    played = await gateway.played(wav, "telnyx", faults=Faults(late_stamps_ms=30, clock_reset_ms=1000, seed=2))
+    await gateway.sockets.drain()
+    runs = media_of(gateway.sink.records)
+    normalise = normaliser(runs[0].codec, "little")
+    sent = [frame.payload if normalise is None else normalise(frame.payload) for frame in played.tracks["inbound"]]
+    assert b"".join(run.payload for run in runs) == b"".join(sent)
+    assert [run.ts_ms for run in runs] == sorted({run.ts_ms for run in runs})
 
 
 async def test_what_a_carrier_does_not_do_is_said(gateway: Gateway, wav: Path) -> None:

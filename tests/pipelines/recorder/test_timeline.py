@@ -14,7 +14,7 @@ from pipelines.recorder.decoding import Encoded, Load, samples_of
 from pipelines.recorder.timeline import Layout, lay_out
 from schemas.events import Gap
 from schemas.media import Codec, MediaRecord, RecordType
-from tests.pipelines.recorder.calls import FRAME, FRAME_MS, Call, audio, call, pcm, stereo
+from tests.pipelines.recorder.calls import EPOCH_MS, FRAME, FRAME_MS, Call, audio, call, pcm, stereo
 
 
 def placed(layout: Layout, load: Load) -> npt.NDArray[np.int16]:
@@ -152,6 +152,17 @@ def test_a_stream_that_moves_between_gateways_keeps_its_clock() -> None:
         replace(end, gateway="three"),
     ]
     assert np.array_equal(rendered(records), stereo(list(source.tracks.values())))
+
+
+def test_a_stream_that_begins_anew_is_never_put_on_itself() -> None:
+    """A stream of 3 s is sent in half a second, ends, and begins again with other audio and timestamps from 0, as tests
+    play calls: the second audio follows the first. Both at one place would be one of them lost."""
+    first, second = call("CA", 3000, seed=1), call("CA", 3000, seed=5)
+    quick = [replace(record, at_ms=EPOCH_MS + 100) for record in first.records()]
+    again = [replace(record, at_ms=EPOCH_MS + 600) for record in second.records()]
+    samples = rendered([*quick, *again])
+    assert np.array_equal(samples[: 3 * 8000], stereo(list(first.tracks.values())))
+    assert np.array_equal(samples[3 * 8000 :], stereo(list(second.tracks.values())))
 
 
 def test_the_call_s_own_end_moves_nothing() -> None:

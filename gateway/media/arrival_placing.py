@@ -1,0 +1,74 @@
+"""Places the audio of carriers that send no timestamps, by the time of its arrival. No I/O."""
+
+from collections.abc import Sequence
+
+from gateway.carriers.base import Frame
+from gateway.media.placing import Hole, Joiner, Late, Piece, Placer
+from schemas.codecs import SamplesOf
+
+ARRIVAL_TOLERANCE_MS = 200
+"""How late audio without timestamps may arrive and still continue the audio before it: networks jitter by 100 ms."""
+
+ARRIVAL_LIMIT_MS = 500
+"""How far the arrival may be behind the audio in the long run: many small pauses become one of their length."""
+
+NOT_SENT = "not-sent"
+"""`detail` of the gap records of audio that a carrier without timestamps did not send: a pause, hold or mute."""
+
+
+class ArrivalPlacer(Placer):
+    """Places frames whose `ts_ms` is when they arrived, which is when they end. They come in order, and none is lost.
+
+    Audio that arrives less than ARRIVAL_TOLERANCE_MS late continues the audio before it, to the sample, and so does
+    audio that arrives early. Audio that stays later than that comes after a pause, and lies where it arrived.
+    """
+
+    evidence_ms = 300  # arrivals jitter
+
+    def __init__(self, samples_of: SamplesOf, rate_hz: int) -> None:
+        super().__init__(samples_of, rate_hz, ARRIVAL_TOLERANCE_MS)
+        self._begun = False
+
+    def place(self, frames: Sequence[Frame], now_s: float, *, final: bool) -> tuple[list[Piece], list[Frame]]:
+        if not frames:
+            return [], []
+        if not self._begun:
+            self._begun = True
+            # The frame that was the least late tells when the audio began. If it seems to have begun long before the
+            # stream, the carrier had kept audio, and sends it at once.
+            low_ms = min(self._lags(frames, [self._samples_of(frame.payload) for frame in frames]))
+            begin_ms = low_ms if low_ms > -ARRIVAL_TOLERANCE_MS else 0
+            self._end = begin_ms * self._rate_hz // 1000
+            self._drift.reset(low_ms - begin_ms)
+        if self._step_ms == 0:
+            lengths = [self._samples_of(frame.payload) for frame in frames]
+            lags = self._lags(frames, lengths)
+            low_ms = min(lags)
+            if max(lags) - min(low_ms, self._lag_ms) <= ARRIVAL_TOLERANCE_MS and not self._is_late(low_ms):
+                samples = sum(lengths)
+                self._lag_ms = lags[-1]
+                self._follow(lags, samples * 1000 // self._rate_hz)
+                return [self._one_run(frames, samples)], []
+        return self._in_order(Joiner(self._rate_hz), frames, now_s, final=final)
+
+    def _lags(self, frames: Sequence[Frame], lengths: Sequence[int]) -> list[int]:
+        rate_hz, position = self._rate_hz, self._end
+        lags: list[int] = []
+        for frame, samples in zip(frames, lengths, strict=True):
+            position += samples
+            lags.append(frame.ts_ms - position * 1000 // rate_hz)
+        return lags
+
+    def _has_jumped(self, lag_ms: int) -> bool:
+        return lag_ms - self._lag_ms > ARRIVAL_TOLERANCE_MS
+
+    def _is_late(self, low_ms: int, *, sudden: bool = False) -> bool:
+        drift = self._drift
+        grown = low_ms - drift.settled_ms > ARRIVAL_TOLERANCE_MS
+        return low_ms > 0 and (grown or low_ms - drift.usual_ms > ARRIVAL_LIMIT_MS)
+
+    def _move(self, joiner: Joiner, frame: Frame, late: Late, _now_s: float) -> int:
+        joiner.hole(Hole(frame.track, self.reached_ms, late.low_ms, NOT_SENT))
+        self._end += late.low_ms * self._rate_hz // 1000
+        self._drift.reset(0)
+        return late.low_ms
