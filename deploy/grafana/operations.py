@@ -236,6 +236,6 @@ def operations() -> Json:
     return dashboard(
         "audiotext-operations",
         "AudioText: operations",
-        "Gateway load, lag, retries, dead letters, dropped audio. What to do: docs/reliability.md.",
+        "Gateway load, lag, retries, dead letters, dropped audio. What to do: docs/troubleshooting.md.",
         [_AUDIO, _STAGES, _STORES],
     )

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from audiotext import cli
-from audiotext.settings import variable_names
+from audiotext.cli import main
+from core.settings import variable_names
 from tests.docs.markdown import Page, pages
 
 ROOT = Path(__file__).parents[2]
@@ -177,7 +177,7 @@ def _command(line: str) -> list[str] | None:
 def _parses(words: list[str]) -> bool:
     """Parses a command whose `<placeholders>` are filled in."""
     try:
-        arguments = cli.parser().parse_args(words)
+        arguments = main.parser().parse_args(words)
     except SystemExit:
         return False
     return bool(arguments.run)
@@ -185,7 +185,7 @@ def _parses(words: list[str]) -> bool:
 
 def _is_known(words: list[str]) -> bool:
     """Follows the subcommands as far as they are named, and looks for the options."""
-    parser = cli.parser()
+    parser = main.parser()
     for word in words:
         choices = _subcommands(parser)
         if word.startswith("-"):

@@ -1,8 +1,8 @@
 """Speech to text by anything that speaks OpenAI's /v1/audio/transcriptions: OpenAI itself, speaches, vLLM and others.
 
 The request is the order and its answer the result, so there is nothing to ask for after a crash: what that means for
-money is in docs/reliability.md. What was heard already is kept while the process lives, so that a call of which one
-request failed does not pay for the others again.
+money is in docs/reliability/guarantees.md. What was heard already is kept while the process lives, so that a call of
+which one request failed does not pay for the others again.
 """
 
 import asyncio
