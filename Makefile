@@ -13,7 +13,7 @@ help:
 	@echo "make screenshots  takes a picture of every page, light, dark and on a phone, into ./screenshots (ARGS: elsewhere)"
 	@echo "make chaos  kills, hangs and fills what it can for 10 minutes of calls, then checks everything (root: more faults)"
 	@echo "make replay makes 1,000 calls, replays them while services are killed, and compares everything"
-	@echo "make lint   style and types"
+	@echo "make lint   style, layers and types"
 	@echo "make bench  measures, side by side in one run"
 	@echo "make env    makes up the secrets that docker-compose.yml wants, in .env"
 	@echo "make lock   resolves requirements.lock anew"
@@ -54,6 +54,7 @@ replay: $(READY)
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 
 env:
@@ -69,4 +70,4 @@ lock:
 	  --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis build *.egg-info

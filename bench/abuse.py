@@ -322,8 +322,11 @@ async def _until_closed(stream: Stream) -> int:
 
 
 async def _floods(target: Target, path: str, seconds: float, start: Callable[[], bytes], message: bytes) -> Effort:
-    """20 sockets, and 20 others when those are gone, for so long: each sends the start and then the message again and
-    again, whatever is said to that, until the gateway has hung up."""
+    """Floods the gateway with 20 sockets at a time for `seconds`.
+
+    Each socket sends the start and then the message again and again, whatever the answer, until the gateway closes
+    the connection. A new batch of 20 then follows.
+    """
     effort = Effort()
     batch, upgrade = message * 100, _upgrade(target.port, path)
     until = time.monotonic() + seconds

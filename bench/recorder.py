@@ -101,6 +101,7 @@ def _whole_way(directory: Path) -> float:
 
 
 def times_real_time(kafka: KafkaSettings, recorder: int) -> float:
+    """Returns how many seconds of audio the recorder records per second of CPU time. recorder: its process id."""
     ready, producer = Consumer(consumer_config(kafka, "bench")), Producer(producer_config(kafka))
     ready.subscribe([Topic.RECORDING_READY])
     # The first call waits for everything to start, which is not what is measured.
@@ -155,6 +156,7 @@ def servers(directory: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def process_of(variables: dict[str, str]) -> Iterator[int]:
+    """Runs a recorder with these settings and yields its process id."""
     run = "from core.settings import load; from pipelines.recorder.app import run; run(load())"
     running = subprocess.Popen([sys.executable, "-c", run], env=os.environ | variables)
     try:

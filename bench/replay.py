@@ -92,8 +92,10 @@ def _told(times_s: Sequence[float]) -> str:
 
 @dataclass
 class _Waits:
-    """Seconds from hanging up to being recorded of each call, by what goes on meanwhile. rebuilt: recordings made
-    again from the log in that time."""
+    """Seconds from hang-up to recorded of each call, by the work that runs at the same time.
+
+    rebuilt: recordings made again from the log in that time.
+    """
 
     quiet: list[float] = field(default_factory=list)
     transcribing: list[float] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Deployment: image, Compose, Kubernetes, dashboards and alerts."""

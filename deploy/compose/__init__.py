@@ -1,0 +1,1 @@
+"""Files and secrets for docker-compose.yml."""

@@ -13,8 +13,12 @@ _COLUMNS = 24
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """kind: stat, timeseries, table. queries: SQL, or PromQL as (legend, expression). about: what it tells, and when it
-    should worry somebody. width of 24; height in rows of 30 px. steps: colours from a value on."""
+    """One panel of a dashboard.
+
+    kind: stat, timeseries or table. queries: SQL, or PromQL as (legend, expression). about: the meaning of the panel,
+    and the values that need attention. width: of 24 columns; height: in rows of 30 px. steps: the value from which each
+    colour is used.
+    """
 
     title: str
     about: str

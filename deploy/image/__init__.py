@@ -1,0 +1,1 @@
+"""Selection of the locked packages that the image needs."""
