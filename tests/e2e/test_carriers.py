@@ -224,21 +224,26 @@ def _contains(samples: Samples, wanted: Samples) -> bool:
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
 def test_what_the_carrier_told_is_among_the_events(stack: UpProcess, played: dict[str, str], name: str) -> None:
-    """The status webhook shows in the call's events, once, and no stream token is in any of them."""
+    """The status webhook is one event of the call, beside the voice request, and no event contains a stream token.
+
+    A failure means that a webhook is lost or counted twice, or that a secret is readable in the events.
+    """
     stack.wait_for(played[name], *RECORDED)
-    body = _events(stack, played[name], "call.status")
-    (told,) = [event for event in body if event["type"] == "call.status"]
-    assert (told["carrier"], told["over"]) == (name, True)
+    body = _events(stack, played[name])
+    statuses = [event for event in body if event["type"] == "call.status"]
+    (ended,) = [event for event in statuses if event["over"]]
+    assert ended["carrier"] == name
+    assert {event["status"] for event in statuses if not event["over"]} <= {"voice-request"}
     assert "at1." not in json.dumps(body)
 
 
-def _events(stack: UpProcess, call_id: str, kind: str) -> list[dict[str, Any]]:
-    """The call's events as soon as one is of this kind."""
+def _events(stack: UpProcess, call_id: str) -> list[dict[str, Any]]:
+    """Returns the call's events as soon as a webhook has reported the end of the call."""
     deadline = time.monotonic() + 20
     while True:
         document = stack.json(f"/v1/calls/{call_id}/events")
         events: list[dict[str, Any]] = document["events"] if isinstance(document, dict) else document
-        if any(event["type"] == kind for event in events):
+        if any(event["type"] == "call.status" and event["over"] for event in events):
             return events
         assert time.monotonic() < deadline, events
         time.sleep(0.05)

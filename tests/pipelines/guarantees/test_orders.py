@@ -213,7 +213,7 @@ async def test_an_order_that_the_provider_shows_late_is_not_placed_again(
     A failure means that a worker orders what is done.
     """
     event = recordings.new()
-    one, two = Steps(Fault.FREEZE, 1, "Soniox.submit"), Steps(Fault.FREEZE, 1, "ObjectStore.swap")
+    one, two = Steps(Fault.FREEZE, 1, "Soniox.submit"), Steps(Fault.FREEZE, 1, "ObjectStore.compare_and_swap")
     first = start(soniox_transcriber(soniox, s3), event, one)
     assert await struck(one, first)
     second = start(soniox_transcriber(soniox, s3, shows_orders=False), event, two)
