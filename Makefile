@@ -63,11 +63,15 @@ env:
 bench: $(READY)
 	@$(BIN)/python -m bench $(ARGS)
 
-# pip-tools cannot resolve for several platforms at once: run it on Linux with the oldest supported Python.
+# pip-tools cannot resolve for several platforms at once: run it on Linux with the oldest supported Python. It also lists
+# this package with the path of this folder, because one extra contains another; that entry is removed.
 lock:
 	$(BIN)/pip-compile --quiet --strip-extras --extra local --extra dev --generate-hashes --allow-unsafe \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header \
 	  --output-file requirements.lock pyproject.toml
+	sed -e '/^audiotext @/,/^    # via/d' -e '/^# WARNING: pip install/d' -e '/^# Consider using/d' \
+	  -e 's/ audiotext$$/ audiotext (pyproject.toml)/' requirements.lock | uniq > requirements.lock.new
+	mv requirements.lock.new requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis build *.egg-info
