@@ -4,7 +4,7 @@ Source: https://developer.exotel.com/docs/agentstream/websocket-protocol
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -13,27 +13,18 @@ from gateway.carriers.base import (
     Authorization,
     CallReport,
     Carrier,
-    CarrierError,
     Decoder,
-    Dtmf,
-    Frame,
-    Ignored,
     IncomingRequest,
-    Mark,
     Message,
-    Stop,
     StreamInstructions,
     StreamStart,
     VoiceResponse,
     checked_id,
 )
 from gateway.carriers.common.auth import authorize, require_credentials
+from gateway.carriers.common.json_decoder import Connected, DtmfMessage, JsonDecoder, MarkMessage, StopMessage
 from gateway.carriers.common.json_wire import (
-    REFUSALS,
     Counter,
-    Digit,
-    decode_as,
-    read_refused,
     text,
     texts,
 )
@@ -43,7 +34,7 @@ from gateway.carriers.common.webhook_fields import call_report, fields, first
 
 _TRACK = "inbound"  # what the caller says; Exotel sends nothing else and does not name it
 
-# What older documents have in media_format.encoding: how the payload is written, not what it is.
+# Values of media_format.encoding in older documents: they describe how the payload is written, not the codec.
 _NO_CODEC = frozenset({"", "base64"})
 
 
@@ -62,108 +53,46 @@ class _StartBody(msgspec.Struct):
     custom_parameters: Any = None
 
 
-class _MediaBody(msgspec.Struct, gc=False):
-    timestamp: Counter
-    payload: bytes
-
-
-class _DtmfBody(msgspec.Struct):
-    digit: Digit
-
-
-class _MarkBody(msgspec.Struct):
-    name: str
-
-
-class _Connected(msgspec.Struct, tag_field="event", tag="connected"):
-    pass
-
-
 class _Start(msgspec.Struct, tag_field="event", tag="start"):
     start: _StartBody
     stream_sid: str = ""
 
 
+class _MediaBody(msgspec.Struct, gc=False):
+    timestamp: Counter
+    payload: bytes
+    track: ClassVar[str] = _TRACK
+
+
 class _Media(msgspec.Struct, tag_field="event", tag="media", gc=False):
     sequence_number: Counter
-    stream_sid: str
+    stream_id: str = msgspec.field(name="stream_sid")
     media: _MediaBody
 
 
-class _DtmfMessage(msgspec.Struct, tag_field="event", tag="dtmf"):
-    dtmf: _DtmfBody
-    sequence_number: Counter = 0
+_Wire = Connected | _Start | _Media | DtmfMessage | MarkMessage | StopMessage
 
 
-class _MarkMessage(msgspec.Struct, tag_field="event", tag="mark"):
-    mark: _MarkBody
-    sequence_number: Counter = 0
+class ExotelDecoder(JsonDecoder, wire=_Wire):
+    """Decodes one socket of Exotel."""
 
-
-class _StopMessage(msgspec.Struct, tag_field="event", tag="stop"):
-    pass
-
-
-_Wire = _Connected | _Start | _Media | _DtmfMessage | _MarkMessage | _StopMessage
-_KNOWN = frozenset({"connected", "start", "media", "dtmf", "mark", "stop"})
-_decode = decode_as(_Wire)
-
-
-class ExotelDecoder:
-    """Decodes one socket: one stream, whose id its media must carry."""
-
-    def __init__(self) -> None:
-        self._stream_id = ""
-
-    def text(self, data: bytes) -> Sequence[Message]:
-        """One message of Exotel's. Raises CarrierError."""
-        try:
-            wire: _Wire = _decode(data)
-        except REFUSALS as error:
-            return read_refused(data, error, _KNOWN, self.text)
-        return (self._message(wire),)
-
-    def binary(self, data: bytes) -> Sequence[Message]:
-        """Exotel sends none. Raises CarrierError."""
-        raise CarrierError("binary message")
-
-    def _message(self, wire: _Wire) -> Message:
-        match wire:
-            case _Media(media=media):
-                if self._stream_id and wire.stream_sid != self._stream_id:
-                    raise CarrierError("media of another stream")
-                if not media.payload:
-                    raise CarrierError("media without audio")
-                return Frame(_TRACK, wire.sequence_number, media.timestamp, media.payload)
-            case _Start():
-                start = _stream_start(wire)
-                self._stream_id = self._stream_id or start.stream_id
-                return start
-            case _DtmfMessage(dtmf=dtmf):
-                return Dtmf(_TRACK, dtmf.digit, wire.sequence_number)
-            case _MarkMessage(mark=mark):
-                return Mark(mark.name, wire.sequence_number)
-            case _StopMessage():
-                return Stop()
-            case _:
-                return Ignored("connected")
-
-
-def _stream_start(wire: _Start) -> StreamStart:
-    start = wire.start
-    told = start.media_format
-    audio = media_format("raw" if told.encoding.lower() in _NO_CODEC else told.encoding, told.sample_rate)
-    return StreamStart(
-        call_id=checked_id("call_sid", start.call_sid),
-        stream_id=checked_id("stream_sid", start.stream_sid or wire.stream_sid),
-        account=text(start.account_sid),
-        tracks=(_TRACK,),
-        codec=audio.codec,
-        rate_hz=audio.rate_hz,
-        from_number=text(start.from_),
-        to_number=text(start.to),
-        custom=texts(start.custom_parameters),
-    )
+    def _read_start(self, wire: _Start) -> tuple[Message, ...]:
+        start, audio = wire.start, wire.start.media_format
+        encoding = "raw" if audio.encoding.lower() in _NO_CODEC else audio.encoding
+        audio_format = media_format(encoding, audio.sample_rate)
+        return (
+            StreamStart(
+                call_id=checked_id("call_sid", start.call_sid),
+                stream_id=checked_id("stream_sid", start.stream_sid or wire.stream_sid),
+                account=text(start.account_sid),
+                tracks=(_TRACK,),
+                codec=audio_format.codec,
+                rate_hz=audio_format.rate_hz,
+                from_number=text(start.from_),
+                to_number=text(start.to),
+                custom=texts(start.custom_parameters),
+            ),
+        )
 
 
 class Exotel:

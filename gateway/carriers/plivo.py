@@ -16,14 +16,11 @@ from gateway.carriers.base import (
     ByteOrder,
     CallReport,
     Carrier,
-    CarrierError,
     Decoder,
-    Dtmf,
     Frame,
     IncomingRequest,
     Message,
     Repaired,
-    Stop,
     StreamInstructions,
     StreamStart,
     UnauthorizedError,
@@ -32,12 +29,10 @@ from gateway.carriers.base import (
 )
 from gateway.carriers.common import signatures
 from gateway.carriers.common.auth import authorize, without_query
+from gateway.carriers.common.json_decoder import JsonDecoder, StopMessage, TrackDtmfMessage
 from gateway.carriers.common.json_wire import (
     REFUSALS,
     Counter,
-    Digit,
-    decode_as,
-    read_refused,
     text,
     text_list,
     texts,
@@ -54,15 +49,20 @@ _CODECS = frozenset({Codec.PCMU, Codec.PCMA, Codec.L16})
 
 class _Format(msgspec.Struct):
     encoding: str
-    sampleRate: int
+    rate_hz: int = msgspec.field(name="sampleRate")
 
 
 class _StartBody(msgspec.Struct):
-    callId: str
-    streamId: str
-    mediaFormat: _Format
-    accountId: Any = ""
+    call_id: str = msgspec.field(name="callId")
+    stream_id: str = msgspec.field(name="streamId")
+    media_format: _Format = msgspec.field(name="mediaFormat")
+    account: Any = msgspec.field(name="accountId", default="")
     tracks: Any = None
+
+
+class _Start(msgspec.Struct, tag_field="event", tag="start"):
+    start: _StartBody
+    extra_headers: Any = None
 
 
 class _MediaBody(msgspec.Struct, gc=False):
@@ -71,106 +71,65 @@ class _MediaBody(msgspec.Struct, gc=False):
     track: Literal["inbound", "outbound"] = "inbound"
 
 
-class _DtmfBody(msgspec.Struct):
-    digit: Digit
-    track: Literal["inbound", "outbound"] = "inbound"
-
-
-class _Start(msgspec.Struct, tag_field="event", tag="start"):
-    start: _StartBody
-    extra_headers: Any = None
-
-
 class _Media(msgspec.Struct, tag_field="event", tag="media", gc=False):
-    sequenceNumber: Counter
-    streamId: str
+    sequence_number: Counter = msgspec.field(name="sequenceNumber")
+    stream_id: str = msgspec.field(name="streamId")
     media: _MediaBody
 
 
-class _DtmfMessage(msgspec.Struct, tag_field="event", tag="dtmf"):
-    dtmf: _DtmfBody
-    sequenceNumber: Counter = 0
+_Wire = _Start | _Media | TrackDtmfMessage | StopMessage
 
 
-class _StopMessage(msgspec.Struct, tag_field="event", tag="stop"):
-    pass
+class PlivoDecoder(JsonDecoder, wire=_Wire):
+    """Decodes one socket of Plivo. byte_order: of L16.
 
-
-_Wire = _Start | _Media | _DtmfMessage | _StopMessage
-_KNOWN = frozenset({"start", "media", "dtmf", "stop"})
-_decode = decode_as(_Wire)
-
-
-class PlivoDecoder:
-    """Decodes one socket: one stream, whose id its media must carry."""
+    The first frame that arrives has the time 0. If it overtook others, those have times below 0, which moves none of
+    them in the recording.
+    """
 
     def __init__(self, byte_order: ByteOrder) -> None:
+        super().__init__(self._relative_frame)
         self._byte_order = byte_order
-        self._stream_id = ""
         self._zero_ms: int | None = None
 
-    def text(self, data: bytes) -> Sequence[Message]:
-        """One message of Plivo's. Raises CarrierError."""
-        try:
-            wire: _Wire = _decode(data)
-        except REFUSALS as error:
-            return read_refused(data, error, _KNOWN, self.text)
-        match wire:
-            case _Media():
-                return (self._frame(wire),)
-            case _Start():
-                headers, repairs = _headers(wire.extra_headers)
-                start = self._stream_start(wire, headers)
-                self._stream_id = self._stream_id or start.stream_id
-                return (Repaired(repairs), start) if repairs else (start,)
-            case _DtmfMessage(dtmf=dtmf):
-                return (Dtmf(dtmf.track, dtmf.digit, wire.sequenceNumber),)
-            case _:
-                return (Stop(),)
-
-    def binary(self, data: bytes) -> Sequence[Message]:
-        """Plivo sends none. Raises CarrierError."""
-        raise CarrierError("binary message")
-
-    def _frame(self, wire: _Media) -> Frame:
-        if self._stream_id and wire.streamId != self._stream_id:
-            raise CarrierError("media of another stream")
+    def _relative_frame(self, wire: _Media) -> Frame:
         media = wire.media
-        if not media.payload:
-            raise CarrierError("media without audio")
         if self._zero_ms is None:
             self._zero_ms = media.timestamp
-        # Below zero if the very first frames were overtaken, which moves none of them.
-        return Frame(media.track, wire.sequenceNumber, media.timestamp - self._zero_ms, media.payload)
+        return Frame(media.track, wire.sequence_number, media.timestamp - self._zero_ms, media.payload)
 
-    def _stream_start(self, wire: _Start, headers: dict[str, Any]) -> StreamStart:
-        start = wire.start
-        audio = media_format(start.mediaFormat.encoding, start.mediaFormat.sampleRate, allowed=_CODECS)
-        return StreamStart(
-            call_id=checked_id("callId", start.callId),
-            stream_id=checked_id("streamId", start.streamId),
-            account=text(start.accountId),
+    def _read_start(self, wire: _Start) -> tuple[Message, ...]:
+        start, audio = wire.start, wire.start.media_format
+        audio_format = media_format(audio.encoding, audio.rate_hz, allowed=_CODECS)
+        headers, repairs = _extra_headers(wire.extra_headers)
+        stream = StreamStart(
+            call_id=checked_id("callId", start.call_id),
+            stream_id=checked_id("streamId", start.stream_id),
+            account=text(start.account),
             tracks=text_list(start.tracks),
-            codec=audio.codec,
-            rate_hz=audio.rate_hz,
+            codec=audio_format.codec,
+            rate_hz=audio_format.rate_hz,
             byte_order=self._byte_order,
             custom=texts(headers),
         )
+        return (Repaired(repairs), stream) if repairs else (stream,)
 
 
-def _headers(told: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The extra headers, which Plivo sends as JSON within JSON, and what had to be repaired in them. Nothing depends on
-    them: text that is not JSON is kept as it is."""
+def _extra_headers(value: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the extra headers, which Plivo sends as JSON within JSON, and the kinds of repairs they needed.
+
+    Nothing depends on them, so text that is not JSON is kept unchanged.
+    """
     repairs: tuple[str, ...] = ()
-    if isinstance(told, str):
+    if isinstance(value, str):
         try:
-            told = msgspec.json.decode(told)
+            value = msgspec.json.decode(value)
         except REFUSALS:
-            repaired = repair(told.encode())
+            repaired = repair(value.encode())
             if repaired is None:
-                return {"extra_headers": told}, ()
-            told, repairs = msgspec.json.decode(repaired.data), repaired.kinds
-    return (told, repairs) if isinstance(told, dict) else ({}, ())
+                return {"extra_headers": value}, ()
+            value, repairs = msgspec.json.decode(repaired.data), repaired.kinds
+    return (value, repairs) if isinstance(value, dict) else ({}, ())
 
 
 class Plivo:

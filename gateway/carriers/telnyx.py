@@ -17,15 +17,10 @@ from gateway.carriers.base import (
     ByteOrder,
     CallReport,
     Carrier,
-    CarrierError,
     Decoder,
-    Dtmf,
     Frame,
-    Ignored,
     IncomingRequest,
-    Mark,
     Message,
-    Stop,
     StreamInstructions,
     StreamStart,
     UnauthorizedError,
@@ -34,12 +29,9 @@ from gateway.carriers.base import (
 )
 from gateway.carriers.common import signatures
 from gateway.carriers.common.auth import authorize, require_bearer
+from gateway.carriers.common.json_decoder import Connected, DtmfMessage, JsonDecoder, MarkMessage, StopMessage
 from gateway.carriers.common.json_wire import (
-    REFUSALS,
     Counter,
-    Digit,
-    decode_as,
-    read_refused,
     text,
     texts,
 )
@@ -65,6 +57,11 @@ class _StartBody(msgspec.Struct):
     custom_parameters: Any = None
 
 
+class _Start(msgspec.Struct, tag_field="event", tag="start"):
+    stream_id: str
+    start: _StartBody
+
+
 class _MediaBody(msgspec.Struct, gc=False):
     track: Literal["inbound", "outbound"]
     chunk: Counter
@@ -72,112 +69,49 @@ class _MediaBody(msgspec.Struct, gc=False):
     payload: bytes
 
 
-class _DtmfBody(msgspec.Struct):
-    digit: Digit
-
-
-class _MarkBody(msgspec.Struct):
-    name: str
-
-
-class _Connected(msgspec.Struct, tag_field="event", tag="connected"):
-    pass
-
-
-class _Start(msgspec.Struct, tag_field="event", tag="start"):
-    stream_id: str
-    start: _StartBody
-
-
 class _Media(msgspec.Struct, tag_field="event", tag="media", gc=False):
     stream_id: str
     media: _MediaBody
 
 
-class _DtmfMessage(msgspec.Struct, tag_field="event", tag="dtmf"):
-    dtmf: _DtmfBody
-    sequence_number: Counter = 0
-
-
-class _MarkMessage(msgspec.Struct, tag_field="event", tag="mark"):
-    mark: _MarkBody
-    sequence_number: Counter = 0
-
-
-class _StopMessage(msgspec.Struct, tag_field="event", tag="stop"):
-    pass
-
-
-_Wire = _Connected | _Start | _Media | _DtmfMessage | _MarkMessage | _StopMessage
-_KNOWN = frozenset({"connected", "start", "media", "dtmf", "mark", "stop"})
-_decode = decode_as(_Wire)
+_Wire = Connected | _Start | _Media | DtmfMessage | MarkMessage | StopMessage
 _SIGNATURE_HEADERS = ("telnyx-signature-ed25519", "telnyx-timestamp")
 _TOKEN = "AUDIOTEXT_TELNYX__STREAM_TOKEN"
 
 
-class TelnyxDecoder:
-    """Decodes one socket: one stream, whose id its media must carry."""
+def _frame(wire: _Media) -> Frame:
+    media = wire.media
+    return Frame(media.track, media.chunk, media.timestamp, media.payload)
+
+
+class TelnyxDecoder(JsonDecoder, wire=_Wire):
+    """Decodes one socket of Telnyx. byte_order: of L16."""
 
     def __init__(self, byte_order: ByteOrder) -> None:
+        super().__init__(_frame)
         self._byte_order = byte_order
-        self._stream_id = ""
 
-    def text(self, data: bytes) -> Sequence[Message]:
-        """One message of Telnyx'. Raises CarrierError."""
-        try:
-            wire: _Wire = _decode(data)
-        except REFUSALS as error:
-            return read_refused(data, error, _KNOWN, self.text)
-        if type(wire) is _Media:
-            if self._stream_id and wire.stream_id != self._stream_id:
-                raise CarrierError("media of another stream")
-            media = wire.media
-            if not media.payload:
-                raise CarrierError("media without audio")
-            return (Frame(media.track, media.chunk, media.timestamp, media.payload),)
-        return (self._rare(wire),)
-
-    def binary(self, data: bytes) -> Sequence[Message]:
-        """Telnyx sends none. Raises CarrierError."""
-        raise CarrierError("binary message")
-
-    def _rare(self, wire: _Wire) -> Message:
-        match wire:
-            case _Start():
-                start = self._stream_start(wire)
-                self._stream_id = self._stream_id or start.stream_id
-                return start
-            case _DtmfMessage(dtmf=dtmf):
-                return Dtmf("inbound", dtmf.digit, wire.sequence_number)
-            case _MarkMessage(mark=mark):
-                return Mark(mark.name, wire.sequence_number)
-            case _StopMessage():
-                return Stop()
-            case _:
-                return Ignored("connected")
-
-    def _stream_start(self, wire: _Start) -> StreamStart:
-        start = wire.start
-        told = start.media_format
-        audio = media_format(told.encoding, told.sample_rate, told.channels)
+    def _read_start(self, wire: _Start) -> tuple[Message, ...]:
+        start, audio = wire.start, wire.start.media_format
+        audio_format = media_format(audio.encoding, audio.sample_rate, audio.channels)
         custom = texts(start.custom_parameters)
-        if start.call_session_id:  # what the legs of one call have in common
-            custom.setdefault(
-                "call_session_id", text(start.call_session_id)
-            )  # what the legs of one call have in common
+        if start.call_session_id:  # all legs of one call have the same
+            custom.setdefault("call_session_id", text(start.call_session_id))
         if start.client_state:
             custom.setdefault("client_state", text(start.client_state))
-        return StreamStart(
-            call_id=checked_id("call_control_id", start.call_control_id),
-            stream_id=checked_id("stream_id", wire.stream_id),
-            account=text(start.user_id),
-            tracks=(),  # Telnyx does not say; the tracks are those that are heard
-            codec=audio.codec,
-            rate_hz=audio.rate_hz,
-            byte_order=self._byte_order,
-            from_number=text(start.from_),
-            to_number=text(start.to),
-            custom=custom,
+        return (
+            StreamStart(
+                call_id=checked_id("call_control_id", start.call_control_id),
+                stream_id=checked_id("stream_id", wire.stream_id),
+                account=text(start.user_id),
+                tracks=(),  # Telnyx does not announce the tracks: the media show them
+                codec=audio_format.codec,
+                rate_hz=audio_format.rate_hz,
+                byte_order=self._byte_order,
+                from_number=text(start.from_),
+                to_number=text(start.to),
+                custom=custom,
+            ),
         )
 
 

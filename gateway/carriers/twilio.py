@@ -14,20 +14,13 @@ import msgspec
 
 from core.settings import Settings, TwilioAccount
 from gateway.carriers.base import (
-    TRACKS,
     Authorization,
     ByteOrder,
     CallReport,
     Carrier,
-    CarrierError,
     Decoder,
-    Dtmf,
-    Frame,
-    Ignored,
     IncomingRequest,
-    Mark,
     Message,
-    Stop,
     StreamInstructions,
     StreamStart,
     UnauthorizedError,
@@ -36,12 +29,9 @@ from gateway.carriers.base import (
 )
 from gateway.carriers.common import signatures
 from gateway.carriers.common.auth import authorize, without_query
+from gateway.carriers.common.json_decoder import CamelMarkMessage, Connected, JsonDecoder, StopMessage, TrackDtmfMessage
 from gateway.carriers.common.json_wire import (
-    REFUSALS,
     Counter,
-    Digit,
-    decode_as,
-    read_refused,
     text,
     text_list,
     texts,
@@ -54,22 +44,26 @@ from schemas.media import Codec
 # The documents say mu-law always; A-law legs and newer accounts say otherwise in mediaFormat.
 _CODECS = frozenset({Codec.PCMU, Codec.PCMA})
 _ALGORITHMS: Final[dict[str, signatures.Hash]] = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
-_TRACK_NAMES = {"inbound_track": "inbound", "outbound_track": "outbound"}
 
 
 class _Format(msgspec.Struct):
     encoding: str
-    sampleRate: int
+    rate_hz: int = msgspec.field(name="sampleRate")
     channels: int = 1
 
 
 class _StartBody(msgspec.Struct):
-    callSid: str
-    mediaFormat: _Format
-    streamSid: str = ""
-    accountSid: Any = ""
+    call_id: str = msgspec.field(name="callSid")
+    media_format: _Format = msgspec.field(name="mediaFormat")
+    stream_id: str = msgspec.field(name="streamSid", default="")
+    account: Any = msgspec.field(name="accountSid", default="")
     tracks: Any = None
-    customParameters: Any = None
+    custom: Any = msgspec.field(name="customParameters", default=None)
+
+
+class _Start(msgspec.Struct, tag_field="event", tag="start"):
+    start: _StartBody
+    stream_id: str = msgspec.field(name="streamSid", default="")
 
 
 class _MediaBody(msgspec.Struct, gc=False):
@@ -78,113 +72,40 @@ class _MediaBody(msgspec.Struct, gc=False):
     payload: bytes
 
 
-class _DtmfBody(msgspec.Struct):
-    digit: Digit
-    track: str = "inbound"
-
-
-class _MarkBody(msgspec.Struct):
-    name: str
-
-
-class _Connected(msgspec.Struct, tag_field="event", tag="connected"):
-    pass
-
-
-class _Start(msgspec.Struct, tag_field="event", tag="start"):
-    start: _StartBody
-    streamSid: str = ""
-
-
 class _Media(msgspec.Struct, tag_field="event", tag="media", gc=False):
-    sequenceNumber: Counter
-    streamSid: str
+    sequence_number: Counter = msgspec.field(name="sequenceNumber")
+    stream_id: str = msgspec.field(name="streamSid")
     media: _MediaBody
 
 
-class _DtmfMessage(msgspec.Struct, tag_field="event", tag="dtmf"):
-    dtmf: _DtmfBody
-    sequenceNumber: Counter = 0
-    streamSid: str = ""
+_Wire = Connected | _Start | _Media | TrackDtmfMessage | CamelMarkMessage | StopMessage
 
 
-class _MarkMessage(msgspec.Struct, tag_field="event", tag="mark"):
-    mark: _MarkBody
-    sequenceNumber: Counter = 0
-    streamSid: str = ""
+class TwilioDecoder(JsonDecoder, wire=_Wire):
+    """Decodes one socket of Twilio, or of a carrier that speaks like it.
 
-
-class _StopMessage(msgspec.Struct, tag_field="event", tag="stop"):
-    streamSid: str = ""
-
-
-_Wire = _Connected | _Start | _Media | _DtmfMessage | _MarkMessage | _StopMessage
-_KNOWN = frozenset({"connected", "start", "media", "dtmf", "mark", "stop"})
-
-_decode = decode_as(_Wire)
-
-
-class TwilioDecoder:
-    """Decodes one socket: one stream, whose id later messages must carry.
-
-    codecs, byte_order: what a relative of Twilio's sends beyond it.
+    codecs, byte_order: of the audio that such a carrier may send.
     """
 
     def __init__(self, codecs: Collection[Codec] = _CODECS, byte_order: ByteOrder = "little") -> None:
+        super().__init__()
         self._codecs = codecs
         self._byte_order = byte_order
-        self._stream_id = ""
 
-    def text(self, data: bytes) -> Sequence[Message]:
-        """One message of Twilio's. Raises CarrierError."""
-        try:
-            wire: _Wire = _decode(data)
-        except REFUSALS as error:
-            return read_refused(data, error, _KNOWN, self.text)
-        if type(wire) is _Media:  # first: all but a handful of a call's messages
-            if self._stream_id and wire.streamSid != self._stream_id:
-                raise CarrierError("media of another stream")
-            media = wire.media
-            if not media.payload:
-                raise CarrierError("media without audio")
-            return (Frame(media.track, wire.sequenceNumber, media.timestamp, media.payload),)
-        return (self._rare(wire),)
-
-    def binary(self, data: bytes) -> Sequence[Message]:
-        """Twilio sends none. Raises CarrierError."""
-        raise CarrierError("binary message")
-
-    def _rare(self, wire: _Wire) -> Message:
-        match wire:
-            case _Start():
-                start = self._stream_start(wire)
-                self._stream_id = self._stream_id or start.stream_id
-                return start
-            case _DtmfMessage(dtmf=dtmf):
-                track = _TRACK_NAMES.get(dtmf.track, dtmf.track)
-                if track not in TRACKS:
-                    raise CarrierError(f"dtmf on unknown track {dtmf.track[:40]!r}")
-                return Dtmf(track, dtmf.digit, wire.sequenceNumber)
-            case _MarkMessage(mark=mark):
-                return Mark(mark.name, wire.sequenceNumber)
-            case _StopMessage():
-                return Stop()
-            case _:
-                return Ignored("connected")
-
-    def _stream_start(self, wire: _Start) -> StreamStart:
-        start = wire.start
-        told = start.mediaFormat
-        audio = media_format(told.encoding, told.sampleRate, told.channels, allowed=self._codecs)
-        return StreamStart(
-            call_id=checked_id("callSid", start.callSid),
-            stream_id=checked_id("streamSid", start.streamSid or wire.streamSid),
-            account=text(start.accountSid),
-            tracks=text_list(start.tracks) or ("inbound",),
-            codec=audio.codec,
-            rate_hz=audio.rate_hz,
-            byte_order=self._byte_order,
-            custom=texts(start.customParameters),
+    def _read_start(self, wire: _Start) -> tuple[Message, ...]:
+        start, audio = wire.start, wire.start.media_format
+        audio_format = media_format(audio.encoding, audio.rate_hz, audio.channels, allowed=self._codecs)
+        return (
+            StreamStart(
+                call_id=checked_id("callSid", start.call_id),
+                stream_id=checked_id("streamSid", start.stream_id or wire.stream_id),
+                account=text(start.account),
+                tracks=text_list(start.tracks) or ("inbound",),
+                codec=audio_format.codec,
+                rate_hz=audio_format.rate_hz,
+                byte_order=self._byte_order,
+                custom=texts(start.custom),
+            ),
         )
 
 

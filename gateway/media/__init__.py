@@ -1,1 +1,1 @@
-"""Media sockets: from a carrier's connection to merged audio chunks."""
+"""Media sockets: read a carrier's connection and write merged audio chunks."""

@@ -1,4 +1,4 @@
-"""Places the audio of carriers that send no timestamps, by the time of its arrival. No I/O."""
+"""Placement of audio that has no timestamps: the time of arrival decides. No I/O."""
 
 from collections.abc import Sequence
 
@@ -7,35 +7,37 @@ from gateway.media.placing import Hole, Joiner, Late, Piece, Placer
 from schemas.codecs import SamplesOf
 
 ARRIVAL_TOLERANCE_MS = 200
-"""How late audio without timestamps may arrive and still continue the audio before it: networks jitter by 100 ms."""
+"""Delay up to which audio without timestamps continues the audio before it. Networks jitter by about 100 ms."""
 
 ARRIVAL_LIMIT_MS = 500
-"""How far the arrival may be behind the audio in the long run: many small pauses become one of their length."""
+"""Delay that may add up over a long time. Beyond it, many small pauses become one pause of their total length."""
 
 NOT_SENT = "not-sent"
-"""`detail` of the gap records of audio that a carrier without timestamps did not send: a pause, hold or mute."""
+"""`detail` of a gap record for audio that a carrier without timestamps did not send: a pause, hold or mute."""
 
 
 class ArrivalPlacer(Placer):
-    """Places frames whose `ts_ms` is when they arrived, which is when they end. They come in order, and none is lost.
+    """Places frames by their arrival: `ts_ms` is the time of arrival, at which the audio of the frame ends.
 
-    Audio that arrives less than ARRIVAL_TOLERANCE_MS late continues the audio before it, to the sample, and so does
-    audio that arrives early. Audio that stays later than that comes after a pause, and lies where it arrived.
+    The frames arrive in order, and none of them is lost. Audio that arrives early, or less than ARRIVAL_TOLERANCE_MS
+    late, continues the audio before it without a missing sample. Audio that stays later than that follows a pause, and
+    its place is its time of arrival.
     """
 
     evidence_ms = 300  # arrivals jitter
 
     def __init__(self, samples_of: SamplesOf, rate_hz: int) -> None:
         super().__init__(samples_of, rate_hz, ARRIVAL_TOLERANCE_MS)
-        self._begun = False
+        self._started = False
 
     def place(self, frames: Sequence[Frame], now_s: float, *, final: bool) -> tuple[list[Piece], list[Frame]]:
+        """Returns the window's pieces, and the frames that wait for the next window. See Placer."""
         if not frames:
             return [], []
-        if not self._begun:
-            self._begun = True
-            # The frame that was the least late tells when the audio began. If it seems to have begun long before the
-            # stream, the carrier had kept audio, and sends it at once.
+        if not self._started:
+            self._started = True
+            # The frame with the smallest delay shows when the audio began. If that is long before the stream began, the
+            # carrier kept audio and now sends it all at once; the audio then begins with the stream.
             low_ms = min(self._lags(frames, [self._samples_of(frame.payload) for frame in frames]))
             begin_ms = low_ms if low_ms > -ARRIVAL_TOLERANCE_MS else 0
             self._end = begin_ms * self._rate_hz // 1000

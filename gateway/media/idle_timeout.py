@@ -1,8 +1,8 @@
-"""When a socket has to go because it says nothing, or never starts. Looked at from outside, ten times a second, so that
-a message costs nothing.
+"""Idle timeout of a media socket: the gateway closes a socket that is silent, or whose stream never starts.
 
-A stream may be silent for long: the call is on hold. What tells it from a stream whose other side is gone is the
-answer to a ping, so a silent socket is pinged. AudioSocket has no pings; TCP itself finds out there.
+A watcher checks every socket ten times a second, so a message itself costs nothing. A stream may be silent for a long
+time, because the call is on hold. The answer to a ping shows that the other side still exists, so the gateway pings a
+silent socket. AudioSocket has no pings; TCP keepalive replaces them there.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from gateway.media.session import Session
 from schemas.media import EosReason
 
 TICK_S = 0.1
-"""How often sockets are looked at."""
+"""Interval at which the gateway checks its sockets (s)."""
 
 _UNANSWERED = 3
-"""Ping intervals without any sign of life after which the other side is gone."""
+"""Number of ping intervals without a message or an answer after which the other side counts as gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseDecision:
-    """Why a socket is to be closed. label: for the metric of refused sockets; reason: its stream's end."""
+    """Decision to close a socket. label: for the metric of refused sockets; reason: of the stream's end."""
 
     label: str
     text: str
@@ -29,7 +29,7 @@ class CloseDecision:
 
 
 class IdleTimeout:
-    """An open socket's session. Times are time.monotonic(). pings: whether its protocol has them."""
+    """Idle timeout of one open socket. Times are time.monotonic(). pings: the socket's protocol has pings."""
 
     def __init__(self, session: Session, now_s: float, *, pings: bool = True) -> None:
         self._session = session
@@ -38,7 +38,7 @@ class IdleTimeout:
         self._messages = 0
 
     def check(self, now_s: float, limits: GatewaySettings) -> CloseDecision | Literal["ping"] | None:
-        """Lets the session hand on what is due; a verdict if the socket has to go, "ping" if it is to be pinged."""
+        """Lets the session emit old audio. Returns a decision to close the socket, "ping" to ping it, or None."""
         session = self._session
         session.tick(now_s)
         if session.messages != self._messages:
@@ -53,7 +53,7 @@ class IdleTimeout:
         return self._ping(now_s, limits) if self._pings else None
 
     def answered(self, now_s: float) -> None:
-        """The other side answered a ping, or sent one."""
+        """Records that the other side answered a ping, or sent one."""
         self._alive_at = now_s
 
     def _ping(self, now_s: float, limits: GatewaySettings) -> CloseDecision | Literal["ping"] | None:

@@ -1,16 +1,16 @@
-"""Decides where the frames of one track belong on their stream's clock. No I/O.
+"""Placement of the frames of one track on their stream's clock. No I/O.
 
-The decision is made once, here, and travels on the log as each run's `ts_ms`; the recorder and every replay follow it.
+This module alone decides the positions. They are on the log as each run's `ts_ms`, and the recorder and every replay
+use them.
 
-A carrier's timestamps decide as long as they make sense: frames that follow each other without an overlap lie where
-their timestamps say. Timestamps that contradict the audio (they start again at 0, stand still, belong to another
-epoch, or are late) are recognised by the overlap they would cause. Then the sequence numbers decide: they say in which
-order the audio belongs, and nothing of it is thrown away. Carriers that send no timestamps are placed by the time of
-arrival.
+A carrier's timestamps decide as long as they are plausible: frames that follow each other without an overlap get the
+positions of their timestamps. Timestamps that contradict the audio (they start again at 0, stand still, count from
+another epoch, or are late) would cause an overlap. Then the sequence numbers decide: they give the order of the audio,
+and all of it is kept. Audio without timestamps gets its positions from the times of arrival.
 
-A clock that is late (a timestamp or an arrival) means one of two things, and only the frames that follow show which.
-If they come faster than they sound, the carrier is catching up after a stall: nothing is missing. If they come at the
-pace of the audio, there was a pause.
+A delay (of a timestamp or an arrival) has one of two causes, and only the frames that follow show which. If they come
+faster than real time, the carrier catches up after a stall, and nothing is missing. If they come in real time, there
+was a pause.
 """
 
 from abc import ABC, abstractmethod
@@ -24,21 +24,21 @@ from gateway.carriers.base import Frame
 from schemas.codecs import SamplesOf
 
 TOLERANCE_MS = 10
-"""How far a timestamp may be off its place in a run: half a frame. Carriers' clocks jitter by 1 to 2 ms."""
+"""Largest difference of a timestamp from its position in a run: half a frame. Carriers' clocks jitter by 1 to 2 ms."""
 
 STEP_MS = 15
-"""A clock that drifts is followed in steps of this, which is less than the shortest gap that is reported."""
+"""Step in which the placement follows a clock that drifts. It is less than the shortest gap that is reported."""
 
-_DRIFT_WINDOWS = 20  # 10 s: a drift is what all of them agree on
+_DRIFT_WINDOWS = 20  # 10 s: a drift shows in all of these windows
 _DRIFT_SPREAD_MS = 50
-_MOST_JUMPS = 50  # of a window that are looked at; a clock that jumps with each frame says nothing, and costs
+_MOST_JUMPS = 50  # of a window that are examined: a clock that jumps at each frame is useless, and costs time
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Contiguous audio of one track. ts_ms, seq: of the first frame; frames: how many were joined.
+    """Contiguous audio of one track. ts_ms, seq: of the first frame; frames: the number of frames in it.
 
-    overlap: its beginning sounds together with the end of the audio before it, and neither replaces the other.
+    overlap: the beginning is at the same time as the end of the audio before it, and neither replaces the other.
     """
 
     track: str
@@ -51,7 +51,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A stretch of one track without audio, and the reason."""
+    """Period of one track without audio, and the reason."""
 
     track: str
     ts_ms: int
@@ -63,7 +63,7 @@ Piece = Run | Hole
 
 
 class Joiner:
-    """Joins frames to runs. Positions are samples on the stream's clock."""
+    """Joins frames into runs. Positions are samples on the stream's clock."""
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
@@ -73,7 +73,7 @@ class Joiner:
         self._overlap = False
 
     def add(self, frame: Frame, position: int, samples: int, *, overlap: bool = False) -> None:
-        """Takes a frame in that begins at this position. It continues the run before if that ends there."""
+        """Adds a frame that begins at this position. It continues the last run if that run ends there."""
         if position != self._end or overlap:
             self._close()
         if not self._frames:
@@ -82,12 +82,12 @@ class Joiner:
         self._end = position + samples
 
     def hole(self, hole: Hole) -> None:
-        """Takes a hole in."""
+        """Adds a hole."""
         self._close()
         self._pieces.append(hole)
 
     def pieces(self) -> list[Piece]:
-        """Everything that was taken in, in order."""
+        """Returns the runs and holes, in order."""
         self._close()
         return self._pieces
 
@@ -101,9 +101,9 @@ class Joiner:
 
 
 class Drift:
-    """Recognises that a clock is slow or fast: for 10 s it is off by more than `slack_ms`, evenly.
+    """Detector of a slow or fast clock: for 10 s the clock is off, evenly, by more than `slack_ms`.
 
-    usual_ms: how late the audio was, at the least, when its clock was last known to be right.
+    usual_ms: the smallest delay of the audio at the last time at which its clock was known to be right.
     """
 
     def __init__(self, slack_ms: int) -> None:
@@ -113,16 +113,16 @@ class Drift:
 
     @property
     def settled_ms(self) -> int:
-        """How late the audio is now, at the least."""
+        """Returns the smallest current delay of the audio."""
         return min(self._lows, default=self.usual_ms)
 
     def reset(self, usual_ms: int) -> None:
-        """Takes the clock for right, and the audio for this late."""
+        """Notes that the clock is right and that this is the delay of the audio."""
         self.usual_ms = usual_ms
         self._lows.clear()
 
     def step_ms(self, low_ms: int) -> int:
-        """Takes in how late a window's audio was, at the least. Returns by how much the audio after it has to move."""
+        """Adds the smallest delay of a window. Returns the shift that the audio after this window needs (ms)."""
         self._lows.append(low_ms)
         if len(self._lows) < _DRIFT_WINDOWS or max(self._lows) - min(self._lows) > _DRIFT_SPREAD_MS:
             return 0
@@ -136,8 +136,11 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """How late a frame is, and, at the least, it and those after it. missing_ms: how much audio is missing before it by
-    its number."""
+    """Delay of a frame that is late.
+
+    lag_ms: of the frame itself. low_ms: the smallest of the frame and those after it. missing_ms: the audio that is
+    missing before the frame, by its number.
+    """
 
     lag_ms: int
     low_ms: int
@@ -145,65 +148,67 @@ class Late:
 
     @property
     def typical_ms(self) -> int:
-        """As the frame's own timestamp says, unless others show that the timestamp is late itself."""
+        """Returns the frame's own delay, unless the frames after it show that its timestamp alone is late."""
         return self.lag_ms if self.lag_ms - self.low_ms <= TOLERANCE_MS else self.low_ms
 
 
 class Placer(ABC):
-    """Places the frames of one track, window by window.
+    """Placer of the frames of one track, window by window.
 
-    `_in_order` places frames whose order is known; the subclasses say what a clock that is late means.
+    `_in_order` places frames of known order. The subclasses decide what a delay means.
     """
 
     evidence_ms: int
-    """Audio that is needed after a jump of the clock to tell a pause from a stall. Less waits for the next window."""
+    """Audio after a jump of the clock that shows whether it was a pause or a stall. Less waits for the next window."""
 
     def __init__(self, samples_of: SamplesOf, rate_hz: int, drift_slack_ms: int) -> None:
         self._samples_of = samples_of
         self._rate_hz = rate_hz
-        self._end = 0  # where the audio placed so far ends, in samples
+        self._end = 0  # end of the audio placed so far, in samples
         self._shift_ms = 0  # from the carrier's clock to the stream's
-        self._lag_ms = 0  # how late the last frame was
+        self._lag_ms = 0  # delay of the last frame
         self._drift = Drift(drift_slack_ms)
-        self._step_ms = 0  # by which the next window has to move, since the clock drifts
+        self._step_ms = 0  # shift of the next window, because the clock drifts
 
     @property
     def reached_ms(self) -> int:
-        """Where the audio placed so far ends."""
+        """Returns the end of the audio placed so far (ms)."""
         return self._end * 1000 // self._rate_hz
 
     @abstractmethod
     def place(self, frames: Sequence[Frame], now_s: float, *, final: bool) -> tuple[list[Piece], list[Frame]]:
-        """The window's pieces, and the frames that are left for the next window. final: nothing is left.
+        """Returns the window's pieces, and the frames that wait for the next window. final: no frame may wait.
 
         frames: in the order of their arrival. now_s: any monotonic clock.
         """
 
     @abstractmethod
     def _has_jumped(self, lag_ms: int) -> bool:
-        """Whether the clock jumped between the last frame and one that is this late."""
+        """True if the clock jumped between the last frame and one with this delay."""
 
     @abstractmethod
     def _is_late(self, low_ms: int, *, sudden: bool) -> bool:
-        """Whether audio that is this late, at the least, cannot continue the audio before it. sudden: the audio before
-        it was not late, or frames are missing in between."""
+        """True if audio with this smallest delay cannot continue the audio before it.
+
+        sudden: the audio before it was not late, or frames are missing between them.
+        """
 
     @abstractmethod
     def _move(self, joiner: Joiner, frame: Frame, late: Late, now_s: float) -> int:
-        """Moves late audio to where its clock says. Returns by how much it is less late then."""
+        """Moves late audio to the position of its clock. Returns by how much that reduces its delay."""
 
     def _missing_ms(self, frames: Sequence[Frame]) -> Sequence[int]:
-        """How much audio is missing before each of these frames, by their numbers."""
+        """Returns the audio that is missing before each of these frames, by their numbers (ms)."""
         return [0] * len(frames)
 
     def _set_back(self, _lag_ms: int, _low_ms: int) -> int:
-        """Follows a clock that was set back. Returns by how much the audio is less late then."""
+        """Follows a clock that was set back. Returns by how much that reduces the delay of the audio."""
         return 0
 
     def _in_order(
         self, joiner: Joiner, frames: Sequence[Frame], now_s: float, *, final: bool
     ) -> tuple[list[Piece], list[Frame]]:
-        """Places frames that follow each other: each continues the one before it, unless its clock says otherwise."""
+        """Places frames of known order: each continues the one before it, unless its clock shows a pause."""
         rate_hz = self._rate_hz
         lengths = [self._samples_of(frame.payload) for frame in frames]
         end, step_ms = self._end, self._step_ms
@@ -218,7 +223,7 @@ class Placer(ABC):
             if index == 0 or sudden:
                 jumps += 1
                 rest = lags[index:]
-                # Frames that are missing further on make later ones no later than they are.
+                # Missing frames further on explain a part of the lag of the frames after them, which is not a delay.
                 low_ms = min(map(sub, rest, accumulate([0, *missing_ms[index + 1 :]])))
                 rest_ms = sum(lengths[index:]) * 1000 // rate_hz
                 change = 0
@@ -240,7 +245,7 @@ class Placer(ABC):
         return joiner.pieces(), []
 
     def _lags(self, frames: Sequence[Frame], lengths: Sequence[int]) -> list[int]:
-        """How late each frame is (ms) if all of them continue the audio before them."""
+        """Returns the delay of each frame (ms), if all of them continue the audio before them."""
         rate_hz, shift_ms, position = self._rate_hz, self._shift_ms, self._end
         lags: list[int] = []
         for frame, samples in zip(frames, lengths, strict=True):
@@ -249,7 +254,7 @@ class Placer(ABC):
         return lags
 
     def _follow(self, lags: Sequence[int], audio_ms: int) -> None:
-        """Looks for a drift of the clock. lags: of a window."""
+        """Checks for a drift of the clock. lags: of a window."""
         low_ms = min(lags)
         if _catches_up(lags, audio_ms):
             self._drift.reset(min(self._drift.usual_ms, low_ms))
@@ -257,14 +262,17 @@ class Placer(ABC):
             self._step_ms = self._drift.step_ms(low_ms)
 
     def _one_run(self, frames: Sequence[Frame], samples: int) -> Run:
-        """All these frames, right behind the audio before them."""
+        """Returns all these frames as one run, directly after the audio before them."""
         first, ts_ms = frames[0], self._end * 1000 // self._rate_hz
         self._end += samples
         return Run(first.track, first.seq, ts_ms, len(frames), b"".join([frame.payload for frame in frames]))
 
 
 def _catches_up(lags: Sequence[int], audio_ms: int) -> bool:
-    """Whether frames come faster than they sound, up to the last one: from one half of them to the other they are less
-    late by a sixth of their audio. At a steady pace they are not, however they jitter."""
+    """True if frames come faster than real time, up to the last one.
+
+    From the first half to the second their delay falls by a sixth of their audio. It does not at a steady pace, even
+    with jitter.
+    """
     half = len(lags) // 2
     return half > 0 and (min(lags[:half]) - min(lags[half:])) * 6 > audio_ms

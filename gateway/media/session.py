@@ -1,7 +1,7 @@
-"""One media socket: messages in, records and events out. No I/O: the socket is app.py's, the log is the sink's.
+"""Session of one media socket: turns its messages into records and events. No I/O: servers read, the sink writes.
 
-Of a call's messages nearly all are frames, so their path is kept short: decode, remember, and every half second
-hand on. Everything is counted in plain integers and told to the metrics in the same rhythm.
+Nearly all messages of a call are frames, so their path is short: decode, collect, and emit every half second. Counters
+are plain integers; the same half-second rhythm adds them to the metrics.
 """
 
 import json
@@ -35,42 +35,42 @@ from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.ids import uuid_of
 from schemas.media import OVERLAP, EosReason, MediaRecord, RecordType
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 EARLY_MESSAGES = 500
-"""Messages before `start`, whatever they are: 5 s of both tracks. A socket that sends more is no media stream."""
+"""Limit of messages before `start`, of any kind: 5 s of both tracks. More than that is not a media stream."""
 
-PARKED_BYTES = 256 * 1024
-"""Audio bytes kept meanwhile, whatever the frames' size."""
+EARLY_BYTES = 256 * 1024
+"""Limit of audio bytes kept before `start`, whatever the size of the frames."""
 
-EARLY_WORDS = 20
-"""Of those, messages that are neither audio nor keypad nor mark: carriers say hello, once, if anything."""
+EARLY_OTHER_MESSAGES = 20
+"""Limit of messages before `start` that are not audio, digits or marks. Carriers send at most one greeting."""
 
-# Audio that may come at once: what a carrier has kept from before the stream. What is held up later comes later, and
-# time has gone by for all of it.
+# Audio that may come at once: a carrier may have kept it from before the stream. Audio that is delayed later does not
+# count here, because time has passed for all of it.
 _BURST_S = 10.0
 _MESSAGES_PER_S = 200  # of a stream in real time: two tracks in frames of 10 ms
 _TRACKS = 2
-_MARK_CHARS = 4096  # of a mark's name, which is a header on the log
-_COMPLAINTS = 3  # malformed and repaired messages of one socket that are logged; metrics count the others
+_MARK_CHARS = 4096  # limit of a mark's name, which becomes a header on the log
+_LOGGED_PROBLEMS = 3  # limit of malformed, and of repaired, messages in the log for one socket; metrics count all
 
 StreamKey = tuple[str, str, str]
-"""tenant, call id, stream id"""
+"""Tenant, call id, stream id."""
 
 
 Admit = Callable[[StreamStart], tuple[str, StreamStart]]
-"""Whose call a stream is, and its start without what is nobody's business. Raises SessionClosedError."""
+"""Returns a stream's tenant, and its start without secrets. Raises SessionClosedError if it is refused."""
 
 
 class Sink(Protocol):
-    """Where records and events go; gateway.producer.log_producer.LogWriter."""
+    """Receiver of records and events: gateway.producer.log_producer.LogWriter."""
 
     def put(self, item: Item) -> None:
-        """Takes an item and returns at once."""
+        """Accepts an item and returns at once."""
 
 
 class SessionClosedError(Exception):
-    """The socket is to be closed with this code and text. label: for the metric of refused sockets."""
+    """Order to close the socket with this code and text. label: for the metric of refused sockets."""
 
     def __init__(self, code: int, reason: str, label: str) -> None:
         super().__init__(reason)
@@ -79,12 +79,12 @@ class SessionClosedError(Exception):
 
 
 class Session:
-    """Follows one socket from its first message to `end`.
+    """Session of one socket, from its first message to `end`.
 
-    admit: judges the stream's start; nothing is handed on before. streams: how many sockets each stream has at this
-    moment, shared by all sessions: a carrier that reconnects may have two, and the stream ends with the last of them.
-    gateway: this process' name on the log. alive_s: how often a stream that says nothing is said to be alive.
-    max_speed: audio it may send, times real time, beyond ten seconds at once. clock: monotonic seconds.
+    admit: accepts or refuses the stream's start; nothing is emitted before it. streams: the current number of sockets
+    of each stream, shared by all sessions. A carrier that reconnects may have two, and the stream ends with the last of
+    them. gateway: the name of this process on the log. alive_s: the interval at which a silent stream is reported to be
+    alive. max_speed: limit of audio as a multiple of real time, beyond ten seconds at once. clock: monotonic seconds.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.messages = 0
-        """Messages so far: who wants to know whether the socket is idle looks twice."""
+        """Number of messages so far. If it does not change, the socket is idle."""
 
         self._name = name
         self._admit = admit
@@ -120,10 +120,10 @@ class Session:
         self._start: StreamStart | None = None
         self._ended = False
         self._mergers: dict[str, TrackMerger] = {}
-        self._parked: deque[Frame | Dtmf | Mark] = deque()
-        self._parked_bytes = 0
-        self._frames = self._frames_told = 0
-        self._bytes = self._bytes_told = 0
+        self._early: deque[Frame | Dtmf | Mark] = deque()
+        self._early_bytes = 0
+        self._frames = self._frames_reported = 0
+        self._bytes = self._bytes_reported = 0
         self._bytes_per_s = 8000
         self._digits = 0
         self._malformed = 0
@@ -131,19 +131,19 @@ class Session:
         self._repairs: dict[str, None] = {}
         self._max_speed = max_speed
         self._clock = clock
-        self._began_s = self._start_s = clock()
+        self._opened_s = self._start_s = clock()
         self._samples_of: SamplesOf = len
         self._rate_hz = 8000
         self._by_arrival = False
-        self._allow()
+        self._raise_limits()
 
     @property
     def started(self) -> bool:
-        """Whether the stream has begun."""
+        """True if the stream has begun."""
         return self._start is not None
 
     def on_text(self, data: bytes) -> None:
-        """A text message. Raises SessionClosedError when the socket must be closed."""
+        """Handles a text message. Raises SessionClosedError if the socket must be closed."""
         self._count()
         try:
             messages = self._decoder.text(data)
@@ -154,7 +154,7 @@ class Session:
             self._take(message)
 
     def on_binary(self, data: bytes) -> None:
-        """A binary message. Raises SessionClosedError when the socket must be closed."""
+        """Handles a binary message. Raises SessionClosedError if the socket must be closed."""
         self._count()
         try:
             messages = self._decoder.binary(data)
@@ -165,22 +165,22 @@ class Session:
             self._take(message)
 
     def tick(self, now_s: float) -> None:
-        """Hands on what has waited long enough. now_s: time.monotonic()."""
+        """Emits the audio that has waited long enough. now_s: time.monotonic()."""
         for merger in self._mergers.values():
             self._emit(merger.flush_if_old(now_s))
         if self._start is not None and not self._ended and now_s - self._put_at_s >= self._alive_s:
             self._put(RecordType.ALIVE)
-        self._tell_metrics()
+        self._update_metrics()
 
     def end(self, reason: EosReason) -> None:
-        """The socket is done: everything held is handed on, then the stream's end. Only the first call counts."""
+        """Ends the session: emits the audio it holds, then the stream's end. Does nothing the second time."""
         if self._ended:
             return
         self._ended = True
-        self._tell_metrics()
+        self._update_metrics()
         if self._start is None:
-            if self._parked:
-                log.warning("%s: a socket ended without a start; %d frames dropped", self._name, len(self._parked))
+            if self._early:
+                logger.warning("%s: a socket ended without a start; %d messages dropped", self._name, len(self._early))
             return
         for merger in self._mergers.values():
             self._emit(merger.flush())
@@ -205,26 +205,26 @@ class Session:
     def _count(self) -> None:
         self.messages += 1
         if self._start is None:
-            if self.messages > EARLY_MESSAGES or self.messages - len(self._parked) > EARLY_WORDS:
+            if self.messages > EARLY_MESSAGES or self.messages - len(self._early) > EARLY_OTHER_MESSAGES:
                 raise SessionClosedError(1002, f"no start among the first {self.messages} messages", "no-start")
-        elif self._is_beyond():
-            self._allow()
-            if self._is_beyond():
+        elif self._over_limit():
+            self._raise_limits()
+            if self._over_limit():
                 text = f"more than {self._max_speed:g} times real time: AUDIOTEXT_GATEWAY__MAX_SPEED"
                 raise SessionClosedError(1008, text, "too-fast")
 
-    def _is_beyond(self) -> bool:
+    def _over_limit(self) -> bool:
         return self.messages > self._most_messages or self._bytes > self._most_bytes
 
-    def _allow(self) -> None:
-        """What may have come by now. Asked for only by who has used it up: a message costs two comparisons."""
-        allowed_s = _BURST_S + self._max_speed * (self._clock() - self._began_s)
+    def _raise_limits(self) -> None:
+        """Computes the limits for now. Invoked only when the last ones are reached: a message costs two comparisons."""
+        allowed_s = _BURST_S + self._max_speed * (self._clock() - self._opened_s)
         self._most_messages = int(allowed_s * _MESSAGES_PER_S)
         self._most_bytes = int(allowed_s * self._bytes_per_s * _TRACKS)
 
     def _take(self, message: Message) -> None:
         if self._ended:
-            return  # after stop: a carrier may still empty its buffers, but the stream is over
+            return  # after stop: a carrier may still send its buffers, but the stream is over
         if type(message) is Frame:
             self._frames += 1
             self._bytes += len(message.payload)
@@ -237,7 +237,7 @@ class Session:
             case StreamStart():
                 self._begin(message)
             case Mark() if len(message.name) > _MARK_CHARS:
-                self._refuse(CarrierError(f"a mark's name of {len(message.name)} characters"))
+                self._refuse(CarrierError(f"a mark's name is longer than {_MARK_CHARS} characters"))
             case Dtmf() | Mark() if self._start is None:
                 self._buffer_before_start(message)
             case Dtmf():
@@ -253,12 +253,12 @@ class Session:
 
     def _begin(self, start: StreamStart) -> None:
         if self._start is not None:
-            self._refuse(CarrierError("a second start"))
+            self._refuse(CarrierError("a second start in one stream"))
             return
         self._tenant, start = self._admit(with_parties(start))
         self._start = start
         self._bytes_per_s = bytes_per_s(start.codec, start.rate_hz)
-        self._allow()
+        self._raise_limits()
         self._normalise = normaliser(start.codec, start.byte_order)
         self._samples_of = samples_of(start.codec, start.rate_hz)
         self._rate_hz = start.rate_hz
@@ -272,8 +272,8 @@ class Session:
             "to_number": start.to_number,
             "custom": start.custom,
         }
-        # One time for both: a start that is all the log ever has of a stream must not lie before what is told of it,
-        # or the call would seem to go on after its recording.
+        # Both have one time. If the start is the only record of a stream, it must not be older than the event about it:
+        # otherwise the call would seem to continue after its recording.
         at_ms = _now_ms()
         self._start_s = self._clock()
         self._put(RecordType.START, at_ms=at_ms, payload=json.dumps(details, ensure_ascii=False).encode())
@@ -291,8 +291,8 @@ class Session:
                 repairs=list(self._repairs),
             )
         )
-        parked, self._parked, self._parked_bytes = self._parked, deque(), 0
-        for message in parked:
+        early, self._early, self._early_bytes = self._early, deque(), 0
+        for message in early:
             if isinstance(message, Frame):
                 self._merge(message)
             else:
@@ -303,9 +303,9 @@ class Session:
         self._repairs |= dict.fromkeys(repaired.kinds)
         for kind in repaired.kinds:
             self._metrics.repaired.labels(self._name, kind).inc()
-        if self._repaired <= _COMPLAINTS:
+        if self._repaired <= _LOGGED_PROBLEMS:
             call = self._start.call_id if self._start else "no call yet"
-            log.warning("%s: damaged text repaired (%s): %s", self._name, call, ", ".join(repaired.kinds))
+            logger.warning("%s: damaged text repaired (%s): %s", self._name, call, ", ".join(repaired.kinds))
 
     def _on_dtmf(self, dtmf: Dtmf) -> None:
         self._put(RecordType.DTMF, track=dtmf.track, detail=dtmf.digit, seq=dtmf.seq, ts_ms=self._reached_ms())
@@ -313,7 +313,7 @@ class Session:
         self._digits += 1
         self._sink.put(
             DtmfReceived(
-                **self._event("dtmf.received", dtmf.seq or -self._digits),  # digits without a number are several, too
+                **self._event("dtmf.received", dtmf.seq or -self._digits),  # without a number, digits are counted
                 stream_id=start.stream_id,
                 track=dtmf.track,
                 digit=dtmf.digit,
@@ -323,10 +323,10 @@ class Session:
         )
 
     def _buffer_before_start(self, message: Frame | Dtmf | Mark) -> None:
-        self._parked.append(message)
-        self._parked_bytes += len(message.payload) if isinstance(message, Frame) else 0
-        if self._parked_bytes > PARKED_BYTES:
-            raise SessionClosedError(1002, f"no start within {PARKED_BYTES} bytes of audio", "no-start")
+        self._early.append(message)
+        self._early_bytes += len(message.payload) if isinstance(message, Frame) else 0
+        if self._early_bytes > EARLY_BYTES:
+            raise SessionClosedError(1002, f"no start within {EARLY_BYTES} bytes of audio", "no-start")
 
     def _merge(self, frame: Frame) -> None:
         now_s = self._clock()
@@ -354,7 +354,7 @@ class Session:
             self._emit(pieces)
 
     def _reached_ms(self) -> int:
-        """Where the audio taken in so far ends, on the stream's clock."""
+        """Returns the end of the audio so far, on the stream's clock (ms)."""
         return max(
             (merger.reached_ms + merger.pending_samples * 1000 // self._rate_hz for merger in self._mergers.values()),
             default=0,
@@ -418,7 +418,7 @@ class Session:
         )
 
     def _event(self, kind: str, *more: int, at_ms: int | None = None) -> dict[str, object]:
-        """The fields all events have. The id is the fact's, so that telling it twice is telling it once."""
+        """Returns the fields that all events have. The id follows from the fact, so a repeated event is a duplicate."""
         start = self._started()
         return {
             "event_id": uuid_of(kind, self._tenant, start.call_id, start.stream_id, *more),
@@ -435,21 +435,21 @@ class Session:
         return self._tenant, start.call_id, start.stream_id
 
     def _refuse(self, error: CarrierError) -> None:
-        """Counts a message that cannot be used; a start that cannot be used ends the session."""
+        """Counts and logs an invalid message. An invalid start ends the session."""
         self._malformed += 1
         self._metrics.malformed.labels(self._name).inc()
-        if self._malformed <= _COMPLAINTS:
+        if self._malformed <= _LOGGED_PROBLEMS:
             call = self._start.call_id if self._start else "no call yet"
-            log.warning("%s: message passed over (%s): %.200s", self._name, call, error)
+            logger.warning("%s: message ignored (%s): %.200s", self._name, call, error)
         if isinstance(error, StartError) and self._start is None:
             raise SessionClosedError(error.close_code, str(error), error.label) from None
 
-    def _tell_metrics(self) -> None:
-        if self._frames == self._frames_told:
+    def _update_metrics(self) -> None:
+        if self._frames == self._frames_reported:
             return
-        self._metrics.frames.labels(self._name).inc(self._frames - self._frames_told)
-        self._metrics.bytes.labels(self._name).inc(self._bytes - self._bytes_told)
-        self._frames_told, self._bytes_told = self._frames, self._bytes
+        self._metrics.frames.labels(self._name).inc(self._frames - self._frames_reported)
+        self._metrics.bytes.labels(self._name).inc(self._bytes - self._bytes_reported)
+        self._frames_reported, self._bytes_reported = self._frames, self._bytes
 
 
 def _now_ms() -> int:

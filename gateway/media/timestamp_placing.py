@@ -1,4 +1,4 @@
-"""Places the audio of carriers that send timestamps and sequence numbers. No I/O."""
+"""Placement of audio that has timestamps and sequence numbers. No I/O."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,29 +9,29 @@ from gateway.media.placing import TOLERANCE_MS, Joiner, Late, Piece, Placer, Run
 from schemas.codecs import SamplesOf
 
 LATE_STAMP_MS = 40
-"""A timestamp that jumps by more, though no number is missing, may begin a pause. Real stamps are late by 30 ms."""
+"""Jump of a timestamp that may begin a pause though no number is missing. Real timestamps are up to 30 ms late."""
 
 EXACT_MS = 2
-"""How far a carrier's clock is off from one frame to the next if it is right."""
+"""Error of a correct carrier's clock from one frame to the next."""
 
 SET_BACK_MS = 200
-"""A timestamp that falls back by more was set: its clock counts from another zero."""
+"""Step back of a timestamp that shows that its clock was set and counts from another zero."""
 
 CLOCK_SET_MS = 600_000
-"""A timestamp that jumps ahead by more, while less time has passed, was set as well."""
+"""Step ahead of a timestamp that shows the same, if less time has passed."""
 
 STREAM_MS = 7 * 24 * 3_600_000
-"""A stream's first timestamp above this counts from another epoch than the stream's start."""
+"""Largest plausible first timestamp. A larger one counts from another epoch than the stream's start."""
 
-_REMEMBERED_MS = 5_000  # how long a hole waits for frames that are late
-_REMEMBERED_HOLES = 250  # as many as frames of 20 ms in that time
-_REMEMBERED_FRAMES = 150  # repetitions come within 3 s
+_REMEMBERED_MS = 5_000  # a hole waits for late frames for so long
+_REMEMBERED_HOLES = 250  # the number of 20 ms frames in that time
+_REMEMBERED_FRAMES = 150  # repetitions arrive within 3 s
 
 
 class TimestampPlacer(Placer):
-    """Places frames by the carrier's timestamps, and by its sequence numbers where the timestamps contradict the audio.
+    """Places frames by the carrier's timestamps, or by its sequence numbers where the timestamps contradict the audio.
 
-    Frames may come in any order, and twice. One that comes after its window fills the hole that was left for it.
+    Frames may come in any order, and twice. A frame that comes after its window fills the hole that it left.
     """
 
     evidence_ms = 100
@@ -39,18 +39,19 @@ class TimestampPlacer(Placer):
     def __init__(self, samples_of: SamplesOf, rate_hz: int) -> None:
         super().__init__(samples_of, rate_hz, LATE_STAMP_MS // 2)
         self._tolerance = TOLERANCE_MS * rate_hz // 1000
-        self._begun = False
+        self._started = False
         self._last_seq = -1
-        self._contradicted = False  # the timestamps, by the audio of the last window
-        self._stride = 1  # from one number of the track to the next
-        self._last_s = 0.0  # when the last window was placed
+        self._contradicted = False  # the audio of the last window contradicted the timestamps
+        self._stride = 1  # difference of two successive numbers of the track
+        self._last_s = 0.0  # time at which the last window was placed
         self._holes: list[tuple[int, int]] = []  # begin and end, in samples
         self._known: deque[int] = deque(maxlen=_REMEMBERED_FRAMES)  # frames placed so far: time and audio
 
     def place(self, frames: Sequence[Frame], now_s: float, *, final: bool) -> tuple[list[Piece], list[Frame]]:
+        """Returns the window's pieces, and the frames that wait for the next window. See Placer."""
         if not frames:
             return [], []
-        if not self._begun:
+        if not self._started:
             self._begin_at(min([frame.ts_ms for frame in frames]))
             self._last_s = now_s
         placed = self._as_expected(frames)
@@ -60,10 +61,10 @@ class TimestampPlacer(Placer):
         if placed is None:
             placed = self._by_numbers(sorted(frames, key=_number_of), now_s, final=final)
         pieces, held = placed
-        left = {(frame.ts_ms, frame.payload) for frame in held}  # their repetitions are not done either
+        left = {(frame.ts_ms, frame.payload) for frame in held}  # repetitions of these frames wait as well
         done = [frame for frame in frames if (frame.ts_ms, frame.payload) not in left] if left else frames
         if done:
-            self._begun = True
+            self._started = True
             self._last_s = now_s
             self._last_seq = max([frame.seq for frame in done])
             self._known.extend([hash(frame.payload) ^ frame.ts_ms for frame in done])
@@ -73,14 +74,16 @@ class TimestampPlacer(Placer):
         return pieces, held
 
     def _begin_at(self, ts_ms: int) -> None:
-        """Takes this timestamp for the first one. Frames that were overtaken may still come before it."""
+        """Begins the timeline at this timestamp. Frames that were overtaken may still get positions before it."""
         self._shift_ms = -ts_ms if ts_ms > STREAM_MS else 0
         self._end = (ts_ms + self._shift_ms) * self._rate_hz // 1000
         self._holes = [(self._end - _REMEMBERED_MS * self._rate_hz // 1000, self._end)]
 
     def _trusts(self, frames: Sequence[Frame]) -> bool:
-        """Whether timestamps may place these frames: not if they just contradicted the audio, and now only do not for
-        want of frames."""
+        """True if timestamps may place these frames.
+
+        After timestamps have contradicted the audio, a window that is too short to show a contradiction is not enough.
+        """
         if self._step_ms:
             return False
         if not self._contradicted:
@@ -89,7 +92,7 @@ class TimestampPlacer(Placer):
         return audio_ms > 2 * self.evidence_ms
 
     def _as_expected(self, frames: Sequence[Frame]) -> tuple[list[Piece], list[Frame]] | None:
-        """Places frames that came in order, each where the one before it ends; None if one did not."""
+        """Places frames that came in order, each at the end of the one before it. Returns None if one did not."""
         if self._step_ms:
             return None
         rate_hz, shift_ms, tolerance, samples_of = self._rate_hz, self._shift_ms, self._tolerance, self._samples_of
@@ -104,7 +107,7 @@ class TimestampPlacer(Placer):
     def _by_timestamps(
         self, ordered: Sequence[Frame], now_s: float, *, final: bool
     ) -> tuple[list[Piece], list[Frame]] | None:
-        """Places frames, ordered by time, where their timestamps say; None if those contradict the audio."""
+        """Places frames, ordered by time, by their timestamps. Returns None if those contradict the audio."""
         rate_hz, shift_ms, tolerance, samples_of = self._rate_hz, self._shift_ms, self._tolerance, self._samples_of
         end = self._end
         if _stands_still(ordered):
@@ -135,8 +138,10 @@ class TimestampPlacer(Placer):
         return self._lay_out(runs, now_s, final=final)
 
     def _is_new(self, again: Sequence[Frame]) -> bool:
-        """Whether frames that seem to repeat others are new ones, by a clock that was set back or stands still: silence
-        is like other silence, but its numbers go on, and it comes in order."""
+        """True if frames that look like repetitions are new ones, from a clock that was set back or stands still.
+
+        Silent frames are equal to each other, but the numbers of new ones increase, and they come in order.
+        """
         renumbered = sorted([frame for frame in again if frame.seq > self._last_seq], key=_number_of)
         in_order = 0
         for before, after in pairwise(renumbered):
@@ -148,7 +153,7 @@ class TimestampPlacer(Placer):
     def _lay_out(
         self, runs: Sequence[tuple[int, int, list[Frame]]], now_s: float, *, final: bool
     ) -> tuple[list[Piece], list[Frame]] | None:
-        """The runs as pieces; None if one does not fit: changes nothing then."""
+        """Returns the runs as pieces. Returns None, and changes nothing, if one does not fit."""
         rate_hz, end, holes = self._rate_hz, self._end, self._holes
         pieces: list[Piece] = []
         held: list[Frame] = []
@@ -162,7 +167,7 @@ class TimestampPlacer(Placer):
                     if (
                         late_ms <= LATE_STAMP_MS
                         and self._is_next(before_seq, run[0])
-                        and not self._is_whole(late_ms, run)
+                        and not self._fits_whole_frames(late_ms, run)
                     ):
                         return None
                     short = (stop - start) * 1000 < self.evidence_ms * rate_hz
@@ -184,16 +189,16 @@ class TimestampPlacer(Placer):
         return pieces, held
 
     def _is_next(self, seq: int, frame: Frame) -> bool:
-        """Whether the frame's number follows this one, so that nothing is missing."""
+        """True if the frame's number follows this one, so that nothing is missing."""
         return frame.seq - seq in {1, self._stride}
 
-    def _is_whole(self, late_ms: int, run: Sequence[Frame]) -> bool:
-        """Whether frames as long as this one fill so much time: some carriers number only what they send."""
+    def _fits_whole_frames(self, late_ms: int, run: Sequence[Frame]) -> bool:
+        """True if a whole number of frames like this fills the time. Some carriers only number the frames they send."""
         frame_ms = max(1, self._samples_of(run[0].payload) * 1000 // self._rate_hz)
         return min(late_ms % frame_ms, -late_ms % frame_ms) <= EXACT_MS
 
     def _by_numbers(self, ordered: Sequence[Frame], now_s: float, *, final: bool) -> tuple[list[Piece], list[Frame]]:
-        """Places frames, ordered by number, one after the other: the numbers say that nothing is missing in between."""
+        """Places frames, ordered by number, one after the other. The numbers show that nothing is missing."""
         joiner = Joiner(self._rate_hz)
         known = frozenset(self._known)
         seen: set[tuple[int, int, bytes]] = set()
@@ -215,12 +220,12 @@ class TimestampPlacer(Placer):
             following.append(frame)
         if not following:
             return joiner.pieces(), []
-        if not self._begun:
-            # The first stamp may be late. One that stands still says nothing about that.
+        if not self._started:
+            # The first timestamp may be late. Timestamps that stand still do not show that.
             first_ms = following[0].ts_ms
-            least_ms = _least(following, self._samples_of, self._rate_hz)
+            least_ms = _earliest_begin_ms(following, self._samples_of, self._rate_hz)
             self._begin_at(least_ms if TOLERANCE_MS < first_ms - least_ms <= LATE_STAMP_MS else first_ms)
-        # Some carriers number each track, some all messages of the stream.
+        # Some carriers number the messages of each track, others all messages of the stream.
         strides = sorted([after.seq - before.seq for before, after in pairwise(following)])
         self._stride = max(1, strides[len(strides) // 2]) if strides else self._stride
         return self._in_order(joiner, following, now_s, final=final)
@@ -261,17 +266,17 @@ class TimestampPlacer(Placer):
         return early_ms
 
     def _was_set(self, late_ms: int, now_s: float) -> bool:
-        """Whether a timestamp jumped ahead by more than the time that has passed."""
+        """True if a timestamp jumped ahead by more than the time that has passed."""
         return (now_s - self._last_s) * 2000 < late_ms
 
     def _known_before(self, first: Frame) -> frozenset[int]:
-        """The frames placed so far, if this one may repeat one of them."""
+        """Returns the keys of the frames placed so far, if this frame may repeat one of them."""
         at = (first.ts_ms + self._shift_ms) * self._rate_hz // 1000
         return frozenset(self._known) if at < self._end - self._tolerance else frozenset()
 
 
-def _least(frames: Sequence[Frame], samples_of: SamplesOf, rate_hz: int) -> int:
-    """When audio of these frames, one after the other, begins by the clock of the one that is the least late (ms)."""
+def _earliest_begin_ms(frames: Sequence[Frame], samples_of: SamplesOf, rate_hz: int) -> int:
+    """Returns the begin of these successive frames (ms), by the timestamp of the frame with the smallest delay."""
     samples, least_ms = 0, frames[0].ts_ms
     for frame in frames:
         least_ms = min(least_ms, frame.ts_ms - samples * 1000 // rate_hz)
@@ -288,7 +293,7 @@ def _number_of(frame: Frame) -> int:
 
 
 def _stands_still(ordered: Sequence[Frame]) -> bool:
-    """Whether so many frames have one timestamp and the same audio that they are no repetitions of one frame."""
+    """True if too many frames share a timestamp and audio to be repetitions of one frame."""
     return any(
         one.ts_ms == other.ts_ms and one.payload == other.payload
         for one, other in zip(ordered, ordered[3:], strict=False)
@@ -296,7 +301,7 @@ def _stands_still(ordered: Sequence[Frame]) -> bool:
 
 
 def _distinct(ordered: Sequence[Frame]) -> Sequence[Frame]:
-    """Without frames that repeat another's timestamp and audio. ordered: by timestamp."""
+    """Returns the frames without those that repeat a timestamp and its audio. ordered: by timestamp."""
     kept: list[Frame] = []
     ts_ms = -1
     payloads: set[bytes] = set()  # of the frames at ts_ms
@@ -312,7 +317,7 @@ def _distinct(ordered: Sequence[Frame]) -> Sequence[Frame]:
 
 
 def _filled(holes: Sequence[tuple[int, int]], start: int, stop: int, tolerance: int) -> list[tuple[int, int]] | None:
-    """The holes that are left once one of them is filled from start to stop; None if none has room for that."""
+    """Returns the holes that remain after start to stop is filled. Returns None if it fits into none of them."""
     for index, (begin, end) in enumerate(holes):
         if begin - tolerance <= start and stop <= end + tolerance:
             rest = [(begin, start), (stop, end)]

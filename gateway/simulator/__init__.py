@@ -1,8 +1,8 @@
-"""Carriers, simulated: an audio file is played into a gateway exactly as a carrier would play it.
+"""Simulator of carriers: plays an audio file into a gateway exactly as a carrier does.
 
-Behind `audiotext call FILE`, the demo and the tests. It can also misbehave the way networks and carriers do
-(`Faults`), always in the same way for the same seed, and it returns what it sent, so that a recording can be
-compared with it sample by sample. Whose words are used is one file each in `dialects`.
+`audiotext call FILE`, the demo and the tests use it. It can also cause the faults of networks and carriers (`Faults`),
+always the same ones for the same seed. It returns the frames it sent, so that a recording can be compared with them
+sample by sample. The package `encoders` has one module for each carrier.
 """
 
 from gateway.simulator.encoders import UnsupportedPlayError

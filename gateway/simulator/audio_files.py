@@ -1,4 +1,4 @@
-"""Audio files as samples: every sample format of WAV, and whatever else FFmpeg reads; broken files are errors."""
+"""Reader of audio files: every sample format of WAV, and every format that FFmpeg reads. Broken files are errors."""
 
 import io
 import struct
@@ -17,20 +17,22 @@ from core.errors import UserError
 MAX_CHANNELS = 2
 
 _RIFF = (b"RIFF", b"RF64")
-_STREAMED = 0xFFFFFFFF  # in a header that was written before the size was known; in RF64 the size is elsewhere
-_EXTENSIBLE = 0xFFFE  # the tag proper then begins the sub-format, 24 bytes into the chunk
+_STREAMED = 0xFFFFFFFF  # size in a header written before the size was known; RF64 has the size elsewhere
+_EXTENSIBLE = 0xFFFE  # the real tag is then at the beginning of the sub-format, 24 bytes into the chunk
 
 
 class AudioFileError(UserError):
-    """A file that cannot be played; the message says why."""
+    """Audio file that cannot be played. The message gives the reason."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class WavData:
-    """The audio of a WAV. tag: the number of its sample format; bits: of a sample; position, size: of the samples in
-    the file, bytes."""
+    """Position and format of the audio in a WAV file.
+
+    tag: the number of the sample format. bits: of one sample. position, size: of the samples in the file (bytes).
+    """
 
     tag: int
     channels: int
@@ -41,9 +43,9 @@ class WavData:
 
 
 def find_wav_data(file: BinaryIO) -> WavData | None:
-    """Returns where a WAV's audio is; None if the file is not a WAV.
+    """Returns the position of the audio in a WAV file, or None if the file is not a WAV file.
 
-    Raises AudioFileError for a broken one, and for one with more channels than a call.
+    Raises AudioFileError if the file is broken or has more channels than a call.
     """
     end = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -51,7 +53,7 @@ def find_wav_data(file: BinaryIO) -> WavData | None:
     if head[:4] not in _RIFF or head[8:] != b"WAVE":
         return None
     form: tuple[int, int, int, int] | None = None
-    size_64 = 0  # of the audio, in RF64
+    size_64 = 0  # size of the audio, in RF64
     position = 12
     while position + 8 <= end:
         file.seek(position)
@@ -59,17 +61,17 @@ def find_wav_data(file: BinaryIO) -> WavData | None:
         position += 8
         if name == b"data":
             if form is None:
-                raise AudioFileError("its audio comes before its format")
+                raise AudioFileError("the file is broken: its audio comes before its format")
             return _checked(form, position, size_64 if size_64 and size == _STREAMED else size, end)
         body = file.read(min(size, 40))
         if name == b"ds64" and len(body) >= 16:
             (size_64,) = struct.unpack_from("<8xQ", body)
         if name == b"fmt ":
             if len(body) < 16:
-                raise AudioFileError("its format is cut short")
+                raise AudioFileError("the file is broken: its format chunk is too short")
             form = _form(body)
-        position += size + size % 2  # chunks begin at even places
-    raise AudioFileError("it has no audio: the file is cut short, or was never finished")
+        position += size + size % 2  # chunks begin at even positions
+    raise AudioFileError("the file has no audio: it is truncated or unfinished")
 
 
 def _form(body: bytes) -> tuple[int, int, int, int]:
@@ -83,24 +85,26 @@ def _checked(form: tuple[int, int, int, int], position: int, size: int, end: int
     tag, channels, rate_hz, bits = form
     require_channels(channels)
     if rate_hz == 0:
-        raise AudioFileError("its header says that it has 0 samples a second")
+        raise AudioFileError("the header has a sample rate of 0 Hz")
     if size == 0:
-        raise AudioFileError("its header says that it has no audio" + (", but it goes on" if end > position else ""))
+        raise AudioFileError("the header has an audio size of 0" + (", though audio follows" if end > position else ""))
     if size == _STREAMED:
-        raise AudioFileError("its header does not say how long it is: it was written to a pipe; convert it with FFmpeg")
+        raise AudioFileError(
+            "the header lacks the audio's size (the file was written to a pipe): convert it with FFmpeg"
+        )
     if position + size > end:
-        raise AudioFileError(f"it is cut short: {end - position} of {size} bytes of audio are there")
+        raise AudioFileError(f"the file is truncated: it has {end - position} of {size} bytes of audio")
     return WavData(tag, channels, rate_hz, bits, position, size)
 
 
 def require_channels(channels: int) -> None:
-    """Raises AudioFileError for a number of channels that a call cannot have."""
+    """Raises AudioFileError if a call cannot have this number of channels."""
     if not 1 <= channels <= MAX_CHANNELS:
-        raise AudioFileError(f"it has {channels} channels; a call has one, or two (left the caller, right the callee)")
+        raise AudioFileError(f"the file has {channels} channels: use one, or two (left the caller, right the callee)")
 
 
 def read_samples(path: Path) -> tuple[npt.NDArray[np.int16], int]:
-    """Returns a file's audio as int16[samples, channels], and its rate. Raises AudioFileError, OSError."""
+    """Returns the audio as int16[samples, channels], and its rate (Hz). Raises AudioFileError, OSError."""
     with path.open("rb") as file:
         wav = find_wav_data(file)
         if wav is None or (wav.tag, wav.bits) not in _READ:
@@ -108,28 +112,28 @@ def read_samples(path: Path) -> tuple[npt.NDArray[np.int16], int]:
             return _with_ffmpeg(file)
         frame_bytes = wav.channels * wav.bits // 8
         file.seek(wav.position)
-        octets = file.read(wav.size - wav.size % frame_bytes)
-    if not octets:
-        raise AudioFileError("it has no audio")
-    return _int16(_READ[wav.tag, wav.bits](octets)).reshape(-1, wav.channels), wav.rate_hz
+        data = file.read(wav.size - wav.size % frame_bytes)
+    if not data:
+        raise AudioFileError("the file has no audio")
+    return _int16(_READ[wav.tag, wav.bits](data)).reshape(-1, wav.channels), wav.rate_hz
 
 
-def _int24(octets: bytes) -> npt.NDArray[Any]:
-    wide = np.zeros((len(octets) // 3, 4), np.uint8)
-    wide[:, 1:] = np.frombuffer(octets, np.uint8).reshape(-1, 3)
+def _int24(data: bytes) -> npt.NDArray[Any]:
+    wide = np.zeros((len(data) // 3, 4), np.uint8)
+    wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
     return wide.view("<i4").reshape(-1)
 
 
 _Read = Callable[[bytes], npt.NDArray[Any]]
 
-# By the number of the sample format and the bits of a sample.
+# Keys: number of the sample format, bits of one sample.
 _READ: Mapping[tuple[int, int], _Read] = {
-    (1, 8): lambda octets: np.frombuffer(octets, np.uint8),
-    (1, 16): lambda octets: np.frombuffer(octets, "<i2"),
+    (1, 8): lambda data: np.frombuffer(data, np.uint8),
+    (1, 16): lambda data: np.frombuffer(data, "<i2"),
     (1, 24): _int24,
-    (1, 32): lambda octets: np.frombuffer(octets, "<i4"),
-    (3, 32): lambda octets: np.frombuffer(octets, "<f4"),
-    (3, 64): lambda octets: np.frombuffer(octets, "<f8"),
+    (1, 32): lambda data: np.frombuffer(data, "<i4"),
+    (3, 32): lambda data: np.frombuffer(data, "<f4"),
+    (3, 64): lambda data: np.frombuffer(data, "<f8"),
     (6, 8): g711.decode_alaw,
     (7, 8): g711.decode_ulaw,
 }
@@ -139,7 +143,7 @@ def _with_ffmpeg(file: BinaryIO) -> tuple[npt.NDArray[np.int16], int]:
     try:
         with av.open(file, "r") as container:
             if not container.streams.audio:
-                raise AudioFileError("it has no audio")
+                raise AudioFileError("the file has no audio")
             rate_hz = container.streams.audio[0].rate or 0
             decoded = []
             for frame in container.decode(audio=0):
@@ -148,14 +152,14 @@ def _with_ffmpeg(file: BinaryIO) -> tuple[npt.NDArray[np.int16], int]:
                 samples = frame.to_ndarray()
                 decoded.append(_int16(samples.T if frame.format.is_planar else samples.reshape(-1, channels)))
     except av.error.FFmpegError as error:
-        raise AudioFileError(f"no audio that can be read: {error.strerror}") from None
+        raise AudioFileError(f"FFmpeg cannot read the file: {error.strerror}") from None
     if not sum(map(len, decoded)):
-        raise AudioFileError("it has no audio")
+        raise AudioFileError("the file has no audio")
     return np.concatenate(decoded), rate_hz
 
 
 def _int16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
-    """The samples with 16 bits: those that have them as they are, others scaled, rounded and clipped."""
+    """Returns the samples with 16 bits. Samples of other sizes are scaled, rounded and clipped."""
     match samples.dtype.kind, samples.dtype.itemsize:
         case "i", 2:
             return np.asarray(samples, np.int16)

@@ -1,4 +1,4 @@
-"""A call from a file: what is sent, when, and over which connections."""
+"""Player of a call from a file: plans the messages and sends each at its time."""
 
 import asyncio
 import contextlib
@@ -13,18 +13,21 @@ from gateway.carriers.common.media_format import MediaFormat
 from gateway.carriers.common.signatures import socket_url
 from gateway.simulator import telephone_audio
 from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, UnsupportedPlayError, load_dialects
-from gateway.simulator.faults import NO_FAULTS, Faults, Sending, bare, numbered
-from gateway.simulator.transport import CallRefusedError, Transport, dialled
+from gateway.simulator.faults import NO_FAULTS, Faults, Sending, numbered, unnumbered
+from gateway.simulator.transport import CallRefusedError, Transport, connect
 from schemas.media import Codec
 
-# A sender that is behind its schedule lets others run at least this often, in messages.
-_BREATHE_EVERY = 50
+# A sender that is late yields to other tasks after this number of messages.
+_YIELD_EVERY = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What was sent. tracks: each track's distinct frames, in stream order (their seq counts per track, from 1), in
-    the octets of the codec, L16 little-endian. messages: how many media messages that took, repeats included."""
+    """Audio that was sent.
+
+    tracks: the distinct frames of each track, in stream order (seq counts per track, from 1), as bytes of the codec;
+    L16 is little-endian. messages: the number of media messages, repetitions included.
+    """
 
     call_id: str
     stream_id: str
@@ -34,7 +37,7 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a call is, for `on_progress`: stream time sent, of all there is."""
+    """Progress of a call, for `on_progress`: the stream time that is sent, and the total."""
 
     call_id: str
     sent_ms: int
@@ -43,9 +46,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Leg:
-    """One socket of the call. digits: by stream time in ms."""
+    """One socket of the call. digits: with their stream times in ms."""
 
-    speaker: CarrierEncoder
+    encoder: CarrierEncoder
     sendings: Sequence[Sending]
     digits: Sequence[tuple[int, str]]
 
@@ -70,13 +73,13 @@ async def play(
     on_sent: Callable[[Frame], None] | None = None,
     carrier: str = "twilio",
 ) -> Played:
-    """Plays the file's first channel as inbound and its second, if the carrier sends two, as outbound.
+    """Plays the first channel as inbound and, if the carrier sends two tracks, the second channel as outbound.
 
-    url: the media socket (ws://…/v1/media/{carrier}; tcp://host:port for audiosocket). auth_token: what the carrier
-    proves itself with. public_url: what the gateway has as AUDIOTEXT_PUBLIC_URL, which signatures are made for.
-    speed: times real time, above 0. codec, rate_hz: the carrier's usual ones if not given. dtmf: digits by stream
-    time in ms. Ids are made up where none is given; numbers are those of the dialect, if it has any. on_sent: told of
-    every frame, repeats included, right after it left: all that is known of a call that fails.
+    url: the media socket (ws://…/v1/media/{carrier}; tcp://host:port for audiosocket). auth_token: the carrier's
+    secret. public_url: the gateway's AUDIOTEXT_PUBLIC_URL, for which signatures are made. speed: multiple of real time,
+    above 0. codec, rate_hz: by default the carrier's usual ones. dtmf: digits with their stream times in ms. By
+    default ids are random, and the numbers are those of the encoder, if it has any. on_sent: invoked for every frame,
+    repetitions included, directly after it is sent; it is the only result of a call that fails.
 
     Raises AudioFileError, CallRefusedError, UnsupportedPlayError.
     """
@@ -84,18 +87,19 @@ async def play(
     audio = _format(carrier, dialect, codec, rate_hz)
     if faults.need_numbers and not dialect.numbered:
         raise UnsupportedPlayError(
-            f"{carrier}'s frames carry no numbers or times: they can come late or be cut off, not be lost or repeated"
+            f"{carrier}'s frames have no numbers or timestamps: it supports only pauses, delays and a broken connection"
         )
-    made_up = dialect.ids()
-    call_id, stream_id = call_id or made_up[0], stream_id or made_up[1]
+    random_ids = dialect.ids()
+    call_id, stream_id = call_id or random_ids[0], stream_id or random_ids[1]
     channels = await asyncio.to_thread(telephone_audio.frames, wav, audio.codec, audio.rate_hz, dialect.frame_ms)
-    # A telephone has two directions; channels beyond that have no place in a call.
+    # A call has two directions; other channels are ignored.
     tracks = dict(zip(TRACKS[: 1 if dialect.shape is Shape.MONO else 2], channels, strict=False))
     groups = [{track: tracks[track]} for track in tracks] if dialect.shape is Shape.LEGS else [tracks]
     legs = []
     for group in groups:
-        plan = numbered(group, dialect.frame_ms, faults) if dialect.numbered else bare(group, dialect.frame_ms, faults)
-        speaker = dialect.speaker(
+        plan_messages = numbered if dialect.numbered else unnumbered
+        sendings = plan_messages(group, dialect.frame_ms, faults)
+        encoder = dialect.encoder(
             CallPlan(
                 call_id,
                 stream_id,
@@ -106,80 +110,80 @@ async def play(
                 to_number=to_number,
             )
         )
-        legs.append(_Leg(speaker, plan, sorted(dtmf, key=lambda pressed: pressed[0]) if TRACKS[0] in group else ()))
+        legs.append(_Leg(encoder, sendings, sorted(dtmf, key=lambda pressed: pressed[0]) if TRACKS[0] in group else ()))
     headers = dialect.headers(auth_token, _public_socket_url(url, public_url))
 
     total_ms = max((int(leg.sendings[-1].due_ms) for leg in legs if leg.sendings), default=0)
 
-    def tell(sent_ms: float) -> None:
+    def report(sent_ms: float) -> None:
         if on_progress is not None:
             on_progress(Progress(call_id, int(sent_ms), total_ms))
 
-    async def speak(leg: _Leg) -> None:
-        async with dialled(url, headers, dialect.subprotocols) as line:
-            await _speak(leg, line, speed, tell if leg is legs[0] else None, on_sent)
+    async def play_leg(leg: _Leg) -> None:
+        async with connect(url, headers, dialect.subprotocols) as transport:
+            await _send_leg(leg, transport, speed, report if leg is legs[0] else None, on_sent)
             if faults.drop_at_ms is None:
-                for message in leg.speaker.closing():
-                    await line.send(message)
+                for message in leg.encoder.closing():
+                    await transport.send(message)
             else:
-                await line.cut()
+                await transport.cut()
 
-    results = await asyncio.gather(*(speak(leg) for leg in legs), return_exceptions=True)
+    results = await asyncio.gather(*(play_leg(leg) for leg in legs), return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
     if total_ms:
-        tell(total_ms)
+        report(total_ms)
     sent = [frame for leg in legs for sending in leg.sendings for frame in sending.frames]
     return Played(call_id, stream_id, _by_track(sent, tracks), sum(len(leg.sendings) for leg in legs))
 
 
-async def _speak(
+async def _send_leg(
     leg: _Leg,
-    line: Transport,
+    transport: Transport,
     speed: float,
-    tell: Callable[[float], None] | None,
+    report: Callable[[float], None] | None,
     on_sent: Callable[[Frame], None] | None,
 ) -> None:
-    """Sends one socket's messages, each at its time. Raises CallRefusedError when the gateway hangs up."""
-    answer = asyncio.ensure_future(line.closed())
+    """Sends one socket's messages, each at its time. Raises CallRefusedError if the gateway closes the call."""
+    closed = asyncio.ensure_future(transport.closed())
     try:
-        for message in leg.speaker.opening():
-            await line.send(message)
+        for message in leg.encoder.opening():
+            await transport.send(message)
         started = time.monotonic()
         digits = list(reversed(leg.digits))
         for number, sending in enumerate(leg.sendings):
-            # Absolute deadlines: a message that leaves late does not make the later ones late too.
+            # Deadlines are absolute, so a late message does not delay the ones after it.
             ahead_s = started + sending.due_ms / 1000 / speed - time.monotonic()
-            if ahead_s > 0.001 or number % _BREATHE_EVERY == 0:
+            if ahead_s > 0.001 or number % _YIELD_EVERY == 0:
                 await asyncio.sleep(max(ahead_s, 0))
-            if answer.done():
-                raise CallRefusedError(f"the gateway closed the call: {answer.result()}")
+            if closed.done():
+                raise CallRefusedError(f"the gateway closed the call: {closed.result()}")
             while digits and digits[-1][0] <= sending.due_ms:
-                await line.send(leg.speaker.dtmf(digits.pop()[1]))
-            await line.send(leg.speaker.media(sending.frames))
+                await transport.send(leg.encoder.dtmf(digits.pop()[1]))
+            await transport.send(leg.encoder.media(sending.frames))
             if on_sent is not None:
                 for frame in sending.frames:
                     on_sent(frame)
-            if tell is not None and number % _BREATHE_EVERY == 0:
-                tell(sending.due_ms)
+            if report is not None and number % _YIELD_EVERY == 0:
+                report(sending.due_ms)
     finally:
-        # The reader must be out of the way before a socket waits for the close frame itself.
-        answer.cancel()
+        # The reader must end before the socket itself waits for the close frame.
+        closed.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await answer
+            await closed
 
 
 def _format(carrier: str, dialect: Dialect, codec: Codec | None, rate_hz: int | None) -> MediaFormat:
     for known in dialect.formats:
         if codec in (None, known.codec) and rate_hz in (None, known.rate_hz):
             return known
-    spoken = ", ".join(f"{known.codec} at {known.rate_hz} Hz" for known in dialect.formats)
-    raise UnsupportedPlayError(f"{carrier} sends {spoken}")
+    supported = ", ".join(f"{known.codec} at {known.rate_hz} Hz" for known in dialect.formats)
+    raise UnsupportedPlayError(f"{carrier} sends {supported}")
 
 
 def _public_socket_url(url: str, public_url: str) -> str:
-    """The media socket's URL as the carrier was given it."""
+    """Returns the URL of the media socket that the carrier knows."""
     parts = urlsplit(url)
     return socket_url(public_url.rstrip("/"), parts.path + (f"?{parts.query}" if parts.query else ""))
 

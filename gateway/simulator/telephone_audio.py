@@ -1,4 +1,4 @@
-"""Audio files as what a carrier sends: frames of a codec, per channel."""
+"""Conversion of audio files into the frames that a carrier sends, for each channel."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,13 +22,13 @@ _ENCODE = {Codec.PCMU: g711.encode_ulaw, Codec.PCMA: g711.encode_alaw}
 
 
 def frames(path: Path, codec: Codec, rate_hz: int, frame_ms: int) -> list[list[bytes]]:
-    """The file's channels in frames; the last is filled up with silence. L16 is little-endian.
+    """Returns the frames of each channel; silence fills up the last frame. L16 is little-endian.
 
-    rate_hz: of the audio, 8000 for PCMU and PCMA. An Opus frame is a packet. Raises AudioFileError.
+    rate_hz: of the audio, 8000 for PCMU and PCMA. An Opus frame is one packet. Raises AudioFileError.
     """
     length = rate_hz * frame_ms // 1000
     if codec in _ENCODE:
-        return [list(frames_of(octets, codec, length)) for octets in read(path, codec)]
+        return [list(frames_of(data, codec, length)) for data in read(path, codec)]
     samples = _pcm(path, rate_hz)
     samples = np.pad(samples, ((0, -len(samples) % length), (0, 0)))
     channels = [samples[:, channel].copy() for channel in range(samples.shape[1])]
@@ -41,9 +41,9 @@ def _l16(samples: npt.NDArray[np.int16], _rate_hz: int, length: int) -> Iterator
 
 
 def _g722(samples: npt.NDArray[np.int16], rate_hz: int, length: int) -> Iterator[bytes]:
-    octets = b"".join(_packets("g722", samples, rate_hz, length))
-    for start in range(0, len(octets), length // 2):
-        yield octets[start : start + length // 2]
+    data = b"".join(_packets("g722", samples, rate_hz, length))
+    for start in range(0, len(data), length // 2):
+        yield data[start : start + length // 2]
 
 
 def _opus(samples: npt.NDArray[np.int16], rate_hz: int, length: int) -> Iterator[bytes]:
@@ -67,23 +67,23 @@ _FRAMES: dict[Codec, _Frames] = {Codec.L16: _l16, Codec.G722: _g722, Codec.OPUS:
 
 
 def read(path: Path, codec: Codec) -> list[bytes]:
-    """The file's channels as octets of the codec (PCMU or PCMA), 8,000 a second.
+    """Returns the channels as bytes of the codec (PCMU or PCMA), 8,000 a second.
 
-    A WAV that is in that codec and rate already is passed on octet by octet; anything else that can be read is
-    resampled and encoded. Raises AudioFileError.
+    The bytes of a WAV file that already has this codec and rate stay unchanged. Other audio is resampled and encoded.
+    Raises AudioFileError.
     """
     try:
-        channels = _as_it_is(path, codec)
+        channels = _unchanged(path, codec)
     except (AudioFileError, OSError) as error:
-        raise _named(path, error) from None
+        raise _error_of(path, error) from None
     if channels is not None:
         return channels
     samples = _pcm(path, _G711_HZ)
     return [_ENCODE[codec](samples[:, channel]) for channel in range(samples.shape[1])]
 
 
-def _as_it_is(path: Path, codec: Codec) -> list[bytes] | None:
-    """The channels of a WAV that needs no change, else None. Raises AudioFileError, OSError."""
+def _unchanged(path: Path, codec: Codec) -> list[bytes] | None:
+    """Returns the channels of a WAV file that needs no change, else None. Raises AudioFileError, OSError."""
     with path.open("rb") as file:
         wav = find_wav_data(file)
         if wav is None or _TAGS.get(wav.tag) is not codec or wav.rate_hz != _G711_HZ:
@@ -94,17 +94,17 @@ def _as_it_is(path: Path, codec: Codec) -> list[bytes] | None:
 
 
 def _pcm(path: Path, rate_hz: int) -> npt.NDArray[np.int16]:
-    """int16[samples, channels] at this rate. Raises AudioFileError."""
+    """Returns int16[samples, channels] at this rate. Raises AudioFileError."""
     try:
         samples, rate = read_samples(path)
     except (AudioFileError, OSError) as error:
-        raise _named(path, error) from None
+        raise _error_of(path, error) from None
     if rate != rate_hz:
         samples = _clipped(soxr.resample(samples.astype(np.float32), rate, rate_hz))
     return np.asarray(samples, np.int16)
 
 
-def _named(path: Path, error: Exception) -> AudioFileError:
+def _error_of(path: Path, error: Exception) -> AudioFileError:
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return AudioFileError(f"{path}: {text}")
 
@@ -113,8 +113,8 @@ def _clipped(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
     return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
 
 
-def frames_of(octets: bytes, codec: Codec, frame_bytes: int) -> Sequence[bytes]:
-    """The octets in frames of one size; the last is filled up with silence."""
+def frames_of(data: bytes, codec: Codec, frame_bytes: int) -> Sequence[bytes]:
+    """Returns the bytes in frames of one size; silence fills up the last frame."""
     silence = _ENCODE[codec](np.zeros(1, np.int16))
-    padded = octets + silence * (-len(octets) % frame_bytes)
+    padded = data + silence * (-len(data) % frame_bytes)
     return [padded[start : start + frame_bytes] for start in range(0, len(padded), frame_bytes)]

@@ -1,4 +1,4 @@
-"""The connection to a gateway: a WebSocket or, for AudioSocket, bare TCP."""
+"""Connection to a gateway: a WebSocket or, for AudioSocket, plain TCP."""
 
 import asyncio
 import contextlib
@@ -12,20 +12,20 @@ from core.errors import UserError
 
 
 class CallRefusedError(UserError):
-    """The gateway did not take the call, or closed it before its end; the message says what it answered."""
+    """The gateway refused the call, or closed it before its end. The message gives the gateway's answer."""
 
 
 class Transport(Protocol):
-    """An open connection."""
+    """Open connection."""
 
     async def send(self, message: str | bytes) -> None:
         """Sends one message."""
 
     async def closed(self) -> str:
-        """Waits until the other side closes; what it gave as the reason."""
+        """Waits until the other side closes. Returns its reason."""
 
     async def cut(self) -> None:
-        """Ends the connection as a network does: without a word."""
+        """Breaks the connection as a network does: without a close frame."""
 
 
 class _WebSocket:
@@ -41,7 +41,7 @@ class _WebSocket:
 
     async def closed(self) -> str:
         while True:
-            message = await self._socket.receive()  # which also answers pings
+            message = await self._socket.receive()  # also answers pings
             if message.type is aiohttp.WSMsgType.CLOSE:
                 return f"{message.data} {message.extra or ''}".strip()
             if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
@@ -72,15 +72,15 @@ class _Tcp:
 
 
 @contextlib.asynccontextmanager
-async def dialled(url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> AsyncIterator[Transport]:
-    """A line to ws://…, wss://… or tcp://host:port. Raises CallRefusedError for whatever goes wrong with it."""
+async def connect(url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> AsyncIterator[Transport]:
+    """Opens a connection to ws://…, wss://… or tcp://host:port. Raises CallRefusedError for every failure of it."""
     try:
         if urlsplit(url).scheme == "tcp":
-            async with _tcp(url) as line:
-                yield line
+            async with _tcp(url) as connection:
+                yield connection
         else:
-            async with _websocket(url, headers, subprotocols) as line:
-                yield line
+            async with _websocket(url, headers, subprotocols) as connection:
+                yield connection
     except aiohttp.WSServerHandshakeError as error:
         raise CallRefusedError(f"the gateway refused the call: {error.status} {error.message}") from None
     except (aiohttp.ClientError, OSError) as error:
@@ -95,7 +95,7 @@ async def _websocket(url: str, headers: Mapping[str, str], subprotocols: Sequenc
         client.ws_connect(url, headers=headers, protocols=subprotocols, timeout=timeout) as socket,
     ):
         if subprotocols and socket.protocol not in subprotocols:
-            raise CallRefusedError(f"the gateway does not agree to subprotocol {subprotocols[0]}")
+            raise CallRefusedError(f"the gateway does not accept the subprotocol {subprotocols[0]}")
         yield _WebSocket(client, socket)
 
 
@@ -103,7 +103,7 @@ async def _websocket(url: str, headers: Mapping[str, str], subprotocols: Sequenc
 async def _tcp(url: str) -> AsyncIterator[Transport]:
     parts = urlsplit(url)
     if not parts.hostname or not parts.port:
-        raise CallRefusedError(f"{url} is not tcp://host:port")
+        raise CallRefusedError(f"{url} is not a valid address: use tcp://host:port")
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
         yield _Tcp(reader, writer)

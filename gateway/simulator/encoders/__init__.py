@@ -1,6 +1,6 @@
-"""What each carrier says, word by word: one file each, found by its name, as in gateway/carriers.
+"""Encoders of the carriers' messages. Each carrier has one module, found by its name, as in gateway/carriers.
 
-To add a dialect, add a module here with a constant `DIALECT` that follows the protocol `Dialect`.
+To add a carrier, add a module here with a constant `DIALECT` that implements the protocol `Dialect`.
 """
 
 import importlib
@@ -17,22 +17,24 @@ from gateway.carriers.common.media_format import MediaFormat
 
 
 class UnsupportedPlayError(UserError):
-    """The carrier does not do what is asked of it; the message says what it does."""
+    """The carrier does not support the request. The message lists what it supports."""
 
 
 class Shape(Enum):
     """How a carrier sends the two directions of a call."""
 
-    TRACKS = "a message for each frame of each track, on one socket"
-    INTERLEAVED = "both in each message, on one socket"
-    LEGS = "a socket for each"
-    MONO = "the caller's only"
+    TRACKS = "one message for each frame of each track, on one socket"
+    INTERLEAVED = "both directions in each message, on one socket"
+    LEGS = "one socket for each direction"
+    MONO = "the caller's direction only"
 
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """What a socket's messages are about. tracks: the names of those that this socket carries. from_number, to_number:
-    the parties; "" for what the dialect says by itself."""
+    """Content of one socket's messages.
+
+    tracks: the names of the tracks on this socket. from_number, to_number: the parties; "" for the encoder's default.
+    """
 
     call_id: str
     stream_id: str
@@ -43,31 +45,32 @@ class CallPlan:
     to_number: str = ""
 
     def party_parameters(self) -> dict[str, str]:
-        """The stream parameters by which our own answer to a voice request names the parties."""
+        """Returns the stream parameters with which the gateway's answer to a voice request names the parties."""
         named = {FROM_PARAMETER: self.from_number, TO_PARAMETER: self.to_number}
         return {name: number for name, number in named.items() if number}
 
 
 class CarrierEncoder(Protocol):
-    """One socket's messages, in order: text as str, binary as bytes."""
+    """Encoder of one socket's messages, in order: text as str, binary as bytes."""
 
     def opening(self) -> Sequence[str | bytes]:
-        """What comes before audio."""
+        """Returns the messages before the audio."""
 
     def media(self, frames: Sequence[Frame]) -> str | bytes:
-        """The frames of one moment, one for each track if the dialect's shape is INTERLEAVED, else one."""
+        """Returns the message with these frames: one for each track if the shape is INTERLEAVED, else one."""
 
     def dtmf(self, digit: str) -> str | bytes:
-        """A key, pressed by the caller."""
+        """Returns the message with a digit that the caller pressed."""
 
     def closing(self) -> Sequence[str | bytes]:
-        """What comes before the socket is closed; nothing from carriers that only close it."""
+        """Returns the messages before the socket is closed. There are none if the carrier only closes it."""
 
 
 class Dialect(Protocol):
-    """One carrier. formats: what it can send, the usual one first. numbered: whether frames carry number and time.
+    """Protocol of one carrier.
 
-    frame_ms: audio in a message.
+    formats: the formats it can send, the usual one first. numbered: frames have a number and a timestamp. frame_ms: the
+    audio in one message.
     """
 
     shape: Shape
@@ -77,17 +80,17 @@ class Dialect(Protocol):
     subprotocols: Sequence[str]
 
     def ids(self) -> tuple[str, str]:
-        """Made-up ids of a call and a stream, in the carrier's fashion."""
+        """Returns random ids of a call and a stream, in the carrier's format."""
 
     def headers(self, secret: str, socket_url: str) -> Mapping[str, str]:
-        """What the upgrade request proves itself with. socket_url: the public one."""
+        """Returns the headers that authenticate the upgrade request. socket_url: the public one."""
 
-    def speaker(self, call: CallPlan) -> CarrierEncoder:
-        """Speaks on one new socket."""
+    def encoder(self, call: CallPlan) -> CarrierEncoder:
+        """Returns an encoder for one new socket."""
 
 
 def load_dialects() -> Mapping[str, Dialect]:
-    """Every dialect there is a module of, by the carrier's name."""
+    """Returns the dialect of every module in this package, by the carrier's name."""
     return {
         module.name: importlib.import_module(f"{__name__}.{module.name}").DIALECT
         for module in pkgutil.iter_modules(__path__)
@@ -95,10 +98,27 @@ def load_dialects() -> Mapping[str, Dialect]:
 
 
 def bearer(secret: str) -> Mapping[str, str]:
-    """The header of a bearer token."""
+    """Returns the header with a bearer token."""
     return {"Authorization": f"Bearer {secret}"}
 
 
-def made_up_id() -> str:
-    """A random UUID."""
+def random_id() -> str:
+    """Returns a random UUID."""
     return str(uuid.uuid4())
+
+
+class BearerHandshake:
+    """Handshake of a carrier whose ids are UUIDs and whose upgrade request has a bearer token.
+
+    The real carriers may prove themselves in another way, which is not documented or depends on the user's settings.
+    """
+
+    subprotocols: Sequence[str] = ()
+
+    def ids(self) -> tuple[str, str]:
+        """Returns UUIDs. A carrier without stream ids does not send the second one."""
+        return random_id(), random_id()
+
+    def headers(self, secret: str, _socket_url: str) -> Mapping[str, str]:
+        """Returns a bearer token."""
+        return bearer(secret)

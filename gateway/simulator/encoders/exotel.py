@@ -1,4 +1,4 @@
-"""Exotel: snake case, every value a string, 100 ms of little-endian PCM a message, the caller's direction only."""
+"""Encoder for Exotel: snake case, string values, 100 ms of little-endian PCM in a message, the caller only."""
 
 import base64
 import json
@@ -13,15 +13,15 @@ from schemas.media import Codec
 _ACCOUNT = "exotel-account"
 
 
-class ExotelSpeaker:
-    """Exotel's messages of one stream."""
+class ExotelEncoder:
+    """Encoder of one stream."""
 
     def __init__(self, call: CallPlan) -> None:
         self._call = call
         self._sequence = 0
 
     def opening(self) -> Sequence[str]:
-        """`connected` and `start`."""
+        """Returns `connected` and `start`."""
         call = self._call
         start = {
             "stream_sid": call.stream_id,
@@ -35,7 +35,7 @@ class ExotelSpeaker:
         return json.dumps({"event": "connected"}), self._message("start", start)
 
     def media(self, frames: Sequence[Frame]) -> str:
-        """`media`."""
+        """Returns `media`."""
         (frame,) = frames
         return self._message(
             "media",
@@ -47,11 +47,11 @@ class ExotelSpeaker:
         )
 
     def dtmf(self, digit: str) -> str:
-        """`dtmf`."""
+        """Returns `dtmf`."""
         return self._message("dtmf", {"digit": digit, "duration": "100"})
 
     def closing(self) -> Sequence[str]:
-        """`stop`."""
+        """Returns `stop`."""
         return (
             self._message("stop", {"call_sid": self._call.call_id, "account_sid": _ACCOUNT, "reason": "callended"}),
         )
@@ -64,7 +64,7 @@ class ExotelSpeaker:
 
 
 class Exotel:
-    """Exotel's habits."""
+    """Exotel's protocol."""
 
     shape = Shape.MONO
     frame_ms = 100
@@ -77,16 +77,16 @@ class Exotel:
     subprotocols: Sequence[str] = ()
 
     def ids(self) -> tuple[str, str]:
-        """32 hexadecimal digits."""
+        """Returns 32 hexadecimal digits each."""
         return uuid.uuid4().hex, uuid.uuid4().hex
 
     def headers(self, secret: str, _socket_url: str) -> Mapping[str, str]:
-        """A bearer token."""
+        """Returns a bearer token."""
         return bearer(secret)
 
-    def speaker(self, call: CallPlan) -> CarrierEncoder:
-        """Speaks on one new socket."""
-        return ExotelSpeaker(call)
+    def encoder(self, call: CallPlan) -> CarrierEncoder:
+        """Returns an encoder for one new socket."""
+        return ExotelEncoder(call)
 
 
 DIALECT: Dialect = Exotel()

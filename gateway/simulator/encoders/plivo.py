@@ -1,4 +1,4 @@
-"""Plivo: counters are numbers, timestamps are ms since the epoch, and `start` comes without `connected`."""
+"""Encoder for Plivo: counters are numbers, timestamps are ms since the epoch, and there is no `connected`."""
 
 import base64
 import json
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from gateway.carriers.base import Frame
 from gateway.carriers.common.media_format import MediaFormat
-from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, bearer, made_up_id
+from gateway.simulator.encoders import BearerHandshake, CallPlan, CarrierEncoder, Dialect, Shape
 from schemas.media import Codec
 
 _ENCODINGS = {Codec.PCMU: "audio/x-mulaw", Codec.L16: "audio/x-l16"}
 
 
-class PlivoSpeaker:
-    """Plivo's messages of one stream. epoch_ms: the stream's beginning."""
+class PlivoEncoder:
+    """Encoder of one stream. epoch_ms: the begin of the stream, ms since the epoch."""
 
     def __init__(self, call: CallPlan, epoch_ms: int) -> None:
         self._call = call
@@ -22,7 +22,7 @@ class PlivoSpeaker:
         self._sequence = -1
 
     def opening(self) -> Sequence[str]:
-        """`start`."""
+        """Returns `start`."""
         call = self._call
         start = {
             "callId": call.call_id,
@@ -34,7 +34,7 @@ class PlivoSpeaker:
         return (self._message("start", start),)
 
     def media(self, frames: Sequence[Frame]) -> str:
-        """`media`."""
+        """Returns `media`."""
         (frame,) = frames
         return self._message(
             "media",
@@ -47,11 +47,11 @@ class PlivoSpeaker:
         )
 
     def dtmf(self, digit: str) -> str:
-        """`dtmf`."""
+        """Returns `dtmf`."""
         return self._message("dtmf", {"track": "inbound", "digit": digit, "timestamp": str(self._epoch_ms)})
 
     def closing(self) -> Sequence[str]:
-        """`stop`."""
+        """Returns `stop`."""
         return (self._message("stop", {"callId": self._call.call_id}),)
 
     def _message(self, event: str, body: Mapping[str, object]) -> str:
@@ -67,8 +67,8 @@ class PlivoSpeaker:
         )
 
 
-class Plivo:
-    """Plivo's habits."""
+class Plivo(BearerHandshake):
+    """Plivo's protocol."""
 
     shape = Shape.TRACKS
     frame_ms = 20
@@ -78,19 +78,10 @@ class Plivo:
         MediaFormat(Codec.L16, 8000),
         MediaFormat(Codec.L16, 16000),
     )
-    subprotocols: Sequence[str] = ()
 
-    def ids(self) -> tuple[str, str]:
-        """UUIDs."""
-        return made_up_id(), made_up_id()
-
-    def headers(self, secret: str, _socket_url: str) -> Mapping[str, str]:
-        """A bearer token: Plivo's own proof of a socket is not known."""
-        return bearer(secret)
-
-    def speaker(self, call: CallPlan) -> CarrierEncoder:
-        """Speaks on one new socket."""
-        return PlivoSpeaker(call, time.time_ns() // 1_000_000)
+    def encoder(self, call: CallPlan) -> CarrierEncoder:
+        """Returns an encoder for one new socket."""
+        return PlivoEncoder(call, time.time_ns() // 1_000_000)
 
 
 DIALECT: Dialect = Plivo()

@@ -1,4 +1,4 @@
-"""Telnyx: snake case, `sequence_number` counts all messages from `start`, `chunk` counts per track."""
+"""Encoder for Telnyx: snake case. `sequence_number` counts all messages from `start`, `chunk` counts per track."""
 
 import base64
 import json
@@ -8,28 +8,28 @@ import numpy as np
 
 from gateway.carriers.base import Frame
 from gateway.carriers.common.media_format import MediaFormat
-from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, bearer, made_up_id
+from gateway.simulator.encoders import CallPlan, CarrierEncoder, Dialect, Shape, bearer, random_id
 from schemas.media import Codec
 
 _USER = "3e6f995f-85f7-4705-9741-53b116d28237"
 
 
-class TelnyxSpeaker:
-    """Telnyx' messages of one stream."""
+class TelnyxEncoder:
+    """Encoder of one stream."""
 
     def __init__(self, call: CallPlan) -> None:
         self._call = call
         self._sequence = 0
 
     def opening(self) -> Sequence[str]:
-        """`connected` and `start`."""
+        """Returns `connected` and `start`."""
         call = self._call
-        # RTP's clock for G.722 is 8000 by an old mistake (RFC 3551), and it is what Telnyx says.
+        # RTP's clock for G.722 is 8000 because of an old error (RFC 3551), and Telnyx sends that rate.
         rate_hz = 8000 if call.audio.codec is Codec.G722 else call.audio.rate_hz
         start: dict[str, object] = {
             "user_id": _USER,
             "call_control_id": call.call_id,
-            "call_session_id": made_up_id(),
+            "call_session_id": random_id(),
             "from": call.from_number or "+15550100",
             "to": call.to_number or "+15550199",
             "tags": [],
@@ -40,7 +40,7 @@ class TelnyxSpeaker:
         return json.dumps({"event": "connected", "version": "1.0.0"}), self._message("start", start)
 
     def media(self, frames: Sequence[Frame]) -> str:
-        """`media`: an RTP payload, so L16 is big-endian."""
+        """Returns `media`. The payload is RTP's, so L16 is big-endian."""
         (frame,) = frames
         payload = frame.payload
         if self._call.audio.codec is Codec.L16:
@@ -56,11 +56,11 @@ class TelnyxSpeaker:
         )
 
     def dtmf(self, digit: str) -> str:
-        """`dtmf`."""
+        """Returns `dtmf`."""
         return self._message("dtmf", {"digit": digit})
 
     def closing(self) -> Sequence[str]:
-        """`stop`."""
+        """Returns `stop`."""
         return (self._message("stop", {"user_id": _USER, "call_control_id": self._call.call_id}),)
 
     def _message(self, event: str, body: Mapping[str, object]) -> str:
@@ -71,7 +71,7 @@ class TelnyxSpeaker:
 
 
 class Telnyx:
-    """Telnyx' habits."""
+    """Telnyx' protocol."""
 
     shape = Shape.TRACKS
     frame_ms = 20
@@ -86,16 +86,16 @@ class Telnyx:
     subprotocols: Sequence[str] = ()
 
     def ids(self) -> tuple[str, str]:
-        """v3:… and a UUID."""
-        return f"v3:{made_up_id()}", made_up_id()
+        """Returns v3:… and a UUID."""
+        return f"v3:{random_id()}", random_id()
 
     def headers(self, secret: str, _socket_url: str) -> Mapping[str, str]:
-        """The `stream_auth_token`."""
+        """Returns the `stream_auth_token` as a bearer token."""
         return bearer(secret)
 
-    def speaker(self, call: CallPlan) -> CarrierEncoder:
-        """Speaks on one new socket."""
-        return TelnyxSpeaker(call)
+    def encoder(self, call: CallPlan) -> CarrierEncoder:
+        """Returns an encoder for one new socket."""
+        return TelnyxEncoder(call)
 
 
 DIALECT: Dialect = Telnyx()

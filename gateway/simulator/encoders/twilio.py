@@ -1,4 +1,4 @@
-"""Twilio: counters are strings, `sequenceNumber` counts all messages from `start`, `chunk` counts per track."""
+"""Encoder for Twilio: string counters. `sequenceNumber` counts all messages from `start`, `chunk` per track."""
 
 import base64
 import json
@@ -14,8 +14,8 @@ from schemas.media import Codec
 _ENCODINGS = {Codec.PCMU: "audio/x-mulaw", Codec.PCMA: "audio/x-alaw", Codec.L16: "audio/x-l16"}
 
 
-class TwilioSpeaker:
-    """Twilio's messages of one stream."""
+class TwilioEncoder:
+    """Encoder of one stream."""
 
     def __init__(self, call: CallPlan, account: str = "AC" + "0" * 32) -> None:
         self._call = call
@@ -23,7 +23,7 @@ class TwilioSpeaker:
         self._sequence = 0
 
     def opening(self) -> Sequence[str]:
-        """`connected` and `start`."""
+        """Returns `connected` and `start`."""
         call = self._call
         start = {
             "accountSid": self._account,
@@ -43,7 +43,7 @@ class TwilioSpeaker:
         )
 
     def media(self, frames: Sequence[Frame]) -> str:
-        """`media`."""
+        """Returns `media`."""
         (frame,) = frames
         return self._message(
             "media",
@@ -56,11 +56,11 @@ class TwilioSpeaker:
         )
 
     def dtmf(self, digit: str) -> str:
-        """`dtmf`."""
+        """Returns `dtmf`."""
         return self._message("dtmf", {"track": "inbound_track", "digit": digit})
 
     def closing(self) -> Sequence[str]:
-        """`stop`."""
+        """Returns `stop`."""
         return (self._message("stop", {"accountSid": self._account, "callSid": self._call.call_id}),)
 
     def _message(self, event: str, body: Mapping[str, object]) -> str:
@@ -71,7 +71,7 @@ class TwilioSpeaker:
 
 
 class Twilio:
-    """Twilio's habits."""
+    """Twilio's protocol."""
 
     shape = Shape.TRACKS
     frame_ms = 20
@@ -80,16 +80,16 @@ class Twilio:
     subprotocols: Sequence[str] = ()
 
     def ids(self) -> tuple[str, str]:
-        """CA… and MZ…"""
+        """Returns CA… and MZ…."""
         return f"CA{uuid.uuid4().hex}", f"MZ{uuid.uuid4().hex}"
 
     def headers(self, secret: str, socket_url: str) -> Mapping[str, str]:
-        """The URL, signed with the account's auth token."""
+        """Returns the signature of the URL with the account's auth token."""
         return {HEADER: sign(secret, socket_url)}
 
-    def speaker(self, call: CallPlan) -> CarrierEncoder:
-        """Speaks on one new socket."""
-        return TwilioSpeaker(call)
+    def encoder(self, call: CallPlan) -> CarrierEncoder:
+        """Returns an encoder for one new socket."""
+        return TwilioEncoder(call)
 
 
 DIALECT: Dialect = Twilio()

@@ -10,7 +10,7 @@ from gateway.carriers.common.media_format import MediaFormat
 from gateway.media.session import Session
 from gateway.metrics import Metrics
 from gateway.simulator.encoders import CallPlan, Dialect, Shape, load_dialects
-from gateway.simulator.faults import NO_FAULTS, Faults, bare, numbered
+from gateway.simulator.faults import NO_FAULTS, Faults, numbered, unnumbered
 from schemas.media import Codec, EosReason
 from tests.gateway.wire import Remembering
 
@@ -51,11 +51,11 @@ def spoken(
     groups = [{track: tracks[track]} for track in tracks] if dialect.shape is Shape.LEGS else [tracks]
     sockets = []
     for group in groups:
-        speaker = dialect.speaker(CallPlan(CALL_ID, STREAM_ID, list(group), audio, custom or {}))
-        plan = (numbered if dialect.numbered else bare)(group, dialect.frame_ms, faults)
-        digits = [speaker.dtmf(digit)] if digit else []
-        media = [speaker.media(sending.frames) for sending in plan]
-        sockets.append([*speaker.opening(), *media, *digits, *speaker.closing()])
+        encoder = dialect.encoder(CallPlan(CALL_ID, STREAM_ID, list(group), audio, custom or {}))
+        plan = (numbered if dialect.numbered else unnumbered)(group, dialect.frame_ms, faults)
+        digits = [encoder.dtmf(digit)] if digit else []
+        media = [encoder.media(sending.frames) for sending in plan]
+        sockets.append([*encoder.opening(), *media, *digits, *encoder.closing()])
     return sockets
 
 

@@ -16,7 +16,7 @@ import soundfile
 from core.settings import AudioSocketSettings, GatewaySettings, Settings
 from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.carriers import load_carriers
-from gateway.media.audiosocket_server import AudioSocketServer, keep_alive
+from gateway.media.audiosocket_server import AudioSocketServer, enable_keepalive
 from gateway.metrics import Metrics
 from gateway.simulator import CallRefusedError, Faults, UnsupportedPlayError, play
 from schemas.events import StreamEnded
@@ -237,7 +237,7 @@ async def test_tcp_probes_silent_connections() -> None:
     async with server:
         _, client = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer = await accepted
-        keep_alive(writer, 30)
+        enable_keepalive(writer, 30)
         connection = writer.get_extra_info("socket")
         options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.carriers.base import Frame
-from gateway.media.frame_merger import PATIENCE_MS, TrackMerger
+from gateway.media.frame_merger import EXTRA_WAIT_MS, TrackMerger
 from gateway.media.placing import TOLERANCE_MS, Run
 
 RATE_HZ = 8000
@@ -70,7 +70,7 @@ def test_a_trickle_is_let_go_by_the_clock() -> None:
     merger = TrackMerger(merge_ms=500, samples_of=len, rate_hz=RATE_HZ)
     assert not merger.add(frame(0), 100.0)
     assert not merger.flush_if_old(100.5)
-    assert len(merger.flush_if_old(100.501 + PATIENCE_MS / 1000)) == 1
+    assert len(merger.flush_if_old(100.501 + EXTRA_WAIT_MS / 1000)) == 1
     assert not merger.flush_if_old(200.0)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.carriers.twilio import TwilioDecoder
-from gateway.media.session import EARLY_MESSAGES, EARLY_WORDS, Session, SessionClosedError, StreamKey
+from gateway.media.session import EARLY_MESSAGES, EARLY_OTHER_MESSAGES, Session, SessionClosedError, StreamKey
 from gateway.metrics import Metrics
 from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
@@ -147,7 +147,7 @@ def test_a_stream_with_two_sockets_ends_with_the_last() -> None:
     assert not streams
 
 
-def test_what_is_parked_is_bounded() -> None:
+def test_audio_before_the_start_is_limited() -> None:
     """Sends frames without a start until it is too many: the session gives up, and leaves nothing on the log."""
     sink = Remembering()
     session = new_session(sink)
@@ -160,7 +160,7 @@ def test_what_is_parked_is_bounded() -> None:
     assert sink.items == []
 
 
-def test_large_frames_are_parked_no_longer_than_small_ones() -> None:
+def test_audio_before_the_start_is_limited_in_bytes() -> None:
     """Sends frames of 40 kB without a start: the session gives up long before the 500th, which would be 20 MB."""
     session = new_session(Remembering())
     large = media(0).replace(b'"payload": "', b'"payload": "' + b"AAAA" * 10_000)
@@ -209,14 +209,14 @@ def test_talk_without_a_start_is_not_heard_for_long(said: bytes) -> None:
     nobody has proved anything yet. In a stream that has begun such things are passed over, however many: a call is not
     lost for them."""
     session = new_session(Remembering())
-    for _ in range(EARLY_WORDS):
+    for _ in range(EARLY_OTHER_MESSAGES):
         session.on_text(said)
     with pytest.raises(SessionClosedError, match="no start among the first 21 messages") as closed:
         session.on_text(said)
     assert (closed.value.code, closed.value.label) == (1002, "no-start")
     other = new_session(Remembering())
     other.on_text(start())
-    for _ in range(10 * EARLY_WORDS):
+    for _ in range(10 * EARLY_OTHER_MESSAGES):
         other.on_text(said)
 
 

@@ -79,19 +79,19 @@ def wav(audio: bytes = b"\x01\x00" * 800, *, channels: int = 1, rate: int = RATE
 
 
 _BROKEN = {
-    "empty": (b"", "no audio"),
-    "text": (b"this is not a sound\n" * 100, "no audio that can be read"),
+    "empty": (b"", "FFmpeg cannot read the file"),
+    "text": (b"this is not a sound\n" * 100, "FFmpeg cannot read the file"),
     "no data": (wav()[:36], "no audio"),
-    "size 0": (wav(size=0), "header says that it has no audio, but it goes on"),
-    "no samples": (wav(b""), "header says that it has no audio"),
+    "size 0": (wav(size=0), "header has an audio size of 0, though audio follows"),
+    "no samples": (wav(b""), "header has an audio size of 0"),
     "half a sample": (wav(b"\x01"), "no audio"),
-    "truncated": (wav()[:-400], "cut short: 1200 of 1600 bytes"),
-    "truncated header": (wav()[:30], "cut short"),
-    "never finished": (wav(size=0xFFFFFFFF), "does not say how long"),
-    "three channels": (wav(channels=3), "3 channels; a call has one, or two"),
+    "truncated": (wav()[:-400], "truncated: it has 1200 of 1600 bytes"),
+    "truncated header": (wav()[:30], "too short"),
+    "never finished": (wav(size=0xFFFFFFFF), "lacks the audio's size"),
+    "three channels": (wav(channels=3), "3 channels: use one, or two"),
     "no channel": (wav(channels=0), "0 channels"),
-    "no rate": (wav(rate=0), "0 samples a second"),
-    "riff only": (b"RIFF\x04\x00\x00\x00WAVE", "cut short, or was never finished"),
+    "no rate": (wav(rate=0), "sample rate of 0 Hz"),
+    "riff only": (b"RIFF\x04\x00\x00\x00WAVE", "truncated or unfinished"),
 }
 
 
