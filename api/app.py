@@ -1,4 +1,4 @@
-"""The API's process: the server, its start and its end."""
+"""Process of the API: builds the server, starts it and stops it."""
 
 import asyncio
 import errno
@@ -17,17 +17,17 @@ from aiohttp.typedefs import Handler, Middleware
 
 from api import openapi, pages
 from api.auth.authentication import (
-    DOOR,
-    KNOWN_AS,
+    AUTHENTICATOR_CHAIN,
+    OWN_HOSTS,
     SHARE_PARAMETER,
     AuthenticatorChain,
-    by_key,
-    by_link,
-    by_session,
-    known_as,
+    api_key_method,
+    own_hosts,
+    session_method,
+    share_link_method,
 )
 from api.auth.key_authenticator import Authenticator, Principal
-from api.auth.kratos import Kratos, by_kratos
+from api.auth.kratos import Kratos, kratos_method
 from api.auth.signed_tokens import TokenSigner
 from api.compression import gzip_middleware
 from api.embedding import QueryEmbedder
@@ -53,17 +53,19 @@ from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectMissingError, ObjectStore, ObjectStoreError
 from sinks.qdrant.store import VectorStore, VectorStoreError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-_SHUTDOWN_S = 1.5  # what answers under way may still take when the service is told to end
-_CHOOSING_S = 110.0  # calls of a replay; the gateway waits for two minutes
+_SHUTDOWN_S = 1.5  # time that responses in progress get when the service stops
+_BULK_S = 110.0  # limit for operations on many calls; the gateway waits for two minutes
 _PUBLIC = frozenset((endpoint.method, endpoint.path) for endpoint in ENDPOINTS if endpoint.public)
 _PRINCIPAL = web.RequestKey("principal", Principal)
 
 
-def make_services(settings: Settings) -> ApiContext:
-    """Everything the handlers need. Connects to nothing yet. Raises SettingsError or StoreUnavailableError naming
-    a setting that is missing."""
+def make_context(settings: Settings) -> ApiContext:
+    """Returns everything that the handlers need. Does not connect yet.
+
+    Raises SettingsError or StoreUnavailableError, which name the missing setting.
+    """
     secret = settings.api.session_secret
     replays, objects = ReplayStore(settings.clickhouse), ObjectStore(settings.s3)
     producer = LazyProducer(settings.kafka)
@@ -83,83 +85,88 @@ def make_services(settings: Settings) -> ApiContext:
         metrics=ApiMetrics(),
         openapi=json.dumps(openapi.document(ENDPOINTS, settings.base_url)),
         replays=replays,
-        tell=producer.send,
-        desk=ReplayService(producer.send, objects, replays),
+        publish=producer.send,
+        replay_service=ReplayService(producer.send, objects, replays),
         log=StoreExecutor("the log or a store", (LogUnavailableError, StoreUnavailableError, ObjectStoreError)),
-        choosing=StoreExecutor("ClickHouse", StoreUnavailableError, threads=2, timeout_s=_CHOOSING_S),
-        switching=StoreExecutor(
-            "the log or ClickHouse", (LogUnavailableError, StoreUnavailableError), threads=2, timeout_s=_CHOOSING_S
+        bulk_reads=StoreExecutor("ClickHouse", StoreUnavailableError, threads=2, timeout_s=_BULK_S),
+        bulk_writes=StoreExecutor(
+            "the log or ClickHouse", (LogUnavailableError, StoreUnavailableError), threads=2, timeout_s=_BULK_S
         ),
         settings=settings,
         live=LiveHub(settings.kafka, look_up),
-        seal=TokenSigner(secret.get_secret_value() if secret else secrets.token_hex(32)),
+        token_signer=TokenSigner(secret.get_secret_value() if secret else secrets.token_hex(32)),
     )
 
 
-def create_app(services: ApiContext) -> web.Application:
-    """The server's routes: the API and the web page."""
-    settings, seal = services.settings, services.seal
+def create_app(context: ApiContext) -> web.Application:
+    """Returns the server application with the routes of the API and of the web page."""
+    settings, token_signer = context.settings, context.token_signer
 
     async def find_key(key_hash: str) -> ApiKey | None:
-        return await services.clickhouse(services.calls.find_by_hash, key_hash)
+        return await context.clickhouse(context.calls.find_key_by_hash, key_hash)
 
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
-    authenticator = Authenticator(find_key, admin_key, seal)
-    ways = [by_key(authenticator), by_link(authenticator, seal), by_session(authenticator, seal)]
+    authenticator = Authenticator(find_key, admin_key, token_signer)
+    methods = [
+        api_key_method(authenticator),
+        share_link_method(authenticator, token_signer),
+        session_method(authenticator, token_signer),
+    ]
     kratos = Kratos(settings.kratos, settings.kratos.url) if settings.kratos.url else None
     if kratos is not None:
-        ways.append(by_kratos(kratos, seal))
-    door = AuthenticatorChain(ways)
+        methods.append(kratos_method(kratos, token_signer))
+    chain = AuthenticatorChain(methods)
     page = pages.Pages(settings.kratos.login_url)
     app = web.Application(
         middlewares=[
-            services.metrics.middleware(),
+            context.metrics.middleware(),
             gzip_middleware,
             error_middleware,
-            _key_middleware(door, page),
+            _authentication_middleware(chain, page),
         ]
     )
     for endpoint in ENDPOINTS:
         if endpoint.method == "GET":
-            app.router.add_get(endpoint.path, _handler(endpoint, services, authenticator))
+            app.router.add_get(endpoint.path, _handler(endpoint, context, authenticator))
         else:
-            app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, services, authenticator))
+            app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, context, authenticator))
     page.add_routes(app)
 
-    async def send_watchers_away(_: web.Application) -> None:
-        services.live.close()
+    async def close_live_streams(_: web.Application) -> None:
+        context.live.close()
 
     async def close_kratos(_: web.Application) -> None:
         if kratos is not None:
             await kratos.close()
 
-    app[DOOR] = door
-    app[KNOWN_AS] = known_as(settings.public_url)
-    app.on_shutdown.append(send_watchers_away)
+    app[AUTHENTICATOR_CHAIN] = chain
+    app[OWN_HOSTS] = own_hosts(settings.public_url)
+    app.on_shutdown.append(close_live_streams)
     app.on_cleanup.append(close_kratos)
     return app
 
 
 def run(settings: Settings) -> None:
-    """Serves the API until SIGTERM or SIGINT, then ends the process: a model may still be loading in a thread.
+    """Serves the API until SIGTERM or SIGINT, then ends the process.
 
-    Raises SettingsError, or SystemExit with a sentence, if it cannot begin.
+    Ends the process at once because a thread may still be loading a model. Raises SettingsError, or SystemExit with
+    a message, if the API cannot start.
     """
     try:
-        services = make_services(settings)
+        context = make_context(settings)
     except StoreUnavailableError as error:
         raise SystemExit(f"the API cannot start: {error}") from None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, services))
+        runner.run(_serve(settings, context))
     process.exit_now()
 
 
-async def _serve(settings: Settings, services: ApiContext) -> None:
+async def _serve(settings: Settings, context: ApiContext) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = web.AppRunner(create_app(services), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    server = web.AppRunner(create_app(context), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await server.setup()
     host, port = settings.api.host, settings.api.port
     try:
@@ -167,8 +174,8 @@ async def _serve(settings: Settings, services: ApiContext) -> None:
             await web.TCPSite(server, host, port).start()
         except OSError as error:
             raise SystemExit(_cannot_listen(error, host, port)) from None
-        log.info("the API listens on http://%s:%d", host, port)
-        services.embedder.warm_up()
+        logger.info("the API listens on http://%s:%d", host, port)
+        context.embedder.warm_up()
         await stop.wait()
     finally:
         await server.cleanup()
@@ -183,45 +190,45 @@ def _make_embedder(settings: Settings) -> Embedder:
 
 def _cannot_listen(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken: end what uses it or set AUDIOTEXT_API__PORT"
+        return f"port {port} on {host} is in use: stop the process that uses it or set AUDIOTEXT_API__PORT"
     return f"the API cannot listen on {host}:{port}: {error.strerror or error}"
 
 
-def _key_middleware(door: AuthenticatorChain, page: pages.Pages) -> Middleware:
+def _authentication_middleware(chain: AuthenticatorChain, page: pages.Pages) -> Middleware:
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Before anything else, so that who has no key learns nothing, not even which paths there are."""
+        """Authenticates before routing, so that a client without a key learns nothing, not even which paths exist."""
         resource = request.match_info.route.resource
         path = resource.canonical if resource else None
         method = "GET" if request.method == "HEAD" else request.method
-        if resource is None and pages.is_for_people(request):
+        if resource is None and pages.is_browser_navigation(request):
             return page.document(HTTPStatus.NOT_FOUND)
         if (method, path) in _PUBLIC or pages.is_page(path):
             request[_PRINCIPAL] = Principal(tenant=None)
         else:
-            request[_PRINCIPAL] = await door.principal(request)
+            request[_PRINCIPAL] = await chain.principal(request)
         return await handler(request)
 
     return authenticate
 
 
 def _handler(
-    endpoint: Endpoint[Any], services: ApiContext, authenticator: Authenticator
+    endpoint: Endpoint[Any], context: ApiContext, authenticator: Authenticator
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         principal = request[_PRINCIPAL]
         _require_allowed(endpoint, request, principal)
-        given = {name: value for name, value in request.query.items() if name != SHARE_PARAMETER}
-        query = parse_query(endpoint.query, given) if endpoint.query else NoQuery()
-        return await endpoint.handler(ApiRequest(request, services, principal, authenticator), query)
+        parameters = {name: value for name, value in request.query.items() if name != SHARE_PARAMETER}
+        query = parse_query(endpoint.query, parameters) if endpoint.query else NoQuery()
+        return await endpoint.handler(ApiRequest(request, context, principal, authenticator), query)
 
     return handle
 
 
 def _require_allowed(endpoint: Endpoint[Any], request: web.Request, principal: Principal) -> None:
-    """Raises ApiError 403 for what the asker may not, whoever's it is."""
+    """Raises ApiError 403 if the principal may not use the endpoint, whichever tenant owns the data."""
     if principal.only_call is not None:
         if not endpoint.shared or request.match_info.get("id", principal.only_call) != principal.only_call:
             raise ApiError(403, "forbidden", "this link shows one call and nothing else")
     elif endpoint.operator and principal.tenant is not None:
-        raise ApiError(403, "forbidden", "only a key that sees every tenant may do this, e.g. AUDIOTEXT_ADMIN_KEY")
+        raise ApiError(403, "forbidden", "use a key that sees every tenant, e.g. AUDIOTEXT_ADMIN_KEY")

@@ -1,4 +1,4 @@
-"""JSON and text are compressed for clients that accept gzip. Event streams and recordings are not."""
+"""Compresses JSON and text for clients that accept gzip, but not event streams and recordings."""
 
 import gzip
 from functools import partial
@@ -8,15 +8,15 @@ from aiohttp.typedefs import Handler
 
 from api.threads import in_thread
 
-_SMALLEST = 1_024  # bytes: a smaller answer gains nothing
-_LONG = 65_536  # bytes: compressing more would keep the event loop from other requests
+_SMALLEST = 1_024  # bytes: compression gains nothing on smaller responses
+_LONG = 65_536  # bytes: compressing more would block the event loop for other requests
 _LEVEL = 5
 _TYPES = ("application/json", "application/x-subrip", "text/")
 
 
 @web.middleware
 async def gzip_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Compresses an answer's body, if it is whole, long enough, of a type that shrinks, and the client accepts it."""
+    """Compresses a response body that is complete, long enough and compressible, if the client accepts gzip."""
     response = await handler(request)
     if not isinstance(response, web.Response) or not response.content_type.startswith(_TYPES):
         return response
@@ -33,7 +33,7 @@ async def gzip_middleware(request: web.Request, handler: Handler) -> web.StreamR
 
 
 def accepts_gzip(request: web.Request) -> bool:
-    """Whether the client's Accept-Encoding has gzip, with a weight that is not 0."""
+    """True if the client's Accept-Encoding lists gzip with a weight above 0."""
     for item in request.headers.get("Accept-Encoding", "").lower().split(","):
         name, _, weight = item.partition(";")
         if name.strip() in ("gzip", "*"):

@@ -1,4 +1,4 @@
-"""What an endpoint is: a path, a handler, and what is said of both in the OpenAPI document."""
+"""Definition of an endpoint: path, handler, and its description in the OpenAPI document."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from api.metrics import ApiMetrics
 from api.params import Query
 from api.store_executor import StoreExecutor
 from core.settings import Settings
-from pipelines.replay.service import ReplayService, Tell
+from pipelines.replay.service import Publish, ReplayService
 from sinks.clickhouse.call_projection import CallDoc, PartDoc
 from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
@@ -29,9 +29,15 @@ Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """What handlers work with: each store's client and what runs it; openapi: the API's description, as JSON; desk:
-    where replays are asked for; tell: puts events on the log; log: runs what needs the log; choosing: looks at many
-    calls; switching: changes many calls; seal: signs what proves later who asked."""
+    """Dependencies of the handlers: each store's client and the executor that runs it.
+
+    openapi: the OpenAPI document as JSON.
+    replay_service: starts, stops and resumes replays.
+    publish: puts events on the log.
+    log: executor of operations that need the log.
+    bulk_reads, bulk_writes: executors of operations that read or change many calls.
+    token_signer: signs sessions and links.
+    """
 
     calls: CallStore
     clickhouse: StoreExecutor
@@ -43,38 +49,40 @@ class ApiContext:
     metrics: ApiMetrics
     openapi: str
     replays: ReplayStore
-    desk: ReplayService
-    tell: Tell
+    replay_service: ReplayService
+    publish: Publish
     log: StoreExecutor
-    choosing: StoreExecutor
-    switching: StoreExecutor
+    bulk_reads: StoreExecutor
+    bulk_writes: StoreExecutor
     settings: Settings
     live: LiveHub
-    seal: TokenSigner
+    token_signer: TokenSigner
 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """A request that may be answered, and who asks."""
+    """Authorized request, with the client's principal."""
 
     request: web.Request
-    services: ApiContext
+    context: ApiContext
     principal: Principal
     authenticator: Authenticator
 
     @property
     def tenant(self) -> str | None:
-        """Whose calls the asker sees; None = everybody's."""
+        """Tenant whose calls the client sees; None = every tenant's."""
         return self.principal.tenant
 
     @property
     def call_id(self) -> str:
-        """The call id in the path, decoded."""
+        """Id in the path, decoded."""
         return self.request.match_info["id"]
 
     async def body(self, model: type[B]) -> B:
-        """The request's body, as JSON of that form; types are not converted. Raises ApiError 400 that names the first
-        bad field."""
+        """Returns the request's JSON body as this model, without type conversion.
+
+        Raises ApiError 400 that names the first invalid field.
+        """
         try:
             return model.model_validate_json(await self.request.read() or b"{}", strict=True)
         except ValidationError as error:
@@ -84,44 +92,57 @@ class ApiRequest:
             raise bad_parameter(name or "body", message) from None
 
     async def call(self) -> CallDoc:
-        """The call in the path. Raises ApiError 404 if there is none that the asker may see."""
-        services = self.services
-        found = await services.clickhouse(services.calls.get_call, self.call_id, self.tenant)
+        """Returns the call in the path. Raises ApiError 404 if the client sees no such call."""
+        context = self.context
+        found = await context.clickhouse(context.calls.get_call, self.call_id, self.tenant)
         if found is None:
             raise call_not_found(self.call_id)
         return found
 
     async def part(self, number: int) -> PartDoc:
-        """A part of the call in the path. Raises ApiError 404 if there is no such part."""
+        """Returns a part of the call in the path. Raises ApiError 404 if the part does not exist."""
         return (await self.parts(number))[0]
 
     async def parts(self, number: int | None) -> list[PartDoc]:
-        """One part of the call in the path, or all, at least one. Raises ApiError 404 if there is none (yet)."""
+        """Returns one part of the call in the path, or all parts (at least one).
+
+        Raises ApiError 404 if the part does not exist (yet).
+        """
         call = await self.call()
-        wanted = [part for part in call.parts if number in (None, part.part)]
-        if not wanted and number in (None, 1):  # a first part always comes; another may never
+        parts = [part for part in call.parts if number in (None, part.part)]
+        if not parts and number in (None, 1):  # every call gets a first part, but not always another one
             raise not_ready("the call has not been recorded yet")
-        if not wanted:
+        if not parts:
             raise ApiError(404, "not_found", f"the call has no part {number}", parameter="part")
-        return wanted
+        return parts
 
 
-def not_there(what: str, part: PartDoc) -> ApiError:
-    """Something a part does not have: not yet, or, so that nobody waits for it, never."""
+def missing_artefact(kind: str, part: PartDoc) -> ApiError:
+    """Returns the error for an artefact that a part does not have.
+
+    After a failure the error says so, so that the client does not wait for the artefact.
+    """
     if part.status == "failed":
-        return ApiError(404, "failed", f"there is no {what}: {part.failed_stage} failed: {part.failed_reason}")
-    return not_ready(f"there is no {what} yet: the call is {part.status}")
+        return ApiError(404, "failed", f"there is no {kind}: {part.failed_stage} failed: {part.failed_reason}")
+    return not_ready(f"there is no {kind} yet: the call is {part.status}")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[Q_contra]):
     """One path and method.
 
-    name: its operation id. query: its parameters; None = they are not looked at. body: of its JSON answer; None = it
-    has no JSON answer. media: content types of other answers. ranges: parts of it can be asked for.
-    public: needs no key. own_statuses: bodies of answers that are neither `status` nor an error of the common shape.
-    request: what has to be sent, as JSON. status: of the usual answer. subject: what the path's id names.
-    shared: who has a link to a call may read this of it. operator: only for keys that see every tenant.
+    name: the operation id.
+    query: model of the query parameters; None = they are ignored.
+    body: model of the JSON response; None = the response is not JSON.
+    media: content types of other responses.
+    ranges: True if the endpoint supports range requests.
+    public: True if the endpoint needs no key.
+    own_statuses: models of responses that are neither `status` nor an error of the common shape.
+    request: model of the JSON request body.
+    status: status of the usual response.
+    subject: description of the id in the path.
+    shared: True if a link to a call gives access.
+    operator: True if only keys that see every tenant have access.
     """
 
     path: str

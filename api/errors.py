@@ -1,4 +1,4 @@
-"""What goes wrong, in one shape: `{"error": {"code", "message", "parameter"?}}`. Never a stack trace."""
+"""Errors of the API in one shape: `{"error": {"code", "message", "parameter"?}}`, never a stack trace."""
 
 import logging
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-_ASKER_LEFT = 499  # nginx' number for it
-_RETRY_AFTER_S = 2  # a store on the same machine is restarted within that
+_CLIENT_CLOSED_REQUEST = 499  # nginx' status code for it
+_RETRY_AFTER_S = 2  # a store on the same machine restarts within this time
 
 
 class ErrorBody(BaseModel):
-    """What went wrong."""
+    """Error: `code` for programs, `message` for people, `parameter` to correct."""
 
     model_config = ConfigDict(title="Error")
 
@@ -24,13 +24,13 @@ class ErrorBody(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """Every answer with a status of 400 or more."""
+    """Body of every response with a status of 400 or more."""
 
     error: ErrorBody
 
 
 class ApiError(Exception):
-    """An answer other than 2xx. code: for programs; message: for people; parameter: the one to correct."""
+    """Response other than 2xx. code: for programs; message: for people; parameter: the one to correct."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> web.Response:
-        """The answer itself."""
+        """Returns the HTTP response."""
         return web.Response(
             status=self.status,
             headers=self.headers,
@@ -57,38 +57,38 @@ class ApiError(Exception):
 
 
 def unauthorized() -> ApiError:
-    """No key, or one we do not know (any more)."""
+    """Returns the error for a missing, unknown or revoked key."""
     return ApiError(
         401,
         "unauthorized",
-        "send an API key as `Authorization: Bearer KEY`; `audiotext keys create` makes one",
+        "send an API key as `Authorization: Bearer KEY`; `audiotext keys create` creates one",
         headers={"WWW-Authenticate": 'Bearer realm="audiotext"'},
     )
 
 
 def bad_parameter(name: str, message: str) -> ApiError:
-    """A query parameter that cannot be used."""
+    """Returns the error for an invalid parameter."""
     return ApiError(400, "bad_parameter", f"{name}: {message}", parameter=name)
 
 
 def call_not_found(call_id: str) -> ApiError:
-    """No such call for this key: another tenant's calls do not exist either."""
+    """Returns the error for a call that does not exist or belongs to another tenant."""
     return ApiError(404, "not_found", f"there is no call {call_id!r}")
 
 
 def not_ready(message: str) -> ApiError:
-    """It will come, but is not there yet."""
+    """Returns the error for a result that is still to come."""
     return ApiError(404, "not_ready", message)
 
 
 def unavailable(store: str) -> ApiError:
-    """Something behind the API is away."""
+    """Returns the error for a store or service that is unavailable."""
     return ApiError(503, "unavailable", f"{store} cannot be reached", headers={"Retry-After": str(_RETRY_AFTER_S)})
 
 
 @web.middleware
 async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Gives every failure the one shape."""
+    """Turns every failure into a response of the common shape."""
     try:
         return await handler(request)
     except ApiError as error:
@@ -99,19 +99,19 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return _from_http(error).response()
     except Exception as error:
         if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
-            # Whoever asked has left, as browsers do in the middle of a recording: no error of ours, and nobody reads
-            # this answer. The number is for the metrics.
-            return web.Response(status=_ASKER_LEFT)
-        log.exception("%s %s failed", request.method, request.path)
-        return ApiError(500, "internal", "something went wrong here; the server's log says what").response()
+            # The client has disconnected, as browsers do in the middle of a recording. This is not our error, and
+            # no client reads this response. The status is for the metrics.
+            return web.Response(status=_CLIENT_CLOSED_REQUEST)
+        logger.exception("%s %s failed", request.method, request.path)
+        return ApiError(500, "internal", "internal error: see the server's log").response()
 
 
 def _from_http(error: web.HTTPException) -> ApiError:
-    """aiohttp's own refusals (no such path, method not allowed, body too large)."""
+    """Converts aiohttp's own errors (no such path, method not allowed, body too large)."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        message = f"{error.method} is not possible here, only {allowed}"
+        message = f"{error.method} is not allowed here: use {allowed}"
         return ApiError(405, "method_not_allowed", message, headers={"Allow": allowed})
     if isinstance(error, web.HTTPNotFound):
-        return ApiError(404, "not_found", "there is no such path; /openapi.json lists all there are")
+        return ApiError(404, "not_found", "this path does not exist: /openapi.json lists all paths")
     return ApiError(error.status, "refused", error.reason)

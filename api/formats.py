@@ -1,4 +1,4 @@
-"""A transcript as plain text, SubRip (SRT) or WebVTT. Pure: a transcript in, text out."""
+"""Renders a transcript as plain text, SubRip (SRT) or WebVTT. Pure."""
 
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 from schemas.artifacts import Segment, Transcript, Word
 
-# What a viewer can read: broadcasters' rules of thumb.
+# Limits that a viewer can read, by broadcasters' rules of thumb.
 _MAX_CHARS = 84  # two lines
 _LINE_CHARS = 42
 _MAX_MS = 6_000
-_PAUSE_MS = 1_000  # a pause this long ends a cue: the text would otherwise stand through the silence
-_SENTENCE_CHARS = 40  # past this a sentence's end ends the cue too
-_SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")  # noqa: RUF001  # the full-width ones are meant
+_PAUSE_MS = 1_000  # a pause this long ends a cue, so that the text does not stay during the silence
+_SENTENCE_CHARS = 40  # in a cue longer than this, the end of a sentence ends the cue as well
+_SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")  # noqa: RUF001  # full-width characters on purpose
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """One subtitle: shown from start_ms until before end_ms (ms from the recording's start)."""
+    """One subtitle, shown from start_ms until before end_ms (ms from the recording's start)."""
 
     start_ms: int
     end_ms: int
@@ -26,7 +26,7 @@ class Cue:
 
 
 def to_txt(transcript: Transcript) -> str:
-    """One line a segment: `[00:12.3] outbound: text`, hours in front when there are any."""
+    """Returns one line per segment, `[00:12.3] outbound: text`, with hours if the call is that long."""
     return "".join(
         f"[{_clock(segment.start_ms)}] {segment.speaker}: {' '.join(segment.text.split())}\n"
         for segment in transcript.segments
@@ -34,7 +34,7 @@ def to_txt(transcript: Transcript) -> str:
 
 
 def to_srt(transcript: Transcript) -> str:
-    """SubRip. The speaker stands before the text, since the format has no place for one."""
+    """Returns SubRip. The speaker precedes the text, since the format has no field for speakers."""
     return "\n".join(
         f"{number}\n{_timestamp(cue.start_ms, ',')} --> {_timestamp(cue.end_ms, ',')}\n"
         f"{_wrapped(f'{cue.speaker}: {cue.text}')}\n"
@@ -43,7 +43,7 @@ def to_srt(transcript: Transcript) -> str:
 
 
 def to_vtt(transcript: Transcript) -> str:
-    """WebVTT, the speaker as a voice span."""
+    """Returns WebVTT, with the speaker as a voice span."""
     blocks = [
         f"{_timestamp(cue.start_ms, '.')} --> {_timestamp(cue.end_ms, '.')}\n"
         f"<v {_escaped(' '.join(cue.speaker.split()))}>{_escaped(_wrapped(cue.text))}\n"
@@ -53,10 +53,10 @@ def to_vtt(transcript: Transcript) -> str:
 
 
 def cues(transcript: Transcript) -> list[Cue]:
-    """The transcript as readable subtitles, ordered by start, none empty and none beyond the call's duration.
+    """Returns readable subtitles ordered by start; none is empty or ends after the call.
 
-    A long segment is cut between words, at pauses and sentence ends where it can be. Segments of two speakers who
-    talk at the same time give cues that overlap, which both formats allow.
+    A long segment is cut between words, at pauses and ends of sentences if possible. Segments of two speakers who
+    speak at the same time give overlapping cues, which both formats allow.
     """
     last_ms = max(transcript.duration_ms, 1)
     found: list[Cue] = []
@@ -70,7 +70,7 @@ def cues(transcript: Transcript) -> list[Cue]:
 
 
 def _timed_words(segment: Segment) -> Sequence[Word]:
-    """The segment's words without empty ones; where the engine gave no words, those of its text, evenly spread."""
+    """Returns the segment's non-empty words; if the engine gave none, the words of its text, evenly spread."""
     words = [word for word in segment.words if word.text.strip()]
     if words:
         return words
@@ -84,7 +84,7 @@ def _timed_words(segment: Segment) -> Sequence[Word]:
 
 
 def _runs_with_text(text: str, words: Sequence[Word]) -> Iterator[tuple[Sequence[Word], str]]:
-    """Words cut into cues, each with its piece of the segment's text."""
+    """Cuts words into cues, each with its piece of the segment's text."""
     offsets = _offsets(text, words)
     position = 0
     for run in _runs(words):
@@ -92,7 +92,7 @@ def _runs_with_text(text: str, words: Sequence[Word]) -> Iterator[tuple[Sequence
         if offsets is None:
             piece = " ".join(word.text for word in run)
         else:
-            # The text itself, not words joined by blanks: languages without blanks stay as they are written.
+            # Cuts the text instead of joining words with spaces, for languages that are written without spaces.
             piece = text[offsets[first] : offsets[position] if position < len(words) else len(text)]
         yield run, " ".join(piece.split())
 
@@ -117,7 +117,7 @@ def _runs(words: Sequence[Word]) -> Iterator[Sequence[Word]]:
 
 
 def _offsets(text: str, words: Sequence[Word]) -> list[int] | None:
-    """Where each word begins in the text, or None if the text is not made of these words."""
+    """Returns the offset of each word in the text, or None if the text does not consist of these words."""
     offsets: list[int] = []
     position = 0
     for word in words:

@@ -1,15 +1,18 @@
-"""Gaps as people read them: how much of a track is lost, and where it is worst. Pure."""
+"""Summarizes the gaps of a track: how much audio is missing, and where most of it is missing. Pure."""
 
 from collections.abc import Sequence
 
 from api.models import GapSummary, Stretch
 from schemas.events import Gap, TrackOutline
 
-STRETCH_MS = 10_000  # losses that begin within this time of each other are one stretch
+STRETCH_MS = 10_000  # gaps that begin within this time of the first one belong to one stretch
 
 
 def summary(track: TrackOutline) -> GapSummary:
-    """What is missing of a track. Of its gaps the event has the longest, so the worst stretch is found among those."""
+    """Returns the summary of a track's gaps.
+
+    The event carries only the longest gaps, so the worst stretch is the worst among those.
+    """
     expected_ms = track.audio_ms + track.missing_ms
     return GapSummary(
         count=len(track.gaps) + track.gaps_left_out,
@@ -20,8 +23,11 @@ def summary(track: TrackOutline) -> GapSummary:
 
 
 def worst_stretch(gaps: Sequence[Gap]) -> Stretch | None:
-    """The stretch that misses most, from the start of its first gap to the end of its last; the shortest of equals.
-    None without gaps. Gaps of a track do not overlap."""
+    """Returns the stretch with the most missing audio, or None without gaps.
+
+    A stretch lasts from the start of its first gap to the end of its last gap. The shortest of equal stretches is the
+    worst. Gaps of a track do not overlap.
+    """
     ordered = sorted(gaps, key=lambda gap: gap.start_ms)
     best: Stretch | None = None
     end = missing = 0

@@ -1,4 +1,4 @@
-"""Putting events on the log from the API."""
+"""Publishes events on the log from the API."""
 
 from collections.abc import Sequence
 from threading import Lock
@@ -7,11 +7,11 @@ from core.settings import KafkaSettings
 from redpanda.client import EventProducer
 from schemas.events import Event
 
-_TIMEOUT_S = 10.0  # whoever asked waits for it
+_TIMEOUT_S = 10.0  # the client waits for it
 
 
 class LazyProducer:
-    """A producer that is made when first used: only those who change something need the log. Thread-safe."""
+    """Producer that is created on first use, since only state changes need the log. Thread-safe."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -19,7 +19,7 @@ class LazyProducer:
         self._producer: EventProducer | None = None
 
     def send(self, topic: str, events: Sequence[Event]) -> None:
-        """Returns once the log has the events. Raises LogUnavailableError."""
+        """Publishes the events and returns once the log has them. Raises LogUnavailableError."""
         with self._lock:
             if self._producer is None:
                 self._producer = EventProducer(self._kafka)

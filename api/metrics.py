@@ -10,7 +10,7 @@ from core import metrics
 
 
 class ApiMetrics:
-    """What is counted. Routes are templates (`/v1/calls/{id}`): an id as label would make a series per call."""
+    """Metrics of requests. Routes are templates (`/v1/calls/{id}`): an id as label would make a series per call."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -19,12 +19,12 @@ class ApiMetrics:
         self.seconds = metrics.API_SECONDS.on(self.registry)
 
     def middleware(self) -> Middleware:
-        """Counts and times every request."""
+        """Returns the middleware that counts and times every request."""
 
         @web.middleware
         async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
             started = time.perf_counter()
-            status = 500  # what it is when nothing else comes out: a broken connection
+            status = 500  # stays if the handler raises, as on a broken connection
             try:
                 response = await handler(request)
                 status = response.status
@@ -38,7 +38,7 @@ class ApiMetrics:
 
 
 def _labels(request: web.Request) -> tuple[str, str]:
-    """Bounded in number, whatever is sent: unknown methods and paths share one label."""
+    """Returns method and route as labels. Their number is bounded: unknown methods and paths share one label."""
     resource = request.match_info.route.resource
     method = (
         request.method if request.method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"

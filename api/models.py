@@ -1,4 +1,4 @@
-"""What the API answers, one pydantic model per body: the handlers send these, the OpenAPI document describes these."""
+"""Response bodies of the API, one pydantic model each. Handlers send them, and the OpenAPI document describes them."""
 
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -11,20 +11,20 @@ from sinks.clickhouse.call_projection import Status, SummaryDoc
 
 
 class Body(BaseModel):
-    """Base: what is sent is exactly what is described."""
+    """Base of all bodies: each contains exactly the described fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_serialization_defaults_required=True)
 
 
 OperatorOnly = Annotated[
     str | None,
-    Field(exclude_if=lambda value: value is None, description="Only in answers to keys that see every tenant."),
+    Field(exclude_if=lambda value: value is None, description="Only in responses to keys that see every tenant."),
 ]
-"""A field that is left out of answers to a tenant's key: costs and margins are the operator's affair."""
+"""Field that responses to a tenant's key leave out: only the operator sees costs and margins."""
 
 
 class Artefacts(Body):
-    """Paths of what there is already; null for what is not there yet."""
+    """Paths of the available artefacts; null for an artefact that is not available yet."""
 
     recording: str | None
     waveform: str | None
@@ -33,7 +33,7 @@ class Artefacts(Body):
 
 
 class Stretch(Body):
-    """Some seconds of a track, in ms from the start of the recording, and how much of them is missing."""
+    """Stretch of a track, in ms from the start of the recording, and how much of it is missing."""
 
     start_ms: int
     end_ms: int
@@ -41,8 +41,11 @@ class Stretch(Body):
 
 
 class GapSummary(Body):
-    """What is missing of a track. count: gaps, those that `gaps` leaves out too. percent: of the audio that should have
-    come. worst: the stretch that misses most; gaps that begin within 10 s are one stretch."""
+    """Summary of a track's gaps.
+
+    `count`: number of gaps, including those that `gaps` leaves out. `percent`: missing share of the expected audio.
+    `worst`: the stretch with the most missing audio; gaps that begin within 10 s form one stretch.
+    """
 
     count: int
     missing_ms: int
@@ -51,14 +54,16 @@ class GapSummary(Body):
 
 
 class Track(TrackOutline):
-    """One direction of the call. `gaps` has the longest gaps, at most 1,000; `gaps_left_out` says how many others there
-    are. `gap_summary` is about all of them."""
+    """One direction of the call.
+
+    `gaps`: the longest gaps, at most 1,000. `gaps_left_out`: number of the others. `gap_summary` covers all gaps.
+    """
 
     gap_summary: GapSummary
 
 
 class Part(Body):
-    """One recording of a call. Times in ms since the epoch; `duration_ms` is its audio's."""
+    """One recording of a call. Times in ms since the epoch; `duration_ms`: length of its audio."""
 
     part: int
     status: Status
@@ -77,8 +82,10 @@ class Part(Body):
 
 
 class UsageLine(Body):
-    """A line of the bill. Money as exact decimal strings. `replay_id`: the replay that caused the line, "" for the call
-    as it came in. `charged_at_ms`: ms since the epoch."""
+    """Ledger line. Amounts are exact decimal strings.
+
+    `replay_id`: the replay that caused the line, "" for live processing. `charged_at_ms`: ms since the epoch.
+    """
 
     key: str
     kind: str
@@ -94,8 +101,10 @@ class UsageLine(Body):
 
 
 class CallListItem(Body):
-    """A call, in a list. Times in ms since the epoch; `duration_ms` is the audio of all its parts, `gap_ms` how much of
-    it is missing in one track or the other."""
+    """Call in a list. Times in ms since the epoch.
+
+    `duration_ms`: audio of all parts. `gap_ms`: missing audio, summed over all tracks.
+    """
 
     id: str
     tenant: str
@@ -112,11 +121,11 @@ class CallListItem(Body):
 
 
 class Call(CallListItem):
-    """A call. `tracks`, `summary` and `times` are the first part's; `parts` has everyone's.
+    """Call. `tracks`, `summary` and `times` are those of the first part; `parts` has those of every part.
 
     `end_reason`: why the last stream ended: `carrier-stop`, `socket-closed`, `call-ended`; or, if the gateway ended it,
-    `idle`, `peer-gone`, `protocol-error` or `gateway-draining`; null before the end. `repairs`: kinds of damage
-    that were repaired in the text of the streams' starts: `invalid-utf-8`, `lone-surrogate`, `text-around-json`,
+    `idle`, `peer-gone`, `protocol-error` or `gateway-draining`; null before the end. `repairs`: kinds of damage that
+    were repaired in the start messages of the streams: `invalid-utf-8`, `lone-surrogate`, `text-around-json`,
     `unescaped-text`.
     """
 
@@ -131,15 +140,14 @@ class Call(CallListItem):
 
 
 class CallList(Body):
-    """A page of calls, newest first. `next_cursor` is null on the last page."""
+    """Page of calls, newest first. `next_cursor` is null on the last page."""
 
     calls: list[CallListItem]
     next_cursor: str | None
 
 
 class TrackLevels(Body):
-    """How loud a track of a live call has just been: root mean square in dB of full scale, -90 to 0, a tenth of a
-    second each."""
+    """Recent levels of a track of a live call: root mean square in dB of full scale, -90 to 0, one per 100 ms."""
 
     tenant: str
     call_id: str
@@ -154,21 +162,21 @@ class LevelList(Body):
 
 
 class Erasure(Body):
-    """The call is not to be seen any more. What there is of it is deleted as soon as nothing of it is under way."""
+    """Accepted erasure: the call is hidden now, and its data is deleted when no work on it is in progress."""
 
     call_id: str
     status: Literal["erasing"] = "erasing"
 
 
 class EventList(Body):
-    """What happened to a call, in the order in which it came true: the events as they travelled on the log."""
+    """Events of a call as published on the log, in the order in which they occurred."""
 
     call_id: str
     events: list[dict[str, Any]]
 
 
 class PartSummary(Body):
-    """One part in short; see `SummaryDoc`. Only a language model gives `topics`, `sentiment`, `outcome`, `fields`."""
+    """Summary of one part; see `SummaryDoc`. Only a language model gives `topics`, `sentiment`, `outcome`, `fields`."""
 
     part: int
     abstract: str
@@ -182,8 +190,11 @@ class PartSummary(Body):
 
 
 class CallSummary(Body):
-    """What was said. The lists and `abstract` are those of all parts together, `parts` keeps them apart. What cannot
-    be put together (sentiment, outcome, fields) is the last part's that has any."""
+    """Summary of a call.
+
+    The lists and `abstract` join those of all parts; `parts` has them separately. `sentiment` and `outcome` are those
+    of the last part that has them; of equal `fields` the last part's value is kept.
+    """
 
     call_id: str
     abstract: str
@@ -198,15 +209,20 @@ class CallSummary(Body):
 
 
 class Waveform(Peaks):
-    """A part's waveform: per channel (inbound, outbound) pairs of least and greatest sample, each -128 to 127, one
-    pair per `samples_per_peak` samples."""
+    """Waveform of a part.
+
+    Per channel (inbound, outbound): pairs of lowest and highest sample, each -128 to 127, one pair per
+    `samples_per_peak` samples.
+    """
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
 
 class SearchHit(Body):
-    """Where something like it was said. Times in ms from the start of that part's recording. score: the cosine
-    similarity of the text and the query; 1 is the same sentence, equal sentences have equal scores."""
+    """Turn that matches the query. Times in ms from the start of the part's recording.
+
+    `score`: cosine similarity of text and query; 1 for the same sentence. Equal sentences have equal scores.
+    """
 
     call_id: str
     part: int
@@ -218,14 +234,16 @@ class SearchHit(Body):
 
 
 class SearchResults(Body):
-    """Hits, best first."""
+    """Search hits, best first."""
 
     results: list[SearchHit]
 
 
 class Bundled(Body):
-    """What a service that bundles recording and transcription would have charged for the same minutes, by its rate in
-    the settings and where that was read."""
+    """Amount that a service with bundled recording and transcription would have charged for the same minutes.
+
+    `per_minute`: the service's rate in the settings. `source`: where the rate was published.
+    """
 
     name: str
     per_minute: str
@@ -235,11 +253,11 @@ class Bundled(Body):
 
 
 class UsageRow(Body):
-    """A sum over lines of the bill. Money as exact decimal strings; sums never cross currencies.
+    """Sum of ledger lines. Amounts are exact decimal strings; a sum has one currency.
 
-    `group`: the day (UTC, of the call's start), tenant, provider, kind or call id; "" for the total. `duration_ms`,
-    `minutes` (three decimals): audio of the recordings. Each recording counts once, on its first transcription's line,
-    however often it was transcribed, summarized or embedded again. `margin`: price less `provider_cost`.
+    `group`: the day of the call's start, tenant, provider, kind or call id; "" for the total. `duration_ms`, `minutes`
+    (three decimals): audio of the recordings. Each recording counts once, on the line of its first transcription,
+    however often it was transcribed, summarized or embedded again. `margin`: price minus `provider_cost`.
     """
 
     group: str
@@ -254,8 +272,11 @@ class UsageRow(Body):
 
 
 class Usage(Body):
-    """The bill. Groups are ordered by `group`, then currency; `total` has one line per currency, since amounts of
-    different currencies are never added, and `""` as group. `time_zone`: of the days."""
+    """Sums of ledger lines by group, ordered by `group`, then currency.
+
+    `total` has one row per currency with `""` as group, since amounts of different currencies are never added.
+    `time_zone`: time zone of the days.
+    """
 
     group_by: str
     time_zone: str
@@ -266,10 +287,12 @@ class Usage(Body):
 
 
 class ServiceState(Body):
-    """A service by what it says of itself: `up`, `failing` (its last attempts all failed: `failures_in_a_row`, and
-    `last_error`), `stalled` (it answers, and hangs) or `down`. Null where it does not tell. `lag_records`: on the log
-    and not done; `retries`, `dead_letters`, `attempts` (by result): since it started; `attempt_s`: how long one takes
-    on average."""
+    """State of a service as it reports it; null for figures that it does not report.
+
+    `state`: `up`, `failing` (its last attempts all failed: see `failures_in_a_row` and `last_error`), `stalled` (it
+    answers but makes no progress) or `down`. `lag_records`: records on the log that are not processed yet. `retries`,
+    `dead_letters`, `attempts` (by result): since the service started. `attempt_s`: average duration of an attempt.
+    """
 
     name: str
     state: str
@@ -288,7 +311,7 @@ class ServiceState(Body):
 
 
 class Store(Body):
-    """The log or a store, and why it cannot be used, if it cannot."""
+    """State of the log or a store; `reason`: why it cannot be used."""
 
     name: str
     ok: bool
@@ -296,9 +319,12 @@ class Store(Body):
 
 
 class Provider(Body):
-    """An engine in use and its service. `state`: `healthy` (the last requests succeeded), `failing` or `away` (with the
-    last error as `reason`), `idle` (no request succeeded or failed since the service started) or `unknown` (the service
-    does not answer). Attempts since the service started."""
+    """Engine in use, and the service that uses it.
+
+    `state`: `healthy` (the last requests succeeded), `failing` or `away` (with the last error as `reason`), `idle` (no
+    request succeeded or failed since the service started) or `unknown` (the service does not answer). `away`: the
+    circuit breaker pauses requests. `attempts`: since the service started.
+    """
 
     name: str
     service: str
@@ -310,7 +336,7 @@ class Provider(Body):
 
 
 class Operations(Body):
-    """How everything fares now."""
+    """Current state of services, stores and providers."""
 
     services: list[ServiceState]
     stores: list[Store]
@@ -318,8 +344,11 @@ class Operations(Body):
 
 
 class DeadLetter(Body):
-    """Work that a stage gave up on. Times in ms since the epoch; `replayed_at_ms`: when it was given back; `healed`:
-    the stage has a result for it by now, so that there is nothing left to do."""
+    """Dead letter: work that a stage gave up on. Times in ms since the epoch.
+
+    `replayed_at_ms`: when the dead letter was replayed. `healed`: the stage has a result for it now, so nothing is left
+    to do.
+    """
 
     id: str
     tenant: str
@@ -337,23 +366,25 @@ class DeadLetter(Body):
 
 
 class DeadLetterList(Body):
-    """Dead letters, newest first, at most 500; `total`: how many there are."""
+    """Dead letters, newest first, at most 500; `total`: number of all."""
 
     letters: list[DeadLetter]
     total: int
 
 
 class SignIn(Body):
-    """What to sign in with."""
+    """Credentials for a sign-in."""
 
     key: str = Field(min_length=1, max_length=500, description="An API key.")
 
 
 class Session(Body):
-    """Who asks. `tenant` is null for who sees every tenant; `via` is `key`, `session` (the cookie), `link`
-    or `kratos` (a session at Ory Kratos).
-    `expires_at_ms` (ms since the epoch) and `csrf_token`, to be sent as X-CSRF-Token with what changes something, are
-    null where there are none."""
+    """Identity of the client.
+
+    `tenant`: null if the client sees every tenant. `via`: `key`, `session` (the cookie), `link` or `kratos` (a session
+    at Ory Kratos). `expires_at_ms`: ms since the epoch, null without expiry. `csrf_token`: value for the X-CSRF-Token
+    header of requests that change something, null if it is not needed.
+    """
 
     tenant: str | None
     via: str
@@ -362,14 +393,17 @@ class Session(Body):
 
 
 class LinkRequest(Body):
-    """A link to one call."""
+    """Request for a link to one call."""
 
-    expires_in_s: int = Field(86_400, ge=60, le=2_592_000, description="How long it opens the call: up to 30 days.")
+    expires_in_s: int = Field(86_400, ge=60, le=2_592_000, description="Lifetime of the link, up to 30 days.")
 
 
 class Link(Body):
-    """Opens one call, to look at, without a key: `url` for people; for programs `token`, as the parameter `share`.
-    It ends at `expires_at_ms` (ms since the epoch), or with the key it was made with."""
+    """Link that gives read access to one call without a key.
+
+    `url` is for people; programs send `token` as the parameter `share`. The link expires at `expires_at_ms` (ms since
+    the epoch), or when the key that created it is revoked.
+    """
 
     url: str
     token: str
@@ -377,26 +411,28 @@ class Link(Body):
 
 
 class Health(Body):
-    """The process answers."""
+    """Liveness: the process answers."""
 
     status: str = "ok"
 
 
 class Readiness(Body):
-    """`ready`, or what is missing: by store, why."""
+    """Readiness: `ready` or `not ready`; `missing`: the reason by store."""
 
     status: str
     missing: dict[str, str] = Field(default_factory=dict)
 
 
 class JoinedTranscript(Transcript):
-    """A transcript, segments ordered by start. Times in ms from the recording's start (see the `part` parameter)."""
+    """Transcript, segments ordered by start. Times in ms from the recording's start (see the `part` parameter)."""
 
     model_config = ConfigDict(title="Transcript", json_schema_serialization_defaults_required=True)
 
 
 def call_path(call_id: str) -> str:
-    """Path of a call, its id percent-encoded: ids are the carrier's and may hold anything, dots alone included, which
-    clients would take for a step up."""
+    """Returns the path of a call, with its id percent-encoded.
+
+    A carrier's id may hold any text, even "..", which clients would resolve as the parent path.
+    """
     encoded = quote(call_id, safe="")
     return f"/v1/calls/{encoded if encoded.strip('.') else encoded.replace('.', '%2E')}"

@@ -1,5 +1,4 @@
-"""The OpenAPI 3.1 document, made from the table of endpoints and the models they use: it cannot say anything else
-than what the server does."""
+"""Builds the OpenAPI 3.1 document from the table of endpoints and their models, so it always matches the server."""
 
 import re
 from collections.abc import Iterable
@@ -25,7 +24,7 @@ _ID = {
 
 
 def document(endpoints: Iterable[Endpoint[Any]], base_url: str) -> Json:
-    """The document. base_url: where the API is reached from outside."""
+    """Returns the document. base_url: public address of the API."""
     listed = list(endpoints)
     schemas, components = _schemas(listed)
     paths: Json = {}
@@ -40,7 +39,7 @@ def document(endpoints: Iterable[Endpoint[Any]], base_url: str) -> Json:
         "info": {
             "title": "AudioText",
             "version": version("audiotext"),
-            "description": "Calls as they were recorded, transcribed, summarized and billed.",
+            "description": "Recordings, transcripts, summaries and costs of phone calls.",
         },
         "servers": [{"url": base_url}],
         "security": [{"key": []}],
@@ -53,12 +52,12 @@ def document(endpoints: Iterable[Endpoint[Any]], base_url: str) -> Json:
 
 
 def path_template(path: str) -> str:
-    """A path as OpenAPI writes it: parameters without their patterns."""
+    """Returns a path as OpenAPI writes it: parameters without their patterns."""
     return _PATH_PARAMETER.sub(r"{\1}", path)
 
 
 def _schemas(endpoints: Iterable[Endpoint[Any]]) -> tuple[dict[type[BaseModel], Json], Json]:
-    """Of every body a reference to its schema, and the schemas themselves by name."""
+    """Returns a reference to the schema of every body, and the schemas by name."""
     bodies: set[type[BaseModel]] = {ErrorResponse}
     for endpoint in endpoints:
         bodies.update(endpoint.own_statuses.values())
@@ -67,12 +66,12 @@ def _schemas(endpoints: Iterable[Endpoint[Any]]) -> tuple[dict[type[BaseModel], 
     sent = {endpoint.request for endpoint in endpoints if endpoint.request}
     mode: JsonSchemaMode = "serialization"
     ordered = sorted(bodies, key=lambda body: body.__name__)
-    asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+    listed: list[tuple[type[BaseModel], JsonSchemaMode]] = [
         *((body, mode) for body in ordered),
         *((body, "validation") for body in sorted(sent, key=lambda body: body.__name__)),
     ]
-    references, definitions = models_json_schema(asked, ref_template=_REF)
-    return {body: references[body, which] for body, which in asked}, definitions["$defs"]
+    references, definitions = models_json_schema(listed, ref_template=_REF)
+    return {body: references[body, which] for body, which in listed}, definitions["$defs"]
 
 
 def _operation(endpoint: Endpoint[Any], schemas: dict[type[BaseModel], Json]) -> Json:
@@ -83,8 +82,8 @@ def _operation(endpoint: Endpoint[Any], schemas: dict[type[BaseModel], Json]) ->
     usual = str(endpoint.status)
     responses: Json = {usual: {"description": _description(endpoint.body) or endpoint.summary, "content": content}}
     if endpoint.ranges:
-        responses["206"] = {"description": "The range that was asked for", "content": content}
-        responses["304"] = {"description": "What If-None-Match names is still right"}
+        responses["206"] = {"description": "The requested range", "content": content}
+        responses["304"] = {"description": "Not modified: If-None-Match names the current version"}
     responses |= {str(status): {"description": text, "content": error} for status, text in _errors(endpoint)}
     for status, body in endpoint.own_statuses.items():
         content = {"application/json": {"schema": schemas[body]}}
@@ -103,19 +102,19 @@ def _operation(endpoint: Endpoint[Any], schemas: dict[type[BaseModel], Json]) ->
 
 def _errors(endpoint: Endpoint[Any]) -> Iterable[tuple[str, str]]:
     if endpoint.query or endpoint.request:
-        yield "400", "A parameter cannot be used; the error names it"
+        yield "400", "A parameter is invalid; the error names it"
     if endpoint.method != "GET":
-        yield "409", "Not possible as things are; the message says why"
+        yield "409", "Not possible in the current state; the message states the reason"
     if not endpoint.public:
-        yield "401", "No API key, or none that is known"
-        yield "403", "Not with this key or link, or not from this page"
+        yield "401", "The API key is missing or unknown"
+        yield "403", "Not allowed for this key or link, or from this page"
     if _PATH_PARAMETER.search(endpoint.path):
-        yield "404", "No such call for this key (`not_found`), or not yet (`not_ready`), or it failed (`failed`)"
+        yield "404", "Not found for this key (`not_found`), not available yet (`not_ready`), or failed (`failed`)"
     if endpoint.ranges:
-        yield "416", "The range lies outside the recording"
+        yield "416", "The range is outside the recording"
     if not endpoint.public:
-        yield "503", "A store is away; the error names it, Retry-After says when to ask again"
-    yield "default", "Anything else that goes wrong"
+        yield "503", "A store is unavailable; the error names it, and Retry-After says when to try again"
+    yield "default", "Any other error"
 
 
 def _parameters(endpoint: Endpoint[Any]) -> list[Json]:
@@ -141,7 +140,7 @@ def _parameters(endpoint: Endpoint[Any]) -> list[Json]:
 
 
 def _without_null(schema: Json) -> Json:
-    """A query parameter is left out or has a value; it is never null."""
+    """Removes null from a parameter's schema: a query parameter has a value or is left out."""
     if "anyOf" not in schema:
         return schema
     kept: Json = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
@@ -151,12 +150,12 @@ def _without_null(schema: Json) -> Json:
 
 
 def _media_schema(content_type: str) -> Json:
-    # An empty schema is how OpenAPI 3.1 says "bytes".
+    # OpenAPI 3.1 describes bytes by an empty schema.
     return {"type": "string"} if content_type.startswith("text/") else {}
 
 
 def _head(operation: Json) -> Json:
-    """The same answers without their bodies."""
+    """Returns the same responses without bodies."""
     return {status: {"description": response["description"]} for status, response in operation["responses"].items()}
 
 

@@ -1,7 +1,7 @@
-"""The web page: one document for all its addresses, and the files it is made of.
+"""Serves the web page: one document for all its addresses, and its files.
 
-The files lie under an address that holds a hash of all of them. So they are kept by browsers for ever, and a new
-version is a new address; what they import from each other is relative and moves along.
+The address of the files contains a hash of all files. So browsers can cache them permanently, and a new version has a
+new address. The files import each other by relative paths, so these imports follow the address.
 """
 
 import gzip
@@ -29,22 +29,22 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain",
 }
-# Nothing from anywhere else, nothing inline: text that a caller spoke can at worst be shown. The nonce is for the
-# waveform's shadow root alone, whose style sheet its library writes itself.
+# Allows nothing from other origins and nothing inline, so that spoken text can only be displayed, never executed. The
+# nonce is for the shadow root of the waveform alone: its library writes the style sheet itself.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; media-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",  # an address may hold a link's token
+    "Referrer-Policy": "no-referrer",  # an address may contain a link's token
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class AssetFile:
     """One file of the page, plain and compressed."""
 
     content: bytes
@@ -54,13 +54,13 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """All files by path, and a hash of them."""
+    """All files by path, and a hash of all files."""
 
-    files: dict[str, File]
+    files: dict[str, AssetFile]
     version: str
 
     def document(self, nonce: str, login_url: str = "") -> str:
-        """The HTML document, for one visit. login_url: where people sign in with an account, "" = nowhere."""
+        """Returns the HTML document for one visit. login_url: page for sign-in with an account, "" = none."""
         text = self.files["index.html"].content.decode()
         return (
             text.replace("{{version}}", self.version)
@@ -70,24 +70,28 @@ class Site:
 
 
 def load() -> Site:
-    """The site as it was installed."""
+    """Returns the installed site."""
     contents = dict(sorted(_walk(resources.files("api") / "ui", "")))
     digest = hashlib.sha256()
     for path, content in contents.items():
         digest.update(path.encode() + b"\0" + hashlib.sha256(content).digest())
     files = {
-        path: File(content, gzip.compress(content, mtime=0), _content_type(path)) for path, content in contents.items()
+        path: AssetFile(content, gzip.compress(content, mtime=0), _content_type(path))
+        for path, content in contents.items()
     }
     return Site(files, digest.hexdigest()[:16])
 
 
 def is_page(canonical: str | None) -> bool:
-    """Whether a route's canonical path is one of the page's: public, since all that they show is asked of the API."""
+    """True if a route's canonical path belongs to the page.
+
+    These paths are public: they hold no data, the page requests all data from the API.
+    """
     return canonical in _CANONICAL
 
 
-def is_for_people(request: web.Request) -> bool:
-    """Whether a browser opens an address that belongs to the page, if to anything: not one of the API's."""
+def is_browser_navigation(request: web.Request) -> bool:
+    """True if a browser opens an address outside the API, so that the response should be a page."""
     return (
         request.method in ("GET", "HEAD")
         and "text/html" in request.headers.get("Accept", "")
@@ -96,21 +100,21 @@ def is_for_people(request: web.Request) -> bool:
 
 
 class Pages:
-    """Serves the document and the files it is made of."""
+    """Serves the document and its files."""
 
     def __init__(self, login_url: str | None = None) -> None:
-        """login_url: where people sign in with an account, None = with a key only."""
+        """login_url: page for sign-in with an account, None = sign-in with a key only."""
         self._site = load()
         self._login_url = login_url or ""
 
     def add_routes(self, app: web.Application) -> None:
-        """Adds the addresses of all pages and files."""
+        """Adds the routes of all pages and files."""
         for path in _PAGES:
             app.router.add_get(path, self._page)
         app.router.add_get(_FILES, self._file)
 
     def document(self, status: int = 200) -> web.Response:
-        """The document. The browser asks again each time, so that a new version is seen at once."""
+        """Returns the document. Browsers do not cache it, so that users get a new version at once."""
         nonce = secrets.token_urlsafe(16)
         return web.Response(
             status=status,
@@ -127,7 +131,7 @@ class Pages:
         return self.document()
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        """A file of this version."""
+        """Returns a file of this version."""
         found = self._site.files.get(request.match_info["path"])
         if found is None or request.match_info["version"] != self._site.version:
             raise web.HTTPNotFound

@@ -1,4 +1,4 @@
-"""Query parameters, typed: one model per endpoint, from which both the checks and the OpenAPI document come."""
+"""Typed query parameters: one model per endpoint, used for validation and for the OpenAPI document."""
 
 import re
 from collections.abc import Mapping
@@ -15,13 +15,16 @@ from sinks.clickhouse.replay_projection import State
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MS = re.compile(r"[0-9]{1,15}")
-# A "+" in a query is a blank: an ISO offset that was not percent-encoded arrives as "…T10:00:00 01:00".
+# A "+" in a query means a space: an ISO offset that was not percent-encoded arrives as "…T10:00:00 01:00".
 _BLANK_OFFSET = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
 
 
 def instant_ms(text: str, *, day_ends: bool = False, zone: tzinfo = UTC) -> int:
-    """A point in time as ms since the epoch: itself in ms, an ISO 8601 date-time (in `zone` unless it says otherwise)
-    or a date. A date means its first moment there or, with `day_ends`, the first one after it. Raises ValueError."""
+    """Parses a point in time and returns it as ms since the epoch.
+
+    Accepts ms since the epoch, an ISO 8601 date-time (in `zone` unless it has an offset) and a date. A date means its
+    first moment in `zone` or, with `day_ends`, the first moment after it. Raises ValueError.
+    """
     if _MS.fullmatch(text):
         return int(text)
     try:
@@ -49,21 +52,21 @@ def _to_ms(value: object) -> object:
 
 def _zone(name: str) -> tzinfo | None:
     if name == "UTC":
-        return UTC  # also where no time zones are installed
+        return UTC  # works even if no time zones are installed
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # an unknown name, one that is not a name, a directory
+    except (KeyError, ValueError, OSError):  # an unknown name, an invalid name, a directory
         return None
 
 
 def _zone_name(name: object) -> object:
     if isinstance(name, str) and _zone(name) is None:
-        raise ValueError("must be a time zone's name like Europe/Berlin, or UTC")
+        raise ValueError("must be the name of a time zone like Europe/Berlin, or UTC")
     return name
 
 
 def _read_there(text: object, name: str, zone: tzinfo) -> object:
-    """The time in a parameter; what cannot be read stays, and is refused under its own name."""
+    """Parses the time in a parameter; invalid text stays and is refused later under the parameter's name."""
     try:
         return instant_ms(text, day_ends=name == "to", zone=zone) if isinstance(text, str) else text
     except ValueError:
@@ -80,13 +83,13 @@ def _to_ms_or_replay(value: object) -> object:
 
 
 BeforeMs = Annotated[int | str, BeforeValidator(_to_ms_or_replay), _TIME_SCHEMA]
-"""A point in time as ms since the epoch, or a replay's id."""
+"""Point in time as ms since the epoch, or a replay's id."""
 
-WHEN = "Ms since the epoch, an ISO date-time (UTC unless it says otherwise) or a date."
+TIME_FORMATS = "Ms since the epoch, an ISO date-time (UTC unless it has an offset) or a date."
 
 
 class Query(BaseModel):
-    """Base: a parameter we do not know is refused, since a mistyped filter would give a wrong answer silently."""
+    """Base of all models: unknown parameters are refused, since a mistyped filter would silently be ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -96,99 +99,111 @@ class NoQuery(Query):
 
 
 class CallsQuery(Query):
-    """Which calls, newest first."""
+    """Filters and page of the list of calls."""
 
     limit: int = Field(50, ge=1, le=200, description="Calls per page.")
-    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
+    cursor: str | None = Field(None, description="`next_cursor` of the previous page.")
     status: Status | None = Field(None, description="Only calls in this status.")
-    since: FromMs | None = Field(None, description=f"Only calls that started then or later. {WHEN}")
+    since: FromMs | None = Field(None, description=f"Only calls that started at this time or later. {TIME_FORMATS}")
     until: ToMs | None = Field(
-        None, description=f"Only calls that started before; a date includes its whole day. {WHEN}"
+        None, description=f"Only calls that started before this time; a date includes its whole day. {TIME_FORMATS}"
     )
     q: str | None = Field(
         None,
         max_length=500,
-        description="Only calls whose id or numbers contain this text. A number may be spelled in any usual way, with "
+        description="Only calls whose id or numbers contain this text. A number may be written in any usual way, with "
         "or without its country code: `+1 (555) 010-0123`, `5550100123`, `0015550100123`, `tel:…`, `sip:…@host`.",
     )
 
 
 class RecordingQuery(Query):
-    """Which part's recording."""
+    """Part of the call for a recording."""
 
-    part: int = Field(1, ge=1, description="Part of the call; more than 1 if a stream came after the call closed.")
+    part: int = Field(
+        1, ge=1, description="Part of the call; above 1 for a stream that began after the recording was closed."
+    )
 
 
 class PartQuery(Query):
-    """Which part."""
+    """Part of the call."""
 
     part: int | None = Field(
-        None, ge=1, description="Only this part of the call, in its recording's time. Without: all parts joined."
+        None,
+        ge=1,
+        description="Only this part of the call, in the time of its recording. Default: all parts joined.",
     )
 
 
 class SummaryQuery(PartQuery):
-    """Which part, or which version of one."""
+    """Part, or version of a part's result."""
 
-    version: str | None = Field(None, description="This version, instead of the one that counts.")
+    version: str | None = Field(None, description="A `version_id`: this version instead of the current one.")
 
 
 class UseQuery(Query):
-    """Which version is to count."""
+    """Version to make current."""
 
     version: str = Field(min_length=1, description="A `version_id` of the call's versions.")
 
 
 class CompareQuery(Query):
-    """Which versions of a part's transcript."""
+    """Two versions of a part's transcript."""
 
     part: int = Field(1, ge=1, description="Part of the call.")
-    before: str | None = Field(None, description="A `version_id`; without, the oldest.")
-    after: str | None = Field(None, description="A `version_id`; without, the one that counts.")
+    before: str | None = Field(None, description="A `version_id`; default: the oldest version.")
+    after: str | None = Field(None, description="A `version_id`; default: the current version.")
 
 
 class TranscriptQuery(SummaryQuery):
-    """Which part, in which form."""
+    """Part or version, and format of a transcript."""
 
-    format: Literal["json", "txt", "srt", "vtt"] = Field("json", description="How the transcript is written.")
+    format: Literal["json", "txt", "srt", "vtt"] = Field("json", description="Format of the transcript.")
 
 
 class ReplaysQuery(Query):
-    """Which replays."""
+    """Filter of the list of replays."""
 
     state: State | None = Field(None, description="Only replays in this state.")
 
 
 class SearchQuery(Query):
-    """What to look for."""
+    """Search query."""
 
-    q: str = Field(min_length=1, max_length=2_000, description="In plain words; what is meant counts, not the letters.")
-    limit: int = Field(10, ge=1, le=100, description="Hits at most.")
+    q: str = Field(
+        min_length=1,
+        max_length=2_000,
+        description="The query in plain words; results are found by meaning and by words.",
+    )
+    limit: int = Field(10, ge=1, le=100, description="Maximum number of hits.")
     group_by: Literal["call"] | None = Field(
-        None, description="`call`: the hits of a call come one after the other, the call with the best hit first."
+        None, description="`call`: groups the hits by call, the call with the best hit first."
     )
 
 
-class LettersQuery(Query):
-    """Which dead letters."""
+class DeadLettersQuery(Query):
+    """Filter of the list of dead letters."""
 
-    all: bool = Field(False, description="Those that were given back or healed, too.")
+    all: bool = Field(False, description="Includes replayed and healed dead letters.")
 
 
 class UsageQuery(Query):
-    """Which lines of the bill, and how to sum them."""
+    """Filter and grouping of ledger lines."""
 
-    from_: FromMs | None = Field(None, alias="from", description=f"Calls that started then or later. {WHEN}")
-    to: ToMs | None = Field(None, description=f"Calls that started before; a date includes its whole day. {WHEN}")
-    group_by: GroupBy = Field("day", description="What a line sums up. Days are by the call's start.")
+    from_: FromMs | None = Field(
+        None, alias="from", description=f"Calls that started at this time or later. {TIME_FORMATS}"
+    )
+    to: ToMs | None = Field(
+        None, description=f"Calls that started before this time; a date includes its whole day. {TIME_FORMATS}"
+    )
+    group_by: GroupBy = Field("day", description="Grouping of the sums. A call belongs to the day of its start.")
     time_zone: Annotated[str, BeforeValidator(_zone_name)] = Field(
-        "UTC", description="The time zone of days, in `from`, `to` and the groups: a name like `Asia/Tokyo`."
+        "UTC", description="Time zone of days in `from`, `to` and the groups, a name like `Asia/Tokyo`."
     )
 
     @model_validator(mode="before")
     @classmethod
     def _read_times_there(cls, given: Any) -> Any:
-        """Reads dates and times without an offset in the time zone that is asked for."""
+        """Reads dates and times without an offset in the requested time zone."""
         zone = _zone(given.get("time_zone", "UTC")) or UTC
         times = {name: _read_there(given[name], name, zone) for name in ("from", "to") if name in given}
         return {**given, **times}
@@ -198,7 +213,10 @@ Q = TypeVar("Q", bound=Query)
 
 
 def parse_query(model: type[Q], given: Mapping[str, str]) -> Q:
-    """The parameters of a request; empty ones count as not given. Raises ApiError 400 that names the first bad one."""
+    """Parses the parameters of a request; an empty value counts as missing.
+
+    Raises ApiError 400 that names the first invalid parameter.
+    """
     try:
         return model.model_validate({name: value for name, value in given.items() if value != ""})
     except ValidationError as error:
@@ -206,8 +224,8 @@ def parse_query(model: type[Q], given: Mapping[str, str]) -> Q:
         name = str(problem["loc"][0])
         if problem["type"] == "extra_forbidden":
             known = ", ".join(field.alias or name for name, field in model.model_fields.items())
-            raise bad_parameter(name, f"is not a parameter here; there are: {known or 'none'}") from None
+            raise bad_parameter(name, f"is unknown here; known parameters: {known or 'none'}") from None
         if problem["type"] == "missing":
-            raise bad_parameter(name, "is needed") from None
+            raise bad_parameter(name, "is required") from None
         message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
         raise bad_parameter(name, message) from None

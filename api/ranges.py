@@ -1,4 +1,4 @@
-"""HTTP range and condition headers (RFC 9110), as pure decisions."""
+"""HTTP range and condition headers (RFC 9110). Pure."""
 
 import re
 from dataclasses import dataclass
@@ -7,27 +7,26 @@ _RANGE = re.compile(r"bytes=\s*(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))\s*
 
 
 class UnsatisfiableRangeError(ValueError):
-    """The range lies wholly outside: 416."""
+    """Range outside the content (status 416)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Bytes first to last, both included."""
+    """Bytes from first to last, both included."""
 
     first: int
     last: int
 
     @property
     def length(self) -> int:
-        """How many bytes."""
+        """Number of bytes."""
         return self.last - self.first + 1
 
 
 def requested_range(header: str | None, size: int) -> ByteRange | None:
-    """What of `size` bytes a Range header asks for; None = all of them.
+    """Returns the part of `size` bytes that a Range header requests; None = all of them.
 
-    A header we do not understand and one with several ranges count as none, as the RFC permits. Raises
-    UnsatisfiableRangeError.
+    Ignores a header that is not understood or has several ranges, as the RFC permits. Raises UnsatisfiableRangeError.
     """
     match = _RANGE.fullmatch(header) if header else None
     if match is None:
@@ -47,7 +46,7 @@ def requested_range(header: str | None, size: int) -> ByteRange | None:
 
 
 def etag_matches(header: str | None, etag: str) -> bool:
-    """Does an If-None-Match header name this (quoted) entity tag? Compared weakly, as the RFC wants there."""
+    """True if an If-None-Match header names this (quoted) entity tag, by weak comparison as the RFC requires."""
     if not header:
         return False
     tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
@@ -55,5 +54,8 @@ def etag_matches(header: str | None, etag: str) -> bool:
 
 
 def range_applies(if_range: str | None, etag: str) -> bool:
-    """May Range be honoured? If-Range must name exactly this (quoted) tag; a date never does, as we send none."""
+    """True if Range applies: If-Range is missing or names exactly this (quoted) tag.
+
+    A date never matches, since our responses have no Last-Modified.
+    """
     return if_range is None or if_range.strip() == etag

@@ -1,9 +1,9 @@
-"""What the API answers about versions and replays; see api.models."""
+"""Bodies of the API for versions and replays; see api.models."""
 
 from pydantic import Field
 
 from api.models import Body, OperatorOnly
-from api.params import WHEN, BeforeMs, FromMs, ToMs
+from api.params import TIME_FORMATS, BeforeMs, FromMs, ToMs
 from pipelines.replay.transcript_diff import Change
 from schemas.events import ReplayOverrides, ReplayStage
 from sinks.clickhouse.call_projection import Status
@@ -12,8 +12,11 @@ from sinks.clickhouse.result_versions import Result
 
 
 class VersionItem(Body):
-    """What was made of a part with certain settings. `of` is `transcript` or `summary`; `current`: it is the one that
-    counts. `replay_id`: the replay that made it, "" for what was made as the call came in."""
+    """Version of a part's result, made with certain settings.
+
+    `of`: `transcript` or `summary`. `current`: True for the version that the API shows by default. `replay_id`: the
+    replay that made it, "" for live processing. `made_at_ms`: ms since the epoch.
+    """
 
     of: Result
     part: int
@@ -29,15 +32,17 @@ class VersionItem(Body):
 
 
 class VersionList(Body):
-    """A call's versions, by part, transcripts first, oldest first."""
+    """Versions of a call, by part, transcripts first, oldest first."""
 
     call_id: str
     versions: list[VersionItem]
 
 
 class VersionComparison(Body):
-    """How the transcript `after` differs from `before`, as if that were the truth. Times in ms from the recording's
-    start; upper and lower case and punctuation do not count."""
+    """Differences of the transcript `after` from `before`, with `before` as the reference.
+
+    Times in ms from the recording's start. Case and punctuation are ignored.
+    """
 
     call_id: str
     before: VersionItem
@@ -52,39 +57,48 @@ class VersionComparison(Body):
 
 
 class CallFilters(Body):
-    """Which calls: `calls`, or all that pass the filters; both together mean both. An empty list or text is refused."""
+    """Selection of calls by id, by filters, or by both. An empty list or text is refused."""
 
     calls: list[str] | None = Field(
-        None, min_length=1, max_length=10_000, description="Call ids. Without, the filters say which calls."
+        None, min_length=1, max_length=10_000, description="Call ids. Without them the filters select the calls."
     )
     tenant: str | None = Field(
         None, min_length=1, description="Only this tenant's calls; for keys that see every tenant."
     )
-    since: FromMs | None = Field(None, alias="from", description=f"Only calls that started then or later. {WHEN}")
-    until: ToMs | None = Field(None, alias="to", description=f"Only calls that started before. {WHEN}")
+    since: FromMs | None = Field(
+        None, alias="from", description=f"Only calls that started at this time or later. {TIME_FORMATS}"
+    )
+    until: ToMs | None = Field(
+        None, alias="to", description=f"Only calls that started before this time. {TIME_FORMATS}"
+    )
     status: Status | None = Field(None, description="Only calls in this status.")
-    failed: bool = Field(False, description="Only calls that failed: short for `status`.")
+    failed: bool = Field(False, description="Only failed calls; the same as `status` = `failed`.")
     query: str | None = Field(
         None, min_length=1, max_length=500, description="Only calls whose id or numbers contain this text."
     )
 
 
 class VersionsUse(CallFilters):
-    """Which versions are to count, of many calls at once: either those that `replay` made or found, or those that
-    counted `before`. Without filters, of all calls that this is about."""
+    """Request to make versions of many calls current: those of `replay`, or those that were current `before` a time.
+
+    Filters narrow the calls.
+    """
 
     replay: str | None = Field(None, min_length=1, description="A replay's id: the versions that it made or found.")
     before: BeforeMs | None = Field(
         None,
-        description="The versions that counted before then. A replay's id means: before that replay was requested, for "
-        f"its calls alone. {WHEN}",
+        description="The versions that were current before this time. A replay's id means: before the request of that "
+        f"replay, for its calls only. {TIME_FORMATS}",
     )
-    dry_run: bool = Field(False, description="Only say how many calls would be switched.")
+    dry_run: bool = Field(False, description="Only count the calls that would be switched.")
 
 
 class VersionsSwitched(Body):
-    """`calls` and their `parts` were looked at; of `switched_calls` and `switched_parts` other versions count now than
-    before. Of the rest the wanted versions counted already, or there are none."""
+    """Result of a switch of versions.
+
+    `calls`, `parts`: how many were examined. `switched_calls`, `switched_parts`: how many have other current versions
+    now. The others had the wanted versions already, or do not have such versions.
+    """
 
     calls: int
     parts: int
@@ -93,26 +107,27 @@ class VersionsSwitched(Body):
 
 
 class ReplayRequest(CallFilters):
-    """Which calls to process again, from which stage on, and with what other settings. Without filters it needs `all`.
+    """Request to process calls again from a stage on, with other settings if given. `all` is required without filters.
 
-    The stage is what is read again: `media` the audio on the log, `recording` the recording (to transcribe it),
-    `transcript` the transcript (for summary and embedding), `summary` and `embedding` the transcript for that alone.
+    `stage` names the input that is read again: `media` the audio on the log, `recording` the recording (for a new
+    transcript), `transcript` the transcript (for summary and embedding), `summary` and `embedding` the transcript for
+    that result only.
     """
 
     stage: ReplayStage
-    all: bool = Field(False, description="Every call there is, or every one that passes the filters.")
+    all: bool = Field(False, description="All calls, or all calls that pass the filters.")
     keep_current: bool = Field(
-        False, description="The versions that count still count afterwards; without, the replay's results count."
+        False, description="Keeps the current versions; by default the replay's results become current."
     )
-    provider: str | None = Field(None, description="Another provider for the first engine that is asked again.")
-    model: str | None = Field(None, description="Another model of it.")
-    language: str | None = Field(None, description="The language spoken, ISO 639-1, for transcribing.")
+    provider: str | None = Field(None, description="Another provider for the first engine of the replay.")
+    model: str | None = Field(None, description="Another model of that engine.")
+    language: str | None = Field(None, description="The spoken language, ISO 639-1, for transcription.")
     prompt: str | None = Field(None, max_length=20_000, description="Another prompt for the summary.")
-    dry_run: bool = Field(False, description="Only say what it would do and cost.")
+    dry_run: bool = Field(False, description="Only estimate the work and the cost.")
 
 
 class FailedPart(Body):
-    """A part that a replay gave up on or left out, and why."""
+    """Part with a note: a part that a replay gave up on or skipped, and the reason."""
 
     call_id: str
     part: int
@@ -121,11 +136,14 @@ class FailedPart(Body):
 
 
 class ReplayItem(Body):
-    """A replay. `parts` of calls, of which `done`, `failed` and `skipped` are through. `state` is `running`, `stopped`
-    or `done`; `per_minute`, `eta_s`: parts at the rate of the last minute, and how long the rest takes at that. Times
-    in ms since the epoch. `tenant` is "" if it was asked for with a key that sees every tenant. Of the parts that are
-    done, `reused` had every result before, so that nothing was made, and `switched` have other current versions since;
-    none with `keep_current`."""
+    """Replay and its progress. Times in ms since the epoch.
+
+    `parts`: number of parts of calls; `done`, `failed` and `skipped` of them are finished. `state`: `running`,
+    `stopped` or `done`. `per_minute`: parts at the rate of the last minute; `eta_s`: time for the rest at that rate.
+    `tenant`: "" if the replay was requested with a key that sees every tenant. `reused`: done parts that had every
+    result before, so that nothing was made. `switched`: done parts with other current versions now; 0 with
+    `keep_current`.
+    """
 
     id: str
     tenant: str
@@ -148,7 +166,7 @@ class ReplayItem(Body):
 
 
 class Replay(ReplayItem):
-    """A replay, the parts it could not do, and what it found out about others."""
+    """Replay, with notes on its failed and skipped parts and on others."""
 
     notes: list[FailedPart]
 
@@ -160,9 +178,12 @@ class ReplayList(Body):
 
 
 class ReplayEstimate(Body):
-    """The work and the price of a replay. `left_out`: recordings that were chosen and cannot be processed from that
-    stage. `to_transcribe_ms`, `to_summarize`, `to_embed`: what has no result yet. Money as decimal strings: exact where
-    time is charged, estimated where tokens are."""
+    """Work and price of a replay.
+
+    `left_out`: selected recordings that cannot be processed from that stage. `to_transcribe_ms`, `to_summarize`,
+    `to_embed`: work without a result yet. Amounts are decimal strings: exact for charges by time, estimated for charges
+    by tokens.
+    """
 
     calls: int
     parts: int
@@ -177,7 +198,7 @@ class ReplayEstimate(Body):
 
 
 class ReplayAnswer(Body):
-    """What was asked for: the replay, null after a dry run, and what it does and costs."""
+    """Started replay (null after a dry run), and the estimate of its work and cost."""
 
     id: str | None
     replay: ReplayItem | None

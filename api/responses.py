@@ -1,11 +1,11 @@
-"""Answers in the API's own form."""
+"""Responses of the API."""
 
 from aiohttp import web
 from pydantic import BaseModel
 
 
 def json_response(body: BaseModel, status: int = 200) -> web.Response:
-    """The body as JSON. Nobody may keep it: it is one tenant's, and it changes."""
+    """Returns the body as JSON. Caches may not store it: it belongs to one tenant and changes."""
     return web.Response(
         status=status,
         text=body.model_dump_json(by_alias=True),
@@ -15,7 +15,7 @@ def json_response(body: BaseModel, status: int = 200) -> web.Response:
 
 
 def text_response(text: str, content_type: str) -> web.Response:
-    """Text in UTF-8. It may hold what callers said: no browser is to take it for a page."""
+    """Returns UTF-8 text. Prevents browsers from treating it as a page, since it may contain spoken text."""
     return web.Response(
         text=text,
         content_type=content_type,

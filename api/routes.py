@@ -1,4 +1,4 @@
-"""All endpoints: the one table that the server and its OpenAPI document are made of."""
+"""Table of all endpoints, from which the server and its OpenAPI document are built."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ from api.models import (
 from api.params import (
     CallsQuery,
     CompareQuery,
-    LettersQuery,
+    DeadLettersQuery,
     NoQuery,
     RecordingQuery,
     ReplaysQuery,
@@ -48,7 +48,7 @@ from api.replay_models import (
     VersionsUse,
 )
 
-# Call ids are the carrier's and may hold braces, which aiohttp's own pattern for a path segment leaves out.
+# A carrier's call id may contain braces, which aiohttp's default pattern for a path segment excludes.
 CALL = "/v1/calls/{id:[^/]+}"
 REPLAY = "/v1/replays/{id:[^/]+}"
 REPLAY_ID = "The replay's id."
@@ -78,7 +78,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "/v1/live",
         live.watch,
         "watchCalls",
-        "Server-sent events: `call` (as in the list) for each that goes on, then for each that changes; `levels`",
+        "Server-sent events: `call` (as in the list) for each live call, then for each changed call; `levels`",
         query=NoQuery,
         media=("text/event-stream",),
     ),
@@ -87,7 +87,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         CALL,
         calls.erase_call,
         "eraseCall",
-        "Erase a call: audio, text, vectors, rows, what a provider keeps; its lines of the bill stay",
+        "Erase a call: audio, text, vectors, rows and data at the provider; its ledger lines stay",
         body=Erasure,
         method="DELETE",
         status=202,
@@ -106,7 +106,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         f"{CALL}/waveform",
         calls.get_waveform,
         "getWaveform",
-        "A part's waveform, to draw it without the audio",
+        "A part's waveform, to draw without loading the audio",
         query=RecordingQuery,
         body=Waveform,
         shared=True,
@@ -130,12 +130,14 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         body=CallSummary,
         shared=True,
     ),
-    Endpoint(f"{CALL}/events", calls.get_events, "getEvents", "What happened, in order", query=NoQuery, body=EventList),
+    Endpoint(
+        f"{CALL}/events", calls.get_events, "getEvents", "The call's events, in order", query=NoQuery, body=EventList
+    ),
     Endpoint(
         f"{CALL}/links",
         sessions.share_call,
         "shareCall",
-        "A link that shows this call to somebody without a key, for a while",
+        "Create a link that shows this call without a key for a limited time",
         body=Link,
         method="POST",
         request=LinkRequest,
@@ -145,7 +147,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         f"{CALL}/versions",
         versions.list_versions,
         "listVersions",
-        "Versions of transcript and summary, made with different settings",
+        "Versions of transcript and summary, made with different settings, by part",
         query=NoQuery,
         body=VersionList,
     ),
@@ -153,7 +155,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         f"{CALL}/versions/current",
         versions.use_version,
         "useVersion",
-        "Make a version the one that counts",
+        "Make a version current",
         query=UseQuery,
         body=VersionList,
         method="POST",
@@ -163,7 +165,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         f"{CALL}/versions/compare",
         versions.compare_versions,
         "compareVersions",
-        "How two versions of a part's transcript differ, word by word",
+        "Compare two versions of a part's transcript word by word",
         query=CompareQuery,
         body=VersionComparison,
     ),
@@ -171,7 +173,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "/v1/versions/use",
         versions.use_versions,
         "useVersions",
-        "Make versions of many calls count: those of a replay, or those that counted before a time",
+        "Make versions of many calls current: those of a replay, or those that were current before a time",
         body=VersionsSwitched,
         method="POST",
         request=VersionsUse,
@@ -181,49 +183,64 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(
         "/v1/search", words.search, "search", "Search by meaning, best first", query=SearchQuery, body=SearchResults
     ),
-    Endpoint("/v1/usage", usage.get_usage, "getUsage", "The bill", query=UsageQuery, body=Usage),
+    Endpoint(
+        "/v1/usage",
+        usage.get_usage,
+        "getUsage",
+        "Minutes, cost and price, summed by group",
+        query=UsageQuery,
+        body=Usage,
+    ),
     Endpoint(
         "/v1/operations",
         operations.get_operations,
         "getOperations",
-        "How services, stores and providers fare",
+        "State of services, stores and providers",
         query=NoQuery,
         body=Operations,
         operator=True,
     ),
     Endpoint(
         "/v1/dead-letters",
-        operations.list_letters,
+        operations.list_dead_letters,
         "listDeadLetters",
-        "What stages gave up on, newest first",
-        query=LettersQuery,
+        "Dead letters, newest first",
+        query=DeadLettersQuery,
         body=DeadLetterList,
         operator=True,
     ),
     Endpoint(
         "/v1/dead-letters/{id}/replay",
-        operations.replay_letter,
+        operations.replay_dead_letter,
         "replayDeadLetter",
-        "Give a dead letter back to its stage",
+        "Replay a dead letter: send it to its stage again",
         query=NoQuery,
         body=DeadLetter,
         method="POST",
         status=202,
-        subject="The letter's id.",
+        subject="The dead letter's id.",
         operator=True,
     ),
     Endpoint(
         "/v1/session",
         sessions.sign_in,
         "signIn",
-        "Sign a browser in with a key: sets a cookie that stands for it",
+        "Sign a browser in with a key: sets a session cookie",
         body=Session,
         method="POST",
         request=SignIn,
         status=201,
         public=True,
     ),
-    Endpoint("/v1/session", sessions.get_session, "getSession", "Who asks", query=NoQuery, body=Session, shared=True),
+    Endpoint(
+        "/v1/session",
+        sessions.get_session,
+        "getSession",
+        "Identity of the client",
+        query=NoQuery,
+        body=Session,
+        shared=True,
+    ),
     Endpoint("/v1/session", sessions.sign_out, "signOut", "Sign out", method="DELETE", status=204),
     Endpoint(
         "/v1/replays", replays.list_replays, "listReplays", "Replays, newest first", query=ReplaysQuery, body=ReplayList
@@ -232,7 +249,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "/v1/replays",
         replays.start_replay,
         "startReplay",
-        "Process calls again from a stage on, or say what that would cost",
+        "Process calls again from a stage on, or estimate the cost only",
         body=ReplayAnswer,
         method="POST",
         request=ReplayRequest,
@@ -243,7 +260,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         f"{REPLAY}/stop",
         replays.stop_replay,
         "stopReplay",
-        "Stop a replay; what is under way is finished",
+        "Stop a replay; parts in progress are finished",
         body=Replay,
         method="POST",
         status=202,
@@ -253,7 +270,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         f"{REPLAY}/resume",
         replays.resume_replay,
         "resumeReplay",
-        "Go on with a replay: with what is not done, what failed included",
+        "Resume a replay with all parts that are not done, including failed parts",
         body=Replay,
         method="POST",
         status=202,

@@ -1,4 +1,4 @@
-"""How the services fare, by what each says of itself on /healthz and /metrics."""
+"""State of the services as each reports it on /healthz and /metrics."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ ProviderState = Literal["healthy", "failing", "away", "idle", "unknown"]
 
 
 class Failing(BaseModel):
-    """A stage whose last attempts all failed."""
+    """Failures of a stage whose last attempts all failed."""
 
     in_a_row: int
     error: str
@@ -32,8 +32,8 @@ class _Health(BaseModel):
 Figures = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-async def look(addresses: Mapping[str, str]) -> list[ServiceState]:
-    """The state of each service, asked all at once. addresses: where its /healthz and /metrics are, by name."""
+async def query_services(addresses: Mapping[str, str]) -> list[ServiceState]:
+    """Queries all services at the same time and returns their states. addresses: base URL by service name."""
     async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=False) as client:
         return list(await asyncio.gather(*(_service(client, name, url) for name, url in addresses.items())))
 
@@ -53,7 +53,7 @@ async def _service(client: aiohttp.ClientSession, name: str, url: str) -> Servic
 
 
 def provider_state(service: ServiceState | None) -> tuple[ProviderState, str | None]:
-    """How the engine of a service fares, and the last error if it does not succeed."""
+    """Returns the state of a service's engine, and the last error if it fails."""
     if service is None or service.state == "down":
         return "unknown", None
     if service.provider_away:
@@ -64,7 +64,7 @@ def provider_state(service: ServiceState | None) -> tuple[ProviderState, str | N
 
 
 def _failing(body: bytes) -> Failing | None:
-    """The failures in a stage's /healthz; None if it does not fail, or is not a stage."""
+    """Returns the failures in a stage's /healthz; None if it does not fail or is not a stage."""
     try:
         return _Health.model_validate_json(body).failing
     except ValidationError:
@@ -72,7 +72,7 @@ def _failing(body: bytes) -> Failing | None:
 
 
 def figures(text: str) -> Figures:
-    """Samples in Prometheus' text format, by name and labels; none if it is not in that format."""
+    """Parses samples in Prometheus' text format, by name and labels; empty if the text is not in that format."""
     found: Figures = {}
     try:
         for family in text_string_to_metric_families(text):
@@ -84,17 +84,17 @@ def figures(text: str) -> Figures:
 
 
 def state_of(name: str, state: str, known: Figures, failing: Failing | None = None) -> ServiceState:
-    """A service's state in figures that matter to whoever operates it; null where it does not say."""
+    """Returns a service's state in figures for operators; None for a missing figure."""
     attempts = _by_label(known, metrics.ATTEMPTS, "result")
     seconds, count = (_sum(known, metrics.ATTEMPT_SECONDS.name + suffix) for suffix in ("_sum", "_count"))
     return ServiceState(
         name=name,
         state=state,
         started_at_ms=_ms(_sum(known, "process_start_time_seconds")),
-        memory_bytes=_whole(_sum(known, "process_resident_memory_bytes")),
-        lag_records=_whole(_sum(known, metrics.LAG.exposed)),
-        jobs_held=_whole(_sum(known, metrics.HELD.exposed)),
-        jobs_running=_whole(_sum(known, metrics.RUNNING.exposed)),
+        memory_bytes=_rounded(_sum(known, "process_resident_memory_bytes")),
+        lag_records=_rounded(_sum(known, metrics.LAG.exposed)),
+        jobs_held=_rounded(_sum(known, metrics.HELD.exposed)),
+        jobs_running=_rounded(_sum(known, metrics.RUNNING.exposed)),
         retries=_counted(known, metrics.RETRIES.exposed, beside=metrics.HELD.exposed),
         dead_letters=_counted(known, metrics.DEAD_LETTERS.exposed, beside=metrics.LAG.exposed),
         provider_away=_flag(_sum(known, metrics.PROVIDER_AWAY.exposed)),
@@ -111,8 +111,8 @@ def _sum(known: Figures, name: str) -> float | None:
 
 
 def _counted(known: Figures, name: str, *, beside: str) -> int | None:
-    """A counter with labels, which is not told before it has counted: 0 if what it stands beside is there."""
-    return _whole(_sum(known, name)) or (0 if _sum(known, beside) is not None else None)
+    """Returns a labelled counter, which is missing until its first count: 0 if the metric `beside` is present."""
+    return _rounded(_sum(known, name)) or (0 if _sum(known, beside) is not None else None)
 
 
 def _by_label(known: Figures, metric: Metric, label: str) -> dict[str, float]:
@@ -124,7 +124,7 @@ def _by_label(known: Figures, metric: Metric, label: str) -> dict[str, float]:
     return sums
 
 
-def _whole(value: float | None) -> int | None:
+def _rounded(value: float | None) -> int | None:
     return None if value is None else round(value)
 
 

@@ -1,4 +1,4 @@
-"""Blocking functions beside the event loop."""
+"""Runs blocking functions outside the event loop."""
 
 import asyncio
 import contextlib
@@ -10,16 +10,16 @@ T = TypeVar("T")
 
 
 def in_thread(function: Callable[[], T], name: str) -> "asyncio.Future[T]":
-    """The function's outcome, worked out in a thread of its own.
+    """Runs the function in a new thread and returns a future of its result.
 
-    A daemon thread, not an executor's: a thread cannot be stopped, an executor's are waited for when the process
-    ends, and one that is stuck in a store that hangs must not hold that up. Starting one takes some 50 µs.
+    Uses a daemon thread, not an executor: a thread cannot be stopped, the process waits for an executor's threads when
+    it ends, and a thread that hangs in a store must not delay that. Starting a thread takes about 50 µs.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
     def settle(outcome: T | None, error: BaseException | None) -> None:
-        if future.done():  # cancelled: nobody wants it any more
+        if future.done():  # cancelled
             return
         if error is not None:
             future.set_exception(error)
@@ -30,7 +30,7 @@ def in_thread(function: Callable[[], T], name: str) -> "asyncio.Future[T]":
         outcome, error = None, None
         try:
             outcome = function()
-        except BaseException as caught:  # it belongs to whoever waits
+        except BaseException as caught:  # raised where the future is awaited
             error = caught
         with contextlib.suppress(RuntimeError):  # the loop has closed: the process is ending
             loop.call_soon_threadsafe(settle, outcome, error)

@@ -1,4 +1,4 @@
-"""Transcripts and summaries of a call's parts, joined. Pure."""
+"""Joins the transcripts and summaries of a call's parts. Pure."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ from schemas.artifacts import Segment, Transcript, Word
 from sinks.clickhouse.call_projection import PartDoc
 
 
-def joined(transcripts: Sequence[tuple[PartDoc, Transcript | None]]) -> JoinedTranscript:
-    """One transcript of a call's parts, in order, at least one of them there.
+def join_transcripts(transcripts: Sequence[tuple[PartDoc, Transcript | None]]) -> JoinedTranscript:
+    """Returns one transcript of a call's parts, in order. At least one part must have a transcript.
 
     The timeline is that of the parts' recordings played one after the other: a part's times are shifted by the
-    duration of those before it, transcribed or not. The time between parts, when nobody recorded, takes none.
+    duration of the parts before it, transcribed or not. The time between parts, which is not recorded, does not count.
     """
     offset_ms = 0
     segments: list[Segment] = []
     for part, transcript in transcripts:
         if transcript is not None:
             segments += [_shifted(segment, offset_ms) for segment in transcript.segments]
-        # The recording's own event may still be on its way when the transcript's is there.
+        # The transcript's event may arrive before the recording's event.
         offset_ms += part.duration_ms or (transcript.duration_ms if transcript else 0)
     first = next(transcript for _, transcript in transcripts if transcript is not None)
     return JoinedTranscript(
@@ -31,8 +31,8 @@ def joined(transcripts: Sequence[tuple[PartDoc, Transcript | None]]) -> JoinedTr
     )
 
 
-def joined_summary(call_id: str, parts: Sequence[PartDoc]) -> CallSummary:
-    """One summary of those parts that have one."""
+def join_summaries(call_id: str, parts: Sequence[PartDoc]) -> CallSummary:
+    """Returns one summary of all parts that have a summary."""
     found = [
         PartSummary(part=part.part, **{name: getattr(part.summary, name) for name in type(part.summary).model_fields})
         for part in parts

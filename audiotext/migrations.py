@@ -9,7 +9,7 @@ from core.settings import Settings
 from pipelines.providers import registry
 from sinks.clickhouse.client import Database
 from sinks.object_store import ObjectStore
-from sinks.qdrant.collections import VERSION, collection_of, refuse_newer
+from sinks.qdrant.collections import VERSION, collection_of, require_known_schema
 from sinks.qdrant.store import VectorStore
 
 
@@ -19,7 +19,7 @@ def pending(settings: Settings) -> list[str]:
     state.refuse_newer()
     todo = [f"ClickHouse: {name} is to be applied" for name in state.pending]
     found = VectorStore(settings.qdrant).inspect().collections
-    refuse_newer(found)
+    require_known_schema(found)
     todo += [f"Qdrant: {old.name} is to become {old.current}" for old in found if old.version < VERSION]
     name, _ = _collection(settings)
     if name not in [collection.name for collection in found]:

@@ -32,7 +32,7 @@ from bench import recorder
 from core.settings import KafkaSettings, S3Settings, Settings
 from gateway.simulator import play
 from pipelines.recorder.media_topic import read_calls
-from pipelines.replay.rerecord import Rebuilder, by_partition
+from pipelines.replay.rerecord import RecordingRebuilder, by_partition
 from pipelines.replay.selection import Selection, choose
 from pipelines.replay.service import ReplayService
 from redpanda import topics
@@ -123,7 +123,7 @@ def _rebuilding(directory: Path) -> float:
             for event in _recorded(kafka)
             if event.duration_ms >= recorder.CALL_S * 1000
         ]
-        rebuilder = Rebuilder(kafka, store, directory / "rebuilt", partial(read_calls, kafka))
+        rebuilder = RecordingRebuilder(kafka, store, directory / "rebuilt", partial(read_calls, kafka))
         before = time.process_time()
         found = [rebuilder.rebuild(group, threading.Event()) for group in by_partition(parts).values()]
         took = time.process_time() - before

@@ -90,7 +90,7 @@ def rows(event: AnyEvent) -> Sequence[Row]:
         case ErasureRequested() | CallErased():
             return (erased_row(event),)
         case StageFailed(stage=replays.STAGE):
-            return (event_row(event), *(replay_row(part) for part in replays.given_up(event)))
+            return (event_row(event), *(replay_row(part) for part in replays.failed_parts(event)))
     return (event_row(event),)
 
 

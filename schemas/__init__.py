@@ -1,1 +1,1 @@
-"""What travels on the log: event models, topic names, the binary media record. No I/O happens here."""
+"""Contents of the log: event models, topic names, and the binary media record. No I/O happens here."""

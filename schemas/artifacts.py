@@ -1,14 +1,14 @@
-"""What lies in S3, and under which key. Keys are deterministic, so writing twice is writing once."""
+"""Objects in S3 and their keys. Keys are deterministic, so writing twice equals writing once."""
 
 from pydantic import Field
 
 from schemas.events import ActionItem, Frozen, SpeakerSentiment, TrackReport
 
-LEFTOVERS = "~leftovers/"  # no tenant's prefix: a tilde in a tenant's name is encoded
+LEFTOVERS = "~leftovers/"  # never a tenant's prefix: `_safe` encodes a tilde in a tenant's name
 
 
 class Word(Frozen):
-    """One word. Times in ms from the recording's start; confidence 0 to 1."""
+    """Word of a segment. Times in ms from the recording's start; confidence 0 to 1."""
 
     start_ms: int
     end_ms: int
@@ -17,7 +17,7 @@ class Word(Frozen):
 
 
 class Segment(Frozen):
-    """What one speaker said without a break. channel: 0 inbound, 1 outbound."""
+    """Continuous speech of one speaker. channel: 0 inbound, 1 outbound."""
 
     start_ms: int
     end_ms: int
@@ -28,7 +28,7 @@ class Segment(Frozen):
 
 
 class Transcript(Frozen):
-    """A call's transcript, segments ordered by start."""
+    """Transcript of a call, segments ordered by start."""
 
     call_id: str
     language: str
@@ -39,10 +39,11 @@ class Transcript(Frozen):
 
 
 class Summary(Frozen):
-    """A call's summary. Only a language model gives `topics`, `sentiment`, `outcome` and `fields`.
+    """Summary of a call. Only a language model gives `topics`, `sentiment`, `outcome` and `fields`.
 
-    actions: action_items once more, with their owners apart. outcome: how the call ended ("resolved", "follow_up", …),
-    "" if it was not asked. fields: the tenant's own, by name; those the call said nothing about are left out.
+    actions: the action items again, with their owners as separate fields. outcome: result of the call ("resolved",
+    "follow_up", …), "" if it was not requested. fields: the tenant's own fields by name, without those that the call
+    does not mention.
     """
 
     call_id: str
@@ -59,7 +60,7 @@ class Summary(Frozen):
 
 
 class Peaks(Frozen):
-    """Waveform overview: per channel, `min, max` pairs of 8 bits, one pair per `samples_per_peak` samples."""
+    """Waveform overview: per channel, 8-bit pairs of `min, max`, one pair per `samples_per_peak` samples."""
 
     rate_hz: int
     samples_per_peak: int
@@ -67,7 +68,7 @@ class Peaks(Frozen):
 
 
 class Manifest(Frozen):
-    """Says of a recording what it is made of."""
+    """Description of a recording: its tracks, its streams, and its position on the log."""
 
     call_id: str
     tenant: str
@@ -88,7 +89,7 @@ class Manifest(Frozen):
 
 
 class PlannedPart(Frozen):
-    """A part of a call that a replay is about."""
+    """Part of a call in a replay."""
 
     tenant: str
     call_id: str
@@ -96,89 +97,92 @@ class PlannedPart(Frozen):
 
 
 class ReplayPlan(Frozen):
-    """The parts a replay is about. Decided once, when it is asked for, so that stopping and resuming change nothing."""
+    """Parts of a replay. Fixed when the replay is requested, so that stopping and resuming do not change them."""
 
     parts: list[PlannedPart]
 
 
 def recording_prefix(tenant: str, call_id: str, part: int) -> str:
-    """Prefix of a part's recording objects; they are audio.wav, peaks.json and manifest.json below it."""
+    """Returns the prefix of a part's recording objects: audio.wav, peaks.json and manifest.json."""
     return f"{_safe(tenant)}/{_safe(call_id)}/recording/{part}"
 
 
 def transcript_key(tenant: str, call_id: str, transcript_id: str) -> str:
-    """Key of a transcript's JSON."""
+    """Returns the key of a transcript's JSON."""
     return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.json"
 
 
 def intent_key(tenant: str, call_id: str, transcript_id: str) -> str:
-    """Key of what is known about a transcript's order at a provider."""
+    """Returns the key of the order record of a transcript."""
     return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.intent.json"
 
 
 def sent_audio_key(tenant: str, call_id: str, transcript_id: str) -> str:
-    """Key of the audio a provider fetches for a transcript; there only until it has."""
+    """Returns the key of the audio that a provider fetches for a transcript; the object is deleted afterwards."""
     return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.flac"
 
 
 def leftover_key(provider: str, remote_id: str) -> str:
-    """Key of the note that a provider still keeps what it should not."""
+    """Returns the key of a pending deletion: data that a provider still has to delete."""
     return f"{LEFTOVERS}{_safe(provider)}/{_safe(remote_id)}.json"
 
 
 def charge_key(tenant: str, call_id: str, transcript_id: str) -> str:
-    """Key of what a transcript costs."""
+    """Returns the key of a transcript's charge."""
     return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.charge.json"
 
 
 def summary_key(tenant: str, call_id: str, summary_id: str) -> str:
-    """Key of a summary's JSON."""
+    """Returns the key of a summary's JSON."""
     return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.json"
 
 
 def call_prefix(tenant: str, call_id: str) -> str:
-    """Prefix of everything that is kept of a call."""
+    """Returns the prefix of all objects of a call."""
     return f"{_safe(tenant)}/{_safe(call_id)}/"
 
 
 def plan_key(replay_id: str) -> str:
-    """Key of a replay's plan. No tenant's objects begin so: `_safe` writes a tilde otherwise."""
+    """Returns the key of a replay's plan. It is never a tenant's key, since `_safe` encodes a tilde."""
     return f"~replays/{replay_id}.json"
 
 
-def answers_key(tenant: str, call_id: str, summary_id: str) -> str:
-    """Key of what a language model answered on the way to a summary."""
+def llm_steps_key(tenant: str, call_id: str, summary_id: str) -> str:
+    """Returns the key of the language model's responses in the steps of a summary."""
     return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.answers.json"
 
 
 def summary_charge_key(tenant: str, call_id: str, summary_id: str) -> str:
-    """Key of what a summary costs."""
+    """Returns the key of a summary's charge."""
     return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.charge.json"
 
 
 def embedding_answers_key(tenant: str, call_id: str, embedding_id: str) -> str:
-    """Key of what was counted on the way to a transcript's vectors."""
+    """Returns the key of the tokens counted in the steps of a transcript's embedding."""
     return f"{_safe(tenant)}/{_safe(call_id)}/embedding/{embedding_id}.answers.json"
 
 
 def embedding_charge_key(tenant: str, call_id: str, embedding_id: str) -> str:
-    """Key of what a transcript's vectors cost."""
+    """Returns the key of the charge for a transcript's vectors."""
     return f"{_safe(tenant)}/{_safe(call_id)}/embedding/{embedding_id}.charge.json"
 
 
-def told_key(tenant: str, call_id: str, told_id: str) -> str:
-    """Key of what a stage has told of an event."""
+def stored_output_key(tenant: str, call_id: str, told_id: str) -> str:
+    """Returns the key of the stored outputs of a stage for an event."""
     return f"{_safe(tenant)}/{_safe(call_id)}/told/{told_id}.json"
 
 
 def charged_key(tenant: str, call_id: str, part: int, kind: str) -> str:
-    """Key of which line of a part was the first to be charged. kind: transcription, summary, embedding."""
+    """Returns the key of the record of a part's first charged line. kind: transcription, summary, embedding."""
     return f"{_safe(tenant)}/{_safe(call_id)}/charged/{part}-{kind}.json"
 
 
 def _safe(name: str) -> str:
-    """A name as one path segment: what S3 or a file system could take amiss is percent-encoded, dots included
-    when they are all there is. Distinct names stay distinct."""
+    """Returns a name as one path segment.
+
+    Percent-encodes characters that S3 or a file system could misinterpret, and dots if the name has only dots. Distinct
+    names stay distinct.
+    """
     encoded = "".join(
         char
         if char.isascii() and (char.isalnum() or char in "-_.:+@")

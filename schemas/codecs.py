@@ -1,8 +1,8 @@
-"""What the octets of each codec are: how long they last, and at which rates somebody here decodes them.
+"""Payloads of each codec: their duration, and the sample rates that can be recorded.
 
-On the log a payload is always an octet string that may be joined with the next one:
-PCMU, PCMA: an octet a sample. L16: 16-bit samples, **little-endian** whatever the wire has. G722: an octet for two
-samples. OPUS: packets, which have no end mark of their own, so each is preceded by its length (see `framed`).
+On the log a payload is always a byte string that may be joined with the next one.
+PCMU, PCMA: one byte per sample. L16: 16-bit samples, **little-endian** whatever the carrier sends. G722: one byte per
+two samples. OPUS: packets, which have no end mark, so each is preceded by its length (see `with_length`).
 """
 
 import struct
@@ -17,15 +17,15 @@ RATES: Mapping[Codec, frozenset[int]] = {
     Codec.L16: frozenset({8000, 12000, 16000, 24000, 32000, 48000}),
     Codec.OPUS: frozenset({8000, 12000, 16000, 24000, 48000}),
 }
-"""Samples per second of the audio (not of RTP's clock, which is 8000 for G.722), by codec, that can be recorded."""
+"""Sample rates that can be recorded, by codec: of the audio, not of RTP's clock, which is 8000 for G.722."""
 
 OPUS_CLOCK_HZ = 48000
-"""What Opus counts in, whatever is in it (RFC 7587)."""
+"""Clock of Opus, whatever the audio's rate (RFC 7587)."""
 
 _MAX_PACKET_SAMPLES = 5760  # 120 ms at 48 kHz: RFC 6716, 3.2
 _LENGTH = struct.Struct(">H")
 
-# Samples at 48 kHz per frame by configuration, the upper five bits of a packet's first octet: RFC 6716, table 2.
+# Samples at 48 kHz per frame by configuration, the upper five bits of a packet's first byte: RFC 6716, table 2.
 _OPUS_FRAME = (
     *(480, 960, 1920, 2880) * 3,  # SILK
     *(480, 960) * 2,  # hybrid
@@ -33,15 +33,18 @@ _OPUS_FRAME = (
 )
 
 SamplesOf = Callable[[bytes], int]
-"""Payload to the number of samples (of one channel) it lasts."""
+"""Function from a payload to its number of samples (of one channel)."""
 
 
 class PayloadError(ValueError):
-    """Octets that are no audio of their codec."""
+    """Bytes that are not audio of their codec."""
 
 
 def samples_of(codec: Codec, rate_hz: int) -> SamplesOf:
-    """How to measure a payload without decoding it. Raises KeyError for a codec and rate that RATES has not."""
+    """Returns the function that measures a payload without decoding it.
+
+    Raises KeyError for a codec and rate that are not in RATES.
+    """
     if rate_hz not in RATES[codec]:
         raise KeyError(f"{codec} at {rate_hz} Hz")
     if codec is Codec.OPUS:
@@ -57,15 +60,15 @@ _MEASURES: Mapping[Codec, SamplesOf] = {
 }
 
 
-def framed(packet: bytes) -> bytes:
-    """A packet as it stands in a payload: its length (16 bits, big-endian), then itself. Raises PayloadError."""
+def with_length(packet: bytes) -> bytes:
+    """Returns a packet as it is in a payload: its length (16 bits, big-endian), then its bytes. Raises PayloadError."""
     if len(packet) > 0xFFFF:
         raise PayloadError("a packet of more than 65535 bytes")
     return _LENGTH.pack(len(packet)) + packet
 
 
 def packets(payload: bytes) -> Iterator[bytes]:
-    """The packets of a payload. What is cut short at its end is left out: a recording needs the rest of it."""
+    """Yields the packets of a payload. Leaves out an incomplete packet at its end, so that the rest is recorded."""
     position = 0
     while position + 2 <= len(payload):
         (length,) = _LENGTH.unpack_from(payload, position)
@@ -77,7 +80,7 @@ def packets(payload: bytes) -> Iterator[bytes]:
 
 
 def opus_samples(packet: bytes) -> int:
-    """Samples at 48 kHz in an Opus packet, 0 for what is none."""
+    """Returns the number of samples at 48 kHz in an Opus packet, 0 for an invalid packet."""
     if not packet:
         return 0
     match packet[0] & 3:

@@ -1,7 +1,7 @@
-"""The JSON events on the log, one pydantic model each.
+"""JSON events on the log, one pydantic model each.
 
-Rules of evolution: fields are only ever added, with a default; none is renamed, retyped or removed; readers pass
-over fields they do not know. `version` is raised when a reader could want to know of an addition.
+Rules of evolution: fields are only added, with a default, and never renamed, retyped or removed. Readers ignore unknown
+fields. `version` is raised when an addition matters to readers.
 """
 
 import json
@@ -10,24 +10,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter
 
-# Money is exact: a Decimal in Python, a string in JSON.
+# Amounts are exact: a Decimal in Python, a string in JSON.
 Money = Annotated[Decimal, PlainSerializer(str, return_type=str)]
 
 
 class Frozen(BaseModel):
-    """Base of everything here: immutable, and tolerant of fields a newer producer added."""
+    """Base of all models: immutable, ignores fields that a newer producer added."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
 
 
 class Event(Frozen):
-    """What all events share.
+    """Fields of all events.
 
-    event_id: deterministic: the same fact told twice has the same id.
-    call_id: the carrier's call id. tenant: whose call it is. part: 1, or more if a stream came after the call closed.
-    occurred_at_ms: when the fact came true, ms since the epoch.
-    config_hash: of the configuration that made it; "" where none did.
-    replay_id: the replay that told it; "" for what is told of a call as it comes in.
+    event_id: deterministic; the same fact always has the same id.
+    call_id: the carrier's call id. tenant: the owner of the call. part: 1, or more if a stream came after the call was
+    closed.
+    occurred_at_ms: time of the fact, ms since the epoch.
+    config_hash: hash of the configuration that made the result; "" if there is none.
+    replay_id: the replay that published the event; "" for live processing.
     """
 
     event_id: str
@@ -41,8 +42,10 @@ class Event(Frozen):
 
 
 class StreamStarted(Event):
-    """A carrier's media stream began. repairs: kinds of damage that its start's text had; see
-    gateway.carriers.common.text_repair."""
+    """A carrier's media stream began.
+
+    repairs: kinds of damage in the text of its start message; see gateway.carriers.common.text_repair.
+    """
 
     type: Literal["stream.started"] = "stream.started"
     carrier: str
@@ -57,9 +60,9 @@ class StreamStarted(Event):
 
 
 class StreamEnded(Event):
-    """A media stream ended. dropped_ms: audio the gateway gave up because the log was away too long.
+    """A media stream ended. dropped_ms: audio that the gateway dropped because the log was unavailable for too long.
 
-    repaired: how many of its messages came in damaged text that was repaired.
+    repaired: number of its messages whose damaged text was repaired.
     """
 
     type: Literal["stream.ended"] = "stream.ended"
@@ -71,8 +74,11 @@ class StreamEnded(Event):
 
 
 class DtmfReceived(Event):
-    """A keypad digit. seq: the carrier's sequence number, 0 if it has none; number: 1 for the first digit that came on
-    the stream, and so on. Several digits may have come in the same millisecond."""
+    """A keypad digit was pressed.
+
+    seq: the carrier's sequence number, 0 if it sends none. number: 1 for the first digit of the stream, and so on.
+    Several digits may have the same millisecond.
+    """
 
     type: Literal["dtmf.received"] = "dtmf.received"
     stream_id: str
@@ -83,10 +89,10 @@ class DtmfReceived(Event):
 
 
 class CallStatusReported(Event):
-    """The carrier told by a webhook how the call or one of its streams fares, in its own words.
+    """The carrier reported the status of the call or of one of its streams by a webhook, in the carrier's own words.
 
-    stream_id: "" where it is about the call. over: the status means that the call has ended.
-    from_number, to_number: the parties as this webhook names them, "" where it does not.
+    stream_id: "" if the status is about the call. over: True if the status means that the call has ended.
+    from_number, to_number: the parties according to this webhook, "" if it does not name them.
     """
 
     type: Literal["call.status"] = "call.status"
@@ -100,7 +106,7 @@ class CallStatusReported(Event):
 
 
 class Gap(Frozen):
-    """Missing audio inside a track: silence in the recording. Times in ms from the recording's start."""
+    """Missing audio in a track, silent in the recording. Times in ms from the recording's start."""
 
     start_ms: int
     end_ms: int
@@ -110,7 +116,7 @@ class Gap(Frozen):
 class TrackReport(Frozen):
     """One direction of the call. audio_ms: audio that arrived; compare it with the recording's duration.
 
-    mixed_ms: how much of it is several streams of this direction that sounded at the same time and were mixed.
+    mixed_ms: audio of several simultaneous streams of this direction, which were mixed.
     """
 
     name: str
@@ -119,22 +125,22 @@ class TrackReport(Frozen):
     mixed_ms: int = 0
 
 
-def _together_ms(track: dict[str, Any]) -> int:
+def _total_gap_ms(track: dict[str, Any]) -> int:
     return sum(gap.end_ms - gap.start_ms for gap in track.get("gaps", ()))
 
 
 class TrackOutline(TrackReport):
-    """A track as an event tells it, which the log must take: `gaps` has the longest. The manifest has all of them.
+    """Track in an event. `gaps` has only the longest gaps, to bound the event's size; the manifest has all gaps.
 
-    gaps_left_out: how many there are besides. missing_ms: what all gaps together miss.
+    gaps_left_out: number of the other gaps. missing_ms: sum of all gaps.
     """
 
     gaps_left_out: int = 0
-    missing_ms: int = Field(default_factory=_together_ms)  # of events of before, which have all gaps
+    missing_ms: int = Field(default_factory=_total_gap_ms)  # older events lack the field and have all gaps
 
 
 class ObjectRef(Frozen):
-    """Claim check of an object in S3: its key in the bucket, SHA-256 (hex) and size in bytes."""
+    """Claim check of an object in S3: key, SHA-256 (hex) and size in bytes."""
 
     key: str
     sha256: str
@@ -165,8 +171,8 @@ class RecordingReady(Event):
 class TranscriptReady(Event):
     """A transcript is in S3 (JSON of schemas.artifacts.Transcript).
 
-    transcript_id: the job key. engine_ms: what the engine took; words, segments: how many were found.
-    keep_current: a replay made it beside the version that counts, which still counts.
+    transcript_id: the job key. engine_ms: time of the engine; words, segments: numbers of them.
+    keep_current: True if a replay made it without making it the current version.
     """
 
     type: Literal["transcript.ready"] = "transcript.ready"
@@ -185,8 +191,11 @@ class TranscriptReady(Event):
 
 
 class Tokens(Frozen):
-    """What a language model counted. prompt: all it was sent, `cached` of it from its cache; candidates: its answer;
-    thoughts: what it thought before, which is billed like an answer."""
+    """Tokens that a language model counted.
+
+    prompt: the input, including `cached` tokens from the provider's cache. candidates: the output. thoughts: reasoning
+    before the output, charged like output.
+    """
 
     prompt: int = 0
     candidates: int = 0
@@ -206,23 +215,23 @@ NO_TOKENS = Tokens()
 
 
 class ActionItem(Frozen):
-    """Something to be done after the call. owner: who does it, a speaker or a name; "" if nobody was named."""
+    """Task after the call. owner: a speaker or a name; "" if no owner was named."""
 
     text: str
     owner: str = ""
 
 
 class SpeakerSentiment(Frozen):
-    """How a speaker sounded by what they said: "positive", "neutral", "negative" or "mixed"."""
+    """Sentiment of a speaker, by the text: "positive", "neutral", "negative" or "mixed"."""
 
     speaker: str
     sentiment: str
 
 
 class SummaryReady(Event):
-    """What was said, in short. Small enough to travel itself; a copy is in S3.
+    """A summary is ready. The event contains it; a copy is in S3.
 
-    actions: action_items once more, with their owners. outcome, fields: see schemas.artifacts.Summary.
+    actions: the action items again, with their owners. outcome, fields: see schemas.artifacts.Summary.
     keep_current: see TranscriptReady.
     """
 
@@ -245,7 +254,7 @@ class SummaryReady(Event):
 
 
 class EmbeddingReady(Event):
-    """The call's speaker turns are searchable: `points` vectors of `dimension` in the collection."""
+    """The call's speaker turns are searchable: the collection has `points` vectors of `dimension`."""
 
     type: Literal["embedding.ready"] = "embedding.ready"
     transcript_id: str
@@ -259,13 +268,13 @@ class EmbeddingReady(Event):
 
 
 class UsageRecorded(Event):
-    """One line of the bill. key: what is charged; the same key is charged once, however often it is told.
+    """Ledger line. key: identifies the charge; the same key is charged once, however often the event is delivered.
 
-    units: 50 a minute, whole. provider_cost: what the provider bills us; price: what the customer pays.
-    provider_ms: the audio the provider counted, where it says so (channels are sent one after the other, without long
-    silences). cost_source: whether the provider named its cost or the rate in our settings did.
-    tokens: what a language model counted, where the work was one's.
-    call_started_at_ms decides the day the line is booked on, so that a late redelivery cannot move it.
+    units: 50 per minute, an integer. provider_cost: the provider's charge to us; price: the customer's price.
+    provider_ms: audio that the provider counted, if it reports it (channels are sent one after the other, without long
+    silences). cost_source: source of the cost, the provider or the rate in our settings.
+    tokens: tokens that a language model counted, if one did the work.
+    call_started_at_ms: decides the day of the line, so that a late redelivery cannot move it.
     """
 
     type: Literal["usage.recorded"] = "usage.recorded"
@@ -284,22 +293,22 @@ class UsageRecorded(Event):
     tokens: Tokens | None = None
 
 
-_MOST_PAYLOAD_BYTES = 900_000  # the log takes 1,000,000 in all
+_MOST_PAYLOAD_BYTES = 900_000  # the log's limit for the whole record is 1,000,000
 _CUT_TO = 1_000
 CUT = "\ufffd"
-"""Where the payload of a letter does not say what the record did: such a record cannot be sent again."""
+"""Mark in the payload of a dead letter that differs from the record: such a dead letter cannot be replayed."""
 
 
 def payload_of(record: str) -> str:
-    """A record as a dead letter carries it: cut, if the log would not take the letter otherwise."""
+    """Returns a record as the payload of a dead letter: cut if the log would refuse the dead letter otherwise."""
     fits = len(json.dumps(record, ensure_ascii=False).encode()) <= _MOST_PAYLOAD_BYTES
     return record if fits else record[:_CUT_TO] + CUT
 
 
 class StageFailed(Event):
-    """A stage gave up on a call's work: the dead letter. origin: where the input stood on the log.
+    """Dead letter: a stage gave up on a call's work. origin_*: position of the input on the log.
 
-    payload: the input event's JSON, so that `audiotext dlq replay` can send it again; see `payload_of`.
+    payload: JSON of the input event, which `audiotext dlq replay` sends again; see `payload_of`.
     """
 
     type: Literal["stage.failed"] = "stage.failed"
@@ -314,9 +323,9 @@ class StageFailed(Event):
 
 
 class LetterReplayed(Event):
-    """Somebody put a dead letter's payload back on its origin topic. Beside the letter, on the same topic.
+    """A dead letter was replayed: its payload is on its origin topic again. Published on the topic of dead letters.
 
-    letter_id: the letter's event_id.
+    letter_id: the dead letter's event_id.
     """
 
     type: Literal["letter.replayed"] = "letter.replayed"
@@ -324,10 +333,10 @@ class LetterReplayed(Event):
 
 
 class RetryScheduled(Event):
-    """An attempt at a stage's work failed and the next one is due. On the stage's own retry topic.
+    """An attempt of a stage failed and the next one is scheduled. Published on the stage's retry topic.
 
-    payload: the input event's JSON. attempts: failed so far. due_at_ms: not before this time (ms since the epoch).
-    error: the last attempt's. origin_*: where the input stood on the log first.
+    payload: JSON of the input event. attempts: failed attempts so far. due_at_ms: earliest time of the next attempt (ms
+    since the epoch). error: error of the last attempt. origin_*: first position of the input on the log.
     """
 
     type: Literal["retry.scheduled"] = "retry.scheduled"
@@ -342,9 +351,9 @@ class RetryScheduled(Event):
 
 
 class OrderNotice(Event):
-    """A provider says that an order is done, for better or worse. call_id, tenant: "", the provider knows neither.
+    """A provider reported that an order is done or failed. call_id, tenant: "", since the provider knows neither.
 
-    remote_id: the provider's. status: in its own words.
+    remote_id: the provider's id of the order. status: in the provider's words.
     """
 
     type: Literal["order.notice"] = "order.notice"
@@ -357,9 +366,9 @@ ReplayStage = Literal["media", "recording", "transcript", "summary", "embedding"
 
 
 class ReplayOverrides(Frozen):
-    """What a replay does otherwise than the settings say; None = as they say.
+    """Settings that a replay overrides; None = not overridden.
 
-    provider, model, language: of the first engine that is asked again; prompt: of the summary.
+    provider, model, language: of the first engine of the replay; prompt: of the summary.
     """
 
     provider: str | None = None
@@ -369,12 +378,12 @@ class ReplayOverrides(Frozen):
 
 
 class ReplayCommand(Event):
-    """Calls are to be processed again; or a replay is to stop, or to go on. Each command says all there is to know.
+    """Command to start, stop or resume a replay. Each command contains the complete replay.
 
-    call_id: the replay's id, which keeps its commands in order. tenant: who asked; "" = somebody who sees every tenant.
-    run: the run that is stopped, or the one that begins; the first is 1. stage: what to start from. plan: which parts
-    (schemas.artifacts.ReplayPlan); parts, duration_ms: how many, and how much audio. keep_current: the versions that
-    count still count afterwards; without it the replay's results count.
+    call_id: the replay's id, which keeps its commands in order. tenant: tenant of the requesting key; "" = a key that
+    sees every tenant. run: the run that is stopped or begins; the first is 1. stage: where to start. plan: the parts
+    (schemas.artifacts.ReplayPlan); parts, duration_ms: their number and their audio. keep_current: True keeps the
+    current versions; otherwise the replay's results become current.
     """
 
     type: Literal["replay.command"] = "replay.command"
@@ -389,7 +398,7 @@ class ReplayCommand(Event):
 
 
 class ReplayInput(Frozen):
-    """A part to be processed again, as it was when its replay reached it. note: what was found out about it so far."""
+    """Part to process again, as it was when its replay reached it. note: remark on the part so far."""
 
     recording: RecordingReady | None = None
     transcript: TranscriptReady | None = None
@@ -397,7 +406,7 @@ class ReplayInput(Frozen):
 
 
 class ReplayJob(Event):
-    """Some parts of a replay's plan, for whoever is free. run: void once that run is stopped."""
+    """Job of a replay: some parts of its plan. run: the job is void when this run is stopped."""
 
     type: Literal["replay.job"] = "replay.job"
     stage: ReplayStage
@@ -408,11 +417,11 @@ class ReplayJob(Event):
 
 
 class ReplayedPart(Event):
-    """A part in a replay: begun, or how it ended.
+    """Outcome of a part in a replay, or its begin.
 
-    note: the reason, or what was not as requested. run: the replay's run. stage: of a failed part, the stage that
-    failed. transcript_id, summary_id: of a part that is done, the versions that the replay made or found. reused: all
-    results were there before, so nothing was made. switched: another version counts than before.
+    note: the reason, or a deviation from the request. run: the replay's run. stage: the failed stage of a failed part.
+    transcript_id, summary_id: versions that the replay made or found for a done part. reused: True if all results
+    existed before. switched: True if another version is current now.
     """
 
     type: Literal["replay.part"] = "replay.part"
@@ -427,7 +436,7 @@ class ReplayedPart(Event):
 
 
 class VersionChosen(Event):
-    """From now on this version of the part's transcript or summary is the one that counts."""
+    """A version of the part's transcript or summary was made current."""
 
     type: Literal["version.chosen"] = "version.chosen"
     of: Literal["transcript", "summary"]
@@ -435,13 +444,13 @@ class VersionChosen(Event):
 
 
 class ErasureRequested(Event):
-    """Everything about the call is to be deleted, as soon as nothing of it is under way."""
+    """Erasure of the call was requested: everything about it is deleted when no work on it is in progress."""
 
     type: Literal["erasure.requested"] = "erasure.requested"
 
 
 class CallErased(Event):
-    """Everything about the call has been deleted but its lines of the bill. Nothing told of it later counts."""
+    """Everything about the call except its ledger lines was deleted. Later events of the call are ignored."""
 
     type: Literal["call.erased"] = "call.erased"
 
@@ -472,5 +481,5 @@ _ANY: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
 def parse_event(value: bytes | str) -> AnyEvent:
-    """The event in a record's value. Raises pydantic.ValidationError for anything else."""
+    """Returns the event in a record's value. Raises pydantic.ValidationError if the value is not an event."""
     return _ANY.validate_json(value)

@@ -1,6 +1,6 @@
-"""The schemas for whoever reads the log without our code: JSON Schema (draft 2020-12), made of the models. Pure.
+"""JSON Schemas (draft 2020-12) of the models, for programs that read the log without our code. Pure.
 
-They are files in the repository, `schemas/json/`, that `audiotext schemas DIR` writes; a test keeps them up to date.
+`audiotext schemas DIR` writes them; the repository has them in `schemas/json/`, and a test keeps them up to date.
 """
 
 import json
@@ -24,7 +24,7 @@ _ARTIFACTS: Mapping[str, type[BaseModel]] = {
 }
 MEDIA_HEADERS = "call.media.headers"
 
-# Which types of events lie on which topic; call.media has none.
+# Types of events on each topic; call.media has none.
 EVENTS: Mapping[Topic, Sequence[str]] = {
     Topic.CALL_EVENTS: (
         "stream.started",
@@ -55,21 +55,21 @@ EVENTS: Mapping[Topic, Sequence[str]] = {
 
 
 def models() -> Mapping[str, type[BaseModel]]:
-    """Every model by the name of its schema: an event by its type, what lies in S3 by what it is."""
+    """Returns every model by the name of its schema: events by their type, objects in S3 by their kind."""
     union, *_ = get_args(AnyEvent)
     events: Sequence[type[Event]] = [*get_args(union), OrderNotice]
     return {**{event.model_fields["type"].default: event for event in events}, **_ARTIFACTS}
 
 
 def schemas() -> Mapping[str, Mapping[str, Any]]:
-    """Every schema by its name: `models`, and the headers of a record of call.media as an object of strings."""
+    """Returns every schema by its name: `models`, and the headers of a call.media record as an object of strings."""
     found = {name: model.model_json_schema(mode="serialization") for name, model in models().items()}
     found[MEDIA_HEADERS] = _media_headers()
     return {name: {"$schema": _DRAFT} | schema for name, schema in sorted(found.items())}
 
 
 def files() -> Mapping[str, str]:
-    """What to write: contents by file name."""
+    """Returns the contents of the schema files by file name."""
     return {f"{name}.json": json.dumps(schema, indent=2) + "\n" for name, schema in schemas().items()}
 
 

@@ -1,10 +1,10 @@
-"""The binary record of `call.media`: raw audio in the carrier's codec as value, everything else in headers.
+"""Binary record of `call.media`: raw audio in the carrier's codec as value, everything else in headers.
 
-No JSON and no base64: a record is read without parsing more than a dozen short header strings. One record
-carries a *run*: consecutive frames of one track without a hole (500 ms by default). Its octets are the carrier's but
-for two things, so that no reader has to know carriers: L16 is little-endian, and each Opus packet is preceded by its
-length in 16 bits, big-endian (schemas.codecs). The recorder's decisions (`close`, `recorded`, `forget`) travel on the
-same topic and partition as the audio they are about, so that whoever reads the topic again decides the same.
+No JSON and no base64: reading a record parses only a dozen short header strings. One record carries a chunk:
+consecutive frames of one track without a gap (500 ms by default). Its bytes are the carrier's with two exceptions, so
+that readers do not depend on carriers: L16 is little-endian, and each Opus packet is preceded by its length in 16 bits,
+big-endian (schemas.codecs). The recorder's decisions (`close`, `recorded`, `forget`) are on the same topic and
+partition as the audio that they concern, so that a process that reads the topic again makes the same decisions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,46 +15,46 @@ Headers = list[tuple[str, bytes]]
 
 
 class MediaError(ValueError):
-    """A record of `call.media` that does not follow this module."""
+    """Invalid record of `call.media`."""
 
 
 OVERLAP = "overlap"
-"""`detail` of a media record that begins before the audio before it ends, since the carrier's clock is slower than its
-audio: both sound. Audio of one stream that overlaps without this is a repetition."""
+"""`detail` of a media record that begins before the previous audio ends, since the carrier's clock is slower than its
+audio: both are audible. Overlapping audio of one stream without this detail is a repetition."""
 
 
 class RecordType(StrEnum):
-    """What a `call.media` record is."""
+    """Type of a `call.media` record."""
 
-    START = "start"  # a stream begins; value = JSON object of what else the carrier said in `start`
-    MEDIA = "media"  # a run of frames; value = audio bytes
+    START = "start"  # a stream begins; value = JSON object of the other fields in the carrier's start message
+    MEDIA = "media"  # a chunk of frames; value = audio bytes
     DTMF = "dtmf"  # detail = the digit
     MARK = "mark"  # detail = the mark's name
-    ALIVE = "alive"  # the stream is open, but nothing else was said for a while: a call on hold
-    GAP = "gap"  # audio that was given up on purpose; ts_ms + duration_ms say where, detail says why
-    EOS = "eos"  # a stream has ended, or without a stream id all of them; detail = EosReason
+    ALIVE = "alive"  # the stream is open but has sent nothing else for some time: a call on hold
+    GAP = "gap"  # audio that was dropped on purpose; ts_ms + duration_ms = position, detail = reason
+    EOS = "eos"  # a stream has ended, or all streams if there is no stream id; detail = EosReason
     CLOSE = "close"  # the recorder decided that the part is complete; detail = CloseReason
-    RECORDED = "recorded"  # recording.ready is on the log for this part: its spool may go
-    FORGET = "forget"  # nothing of this call is on the log any more: what the recorder knows of it may go
+    RECORDED = "recorded"  # recording.ready is on the log for this part: its spool may be deleted
+    FORGET = "forget"  # no record of this call is left on the log: the recorder may delete its state
 
 
 class EosReason(StrEnum):
-    """Why a stream ended."""
+    """Reason for the end of a stream."""
 
     CARRIER_STOP = "carrier-stop"
     SOCKET_CLOSED = "socket-closed"
     GATEWAY_DRAINING = "gateway-draining"
     PROTOCOL_ERROR = "protocol-error"
-    CALL_ENDED = "call-ended"  # the carrier said so by a webhook
-    IDLE = "idle"  # the gateway closed the socket: it was alive, but said nothing for the idle time
-    PEER_GONE = "peer-gone"  # the gateway closed the socket: the other side did not answer pings
+    CALL_ENDED = "call-ended"  # the carrier reported it by a webhook
+    IDLE = "idle"  # the gateway closed the socket: it was alive but sent nothing for the idle time
+    PEER_GONE = "peer-gone"  # the gateway closed the socket: the peer did not answer pings
 
 
 class CloseReason(StrEnum):
-    """Why a part was closed."""
+    """Reason for closing a part."""
 
-    ENDED = "ended"  # all streams ended and the grace time passed without a new one
-    IDLE = "idle"  # nothing came for the idle time: the gateway is gone
+    ENDED = "ended"  # all streams ended and the grace time passed without a new stream
+    IDLE = "idle"  # nothing arrived for the idle time: the gateway is gone
 
 
 class Codec(StrEnum):
@@ -69,21 +69,21 @@ class Codec(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MediaRecord:
-    """One record of `call.media`. Fields that do not apply to a type keep their defaults.
+    """Record of `call.media`. Fields that do not apply to a type keep their defaults.
 
     call_id: the carrier's call id; the record's key on the log.
     stream_id: the carrier's stream id; "" on the recorder's decisions, and on an `eos` of the whole call.
     at_ms: wall clock of the gateway (or of the decision) in ms since the epoch.
     track: "inbound" or "outbound" on media and gap.
-    codec, rate_hz: of the payload; the rate is the audio's, which for G.722 is 16000 and not RTP's 8000.
-    seq: the carrier's sequence number of the first frame; frames: how many frames are in the payload.
+    codec, rate_hz: of the payload; the sample rate of the audio, for G.722 16000 and not RTP's 8000.
+    seq: the carrier's sequence number of the first frame; frames: number of frames in the payload.
     ts_ms: the carrier's timestamp of the first frame, ms since the stream's start.
-    duration_ms: on gap, how much audio is missing.
+    duration_ms: on gap, the duration of the missing audio.
     detail: reason, digit, mark name: see RecordType. On media, "" or OVERLAP.
-    gateway: on `start` and `eos`, the process that tells: see `ends`. "" on records of before.
-    seen: on `close` and `forget`, the log offset of the call's last record the decision took into account.
-    part: on `close` and `recorded`, the part's number from 1; on `forget`, the last part's.
-    payload: audio bytes on media, JSON on start, empty else.
+    gateway: on `start` and `eos`, the gateway process that wrote the record: see `ended_stream`. "" on older records.
+    seen: on `close` and `forget`, the log offset of the call's last record that the decision took into account.
+    part: on `close` and `recorded`, the number of the part from 1; on `forget`, of the last part.
+    payload: audio bytes on media, JSON on start, otherwise empty.
     """
 
     type: RecordType
@@ -107,12 +107,15 @@ class MediaRecord:
 
 
 def ended_stream(eos: MediaRecord, began_at: str) -> bool:
-    """Whether the stream is over that the gateway `began_at` ("": nobody knows) was the last to start. Its carrier may
-    have come back to another gateway before the first one found out: what that says then is about its own socket."""
+    """True if `eos` ends the stream that the gateway `began_at` ("": unknown) was the last to start.
+
+    A carrier may reconnect to another gateway before the first gateway notices the broken connection: the first
+    gateway's late `eos` concerns its own socket only.
+    """
     return not eos.gateway or not began_at or eos.gateway == began_at
 
 
-# Header name of each field but key and value. Short, since they are repeated in every record.
+# Header name of each field except key and value. Short, since every record repeats them.
 _TEXT = {
     "tenant": "tenant",
     "carrier": "carrier",
@@ -145,7 +148,7 @@ _DEFAULTS = {
 
 
 def to_headers(record: MediaRecord) -> Headers:
-    """Kafka headers of a record: everything but its key (`call_id`) and its value (`payload`)."""
+    """Returns the Kafka headers of a record: all fields except its key (`call_id`) and its value (`payload`)."""
     headers: Headers = [("type", record.type.encode()), ("codec", record.codec.encode())]
     for field, name in _TEXT.items():
         text: str = getattr(record, field)
@@ -161,9 +164,9 @@ def to_headers(record: MediaRecord) -> Headers:
 def from_headers(
     key: str | bytes, headers: Iterable[tuple[str, bytes | str | None]] | None, value: bytes | None
 ) -> MediaRecord:
-    """The record with this key, headers and value. Raises MediaError, saying what is wrong, for anything else.
+    """Returns the record with this key, headers and value. Raises MediaError if it is invalid.
 
-    Unknown headers are passed over, so that an old consumer reads the records of a newer gateway.
+    Ignores unknown headers, so that an old consumer reads the records of a newer gateway.
     """
     got: dict[str, bytes] = {}
     for name, content in headers or ():
@@ -190,11 +193,11 @@ def from_headers(
 
 
 def header_fields() -> list[tuple[str, bool, bool]]:
-    """Every header but `type` and `codec`: its name, whether it holds a whole number, whether no record lacks it."""
+    """Returns every header except `type` and `codec`: name, True if it is an integer, True if it is required."""
     text = [(name, False, field not in _DEFAULTS) for field, name in _TEXT.items()]
     return text + [(name, True, field not in _DEFAULTS) for field, name in _INT.items()]
 
 
 def total_bytes(records: Sequence[MediaRecord]) -> int:
-    """Payload bytes of the records together."""
+    """Returns the number of payload bytes of all records together."""
     return sum(len(record.payload) for record in records)

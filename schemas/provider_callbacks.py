@@ -1,4 +1,4 @@
-"""How a provider tells that an order is done: where, and the header with a secret of ours that each order names."""
+"""Path and secret header of the callback by which a provider reports that an order is done."""
 
 WEBHOOK_PATH = "/v1/notices/soniox"
 WEBHOOK_HEADER = "X-AudioText-Secret"

@@ -1,4 +1,4 @@
-"""What is made of a replay's events: who a part is, and what became of it. Pure."""
+"""Helpers for a replay's events: the call of a part, and its outcome. Pure."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from schemas.events import (
 )
 from schemas.ids import uuid_of
 
-# The live stages whose work a replay does again, by the stage that it starts from.
+# The live stages whose work a replay repeats, by the stage from which it starts.
 WORK: dict[ReplayStage, frozenset[str]] = {
     "media": frozenset({"transcribe", "summarize", "embed"}),
     "recording": frozenset({"transcribe", "summarize", "embed"}),
@@ -28,7 +28,7 @@ STAGE = "replay"  # consumer group of the replays' jobs, and their name in dead 
 
 
 def subject(part: ReplayInput) -> RecordingReady | TranscriptReady:
-    """The event that says whose part it is. Raises ValueError for an input without any."""
+    """Returns the event that identifies the part. Raises ValueError for an input without an event."""
     event = part.recording or part.transcript
     if event is None:
         raise ValueError("a part of a replay without recording and transcript")
@@ -38,8 +38,10 @@ def subject(part: ReplayInput) -> RecordingReady | TranscriptReady:
 def outcome(
     replay_id: str, tenant: str, call_id: str, part: int, at_ms: int, *, outcome: str, **more: str | int | bool
 ) -> ReplayedPart:
-    """The event of a part in a replay. The id does not depend on the outcome, so that a part counts once. more: other
-    fields of ReplayedPart."""
+    """Returns the event of a part in a replay. more: other fields of ReplayedPart.
+
+    The event's id does not depend on the outcome, so that a part counts once.
+    """
     return ReplayedPart.model_validate(
         {
             "event_id": uuid_of("replay.part", replay_id, tenant, call_id, part),
@@ -54,13 +56,13 @@ def outcome(
     )
 
 
-def given_up(letter: StageFailed) -> Sequence[ReplayedPart]:
-    """The failed parts in a dead letter of the replays' own stage; none if its payload is no job."""
+def failed_parts(letter: StageFailed) -> Sequence[ReplayedPart]:
+    """Returns the failed parts in a dead letter of the replay stage; empty if its payload is not a job."""
     try:
         job = ReplayJob.model_validate_json(letter.payload)
     except ValidationError:
         return ()
-    told = [subject(part) for part in job.inputs if part.recording or part.transcript]
+    subjects = [subject(part) for part in job.inputs if part.recording or part.transcript]
     return [
         outcome(
             job.replay_id,
@@ -72,5 +74,5 @@ def given_up(letter: StageFailed) -> Sequence[ReplayedPart]:
             note=letter.error,
             run=job.run,
         )
-        for event in told
+        for event in subjects
     ]

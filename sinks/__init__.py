@@ -1,1 +1,1 @@
-"""How results leave the log: S3, ClickHouse, Qdrant. Everything here is idempotent."""
+"""Stores for results: S3, ClickHouse and Qdrant. All writes are idempotent."""

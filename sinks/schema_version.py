@@ -1,10 +1,10 @@
-"""What the stores' schemas have in common: a version, and what to do when it is not ours."""
+"""Error for a store whose schema is newer than this version."""
 
 from core.errors import UserError
 
 
 class SchemaTooNewError(UserError):
-    """A store has been migrated by a newer AudioText. To write to it could harm what that one relies on."""
+    """Store that a newer AudioText has migrated: writing to it could break data that the newer version relies on."""
 
     def __init__(self, store: str, found: str, known: str) -> None:
         super().__init__(

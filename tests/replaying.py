@@ -14,7 +14,7 @@ from pipelines.embed.handler import EmbedHandler
 from pipelines.providers.base import SpeechToText
 from pipelines.providers.extractive.summarizer import Extractive
 from pipelines.replay.planner import PlanHandler
-from pipelines.replay.rerecord import Rebuilder
+from pipelines.replay.rerecord import RecordingRebuilder
 from pipelines.replay.selection import Selection, choose
 from pipelines.replay.service import ReplayService
 from pipelines.replay.worker import ReplayHandler, StageHandlers
@@ -144,7 +144,7 @@ class Installation:
             charges = ReplayChargePolicy(self.replays, self.objects, self.settings.pricing)
             return self._work(engine or Parrot(overrides.model or self.model), charges)
 
-        handler = ReplayHandler(make, cast(Rebuilder, None), self.objects, self.replays, self.calls)
+        handler = ReplayHandler(make, cast(RecordingRebuilder, None), self.objects, self.replays, self.calls)
         for job in jobs:
             outputs = asyncio.run(_done(handler, job))
             self.keep(cast(AnyEvent, one.event) for one in outputs)

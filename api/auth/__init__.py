@@ -1,1 +1,1 @@
-"""Authentication: API keys, sessions, people's accounts, and the tokens that the API signs."""
+"""Authentication: API keys, sessions, user accounts, and the tokens that the API signs."""

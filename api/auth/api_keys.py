@@ -1,4 +1,4 @@
-"""API keys, for the command line: made, listed, revoked. Blocking."""
+"""API keys for the command line: creates, lists and revokes them. Blocking."""
 
 import secrets
 import time
@@ -8,16 +8,17 @@ from api.auth.key_authenticator import TOKEN_PREFIX, token_hash
 from core.settings import Settings
 from sinks.clickhouse.queries import ApiKey, CallStore
 
-_TOKEN_BYTES = 32  # 256 random bits: see auth.token_hash
+_TOKEN_BYTES = 32  # 256 random bits: see key_authenticator.token_hash
 
 
 def create_key(settings: Settings, tenant: str, name: str) -> str:
-    """A new key that sees this tenant's calls. Only its hash is stored: this is the one time it can be seen.
+    """Creates a key that sees this tenant's calls and returns it.
 
-    Raises ValueError without a tenant, StoreUnavailableError if ClickHouse is away or not configured.
+    Only the key's hash is stored, so the key cannot be shown again. Raises ValueError if the tenant is empty,
+    StoreUnavailableError if ClickHouse is unavailable or not configured.
     """
     if not tenant.strip():
-        raise ValueError("a key needs a tenant whose calls it sees")
+        raise ValueError("a key needs a tenant: name the tenant whose calls the key sees")
     token = TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
     CallStore(settings.clickhouse).put_key(
         ApiKey(id=uuid.uuid4().hex, tenant=tenant, name=name, hash=token_hash(token), created_at_ms=_now_ms())
@@ -26,16 +27,16 @@ def create_key(settings: Settings, tenant: str, name: str) -> str:
 
 
 def list_keys(settings: Settings) -> list[ApiKey]:
-    """All keys, revoked ones too, oldest first. Raises StoreUnavailableError."""
+    """Returns all keys, including revoked ones, oldest first. Raises StoreUnavailableError."""
     return CallStore(settings.clickhouse).list_keys(None)
 
 
 def revoke_key(settings: Settings, key_id: str) -> bool:
-    """Ends a key for good; a running API may take it for 3 s more. False if there is none.
+    """Revokes a key permanently and returns False if the key does not exist.
 
-    Raises StoreUnavailableError.
+    A running API may accept the key for 3 s more. Raises StoreUnavailableError.
     """
-    return CallStore(settings.clickhouse).revoke(key_id, _now_ms())
+    return CallStore(settings.clickhouse).revoke_key(key_id, _now_ms())
 
 
 def _now_ms() -> int:

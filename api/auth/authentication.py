@@ -1,7 +1,8 @@
-"""The ways to say who one is: the one place to add another.
+"""Authentication methods of the API: the one place to add another.
 
-A way looks at a request and gives the principal it proves, None if the request has nothing of its kind, or raises
-ApiError if what it has is not good. The first that has something decides.
+A method reads a request and returns the principal that the request proves. It returns None if the request carries no
+credentials of its kind, and raises ApiError if the credentials are invalid. The first method that finds credentials
+decides.
 """
 
 import hmac
@@ -15,7 +16,7 @@ from api.auth.key_authenticator import Authenticator, Principal
 from api.auth.signed_tokens import TokenSigner
 from api.errors import ApiError, unauthorized
 
-Way = Callable[[web.Request], Awaitable[Principal | None]]
+AuthMethod = Callable[[web.Request], Awaitable[Principal | None]]
 
 COOKIE = "audiotext_session"
 CSRF_HEADER = "X-CSRF-Token"
@@ -24,44 +25,50 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class AuthenticatorChain:
-    """Tells who asks."""
+    """Authentication methods in the order in which they are tried."""
 
-    def __init__(self, ways: Sequence[Way]) -> None:
-        self._ways = tuple(ways)
+    def __init__(self, methods: Sequence[AuthMethod]) -> None:
+        self._methods = tuple(methods)
 
     async def principal(self, request: web.Request) -> Principal:
-        """Who asks. Raises ApiError 401 or 403; lets pass what the ways raise."""
-        for way in self._ways:
-            principal = await way(request)
+        """Returns the principal of the request.
+
+        Raises ApiError 401 without credentials, and whatever the methods raise.
+        """
+        for method in self._methods:
+            principal = await method(request)
             if principal is not None:
                 return principal
         raise unauthorized()
 
 
-DOOR = web.AppKey("door", AuthenticatorChain)
-KNOWN_AS = web.AppKey("known_as", frozenset[str])
+AUTHENTICATOR_CHAIN = web.AppKey("authenticator_chain", AuthenticatorChain)
+OWN_HOSTS = web.AppKey("own_hosts", frozenset[str])
 
 
-def by_key(authenticator: Authenticator) -> Way:
-    """`Authorization: Bearer KEY`."""
+def api_key_method(authenticator: Authenticator) -> AuthMethod:
+    """Returns the method that reads `Authorization: Bearer KEY`."""
 
-    async def way(request: web.Request) -> Principal | None:
+    async def method(request: web.Request) -> Principal | None:
         header = request.headers.get("Authorization")
         return None if header is None else await authenticator.authenticate(header)
 
-    return way
+    return method
 
 
-def by_link(authenticator: Authenticator, seal: TokenSigner) -> Way:
-    """`?share=TOKEN`: one call, to look at, as long as the token and the key it was made with are good."""
+def share_link_method(authenticator: Authenticator, token_signer: TokenSigner) -> AuthMethod:
+    """Returns the method that reads `?share=TOKEN`.
 
-    async def way(request: web.Request) -> Principal | None:
+    The token gives read access to one call while both the token and the key that created it are valid.
+    """
+
+    async def method(request: web.Request) -> Principal | None:
         token = request.query.get(SHARE_PARAMETER)
         if not token:
             return None
-        claims = seal.verify("link", token)
+        claims = token_signer.verify("link", token)
         if claims is None:
-            raise ApiError(401, "unauthorized", "this link has expired; ask for a new one")
+            raise ApiError(401, "unauthorized", "this link has expired: request a new one")
         principal = await authenticator.by_subject(str(claims["key"]))
         return replace(
             principal,
@@ -71,31 +78,31 @@ def by_link(authenticator: Authenticator, seal: TokenSigner) -> Way:
             expires_at_ms=int(claims["exp"]) * 1000,
         )
 
-    return way
+    return method
 
 
-def by_session(authenticator: Authenticator, seal: TokenSigner) -> Way:
-    """The cookie that signing in with a key set."""
+def session_method(authenticator: Authenticator, token_signer: TokenSigner) -> AuthMethod:
+    """Returns the method that reads the cookie which a sign-in with a key sets."""
 
-    async def way(request: web.Request) -> Principal | None:
+    async def method(request: web.Request) -> Principal | None:
         cookie = request.cookies.get(COOKIE)
         if not cookie:
             return None
-        claims = seal.verify("session", cookie)
+        claims = token_signer.verify("session", cookie)
         if claims is None:
-            return None  # it is over; there may be another way
-        token = seal.digest("csrf", cookie)
+            return None  # the session has expired; another method may apply
+        token = token_signer.digest("csrf", cookie)
         require_same_site(request, token)
         principal = await authenticator.by_subject(str(claims["key"]))
         return replace(principal, via="session", expires_at_ms=int(claims["exp"]) * 1000, csrf_token=token)
 
-    return way
+    return method
 
 
 def require_same_site(request: web.Request, csrf_token: str) -> None:
-    """Refuses a change that another site may have made a browser ask for, cookies and all. Raises ApiError 403.
+    """Refuses a state change that another site may have made a browser request with its cookies.
 
-    Belt and braces: the cookie is SameSite=Strict already.
+    Raises ApiError 403. This is a second protection: the cookie is SameSite=Strict already.
     """
     if request.method in _SAFE:
         return
@@ -105,20 +112,23 @@ def require_same_site(request: web.Request, csrf_token: str) -> None:
 
 
 def require_own_origin(request: web.Request) -> None:
-    """Refuses what a page of another origin asks. Raises ApiError 403. Our own is where the request went, and where we
-    are known: a proxy in front of us need not pass on the one for the other."""
+    """Refuses requests from a page of another origin. Raises ApiError 403.
+
+    Our own origins are the request's Host and the configured public URL: a proxy in front of the API may not pass the
+    public host name on.
+    """
     origin = request.headers.get("Origin")
-    if origin is not None and _netloc(origin) not in {request.host.lower(), *request.app[KNOWN_AS]}:
-        raise ApiError(403, "forbidden", f"the page at {origin!a} may not ask this")
+    if origin is not None and _netloc(origin) not in {request.host.lower(), *request.app[OWN_HOSTS]}:
+        raise ApiError(403, "forbidden", f"the page at {origin!a} may not send this request: set AUDIOTEXT_PUBLIC_URL")
 
 
-def known_as(public_url: str | None) -> frozenset[str]:
-    """What the origins of our own pages are called, where the request need not say it."""
+def own_hosts(public_url: str | None) -> frozenset[str]:
+    """Returns the host names of our own pages that a request's Host header may not show."""
     return frozenset({_netloc(public_url)} if public_url else ())
 
 
 def _netloc(origin: str) -> str:
-    """Lower case; "" of what is no origin."""
+    """Returns host and port in lower case, "" if the text is not an origin."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:

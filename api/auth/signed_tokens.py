@@ -1,4 +1,4 @@
-"""What we give out and take back unread: signed words that say something for a while. Pure but for the clock."""
+"""Signed tokens that carry claims for a limited time. Pure except for the clock."""
 
 import hashlib
 import hmac
@@ -8,24 +8,26 @@ from typing import Any
 import jwt
 
 _ALGORITHM = "HS256"
-_MAX_LENGTH = 4096  # of a token that is looked at at all
+_MAX_LENGTH = 4096  # longer tokens are rejected unread
 
 
 class TokenSigner:
-    """Signs and checks with one secret: whoever changes it ends everything that was given out."""
+    """Signs and verifies tokens with one secret: a new secret invalidates all tokens."""
 
     def __init__(self, secret: str) -> None:
-        # A key of its own, so that signatures made elsewhere with the same secret are none here.
+        # A derived key, so that signatures made elsewhere with the same secret are not valid here.
         self._key = hmac.digest(secret.encode(), b"audiotext-seal-1", hashlib.sha256)
 
     def sign(self, purpose: str, claims: dict[str, str], ttl_s: int) -> str:
-        """A token that says this for so many seconds, to whoever asks for the same purpose."""
+        """Returns a token that carries the claims for `ttl_s` seconds and is valid for this purpose only."""
         until = datetime.now(UTC) + timedelta(seconds=ttl_s)
         return jwt.encode({**claims, "aud": purpose, "exp": until}, self._key, _ALGORITHM)
 
     def verify(self, purpose: str, token: str) -> dict[str, Any] | None:
-        """What the token says, `exp` (seconds since the epoch) included; None if it is forged, expired or for another
-        purpose."""
+        """Returns the token's claims, including `exp` (seconds since the epoch).
+
+        Returns None if the token is forged, expired or signed for another purpose.
+        """
         if len(token) > _MAX_LENGTH:
             return None
         try:
@@ -37,5 +39,5 @@ class TokenSigner:
         return claims
 
     def digest(self, purpose: str, content: str) -> str:
-        """A word for the content that nobody can make who has not the secret, and that does not give it away."""
+        """Returns a keyed digest (hex) of the content: it needs the secret to compute and does not reveal it."""
         return hmac.new(self._key, f"{purpose}\n{content}".encode(), hashlib.sha256).hexdigest()

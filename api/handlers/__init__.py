@@ -1,1 +1,1 @@
-"""What each endpoint does: parameters in, a body of api.models out."""
+"""Handlers of the endpoints: each takes parameters and returns a body of api.models."""

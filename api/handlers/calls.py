@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from api import gaps
-from api.endpoint import ApiRequest, not_there
+from api.endpoint import ApiRequest, missing_artefact
 from api.errors import ApiError, bad_parameter
 from api.models import (
     Artefacts,
@@ -29,13 +29,13 @@ from sinks.clickhouse.queries import InvalidCursorError
 from sinks.object_store import ObjectMissingError
 
 
-async def list_calls(asked: ApiRequest, query: CallsQuery) -> web.StreamResponse:
-    """A page of the asker's calls."""
-    services = asked.services
+async def list_calls(api_request: ApiRequest, query: CallsQuery) -> web.StreamResponse:
+    """Returns a page of the client's calls."""
+    context = api_request.context
     try:
-        calls, next_cursor = await services.clickhouse(
-            services.calls.list_calls,
-            tenant=asked.tenant,
+        calls, next_cursor = await context.clickhouse(
+            context.calls.list_calls,
+            tenant=api_request.tenant,
             limit=query.limit,
             cursor=query.cursor,
             status=query.status,
@@ -44,52 +44,53 @@ async def list_calls(asked: ApiRequest, query: CallsQuery) -> web.StreamResponse
             query=query.q,
         )
     except InvalidCursorError:
-        raise bad_parameter("cursor", "is none that a list gave out") from None
+        raise bad_parameter("cursor", "is invalid: use the `next_cursor` of a list") from None
     return json_response(CallList(calls=[list_item(call) for call in calls], next_cursor=next_cursor))
 
 
-async def get_call(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """One call."""
-    body = call_body(await asked.call(), operator=asked.principal.operator)
-    if asked.principal.only_call is not None:  # a link shows what was said, not what it cost whom
+async def get_call(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Returns one call."""
+    body = call_body(await api_request.call(), operator=api_request.principal.operator)
+    if api_request.principal.only_call is not None:  # a link shows the call, not its costs
         body = body.model_copy(update={"usage": []})
     return json_response(body)
 
 
-async def erase_call(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """Hides a call, and has everything about it deleted."""
-    services, call = asked.services, await asked.call()
+async def erase_call(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Hides a call at once and requests the deletion of everything about it."""
+    context, call = api_request.context, await api_request.call()
     request = requested(call.tenant, call.id)
-    await services.log(services.tell, Topic.ERASURE_REQUESTS, [request])
-    await services.clickhouse(services.replays.put, request)
+    await context.log(context.publish, Topic.ERASURE_REQUESTS, [request])
+    await context.clickhouse(context.replays.put, request)
     return json_response(Erasure(call_id=call.id), status=202)
 
 
-async def get_events(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """A call's events."""
-    services, call = asked.services, await asked.call()
-    # The call's tenant, not the asker's: who sees every tenant must not get two calls of one id mixed.
-    events = await services.clickhouse(services.calls.events, call.id, call.tenant)
-    if not asked.principal.operator:
+async def get_events(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Returns a call's events."""
+    context, call = api_request.context, await api_request.call()
+    # The call's tenant, not the client's: a client that sees every tenant must not get the events of two calls with
+    # one id.
+    events = await context.clickhouse(context.calls.events, call.id, call.tenant)
+    if not api_request.principal.operator:
         events = [{name: value for name, value in event.items() if name != "provider_cost"} for event in events]
     return json_response(EventList(call_id=call.id, events=events))
 
 
-async def get_waveform(asked: ApiRequest, query: RecordingQuery) -> web.StreamResponse:
-    """A part's waveform."""
-    part = await asked.part(query.part)
+async def get_waveform(api_request: ApiRequest, query: RecordingQuery) -> web.StreamResponse:
+    """Returns a part's waveform."""
+    part = await api_request.part(query.part)
     if part.peaks is None:
-        raise not_there("waveform", part)
-    services = asked.services
+        raise missing_artefact("waveform", part)
+    context = api_request.context
     try:
-        content = await services.s3(services.objects.get_verified, part.peaks)
+        content = await context.s3(context.objects.get_verified, part.peaks)
     except ObjectMissingError:
-        raise ApiError(404, "gone", "the waveform is not in the object store any more") from None
+        raise ApiError(404, "gone", "the waveform is no longer in the object store") from None
     return json_response(Waveform.model_validate_json(content))
 
 
 def call_body(call: CallDoc, *, operator: bool) -> Call:
-    """A call as the API shows it: paths to ask for instead of keys in a bucket. operator: costs are shown, too."""
+    """Returns a call as the API shows it, with paths instead of object keys. operator: includes costs."""
     return Call(
         **list_item(call).model_dump(),
         tracks=_tracks(call.tracks),
@@ -109,7 +110,7 @@ def _line(found: BillLine, *, operator: bool) -> UsageLine:
 
 
 def list_item(call: CallDoc) -> CallListItem:
-    """A call as a list shows it."""
+    """Returns a call as a list shows it."""
     return CallListItem(
         **{name: getattr(call, name) for name in CallListItem.model_fields if name != "gap_ms"},
         gap_ms=sum(track.missing_ms for part in call.parts for track in part.tracks),
@@ -131,7 +132,7 @@ def _tracks(tracks: list[TrackOutline]) -> list[Track]:
 
 
 def _artefacts(call_id: str, parts: list[PartDoc], suffix: str) -> Artefacts:
-    """Paths to what these parts have: of all of them, or of one with its number as suffix."""
+    """Returns the paths of the artefacts of all parts, or of one part with its number as suffix."""
     base = call_path(call_id)
     return Artefacts(
         recording=f"{base}/recording{suffix}" if parts and parts[0].recording else None,

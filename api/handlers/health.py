@@ -1,4 +1,4 @@
-"""The service itself: alive, ready, measured, described."""
+"""Endpoints about the service itself: liveness, readiness, metrics, OpenAPI document."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -19,57 +19,60 @@ from core.settings import KafkaSettings
 from redpanda.client import LogUnavailableError, connection_config
 from sinks.object_store import ObjectMissingError
 
-_PROBE_TIMEOUT_S = 3.0  # whoever asks for readiness waits about as long
+_PROBE_TIMEOUT_S = 3.0  # clients of the readiness check wait about this long
 _LOG_TIMEOUT_S = 2.0
-_NO_HASH = "0" * 64  # no token's hash
-_NO_NAME = "readyz"  # prefix of no object, name of no collection
+_UNUSED_HASH = "0" * 64  # not the hash of any token
+_UNUSED_NAME = "readyz"  # not the prefix of any object or the name of any collection
 
 
-async def healthz(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """The process answers, whatever its stores do."""
+async def healthz(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Confirms that the process answers, independent of its stores."""
     return json_response(Health())
 
 
-async def readyz(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """Whether every store answers, and which does not."""
-    missing = await missing_stores(asked.services)
+async def readyz(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Reports readiness, and each store that does not answer."""
+    missing = await missing_stores(api_request.context)
     return json_response(
         Readiness(status="not ready" if missing else "ready", missing=missing), status=503 if missing else 200
     )
 
 
-async def metrics(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """Prometheus."""
+async def metrics(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Returns the Prometheus metrics."""
     return web.Response(
-        body=generate_latest(asked.services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        body=generate_latest(api_request.context.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
     )
 
 
-async def openapi(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """The description of the API."""
-    return web.Response(text=asked.services.openapi, content_type="application/json")
+async def openapi(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Returns the OpenAPI document."""
+    return web.Response(text=api_request.context.openapi, content_type="application/json")
 
 
-async def missing_stores(services: ApiContext) -> dict[str, str]:
-    """Stores that cannot be used now, by name, each with the reason. Asked all at once, by a query each that touches
-    what the API needs and finds nothing."""
+async def missing_stores(context: ApiContext) -> dict[str, str]:
+    """Returns the reason for each store that cannot be used now, by the store's name.
+
+    Probes all stores at the same time, each by a query that uses the same tables and rights as the API and finds
+    nothing.
+    """
     probes: dict[str, Awaitable[object]] = {
-        # Connecting migrates; the query tells that the tables are there.
-        services.clickhouse.name: services.clickhouse(services.calls.find_by_hash, _NO_HASH),
-        services.s3.name: services.s3(lambda: list(islice(services.objects.list(f"{_NO_NAME}/"), 1))),
-        services.qdrant.name: services.qdrant(services.vectors.search, _NO_NAME, [0.0], tenant=None, limit=1),
+        # Connecting migrates the schema; the query proves that the tables exist.
+        context.clickhouse.name: context.clickhouse(context.calls.find_key_by_hash, _UNUSED_HASH),
+        context.s3.name: context.s3(lambda: list(islice(context.objects.list(f"{_UNUSED_NAME}/"), 1))),
+        context.qdrant.name: context.qdrant(context.vectors.search, _UNUSED_NAME, [0.0], tenant=None, limit=1),
     }
     reasons = await asyncio.gather(*(_reason(probe) for probe in probes.values()))
     return {name: reason for name, reason in zip(probes, reasons, strict=True) if reason is not None}
 
 
-async def missing_log(services: ApiContext) -> str | None:
-    """Why the log cannot be used now; None if it answers."""
-    return await _reason(services.log(_ask_log, services.settings.kafka))
+async def missing_log(context: ApiContext) -> str | None:
+    """Returns the reason why the log cannot be used now, or None if it answers."""
+    return await _reason(context.log(_probe_log, context.settings.kafka))
 
 
-def _ask_log(kafka: KafkaSettings) -> None:
-    """Raises LogUnavailableError unless the log says which topics it has."""
+def _probe_log(kafka: KafkaSettings) -> None:
+    """Raises LogUnavailableError unless the log lists its topics."""
     admin = AdminClient(connection_config(kafka) | {"log_level": 0})
     try:
         admin.list_topics(timeout=_LOG_TIMEOUT_S)
@@ -78,7 +81,7 @@ def _ask_log(kafka: KafkaSettings) -> None:
 
 
 async def _reason(probe: Awaitable[object]) -> str | None:
-    """Why a probe failed; None if it did not."""
+    """Returns the reason why a probe failed, or None if it succeeded."""
     try:
         await asyncio.wait_for(probe, _PROBE_TIMEOUT_S)
     except ObjectMissingError:

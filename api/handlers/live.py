@@ -1,59 +1,60 @@
-"""Calls as they go on, as server-sent events."""
+"""Live calls as server-sent events."""
 
 import asyncio
 import contextlib
 
 from aiohttp import web
 
-from api.auth.authentication import DOOR
+from api.auth.authentication import AUTHENTICATOR_CHAIN
 from api.endpoint import ApiRequest
 from api.errors import ApiError
 from api.handlers.calls import list_item
 from api.live.hub import Subscriber
 from api.params import NoQuery
 
-_LIVE_AT_FIRST = 100  # newest calls that are told of at once
-_ASK_AGAIN_S = 4.0  # whether what proves who watches is still good; also keeps proxies from hanging up
+_INITIAL_CALLS = 100  # newest live calls, sent at the start
+_REAUTHENTICATE_S = 4.0  # interval of credential checks and of comments that keep proxies from closing the connection
 
 
-async def watch(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """First the calls that go on, then what changes, and how loud they are."""
-    services = asked.services
-    async with services.live.watch(asked.tenant) as watcher:  # before the question, so that nothing falls between
-        calls, _ = await services.clickhouse(
-            services.calls.list_calls, tenant=asked.tenant, status="live", limit=_LIVE_AT_FIRST
+async def watch(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Sends the live calls first, then each changed call, and the audio levels."""
+    context = api_request.context
+    # Subscribes before the query, so that no change between the two is missed.
+    async with context.live.subscribe(api_request.tenant) as subscriber:
+        calls, _ = await context.clickhouse(
+            context.calls.list_calls, tenant=api_request.tenant, status="live", limit=_INITIAL_CALLS
         )
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
                 "Cache-Control": "no-store",
-                "X-Accel-Buffering": "no",  # nginx would collect
+                "X-Accel-Buffering": "no",  # makes nginx pass events on at once
             }
         )
-        await response.prepare(asked.request)
-        with contextlib.suppress(ConnectionError):  # whoever watched has left
+        await response.prepare(api_request.request)
+        with contextlib.suppress(ConnectionError):  # the client has disconnected
             await response.write(b"retry: 1000\n\n")
             for call in reversed(calls):
                 await response.write(_event("call", list_item(call).model_dump_json()))
-            await _pump(asked, response, watcher)
+            await _send_messages(api_request, response, subscriber)
     return response
 
 
-async def _pump(asked: ApiRequest, response: web.StreamResponse, watcher: Subscriber) -> None:
+async def _send_messages(api_request: ApiRequest, response: web.StreamResponse, subscriber: Subscriber) -> None:
     loop = asyncio.get_running_loop()
-    ask_again = loop.time() + _ASK_AGAIN_S
+    check_at = loop.time() + _REAUTHENTICATE_S
     while True:
-        if loop.time() >= ask_again:
+        if loop.time() >= check_at:
             try:
-                principal = await asked.request.app[DOOR].principal(asked.request)
+                principal = await api_request.request.app[AUTHENTICATOR_CHAIN].principal(api_request.request)
             except ApiError:
                 return
-            if principal.tenant != asked.principal.tenant:
-                return  # whoever asks again sees the calls of the other
+            if principal.tenant != api_request.principal.tenant:
+                return  # the client must connect again to see the other tenant's calls
             await response.write(b": still here\n\n")
-            ask_again = loop.time() + _ASK_AGAIN_S
+            check_at = loop.time() + _REAUTHENTICATE_S
         try:
-            message = await asyncio.wait_for(watcher.messages.get(), ask_again - loop.time())
+            message = await asyncio.wait_for(subscriber.messages.get(), check_at - loop.time())
         except TimeoutError:
             continue
         if message is None:

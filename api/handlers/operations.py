@@ -1,4 +1,4 @@
-"""For operators: how services and stores fare, and what stages gave up on."""
+"""Endpoints for operators: state of services and stores, and dead letters."""
 
 import asyncio
 
@@ -8,21 +8,21 @@ from api.endpoint import ApiRequest
 from api.errors import ApiError
 from api.handlers.health import missing_log, missing_stores
 from api.models import DeadLetter, DeadLetterList, Operations, Provider, ServiceState, Store
-from api.params import LettersQuery, NoQuery
+from api.params import DeadLettersQuery, NoQuery
 from api.responses import json_response
-from api.service_health import look, provider_state
+from api.service_health import provider_state, query_services
 from pipelines.runtime.dead_letters import DeadLetterRecord, healed, is_replayable, read_dead_letters, replay
 
 _NEWEST = 500
 _LOG = "Log"
 
 
-async def get_operations(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """What is up, what is behind, what is away."""
-    services = asked.services
-    settings = services.settings
+async def get_operations(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Returns the state of services, stores and providers."""
+    context = api_request.context
+    settings = context.settings
     states, missing, log_reason = await asyncio.gather(
-        look(settings.api.watched), missing_stores(services), missing_log(services)
+        query_services(settings.api.watched), missing_stores(context), missing_log(context)
     )
     missing |= {_LOG: log_reason} if log_reason else {}
     by_name = {state.name: state for state in states}
@@ -31,7 +31,7 @@ async def get_operations(asked: ApiRequest, query: NoQuery) -> web.StreamRespons
         "summarizer": settings.summary.provider,
         "embedder": settings.embedding.provider,
     }
-    stores = (_LOG, services.clickhouse.name, services.s3.name, services.qdrant.name)
+    stores = (_LOG, context.clickhouse.name, context.s3.name, context.qdrant.name)
     return json_response(
         Operations(
             services=states,
@@ -54,35 +54,35 @@ def _provider(name: str, service: str, found: ServiceState | None) -> Provider:
     )
 
 
-async def list_letters(asked: ApiRequest, query: LettersQuery) -> web.StreamResponse:
-    """The newest letters."""
-    wanted = [one for one in await _letters(asked) if query.all or one.open]
+async def list_dead_letters(api_request: ApiRequest, query: DeadLettersQuery) -> web.StreamResponse:
+    """Returns the newest dead letters."""
+    wanted = [one for one in await _letters(api_request) if query.all or one.open]
     return json_response(
         DeadLetterList(letters=[_letter(one) for one in reversed(wanted[-_NEWEST:])], total=len(wanted))
     )
 
 
-async def replay_letter(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """Gives a letter back to its stage."""
-    kafka, wanted = asked.services.settings.kafka, asked.request.match_info["id"]
-    letter = next((one for one in await _letters(asked) if one.id == wanted), None)
+async def replay_dead_letter(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Replays a dead letter: sends it to its stage again."""
+    kafka, wanted = api_request.context.settings.kafka, api_request.request.match_info["id"]
+    letter = next((one for one in await _letters(api_request) if one.id == wanted), None)
     if letter is None:
         raise ApiError(404, "not_found", f"there is no dead letter {wanted!r}")
     if letter.replayed_at_ms is not None:
-        raise ApiError(409, "conflict", "it has been given back already; if it failed again, there is a new letter")
+        raise ApiError(409, "conflict", "it was replayed already; if it failed again, there is a new dead letter")
     if letter.healed:
         raise ApiError(409, "conflict", f"{letter.letter.stage} has a result for it by now: nothing is left to do")
     if not is_replayable(letter.letter):
-        raise ApiError(409, "conflict", "the record was no text, so its letter does not carry it whole")
-    (given,) = await asked.services.log(lambda: list(replay(kafka, [letter])))
-    return json_response(_letter(given), status=202)
+        raise ApiError(409, "conflict", "it cannot be replayed: it does not carry the complete record")
+    (replayed,) = await api_request.context.log(lambda: list(replay(kafka, [letter])))
+    return json_response(_letter(replayed), status=202)
 
 
-async def _letters(asked: ApiRequest) -> list[DeadLetterRecord]:
-    """All letters, oldest first."""
-    services = asked.services
-    letters = await services.log(read_dead_letters, services.settings.kafka)
-    return await services.clickhouse(healed, letters, services.calls)
+async def _letters(api_request: ApiRequest) -> list[DeadLetterRecord]:
+    """Returns all dead letters, oldest first."""
+    context = api_request.context
+    letters = await context.log(read_dead_letters, context.settings.kafka)
+    return await context.clickhouse(healed, letters, context.calls)
 
 
 def _letter(one: DeadLetterRecord) -> DeadLetter:

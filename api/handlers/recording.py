@@ -1,4 +1,4 @@
-"""A recording's bytes, from S3 through to the client without ever holding the file."""
+"""Streams a recording from S3 to the client without loading the whole file."""
 
 import logging
 import re
@@ -8,28 +8,28 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from api.endpoint import ApiRequest, not_there
+from api.endpoint import ApiRequest, missing_artefact
 from api.errors import ApiError
 from api.params import RecordingQuery
 from api.ranges import UnsatisfiableRangeError, etag_matches, range_applies, requested_range
 from schemas.events import ObjectRef
 from sinks.object_store import ObjectMissingError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/:*?<>|%]')
 
 
-async def get_recording(asked: ApiRequest, query: RecordingQuery) -> web.StreamResponse:
-    """A part's WAV, whole or a range of it."""
-    part = await asked.part(query.part)
+async def get_recording(api_request: ApiRequest, query: RecordingQuery) -> web.StreamResponse:
+    """Sends a part's WAV, complete or one range of it."""
+    part = await api_request.part(query.part)
     if part.recording is None:
-        raise not_there("recording", part)
-    audio, request = part.recording, asked.request
+        raise missing_artefact("recording", part)
+    audio, request = part.recording, api_request.request
     etag = f'"{audio.sha256}"'
     headers = {
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",  # keep it, but ask with the ETag whether it still may be had
+        "Cache-Control": "private, no-cache",  # the browser may keep it but must revalidate it with the ETag
         "ETag": etag,
     }
     if etag_matches(request.headers.get("If-None-Match"), etag):
@@ -45,7 +45,7 @@ async def get_recording(asked: ApiRequest, query: RecordingQuery) -> web.StreamR
                 f"the recording has {audio.size} bytes",
                 headers={"Content-Range": f"bytes */{audio.size}", "Accept-Ranges": "bytes"},
             ) from None
-    headers["Content-Disposition"] = content_disposition(asked.call_id, query.part)
+    headers["Content-Disposition"] = content_disposition(api_request.call_id, query.part)
     headers["Content-Type"] = "audio/wav"
     first, length = (wanted.first, wanted.length) if wanted else (0, audio.size)
     if wanted:
@@ -55,46 +55,54 @@ async def get_recording(asked: ApiRequest, query: RecordingQuery) -> web.StreamR
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    return await _send(asked, response, audio, first, length)
+    return await _send(api_request, response, audio, first, length)
 
 
 def content_disposition(call_id: str, part: int) -> str:
-    """A file name from a call id, whatever the carrier put into it: once in ASCII, once in full (RFC 6266)."""
+    """Returns the header with a file name from the call id, in ASCII and in full (RFC 6266).
+
+    Replaces unsafe characters, since a carrier's call id may hold any text.
+    """
     name = _UNSAFE.sub("_", call_id) + (f"-part{part}" if part > 1 else "") + ".wav"
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
 
 
 async def _send(
-    asked: ApiRequest, response: web.StreamResponse, audio: ObjectRef, first: int, length: int
+    api_request: ApiRequest, response: web.StreamResponse, audio: ObjectRef, first: int, length: int
 ) -> web.StreamResponse:
-    """Sends the bytes. Up to the first chunk a failure is an answer; after it, all that is left is to hang up, so
-    that the client sees a short body and not a whole one with a hole."""
-    services = asked.services
-    async with aclosing(services.s3.chunks(services.objects.stream(audio.key, first, length))) as chunks:
+    """Sends the bytes.
+
+    A failure before the first chunk becomes an error response. A failure after it aborts the connection, so that the
+    client sees a short body instead of a complete one with missing bytes.
+    """
+    context = api_request.context
+    async with aclosing(context.s3.stream(context.objects.stream(audio.key, first, length))) as chunks:
         try:
             chunk = await anext(chunks, b"")
         except ObjectMissingError:
-            log.error("call %s: %s is not in S3", asked.call_id, audio.key)
-            raise ApiError(404, "gone", "the recording is not in the object store any more") from None
-        await response.prepare(asked.request)
+            logger.error("call %s: %s is not in S3", api_request.call_id, audio.key)
+            raise ApiError(404, "gone", "the recording is no longer in the object store") from None
+        await response.prepare(api_request.request)
         try:
-            sent = await _pump(response, chunk, chunks)
+            sent = await _write_chunks(response, chunk, chunks)
         except ApiError as error:
-            log.warning("call %s: recording broken off: %s", asked.call_id, error)
+            logger.warning("call %s: sending the recording aborted: %s", api_request.call_id, error)
             sent = -1
     if sent == length:
         await response.write_eof()
     else:
         if sent >= 0:
-            log.error("call %s: %s has %d bytes where %d were expected", asked.call_id, audio.key, sent, length)
-        if asked.request.transport is not None:
-            asked.request.transport.abort()
+            logger.error(
+                "call %s: %s has %d bytes where %d were expected", api_request.call_id, audio.key, sent, length
+            )
+        if api_request.request.transport is not None:
+            api_request.request.transport.abort()
     return response
 
 
-async def _pump(response: web.StreamResponse, chunk: bytes, chunks: AsyncIterator[bytes]) -> int:
-    """Writes all chunks, waiting for the client as needed; how many bytes that were."""
+async def _write_chunks(response: web.StreamResponse, chunk: bytes, chunks: AsyncIterator[bytes]) -> int:
+    """Writes all chunks at the client's speed and returns the number of bytes."""
     sent = 0
     while chunk:
         await response.write(chunk)

@@ -1,4 +1,4 @@
-"""Replays: asked for, looked at, stopped, gone on with."""
+"""Endpoints for replays: start, list, show, stop and resume."""
 
 import asyncio
 from dataclasses import replace
@@ -29,55 +29,58 @@ from schemas.events import ReplayOverrides
 from sinks.clickhouse.replay_projection import ReplayDoc
 
 
-async def list_replays(asked: ApiRequest, query: ReplaysQuery) -> web.StreamResponse:
-    """The asker's replays."""
-    services = asked.services
-    found = await services.clickhouse(services.replays.list_replays, asked.tenant)
+async def list_replays(api_request: ApiRequest, query: ReplaysQuery) -> web.StreamResponse:
+    """Returns the client's replays."""
+    context = api_request.context
+    found = await context.clickhouse(context.replays.list_replays, api_request.tenant)
     return json_response(ReplayList(replays=[_item(one) for one in found if query.state in (None, one.state)]))
 
 
-async def get_replay(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """One replay."""
-    return json_response(await _body(asked, await _replay(asked)))
+async def get_replay(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Returns one replay."""
+    return json_response(await _body(api_request, await _replay(api_request)))
 
 
-async def start_replay(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """Chooses the calls now, and has them processed; or says what that would cost."""
-    wanted = await asked.body(ReplayRequest)
-    services = asked.services
-    calls = chosen_calls(asked, wanted, every=wanted.all)
+async def start_replay(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Selects the calls and starts a replay of them, or returns the estimated cost only."""
+    wanted = await api_request.body(ReplayRequest)
+    context = api_request.context
+    calls = chosen_calls(api_request, wanted, every=wanted.all)
     overrides = ReplayOverrides(
         provider=wanted.provider, model=wanted.model, language=wanted.language, prompt=wanted.prompt
     )
     try:
-        settings = overridden(services.settings, wanted.stage, overrides)
+        settings = overridden(context.settings, wanted.stage, overrides)
         engines = await asyncio.to_thread(engines_of, settings, wanted.stage)
-        chosen = await services.choosing(choose, services.calls, calls, wanted.stage)
+        chosen = await context.bulk_reads(choose, context.calls, calls, wanted.stage)
     except (OverrideError, SettingsError) as error:
         raise ApiError(400, "bad_parameter", str(error)) from None
     except NothingToReplayError as error:
         raise ApiError(404, "not_found", str(error)) from None
-    costs = _estimate(estimate(chosen, engines, settings.pricing), operator=asked.principal.operator)
+    costs = _estimate(estimate(chosen, engines, settings.pricing), operator=api_request.principal.operator)
     if wanted.dry_run:
         return json_response(ReplayAnswer(id=None, replay=None, estimate=costs))
-    replay_id = await services.log(
-        services.desk.start,
+    replay_id = await context.log(
+        context.replay_service.start,
         chosen,
         wanted.stage,
         overrides,
-        tenant=asked.tenant,
+        tenant=api_request.tenant,
         keep_current=wanted.keep_current,
     )
-    replay = await services.clickhouse(services.replays.get_replay, replay_id, asked.tenant)
+    replay = await context.clickhouse(context.replays.get_replay, replay_id, api_request.tenant)
     return json_response(
         ReplayAnswer(id=replay_id, replay=_item(replay) if replay else None, estimate=costs), status=202
     )
 
 
-def chosen_calls(asked: ApiRequest, wanted: CallFilters, *, every: bool) -> Selection:
-    """The calls that a request selects, of those that its key sees. Raises ApiError 400 if it selects none."""
-    if asked.tenant is not None and wanted.tenant not in (None, asked.tenant):
-        raise bad_parameter("tenant", "is not yours")
+def chosen_calls(api_request: ApiRequest, wanted: CallFilters, *, every: bool) -> Selection:
+    """Returns the selection of a request, limited to the calls that its key sees.
+
+    Raises ApiError 400 if the request selects nothing.
+    """
+    if api_request.tenant is not None and wanted.tenant not in (None, api_request.tenant):
+        raise bad_parameter("tenant", "is not the tenant of this key: leave it out")
     try:
         found = selection(
             call_ids=wanted.calls,
@@ -91,42 +94,42 @@ def chosen_calls(asked: ApiRequest, wanted: CallFilters, *, every: bool) -> Sele
         )
     except EmptySelectionError as error:
         raise bad_parameter(error.parameter, str(error)) from None
-    if not found.narrows and not every:
-        raise bad_parameter("calls", "say which calls, filter them, or say `all`")
-    return found if asked.tenant is None else replace(found, tenant=asked.tenant)
+    if not found.has_filter and not every:
+        raise bad_parameter("calls", "name calls, set a filter, or set `all`")
+    return found if api_request.tenant is None else replace(found, tenant=api_request.tenant)
 
 
-async def stop_replay(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """No more of its parts are begun."""
-    return await _controlled(asked, stop=True)
+async def stop_replay(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Stops a replay: no further part is started."""
+    return await _controlled(api_request, stop=True)
 
 
-async def resume_replay(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """Its parts go on."""
-    return await _controlled(asked, stop=False)
+async def resume_replay(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Resumes a replay."""
+    return await _controlled(api_request, stop=False)
 
 
-async def _controlled(asked: ApiRequest, *, stop: bool) -> web.StreamResponse:
-    services, replay = asked.services, await _replay(asked)
+async def _controlled(api_request: ApiRequest, *, stop: bool) -> web.StreamResponse:
+    context, replay = api_request.context, await _replay(api_request)
     try:
-        await services.log(services.desk.stop if stop else services.desk.resume, replay)
+        await context.log(context.replay_service.stop if stop else context.replay_service.resume, replay)
     except ReplayStateError as error:
         raise ApiError(409, "conflict", str(error)) from None
-    return json_response(await _body(asked, await _replay(asked)), status=202)
+    return json_response(await _body(api_request, await _replay(api_request)), status=202)
 
 
-async def _replay(asked: ApiRequest) -> ReplayDoc:
-    """The replay in the path. Raises ApiError 404 if the asker has none such."""
-    services = asked.services
-    found = await services.clickhouse(services.replays.get_replay, asked.call_id, asked.tenant)
+async def _replay(api_request: ApiRequest) -> ReplayDoc:
+    """Returns the replay in the path. Raises ApiError 404 if the client sees no such replay."""
+    context = api_request.context
+    found = await context.clickhouse(context.replays.get_replay, api_request.call_id, api_request.tenant)
     if found is None:
-        raise ApiError(404, "not_found", f"there is no replay {asked.call_id!r}")
+        raise ApiError(404, "not_found", f"there is no replay {api_request.call_id!r}")
     return found
 
 
-async def _body(asked: ApiRequest, replay: ReplayDoc) -> Replay:
-    services = asked.services
-    parts = await services.clickhouse(services.replays.noted, replay.id)
+async def _body(api_request: ApiRequest, replay: ReplayDoc) -> Replay:
+    context = api_request.context
+    parts = await context.clickhouse(context.replays.parts_with_notes, replay.id)
     return Replay(
         **_item(replay).model_dump(),
         notes=[
@@ -136,7 +139,7 @@ async def _body(asked: ApiRequest, replay: ReplayDoc) -> Replay:
 
 
 def _estimate(found: Estimate, *, operator: bool) -> ReplayEstimate:
-    """The estimate as the asker may see it."""
+    """Returns the estimate, with costs only for operators."""
     shown = ReplayEstimate.model_validate(found.model_dump())
     return shown if operator else shown.model_copy(update={"provider_cost": None})
 

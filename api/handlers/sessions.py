@@ -1,4 +1,4 @@
-"""Signing in and out with a key, and links that show one call."""
+"""Endpoints for sign-in and sign-out with a key, and for links that show one call."""
 
 import time
 
@@ -12,20 +12,20 @@ from api.params import NoQuery
 from api.responses import json_response
 
 
-async def sign_in(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
+async def sign_in(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Exchanges a key for a cookie that scripts cannot read."""
-    require_own_origin(asked.request)  # else a page could sign a visitor in as somebody else
-    key = (await asked.body(SignIn)).key.strip()
-    services = asked.services
-    principal = await asked.authenticator.by_key(key)
-    ttl_s = services.settings.api.session_ttl_s
-    cookie = services.seal.sign("session", {"key": principal.subject}, ttl_s)
+    require_own_origin(api_request.request)  # or another site could sign a visitor in under a foreign key
+    key = (await api_request.body(SignIn)).key.strip()
+    context = api_request.context
+    principal = await api_request.authenticator.by_key(key)
+    ttl_s = context.settings.api.session_ttl_s
+    cookie = context.token_signer.sign("session", {"key": principal.subject}, ttl_s)
     response = json_response(
         Session(
             tenant=principal.tenant,
             via="session",
             expires_at_ms=(int(time.time()) + ttl_s) * 1000,
-            csrf_token=services.seal.digest("csrf", cookie),
+            csrf_token=context.token_signer.digest("csrf", cookie),
         ),
         status=201,
     )
@@ -35,15 +35,15 @@ async def sign_in(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
         max_age=ttl_s,
         httponly=True,
         samesite="Strict",
-        secure=services.settings.base_url.startswith("https:"),
+        secure=context.settings.base_url.startswith("https:"),
         path="/",
     )
     return response
 
 
-async def get_session(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """Who asks, as what was sent proves it."""
-    principal = asked.principal
+async def get_session(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Returns the client's identity and session."""
+    principal = api_request.principal
     return json_response(
         Session(
             tenant=principal.tenant,
@@ -54,25 +54,25 @@ async def get_session(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
     )
 
 
-async def sign_out(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """Takes the cookie back."""
+async def sign_out(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Deletes the cookie."""
     response = web.Response(status=204, headers={"Cache-Control": "no-store"})
     response.del_cookie(COOKIE, path="/")
     return response
 
 
-async def share_call(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """A link to the call for somebody without a key."""
-    wanted = await asked.body(LinkRequest)
-    services, call = asked.services, await asked.call()
-    if not asked.principal.subject:
-        raise ApiError(403, "forbidden", "a link is made with an API key")
-    claims = {"key": asked.principal.subject, "tenant": call.tenant, "call": call.id}
-    token = services.seal.sign("link", claims, wanted.expires_in_s)
+async def share_call(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Creates a link to the call for people without a key."""
+    wanted = await api_request.body(LinkRequest)
+    context, call = api_request.context, await api_request.call()
+    if not api_request.principal.subject:
+        raise ApiError(403, "forbidden", "only an API key can create a link: sign in with a key")
+    claims = {"key": api_request.principal.subject, "tenant": call.tenant, "call": call.id}
+    token = context.token_signer.sign("link", claims, wanted.expires_in_s)
     page = call_path(call.id).removeprefix("/v1")
     return json_response(
         Link(
-            url=f"{services.settings.base_url}{page}?{SHARE_PARAMETER}={token}",
+            url=f"{context.settings.base_url}{page}?{SHARE_PARAMETER}={token}",
             token=token,
             expires_at_ms=(int(time.time()) + wanted.expires_in_s) * 1000,
         ),

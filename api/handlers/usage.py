@@ -1,4 +1,4 @@
-"""The bill."""
+"""Endpoint for usage: sums of ledger lines."""
 
 import asyncio
 from decimal import Decimal
@@ -14,38 +14,40 @@ from core.settings import BundledRate
 from sinks.clickhouse.queries import GroupBy, UsageSum
 
 
-async def get_usage(asked: ApiRequest, query: UsageQuery) -> web.StreamResponse:
-    """Sums over the lines of the asker's calls."""
+async def get_usage(api_request: ApiRequest, query: UsageQuery) -> web.StreamResponse:
+    """Returns sums over the ledger lines of the client's calls."""
     if query.from_ is not None and query.to is not None and query.to < query.from_:
-        raise bad_parameter("to", "lies before `from`")
+        raise bad_parameter("to", "is before `from`")
 
     async def sums(group_by: GroupBy | None) -> list[UsageSum]:
-        return await services.clickhouse(
-            services.calls.usage,
-            tenant=asked.tenant,
+        return await context.clickhouse(
+            context.calls.usage,
+            tenant=api_request.tenant,
             from_ms=query.from_,
             to_ms=query.to,
             group_by=group_by,
             time_zone=query.time_zone,
         )
 
-    services = asked.services
+    context = api_request.context
     groups, total = await asyncio.gather(sums(query.group_by), sums(None))
     audio_ms = sum(row.duration_ms for row in total)
     return json_response(
         Usage(
             group_by=query.group_by,
             time_zone=query.time_zone,
-            groups=[_row(row, operator=asked.principal.operator) for row in groups],
-            total=[_row(row, operator=asked.principal.operator) for row in total],
+            groups=[_row(row, operator=api_request.principal.operator) for row in groups],
+            total=[_row(row, operator=api_request.principal.operator) for row in total],
             transcribed_minutes=f"{Decimal(audio_ms) / 60_000:.3f}",
-            bundled=[_bundled(name, rate, audio_ms) for name, rate in asked.services.settings.pricing.bundled.items()],
+            bundled=[
+                _bundled(name, rate, audio_ms) for name, rate in api_request.context.settings.pricing.bundled.items()
+            ],
         )
     )
 
 
 def _row(found: UsageSum, *, operator: bool) -> UsageRow:
-    """The sum as the asker may see it."""
+    """Returns the sum, with cost and margin only for operators."""
     row = UsageRow.model_validate(found.model_dump())
     return row if operator else row.model_copy(update={"provider_cost": None, "margin": None})
 

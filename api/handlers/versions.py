@@ -1,4 +1,4 @@
-"""Versions of a call's transcript and summary: which there are, how two differ, which one counts."""
+"""Endpoints for versions of a call's transcript and summary: list, compare, and make one current."""
 
 import asyncio
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from api.params import CompareQuery, NoQuery, UseQuery
 from api.replay_models import VersionComparison, VersionItem, VersionList, VersionsSwitched, VersionsUse
 from api.responses import json_response
 from pipelines.replay.selection import NothingToReplayError
-from pipelines.replay.switching import NoSuchReplayError, Switchboard, Target
+from pipelines.replay.switching import NoSuchReplayError, Target, VersionSwitcher
 from pipelines.replay.transcript_diff import compare
 from pipelines.replay.versions import NoSuchVersionError, chosen, to_compare, version_of, versions_of
 from schemas.artifacts import Transcript
@@ -22,59 +22,61 @@ from sinks.clickhouse.result_versions import VersionDoc
 from sinks.object_store import ObjectMissingError
 
 
-async def list_versions(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """All versions of a call."""
-    return json_response(_list(await asked.call()))
+async def list_versions(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Returns all versions of a call."""
+    return json_response(_list(await api_request.call()))
 
 
-async def use_version(asked: ApiRequest, query: UseQuery) -> web.StreamResponse:
-    """Makes a version the one that counts: a record on the log, so that whoever reads it again decides the same."""
-    services, call = asked.services, await asked.call()
+async def use_version(api_request: ApiRequest, query: UseQuery) -> web.StreamResponse:
+    """Makes a version current, by an event on the log, so that every reader of the log decides the same."""
+    context, call = api_request.context, await api_request.call()
     try:
         event = chosen(call, version_of(call, query.version))
     except NoSuchVersionError as error:
         raise _not_found(error) from None
-    await services.log(services.tell, Topic.CALL_EVENTS, [event])
-    # It is on the log; that the answer shows it, too, must not wait for who reads it there.
-    await services.clickhouse(services.calls.put_events, [event])
-    return json_response(_list(await asked.call()), status=202)
+    await context.log(context.publish, Topic.CALL_EVENTS, [event])
+    # Stores the event here as well, so that the response shows it without waiting for the consumer of the log.
+    await context.clickhouse(context.calls.put_events, [event])
+    return json_response(_list(await api_request.call()), status=202)
 
 
-async def use_versions(asked: ApiRequest, query: NoQuery) -> web.StreamResponse:
-    """Makes versions of many calls count: those of a replay, or those that counted before a time."""
-    wanted = await asked.body(VersionsUse)
+async def use_versions(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
+    """Makes versions of many calls current: those of a replay, or those that were current before a time."""
+    wanted = await api_request.body(VersionsUse)
     if (wanted.replay is None) == (wanted.before is None):
-        raise bad_parameter("replay", "say either `replay` or `before`")
-    services = asked.services
-    calls = chosen_calls(asked, wanted, every=True)  # the target says which calls; filters leave some of them out
+        raise bad_parameter("replay", "set either `replay` or `before`")
+    context = api_request.context
+    calls = chosen_calls(api_request, wanted, every=True)  # the target selects calls, filters narrow them
     target = Target(replay=wanted.replay, before=wanted.before)
-    board = Switchboard(services.calls, services.replays, services.tell)
+    switcher = VersionSwitcher(context.calls, context.replays, context.publish)
     try:
-        found = await services.switching(board.switch, target, calls, tenant=asked.tenant, dry_run=wanted.dry_run)
+        found = await context.bulk_writes(
+            switcher.switch, target, calls, tenant=api_request.tenant, dry_run=wanted.dry_run
+        )
     except (NoSuchReplayError, NothingToReplayError) as error:
         raise ApiError(404, "not_found", str(error)) from None
     return json_response(VersionsSwitched(**asdict(found)), status=200 if wanted.dry_run else 202)
 
 
-async def compare_versions(asked: ApiRequest, query: CompareQuery) -> web.StreamResponse:
-    """How one version of a part's transcript differs from another."""
-    call = await asked.call()
+async def compare_versions(api_request: ApiRequest, query: CompareQuery) -> web.StreamResponse:
+    """Compares two versions of a part's transcript."""
+    call = await api_request.call()
     try:
         before, after = to_compare(call, query.part, query.before, query.after)
     except NoSuchVersionError as error:
         raise _not_found(error) from None
-    texts = [await _stored(asked, version) for version in (before, after)]
+    texts = [await _stored(api_request, version) for version in (before, after)]
     found = await asyncio.to_thread(compare, *texts)
     return json_response(VersionComparison(call_id=call.id, before=_item(before), after=_item(after), **dict(found)))
 
 
-async def _stored(asked: ApiRequest, version: VersionDoc) -> Transcript:
-    """A version's transcript from S3. Raises ApiError."""
-    services = asked.services
+async def _stored(api_request: ApiRequest, version: VersionDoc) -> Transcript:
+    """Returns a version's transcript from S3. Raises ApiError."""
+    context = api_request.context
     try:
-        content = await services.s3(services.objects.get_verified, version.object)
+        content = await context.s3(context.objects.get_verified, version.object)
     except ObjectMissingError:
-        raise ApiError(404, "gone", "the transcript is not in the object store any more") from None
+        raise ApiError(404, "gone", "the transcript is no longer in the object store") from None
     return Transcript.model_validate_json(content)
 
 

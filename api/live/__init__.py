@@ -1,2 +1,4 @@
-"""Calls as they go on, for whoever watches: their levels from the log, their state from ClickHouse once the log says
-that it has changed. Nothing runs while nobody watches."""
+"""Live calls for subscribers: audio levels from the log, and states from ClickHouse after an event on the log.
+
+Nothing runs while there are no subscribers.
+"""

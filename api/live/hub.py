@@ -1,4 +1,4 @@
-"""Who watches, and what they are told."""
+"""Subscribers of live calls, and the messages that they get."""
 
 import asyncio
 import contextlib
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from api.errors import ApiError, unavailable
 from api.live.levels import Track
 from api.live.tail import Tail
-from api.live.updates import Digest, Update
+from api.live.updates import Update, UpdateReader
 from api.models import CallListItem, LevelList, TrackLevels
 from core.settings import KafkaSettings
 from redpanda.client import LogUnavailableError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-_FLUSH_S = 0.25  # levels are told so often
-_LOOK_S = 0.5  # and calls that have changed looked up
-_SETTLES_S = 8.0  # an event is on the log before ClickHouse has it: a call is looked up for so long after one
-_LOOKED_AT = 100  # calls looked up at the same time; more wait
-_WAITING = 2_000  # calls that may wait for it
-_TRACKS_TOLD = 400  # in one message
-_BACKLOG = 200  # messages for somebody who does not read them, then they have to come again
-_LINGER_S = 3.0  # a page that is left for another is not the end
+_FLUSH_S = 0.25  # interval between messages with levels
+_LOOKUP_S = 0.5  # interval between lookups of changed calls
+_SETTLE_S = 8.0  # a call is looked up this long after an event, since ClickHouse gets events later than the log
+_LOOKUP_CALLS = 100  # calls in one lookup; the others wait
+_MAX_CHANGED = 2_000  # calls that may wait for a lookup
+_MESSAGE_TRACKS = 400  # tracks in one message
+_BACKLOG = 200  # unread messages after which a subscriber is disconnected
+_LINGER_S = 3.0  # the log is followed this long without subscribers, for a user who opens another page
 
 Call = tuple[str, str]  # tenant, call id
 Lookup = Callable[[Sequence[Call]], Awaitable[list[CallListItem]]]
@@ -31,136 +31,136 @@ Lookup = Callable[[Sequence[Call]], Awaitable[list[CallListItem]]]
 
 @dataclass(eq=False)
 class Subscriber:
-    """Somebody who watches. tenant: whose calls; None = everybody's."""
+    """Queue of messages for one client. tenant: the tenant whose calls it sees; None = every tenant's."""
 
     tenant: str | None
     messages: asyncio.Queue[tuple[str, str] | None] = field(default_factory=lambda: asyncio.Queue(_BACKLOG))
 
     def sees(self, tenant: str) -> bool:
-        """Whether this tenant's calls are theirs to see."""
+        """True if the subscriber sees this tenant's calls."""
         return self.tenant in (None, tenant)
 
     def send(self, kind: str, data: str) -> None:
-        """A message for them; who has not read the last ones for long is sent away and may come again."""
+        """Queues a message; disconnects a subscriber that has not read its messages. It may connect again."""
         if self.messages.full():
             self.disconnect()
         else:
             self.messages.put_nowait((kind, data))
 
     def disconnect(self) -> None:
-        """No more messages."""
+        """Drops queued messages and ends the subscription."""
         while not self.messages.empty():
             self.messages.get_nowait()
         self.messages.put_nowait(None)
 
 
 class LiveHub:
-    """Follows the log while somebody watches. Belongs to one event loop."""
+    """Follows the log while there are subscribers. Belongs to one event loop."""
 
     def __init__(self, kafka: KafkaSettings, look_up: Lookup) -> None:
-        """look_up: the calls of these names as they are now."""
+        """look_up: returns the current documents of these calls."""
         self._kafka = kafka
         self._look_up = look_up
-        self._watchers: set[Subscriber] = set()
+        self._subscribers: set[Subscriber] = set()
         self._work: asyncio.Task[None] | None = None
-        self._ending: asyncio.TimerHandle | None = None
-        self._heard: dict[Track, list[int]] = {}
-        self._changed: dict[Call, float] = {}  # until when (loop time) it is looked up
-        self._told: dict[Call, str] = {}
+        self._stop_timer: asyncio.TimerHandle | None = None
+        self._levels: dict[Track, list[int]] = {}
+        self._changed: dict[Call, float] = {}  # lookups of a call end at this loop time
+        self._sent: dict[Call, str] = {}
 
     @contextlib.asynccontextmanager
-    async def watch(self, tenant: str | None) -> AsyncIterator[Subscriber]:
-        """Messages about these calls, from now on. Raises ApiError 503 if no log is configured."""
-        if self._ending is not None:
-            self._ending.cancel()
+    async def subscribe(self, tenant: str | None) -> AsyncIterator[Subscriber]:
+        """Yields a subscriber that gets messages from now on. Raises ApiError 503 if no log is configured."""
+        if self._stop_timer is not None:
+            self._stop_timer.cancel()
         if self._work is None:
             loop = asyncio.get_running_loop()
             try:
-                digest = Digest()
-                tail = Tail(self._kafka, lambda messages: _soon(loop, self._take, digest.of(messages)))
+                reader = UpdateReader()
+                tail = Tail(self._kafka, lambda messages: _hand_over(loop, self._take, reader.read(messages)))
             except LogUnavailableError as error:
-                log.warning("live calls cannot be followed: %s", error)
+                logger.warning("live calls cannot be followed: %s", error)
                 raise unavailable("the log") from None
             self._work = asyncio.create_task(self._run(tail))
-        watcher = Subscriber(tenant)
-        self._watchers.add(watcher)
+        subscriber = Subscriber(tenant)
+        self._subscribers.add(subscriber)
         try:
-            yield watcher
+            yield subscriber
         finally:
-            self._watchers.discard(watcher)
-            if not self._watchers:
-                self._ending = asyncio.get_running_loop().call_later(_LINGER_S, self._rest)
+            self._subscribers.discard(subscriber)
+            if not self._subscribers:
+                self._stop_timer = asyncio.get_running_loop().call_later(_LINGER_S, self._stop)
 
     def close(self) -> None:
-        """Sends everybody away."""
-        for watcher in self._watchers:
-            watcher.disconnect()
-        self._rest()
+        """Disconnects all subscribers and stops following the log."""
+        for subscriber in self._subscribers:
+            subscriber.disconnect()
+        self._stop()
 
-    def _rest(self) -> None:
+    def _stop(self) -> None:
         if self._work is not None:
             self._work.cancel()
             self._work = None
-        self._heard, self._changed, self._told = {}, {}, {}
+        self._levels, self._changed, self._sent = {}, {}, {}
 
     async def _run(self, tail: Tail) -> None:
         try:
-            await asyncio.gather(self._flush_levels(), self._follow_changes())
+            await asyncio.gather(self._send_levels(), self._follow_changes())
         finally:
             tail.close()
 
-    def _take(self, news: Update) -> None:
-        for track, levels in news.heard.items():
-            self._heard.setdefault(track, []).extend(levels)
-        until = asyncio.get_running_loop().time() + _SETTLES_S
-        for name in news.changed:
-            if len(self._changed) < _WAITING and any(watcher.sees(name[0]) for watcher in self._watchers):
+    def _take(self, update: Update) -> None:
+        for track, levels in update.levels.items():
+            self._levels.setdefault(track, []).extend(levels)
+        until = asyncio.get_running_loop().time() + _SETTLE_S
+        for name in update.changed_calls:
+            if len(self._changed) < _MAX_CHANGED and any(one.sees(name[0]) for one in self._subscribers):
                 self._changed[name] = until
 
-    async def _flush_levels(self) -> None:
+    async def _send_levels(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_S)
-            heard, self._heard = self._heard, {}
-            for watcher in self._watchers if heard else ():
-                told = [
+            measured, self._levels = self._levels, {}
+            for subscriber in self._subscribers if measured else ():
+                visible = [
                     TrackLevels(tenant=tenant, call_id=call_id, track=track, levels_db=levels)
-                    for (tenant, call_id, track), levels in heard.items()
-                    if watcher.sees(tenant)
+                    for (tenant, call_id, track), levels in measured.items()
+                    if subscriber.sees(tenant)
                 ]
-                if told:
-                    watcher.send("levels", LevelList(levels=told[:_TRACKS_TOLD]).model_dump_json())
+                if visible:
+                    subscriber.send("levels", LevelList(levels=visible[:_MESSAGE_TRACKS]).model_dump_json())
 
     async def _follow_changes(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_S)
-            names = list(self._changed)[:_LOOKED_AT]
+            await asyncio.sleep(_LOOKUP_S)
+            names = list(self._changed)[:_LOOKUP_CALLS]
             if not names:
                 continue
             try:
                 calls = await self._look_up(names)
-            except ApiError:  # ClickHouse is away: they are still there when it is back
+            except ApiError:  # ClickHouse is unavailable: the calls stay in `_changed` until it is back
                 continue
             now = asyncio.get_running_loop().time()
             for name in names:
                 until = self._changed.pop(name)
                 if until > now:
-                    self._changed[name] = until  # behind those that wait
+                    self._changed[name] = until  # behind the calls that wait
             for call in calls:
-                self._tell_call(call)
+                self._send_call(call)
 
-    def _tell_call(self, call: CallListItem) -> None:
+    def _send_call(self, call: CallListItem) -> None:
         data = call.model_dump_json()
         name = (call.tenant, call.id)
-        if self._told.get(name) == data:
+        if self._sent.get(name) == data:
             return
-        self._told[name] = data
-        if len(self._told) > _WAITING:
-            self._told.pop(next(iter(self._told)))
-        for watcher in self._watchers:
-            if watcher.sees(call.tenant):
-                watcher.send("call", data)
+        self._sent[name] = data
+        if len(self._sent) > _MAX_CHANGED:
+            self._sent.pop(next(iter(self._sent)))
+        for subscriber in self._subscribers:
+            if subscriber.sees(call.tenant):
+                subscriber.send("call", data)
 
 
-def _soon(loop: asyncio.AbstractEventLoop, take: Callable[[Update], None], news: Update) -> None:
+def _hand_over(loop: asyncio.AbstractEventLoop, take: Callable[[Update], None], update: Update) -> None:
     with contextlib.suppress(RuntimeError):  # the loop has closed: the process is ending
-        loop.call_soon_threadsafe(take, news)
+        loop.call_soon_threadsafe(take, update)

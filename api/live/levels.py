@@ -1,4 +1,4 @@
-"""How loud a track is. Pure."""
+"""Measures the audio levels of tracks. Pure."""
 
 import numpy as np
 
@@ -7,22 +7,24 @@ from schemas.media import MediaRecord, RecordType
 
 STEP_MS = 100
 SILENCE_DB = -90
-_TRACKS = 500  # measured at the same time; of more, only the first are: nobody looks at more
+_TRACKS = 500  # tracks measured at the same time; further tracks are not measured
 _FULL_SCALE = 32_768.0
 
 Track = tuple[str, str, str]  # tenant, call id, name
 
 
-class Levels:
-    """Measures records, in the order of the log: some codecs go on where they were."""
+class LevelMeter:
+    """Measures records in the order of the log, since some codecs keep a state between records."""
 
     def __init__(self, limit: int = _TRACKS) -> None:
         self._limit = limit
         self._decoders: dict[tuple[str, str, str], Decoder] = {}
 
-    def of(self, record: MediaRecord) -> list[int]:
-        """The levels (root mean square, dB of full scale, -90 to 0) of each STEP_MS of a record, none if it has no
-        audio or too many others are measured."""
+    def measure(self, record: MediaRecord) -> list[int]:
+        """Returns the level of each STEP_MS of a record: root mean square in dB of full scale, -90 to 0.
+
+        Returns an empty list if the record has no audio or too many other tracks are measured.
+        """
         key = (record.call_id, record.stream_id, record.track)
         if record.type is RecordType.EOS or record.type is RecordType.CLOSE:
             self._forget(record)

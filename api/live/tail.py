@@ -1,4 +1,4 @@
-"""Reading the end of the log: what comes in from now on. No group, no commit: it is in nobody's way."""
+"""Reads new records at the end of the log, without a consumer group or commits, so it affects no other reader."""
 
 import logging
 import threading
@@ -11,9 +11,9 @@ from core.settings import KafkaSettings
 from redpanda.client import connection_config
 from schemas.topics import Topic
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# What tells that something about a call has changed.
+# Topics whose records mean that a call has changed.
 EVENTS = (
     Topic.CALL_EVENTS,
     Topic.RECORDING_READY,
@@ -26,18 +26,18 @@ EVENTS = (
 )
 _BATCH = 200
 _WAIT_S = 0.1
-_ASK_S = 10.0
-_AGAIN_S = 2.0
-_COUNT_S = 60.0  # how often it is asked whether partitions were added
+_METADATA_TIMEOUT_S = 10.0
+_RETRY_S = 2.0
+_PARTITION_CHECK_S = 60.0  # interval between checks for added partitions
 
 
 class Tail:
-    """A thread that hands on the records that come, until it is closed. It takes up after the log was away."""
+    """Thread that passes new records on until it is closed. It resumes after the log was unavailable."""
 
     def __init__(self, kafka: KafkaSettings, take: Callable[[Sequence[Message]], None]) -> None:
-        """take: is called from the thread. Raises LogUnavailableError if no log is configured."""
+        """take: receives records, invoked in the thread. Raises LogUnavailableError if no log is configured."""
         self._config = connection_config(kafka) | {
-            "group.id": "audiotext-live",  # demanded by the client, never joined
+            "group.id": "audiotext-live",  # the client library requires it; the group is never joined
             "enable.auto.commit": False,
             "fetch.wait.max.ms": 100,
             "queued.max.messages.kbytes": 8_192,
@@ -47,7 +47,7 @@ class Tail:
         threading.Thread(target=self._run, name="live-tail", daemon=True).start()
 
     def close(self) -> None:
-        """Ends it soon."""
+        """Makes the thread end soon."""
         self._closed.set()
 
     def _run(self) -> None:
@@ -55,23 +55,23 @@ class Tail:
             try:
                 self._read()
             except KafkaException as error:
-                log.warning("live calls cannot be followed: %s; trying again in %g s", error, _AGAIN_S)
-                self._closed.wait(_AGAIN_S)
+                logger.warning("live calls cannot be followed: %s; retrying in %g s", error, _RETRY_S)
+                self._closed.wait(_RETRY_S)
 
     def _read(self) -> None:
         consumer = Consumer(self._config)
         try:
-            followed = _ends(consumer)
+            followed = _end_positions(consumer)
             consumer.assign(followed)
-            counted_at = time.monotonic()
+            checked_at = time.monotonic()
             while not self._closed.is_set():
-                if time.monotonic() - counted_at > _COUNT_S:
-                    known = {(place.topic, place.partition) for place in followed}
-                    added = [place for place in _ends(consumer) if (place.topic, place.partition) not in known]
+                if time.monotonic() - checked_at > _PARTITION_CHECK_S:
+                    known = {(one.topic, one.partition) for one in followed}
+                    added = [one for one in _end_positions(consumer) if (one.topic, one.partition) not in known]
                     if added:
                         consumer.incremental_assign(added)
                         followed += added
-                    counted_at = time.monotonic()
+                    checked_at = time.monotonic()
                 messages = [one for one in consumer.consume(_BATCH, _WAIT_S) if one.error() is None]
                 if messages:
                     self._take(messages)
@@ -79,8 +79,8 @@ class Tail:
             consumer.close()
 
 
-def _ends(consumer: Consumer) -> list[TopicPartition]:
-    topics = consumer.list_topics(timeout=_ASK_S).topics
+def _end_positions(consumer: Consumer) -> list[TopicPartition]:
+    topics = consumer.list_topics(timeout=_METADATA_TIMEOUT_S).topics
     return [
         TopicPartition(name, number, OFFSET_END)
         for name in (Topic.CALL_MEDIA, *EVENTS)

@@ -1,4 +1,4 @@
-"""What records of the log mean for whoever watches calls."""
+"""Turns records of the log into updates for subscribers of live calls."""
 
 import logging
 from collections.abc import Iterable
@@ -7,51 +7,54 @@ from dataclasses import dataclass, field
 from confluent_kafka import Message
 from pydantic import ValidationError
 
-from api.live.levels import Levels, Track
+from api.live.levels import LevelMeter, Track
 from schemas.events import parse_event
 from schemas.media import MediaError, from_headers
 from schemas.topics import Topic
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """heard: new levels by track, a tenth of a second each. changed: calls (tenant, id) that something happened to."""
+    """Update of live calls.
 
-    heard: dict[Track, list[int]] = field(default_factory=dict)
-    changed: set[tuple[str, str]] = field(default_factory=set)
+    levels: new levels by track, 100 ms each. changed_calls: calls (tenant, id) with a new event.
+    """
+
+    levels: dict[Track, list[int]] = field(default_factory=dict)
+    changed_calls: set[tuple[str, str]] = field(default_factory=set)
 
 
-class Digest:
-    """Turns records, in the log's order, into news. For one thread."""
+class UpdateReader:
+    """Turns records, in the order of the log, into updates. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._levels = Levels()
+        self._meter = LevelMeter()
 
-    def of(self, messages: Iterable[Message]) -> Update:
-        """The news in these records; what cannot be read is none."""
-        news = Update()
+    def read(self, messages: Iterable[Message]) -> Update:
+        """Returns the update in these records; skips records that cannot be read."""
+        update = Update()
         for message in messages:
             if message.topic() == Topic.CALL_MEDIA:
-                self._hear(message, news)
+                self._add_levels(message, update)
             else:
-                self._note(message, news)
-        return news
+                self._add_event(message, update)
+        return update
 
-    def _hear(self, message: Message, news: Update) -> None:
+    def _add_levels(self, message: Message, update: Update) -> None:
         try:
             record = from_headers(message.key() or b"", message.headers(), message.value())
-            levels = self._levels.of(record)
+            levels = self._meter.measure(record)
         except (MediaError, ValueError) as error:
-            log.debug("a media record cannot be heard: %s", error)
+            logger.debug("a media record cannot be measured: %s", error)
             return
         if levels:
-            news.heard.setdefault((record.tenant, record.call_id, record.track), []).extend(levels)
+            update.levels.setdefault((record.tenant, record.call_id, record.track), []).extend(levels)
 
-    def _note(self, message: Message, news: Update) -> None:
+    def _add_event(self, message: Message, update: Update) -> None:
         try:
             event = parse_event(message.value() or b"")
         except ValidationError:
             return
-        news.changed.add((event.tenant, event.call_id))
+        update.changed_calls.add((event.tenant, event.call_id))

@@ -1,4 +1,4 @@
-// The public API, as anybody could use it.
+// Client of the public API.
 
 export class ApiError extends Error {
   constructor(status, code, message) {
@@ -8,15 +8,15 @@ export class ApiError extends Error {
   }
 }
 
-/** What is said when nobody answers. */
+/** Message for a server that does not answer. */
 export const NO_ANSWER = "The server does not answer. It may be restarting; try again in a moment.";
 
 let csrf = null;
 
-/** The token of a link to one call, if that is how the visitor came. */
+/** Returns the token of a link to one call if the visitor opened such a link, else null. */
 export const share = () => (location.pathname.startsWith("/calls/") ? new URLSearchParams(location.search).get("share") : null);
 
-/** An address of the API with these parameters, to be fetched, played or saved. */
+/** Returns an address of the API with these parameters, to fetch, play or download. */
 export function address(path, params = {}) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) if (value !== null && value !== undefined && value !== "") query.set(name, value);
@@ -26,27 +26,27 @@ export function address(path, params = {}) {
   return text ? `${path}${path.includes("?") ? "&" : "?"}${text}` : path;
 }
 
-/** Path of a call. */
+/** Returns the path of a call. */
 export const callPath = (id) => `/v1/calls/${encodeURIComponent(id)}`;
 
-/** The JSON at a path. Throws ApiError. */
-export const get = (path, params, signal) => ask(address(path, params), { signal });
+/** Returns the JSON at a path. Throws ApiError. */
+export const get = (path, params, signal) => request(address(path, params), { signal });
 
-/** Changes something. Throws ApiError. */
+/** Sends a change and returns the JSON of the response. Throws ApiError. */
 export function send(method, path, body) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
   if (csrf) headers["X-CSRF-Token"] = csrf;
-  return ask(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  return request(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
 }
 
-/** Who is signed in. Throws ApiError 401 if nobody is. */
+/** Returns the session. Throws ApiError 401 if the visitor is not signed in. */
 export async function session() {
   const found = await get("/v1/session");
   csrf = found.csrf_token;
   return found;
 }
 
-/** Signs in with a key. Throws ApiError 401 if it is none. */
+/** Signs in with a key. Throws ApiError 401 if the key is unknown. */
 export async function signIn(key) {
   const found = await send("POST", "/v1/session", { key });
   csrf = found.csrf_token;
@@ -59,7 +59,7 @@ export async function signOut() {
   csrf = null;
 }
 
-async function ask(target, options) {
+async function request(target, options) {
   let response;
   try {
     response = await fetch(target, { credentials: "same-origin", cache: "no-store", ...options });
@@ -72,7 +72,7 @@ async function ask(target, options) {
   try {
     body = await response.json();
   } catch {
-    // Not ours: a proxy's page, perhaps.
+    // Not a response of the API, perhaps a proxy's error page.
   }
   if (response.ok && body !== null) return body;
   const said = body?.error?.message ?? (typeof body?.error === "string" ? body.error : null);

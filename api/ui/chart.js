@@ -1,14 +1,14 @@
-// A chart of days: price and cost.
+// Chart of price and cost by day.
 
-const LABEL_PX = 70; // room for a day's label
+const LABEL_PX = 70; // width of a day's label
 
 import uPlot from "./vendor/uPlot.esm.js";
 
 const DAY_S = 86_400;
 
 /**
- * Draws rows { day, price, cost } into an element, over the days from `from` to `to` (YYYY-MM-DD; empty: the first and the last row's).
- * Returns what removes it.
+ * Draws rows { day, price, cost } into an element, over the days from `from` to `to` (YYYY-MM-DD; if empty, the days of the first and
+ * the last row). Returns a function that removes the chart.
  */
 export function daysChart(element, rows, { from, to }, format) {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -20,7 +20,7 @@ export function daysChart(element, rows, { from, to }, format) {
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
     const [first, last] = [from || rows[0].day, to || rows.at(-1).day].map((day) => Date.parse(day) / 1000);
     const all = Math.round((last - first) / DAY_S) + 1;
-    // A label for each day, or for each second, third … one: as many as there is room for.
+    // A label for every day, or for every second, third … day, as the width allows.
     const every = Math.ceil(all / Math.max(1, Math.floor(element.clientWidth / LABEL_PX)));
     const labels = Array.from({ length: Math.ceil(all / every) }, (_, index) => first + index * every * DAY_S);
     plot = new uPlot({

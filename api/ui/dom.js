@@ -1,6 +1,6 @@
-// Elements without HTML: text is only ever set as text, so that nothing a caller said can become markup.
+// Creates elements without HTML: text is only set as text, so that spoken text can never become markup.
 
-/** An element. props: attributes, `class`, `on…` listeners; null and false leave an attribute out. */
+/** Creates an element. props: attributes, `class`, `on…` listeners; null and false leave an attribute out. */
 export function h(tag, props, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props ?? {})) {
@@ -13,7 +13,7 @@ export function h(tag, props, ...children) {
   return element;
 }
 
-/** Appends children: elements, or anything else as text; null and false are left out. */
+/** Appends children: elements, or other values as text; leaves null and false out. */
 export function add(element, children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
@@ -21,7 +21,7 @@ export function add(element, children) {
   }
 }
 
-/** Replaces what is in an element. */
+/** Replaces the content of an element. */
 export function fill(element, ...children) {
   element.replaceChildren();
   add(element, children);
@@ -46,7 +46,7 @@ const PATHS = {
   copy: "M8 3h12v14h-4v4H4V7h4zm2 2v2h6v8h2V5zM6 9v10h8V9z",
 };
 
-/** An icon, for eyes only: the name of what it does belongs to its button. */
+/** Creates an icon that screen readers ignore: the button around it needs a label. */
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
@@ -58,14 +58,14 @@ export function icon(name) {
   return svg;
 }
 
-/** Tells everybody, those who listen too, one sentence for a few seconds. */
+/** Shows a message for a few seconds; screen readers read it out. */
 export function toast(text, kind = "") {
   const box = h("div", { class: `toast ${kind}` }, text);
   document.getElementById("toasts").append(box);
   setTimeout(() => box.remove(), 6000);
 }
 
-/** Something went wrong, with what can be done about it. */
+/** Creates an error box, with a button to retry if `retry` is given. */
 export function problem(error, retry) {
   return h(
     "div",

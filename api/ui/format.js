@@ -1,8 +1,8 @@
-// Numbers and times as people read them. Pure.
+// Formats numbers and times for people. Pure.
 
 const two = (number) => String(number).padStart(2, "0");
 
-/** A length: 4:05, or 1:02:03. */
+/** Formats a duration: 4:05, or 1:02:03. */
 export function duration(ms) {
   const total = Math.max(0, Math.floor(ms / 1000));
   const hours = Math.floor(total / 3600);
@@ -10,7 +10,7 @@ export function duration(ms) {
   return hours ? `${hours}:${two(minutes)}:${two(total % 60)}` : `${minutes}:${two(total % 60)}`;
 }
 
-/** A short span: 380 ms, 4.2 s, 3 min. */
+/** Formats a short time span: 380 ms, 4.2 s, 3:00 min. */
 export function span(ms) {
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
@@ -25,7 +25,7 @@ const seconds = new Intl.DateTimeFormat(undefined, {
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const year = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 
-/** A point in time: the time of day if it is today's, else with its date. */
+/** Formats a point in time: the time of day if it is today, else date and time. */
 export function moment(ms) {
   const then = new Date(ms);
   const now = new Date();
@@ -34,41 +34,41 @@ export function moment(ms) {
   return `${date}, ${time.format(then)}`;
 }
 
-/** A point in time, whole. */
+/** Formats a point in time with date, year and seconds. */
 export const fullMoment = (ms) => `${year.format(new Date(ms))}, ${seconds.format(new Date(ms))}`;
 
-/** A time of day to the second. */
+/** Formats a time of day to the second. */
 export const clock = (ms) => seconds.format(new Date(ms));
 
-/** The viewer's time zone, in which every day and time on the page is: Asia/Tokyo. */
+/** The viewer's time zone, used for every day and time on the page: Asia/Tokyo. */
 export const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
 
-/** The viewer's day of a point in time: 2026-11-30. */
+/** Returns the day of a point in time in the viewer's time zone: 2026-11-30. */
 export function isoDay(ms) {
   const then = new Date(ms);
   return `${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())}`;
 }
 
-/** The first moment of a viewer's day (2026-11-30), in ms since the epoch; NaN if that is not a day. */
+/** Returns the first moment of a day (2026-11-30) in the viewer's time zone, in ms since the epoch; NaN if the text is not a day. */
 export const dayStart = (text) => new Date(`${text}T00:00:00`).getTime();
 
-/** The first moment after a viewer's day. */
+/** Returns the first moment after a day in the viewer's time zone. */
 export function dayEnd(text) {
   const then = new Date(`${text}T00:00:00`);
   then.setDate(then.getDate() + 1);
   return then.getTime();
 }
 
-/** A number with separators. */
+/** Formats a number with separators. */
 export const count = (number) => new Intl.NumberFormat().format(number);
 
-/** A number with its noun: 1 call, 2 calls. */
+/** Formats a number with its noun: 1 call, 2 calls. */
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
-/** A point in a recording to a hundredth of a second: 0:12.34. */
+/** Formats a position in a recording to a hundredth of a second: 0:12.34. */
 export const place = (ms) => `${duration(ms)}.${two(Math.floor((ms % 1000) / 10))}`;
 
-/** A text in pieces [text, whether it is a word of the query]. Words are compared without case. */
+/** Cuts a text into pieces [text, true if it is a word of the query]. Ignores case. */
 export function marked(text, query) {
   const words = new Set(query.toLowerCase().match(WORD) ?? []);
   const pieces = [];
@@ -82,10 +82,10 @@ export function marked(text, query) {
   if (end < text.length) pieces.push([text.slice(end), false]);
   return pieces;
 }
-// Chinese and Japanese put no spaces between words: there each character is a word.
+// Chinese and Japanese have no spaces between words: each of their characters counts as a word.
 const WORD = /[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])[\p{L}\p{N}\p{M}])+/gu;
 
-/** Money from an exact decimal string: two decimals, or as many as it takes to see something. */
+/** Formats an amount from an exact decimal string: two decimals, or three significant digits for small amounts. */
 export function money(amount, currency) {
   const value = Number(amount);
   const small = value !== 0 && Math.abs(value) < 1;
@@ -97,7 +97,7 @@ export function money(amount, currency) {
   }
 }
 
-/** Money in a column: as many decimals in every line. */
+/** Formats an amount for a column: four decimals in every row. */
 export function column(amount, currency) {
   try {
     return new Intl.NumberFormat(undefined, { style: "currency", currency, currencyDisplay: "narrowSymbol", minimumFractionDigits: 4, maximumFractionDigits: 4 }).format(Number(amount));
@@ -106,7 +106,7 @@ export function column(amount, currency) {
   }
 }
 
-/** A language's name, from its code; "language unknown" where the engine could not say. */
+/** Returns a language's name from its code; "language unknown" if the engine did not detect it. */
 export function languageName(code) {
   if (code === "und") return "language unknown";
   try {
@@ -116,7 +116,7 @@ export function languageName(code) {
   }
 }
 
-/** Whom a call connects, or its id where the carrier told no numbers. */
+/** Returns the numbers of a call's parties, or its id if the carrier sent no numbers. */
 export function parties(call) {
   return call.from_number || call.to_number
     ? [call.from_number || "unknown", call.to_number || "unknown"]
@@ -126,7 +126,7 @@ export function parties(call) {
 export const STAGES = ["recorded", "transcribed", "summarized", "complete"];
 const WORK = { recorder: 0, transcribe: 1, summarize: 2, embed: 3 };
 
-/** How many stages a call has behind it; of one that failed, those before the failure. */
+/** Returns the number of stages that a call has completed; of a failed call, those before the failure. */
 export function stagesDone(call) {
   if (call.status === "failed") return WORK[call.failed_stage] ?? 0;
   return STAGES.indexOf(call.status) + 1;

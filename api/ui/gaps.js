@@ -1,13 +1,13 @@
-// Gaps of a track: what the waveform shows, and what is said of them.
+// Gaps of a track: marks on the waveform, and their description.
 
 import { h } from "./dom.js";
 import { duration, place, plural, span } from "./format.js";
 
-const WIDE = 0.004; // of the recording: a gap that is as wide as this can be seen as it is
-const NEAR = 0.01; // of the recording: narrow gaps that are nearer to each other than this are one mark
+const WIDE = 0.004; // share of the recording: a gap of this width is visible and gets its own mark
+const NEAR = 0.01; // share of the recording: narrow gaps closer together than this share one mark
 
 /**
- * What the waveform shows of gaps, which do not overlap: wide ones as they are, narrow ones together.
+ * Returns the waveform's marks for gaps, which do not overlap: one per wide gap, and one for narrow gaps close together.
  * Each mark: { start_ms, end_ms, missing_ms, count, wide }. Pure.
  */
 export function marks(gaps, length) {
@@ -23,13 +23,13 @@ export function marks(gaps, length) {
   return found;
 }
 
-/** A mark in a sentence. */
+/** Describes a mark. */
 export function markText(track, mark) {
   if (mark.count === 1) return `${track}: ${span(mark.missing_ms)} missing`;
   return `${track}: ${span(mark.missing_ms)} missing in ${plural(mark.count, "gap")}, ${duration(mark.start_ms)}–${duration(mark.end_ms)}`;
 }
 
-/** A track's gaps below its row: where it is worst, and all of them when asked for. play(ms): somebody wants to hear from there. */
+/** Creates the list of a track's gaps: the worst stretch, and all gaps on demand. play(ms): plays from there. */
 export function gapList(track, play) {
   const { count, worst } = track.gap_summary;
   if (!count) return null;
@@ -47,7 +47,7 @@ export function gapList(track, play) {
     all);
 }
 
-/** How much of a track is missing, in a few words. */
+/** Describes how much of a track is missing. */
 export function missing({ missing_ms, percent, count }) {
   const share = percent < 0.1 ? "less than 0.1" : percent.toFixed(1);
   return `${span(missing_ms)} missing (${share} %), ${plural(count, "gap")}`;

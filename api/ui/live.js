@@ -1,12 +1,12 @@
-// Calls as they go on: the server's events, and the levels of their tracks.
+// Live calls: the server's events, and meters for the levels of the tracks.
 
 import { address, session } from "./api.js";
 
-const AGAIN_MS = 2000;
+const RECONNECT_MS = 2000;
 
 /**
- * Listens until the returned function is called. on.call(call): a call is new or has changed; on.levels(list): who is
- * how loud; on.state(open): whether the server can be heard.
+ * Listens to the server's events and returns a function that stops listening. on.call(call): a call is new or has
+ * changed; on.levels(list): new levels of tracks; on.state(open): the connection is open or broken.
  */
 export function watch(on) {
   let source = null;
@@ -27,12 +27,12 @@ export function watch(on) {
   }
   function onError() {
     on.state?.(false);
-    // The browser comes again by itself when a connection breaks, but never once it was refused.
-    if (source.readyState === EventSource.CLOSED) waiting = setTimeout(again, AGAIN_MS);
+    // The browser reconnects by itself when a connection breaks, but not after a refused connection.
+    if (source.readyState === EventSource.CLOSED) waiting = setTimeout(reconnect, RECONNECT_MS);
   }
-  async function again() {
+  async function reconnect() {
     const error = await session().then(() => null, (problem) => problem);
-    if (source === null || error?.status === 401) return; // left meanwhile, or signed out, which is told to everybody
+    if (source === null || error?.status === 401) return; // stopped meanwhile, or signed out: api.js dispatches "signed-out"
     open();
   }
 }
@@ -41,7 +41,7 @@ const BARS = 60;
 const FLOOR_DB = -52;
 const TRACKS = ["inbound", "outbound"];
 
-/** A little picture of how loud each track has been for the last seconds: caller above the line, callee below. */
+/** Small chart of each track's levels in the last seconds: caller above the line, callee below. */
 export class Meter {
   constructor() {
     this.canvas = document.createElement("canvas");
@@ -52,15 +52,15 @@ export class Meter {
     this.lastAt = 0;
   }
 
-  /** Levels in dB below full scale, one for each tenth of a second, to be shown one after the other. */
+  /** Queues levels in dB of full scale, one per 100 ms, to show one after the other. */
   push(track, levels) {
     const queue = this.queue[track];
     if (!queue) return;
     queue.push(...levels.map((db) => Math.max(0, 1 - db / FLOOR_DB)));
-    if (queue.length > 30) queue.splice(0, queue.length - 10); // fallen behind: a hidden tab
+    if (queue.length > 30) queue.splice(0, queue.length - 10); // the tab was hidden and the meter is behind
   }
 
-  /** Moves on by as many tenths of a second as have passed. */
+  /** Advances the chart by one bar per 100 ms since the last tick. */
   tick(now) {
     if (now - this.lastAt < 100) return;
     const steps = this.lastAt ? Math.min(BARS, Math.floor((now - this.lastAt) / 100)) : 1;
@@ -74,7 +74,7 @@ export class Meter {
     this.draw();
   }
 
-  /** The loudest of the last second. */
+  /** Returns the highest level of the last second. */
   level(track) {
     return Math.max(...this.bars[track].slice(-10));
   }
@@ -101,7 +101,7 @@ export class Meter {
   }
 }
 
-/** Moves all meters as long as it runs. Returns what stops it. */
+/** Animates all meters. Returns a function that stops it. */
 export function animate(meters) {
   let frame = 0;
   const calm = matchMedia("(prefers-reduced-motion: reduce)");

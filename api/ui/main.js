@@ -1,4 +1,4 @@
-// Starts the page: who is signed in, the header, and which page an address shows.
+// Starts the page: session, header, and the route from an address to a page.
 
 import { NO_ANSWER, session, share, signOut } from "./api.js";
 import { fill, h, icon, problem } from "./dom.js";
@@ -11,9 +11,9 @@ const ROUTES = [
   { path: /^\/operations$/, load: () => import("./pages/operations.js"), title: "Operations", nav: "/operations" },
 ];
 const NOWHERE = { title: "Not found", nav: null, load: async () => ({ render: (root) => root.append(
-  h("h1", {}, "There is no such page"), h("p", {}, `Nothing is at ${location.pathname}. `, h("a", { href: "/" }, "All calls"))) }) };
+  h("h1", {}, "There is no such page"), h("p", {}, `The page ${location.pathname} does not exist. `, h("a", { href: "/" }, "All calls"))) }) };
 const routeOf = (path) => (path === "/sign-in" ? SIGN_IN : ROUTES.find((one) => one.path.test(path)) ?? NOWHERE);
-// All at once, not each when the one before has told of it.
+// Loads all modules at the same time, instead of each after the module that imports it.
 function callPage() {
   import("./vendor/wavesurfer.esm.js").catch(() => null);
   import("./player.js").catch(() => null);
@@ -25,10 +25,10 @@ const SIGN_IN = { load: () => import("./pages/signin.js"), title: "Sign in", nav
 const header = document.getElementById("header");
 const main = document.getElementById("main");
 let who = null;
-let leave = null; // ends what the page that is shown goes on doing
+let leave = null; // stops the background work of the page shown
 let shown = 0;
 
-/** Goes to an address of this page. */
+/** Opens an address of this site. */
 export function go(path, { replace = false } = {}) {
   history[replace ? "replaceState" : "pushState"](null, "", path);
   return show();
@@ -55,7 +55,7 @@ async function show() {
   }
 }
 
-/** The error in words for people: a browser says of a file of this page that it could not be fetched. */
+/** Replaces a browser's message about a file of this page that could not be fetched by a message for people. */
 function unloaded(error) {
   const missing = error instanceof TypeError && /module/i.test(error.message);
   return missing ? new Error(NO_ANSWER) : error;
@@ -93,7 +93,7 @@ function switchTheme() {
   try {
     localStorage.setItem("theme", root.dataset.theme);
   } catch {
-    // It lasts as long as the page then.
+    // Without storage the choice lasts as long as the page.
   }
   window.dispatchEvent(new CustomEvent("theme"));
 }
@@ -127,7 +127,7 @@ window.addEventListener("signed-out", () => {
 });
 
 async function start() {
-  routeOf(location.pathname).load().catch(() => null); // comes while we ask who it is
+  routeOf(location.pathname).load().catch(() => null); // loads during the request for the session
   try {
     who = await session();
     if (location.pathname === "/sign-in") history.replaceState(null, "", "/");

@@ -1,4 +1,4 @@
-// The player: a two-channel waveform that is heard, seen and sought in.
+// Player with a two-channel waveform.
 
 import WaveSurfer from "./vendor/wavesurfer.esm.js";
 import { address } from "./api.js";
@@ -11,8 +11,8 @@ const TRACKS = ["inbound", "outbound"];
 const LANE_PX = 56;
 
 /**
- * A part's player. on.time(ms): the position, continuously while it plays. Has `element`, `seek(ms, play)`, `toggle()`,
- * `close()`.
+ * Creates the player of a part. on.time(ms): gets the position, continuously during playback. Returns `element`, `audio`,
+ * `seek(ms, play)`, `toggle()` and `close()`.
  */
 export function player({ recording, waveform, part, on }) {
   const length = part.duration_ms;
@@ -68,7 +68,7 @@ export function player({ recording, waveform, part, on }) {
     window.addEventListener("theme", restyle);
     scheme.addEventListener("change", restyle);
   }
-  waveform.then(draw, () => { error.textContent = "The waveform cannot be had; the audio can."; });
+  waveform.then(draw, () => { error.textContent = "The waveform is not available; the audio is."; });
 
   function follow() {
     cancelAnimationFrame(frame);
@@ -131,13 +131,13 @@ export function player({ recording, waveform, part, on }) {
   return { element, audio, seek, toggle, close };
 }
 
-/** All channels scaled alike, so that the loudest moment fills its lane; silence stays silence. */
+/** Scales all channels by the same factor, so that the loudest moment fills its lane; silence stays silence. */
 function louder(channels) {
   const peak = Math.max(0.02, ...channels.map((channel) => channel.reduce((most, one) => Math.max(most, one), 0)));
   return channels.map((channel) => channel.map((one) => (0.96 * one) / peak));
 }
 
-/** The greater of each pair, 0 to 1. */
+/** Returns the greater absolute value of each pair, 0 to 1. */
 function heights(pairs) {
   const found = new Float32Array(pairs.length / 2);
   for (let index = 0; index < found.length; index++) {

@@ -1,7 +1,7 @@
-// Before the first paint, so that a chosen theme does not flash. Not a module: those run later.
+// Sets the chosen theme before the first paint, so that the page does not flash. Not a module: modules run later.
 try {
   const theme = localStorage.getItem("theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 } catch {
-  // No storage, no choice: the system's theme it is.
+  // Without storage the system's theme applies.
 }

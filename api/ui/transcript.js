@@ -1,13 +1,13 @@
-// What was said, word by word, beside what is heard.
+// Transcript that follows the player word by word.
 
 import { h } from "./dom.js";
 import { duration } from "./format.js";
 
-const AFTER_MS = 400; // a word and its turn stay marked so long after they are over
+const AFTER_MS = 400; // a word and its turn stay marked this long after their end
 
 /**
- * A transcript's turns. play(ms): somebody wants to hear from there. Has `element`, `at(ms, follow)`, which marks what is said then and
- * nothing in a silence, and `turnBefore(ms)`, the element of the last turn that began by then.
+ * Creates the turns of a transcript. play(ms): plays from there. Returns `element`; `at(ms, follow)`, which marks the word and turn at a
+ * time, or nothing in a silence; and `turnBefore(ms)`, which returns the element of the last turn that began before a time.
  */
 export function transcript(text, play) {
   const words = []; // { start, end, element }, by start
@@ -16,7 +16,7 @@ export function transcript(text, play) {
   for (const segment of text.segments) {
     const said = segment.words.length ? segment.words : [{ ...segment, confidence: 1 }];
     const line = h("p", { class: "said" });
-    let read = 0; // of the segment's text, which knows what stands between words: "447" and "-291" are one number
+    let read = 0; // position in the segment's text, which has the characters between words: "447" and "-291" are one number
     for (const word of said) {
       const letters = word.text.trim();
       const place = segment.text.indexOf(letters, read);
@@ -51,7 +51,7 @@ export function transcript(text, play) {
       element?.classList.add("on");
       marked = element;
     }
-    // The turn of the word; between two words the turn that goes on; in a silence none.
+    // The turn of the word; between two words the current turn; in a silence no turn.
     const next = element?.closest(".turn") ?? turns.findLast((one) => one.start <= ms && ms < one.end + AFTER_MS)?.element ?? null;
     if (next === turn) return;
     turn?.removeAttribute("aria-current");
@@ -63,7 +63,7 @@ export function transcript(text, play) {
   return { element, at, turnBefore };
 }
 
-/** The last of a list, sorted by start, that has begun at a time. */
+/** Returns the last item of a list, sorted by start, that has begun at a time. */
 function lastBegun(list, ms) {
   let low = 0;
   let high = list.length;

@@ -1,4 +1,4 @@
-// The versions of a call's transcripts and summaries, and which of them count.
+// Versions of a call's transcripts and summaries, with the current ones marked.
 
 import { callPath, get, send } from "./api.js";
 import { fill, h, icon, problem, toast } from "./dom.js";
@@ -6,7 +6,7 @@ import { moment } from "./format.js";
 
 const NAMES = { transcript: "Transcript", summary: "Summary" };
 
-/** A list of the versions of one part; `changed` is called after another one was chosen. */
+/** Creates the list of the versions of one part; invokes `changed` after another version became current. */
 export function versionList(call, part, changed) {
   const box = h("div", { class: "versions" }, h("p", { class: "muted" }, "Loading…"));
   load();
@@ -21,7 +21,7 @@ export function versionList(call, part, changed) {
   }
 
   function show(versions) {
-    // A summary belongs to its transcript: only those of the transcript that counts can be chosen.
+    // A summary belongs to its transcript: only summaries of the current transcript can become current.
     const transcript = versions.find((one) => one.of === "transcript" && one.current)?.version_id;
     const shown = versions.filter((one) => one.of === "transcript" || one.transcript_id === transcript);
     fill(box, h("ul", { class: "facts-list" }, shown.map((one) => h("li", { "data-version": one.version_id },

@@ -37,7 +37,7 @@ def start(args: argparse.Namespace) -> int:
         query=args.query,
         every=args.all,
     )
-    if not wanted.narrows and not args.all:
+    if not wanted.has_filter and not args.all:
         raise UsageError("which calls? name them with --calls, filter them, or say --all")
     settings, _ = settings_for(args.data_dir)
     overrides = ReplayOverrides(provider=args.provider, model=args.model, language=args.language, prompt=args.prompt)
@@ -84,7 +84,7 @@ def status(args: argparse.Namespace) -> int:
     replay = named(store, args.replay)
     if args.wait:
         return _watch(store, replay.id)
-    noted = store.noted(replay.id)
+    noted = store.parts_with_notes(replay.id)
     if args.json:
         listing.show_json([replay.model_dump(mode="json") | {"noted": [one.model_dump(mode="json") for one in noted]}])
         return 1 if replay.failed else 0

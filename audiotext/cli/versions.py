@@ -8,7 +8,7 @@ from audiotext.cli.replay import named
 from core.counting import number_of
 from core.errors import UsageError
 from pipelines.replay.selection import selection
-from pipelines.replay.switching import Switchboard, Target
+from pipelines.replay.switching import VersionSwitcher, Target
 from pipelines.replay.transcript_diff import compare
 from pipelines.replay.versions import chosen, to_compare, version_of, versions_of
 from redpanda.client import EventProducer
@@ -105,7 +105,7 @@ def _use_many(args: argparse.Namespace) -> int:
     store, replays = CallStore(settings.clickhouse), ReplayStore(settings.clickhouse)
     replay = args.replay and named(replays, args.replay).id
     before = named(replays, args.before).id if isinstance(args.before, str) else args.before
-    board = Switchboard(store, replays, EventProducer(settings.kafka).send)
+    board = VersionSwitcher(store, replays, EventProducer(settings.kafka).send)
     found = board.switch(Target(replay=replay, before=before), wanted, tenant=None, dry_run=args.dry_run)
     verb = "would switch" if args.dry_run else "switched"
     print(f"{verb} {found.switched_calls} of {number_of(found.calls, 'call')}; the others count already")

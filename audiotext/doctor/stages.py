@@ -1,6 +1,6 @@
 """The stages that run: whether their requests succeed, as the operations page shows it."""
 
-from api.service_health import look, provider_state
+from api.service_health import query_services, provider_state
 from core.checks import Check
 
 _CURES = {
@@ -11,7 +11,7 @@ _CURES = {
 
 async def requests(name: str, url: str) -> Check:
     """How the requests of a service fare. url: where its /healthz and /metrics are."""
-    (found,) = await look({name: url})
+    (found,) = await query_services({name: url})
     state, reason = provider_state(found)
     heading = f"requests: {name}"
     if state == "unknown":

@@ -12,7 +12,7 @@ from redpanda import topics
 from redpanda.client import LogUnavailableError, connection_config
 from sinks.clickhouse.client import Database, StoreUnavailableError
 from sinks.object_store import ObjectMissingError, ObjectStore, ObjectStoreError
-from sinks.qdrant.collections import VERSION, refuse_newer
+from sinks.qdrant.collections import VERSION, require_known_schema
 from sinks.qdrant.store import Inspection, VectorStore, VectorStoreError
 from sinks.schema_version import SchemaTooNewError
 
@@ -139,7 +139,7 @@ def qdrant(settings: QdrantSettings) -> Check:
     try:
         store = VectorStore(settings)
         found = store.inspect()
-        refuse_newer(found.collections)
+        require_known_schema(found.collections)
     except SettingsError as error:
         return Check(name, False, str(error), "see `audiotext settings`")
     except VectorStoreError as error:

@@ -26,7 +26,7 @@ class ReplayChargePolicy:
         cannot be looked at."""
         kind, _, _ = key.partition("_")
         try:
-            lines = await asyncio.to_thread(self._store.lines, event.tenant, event.call_id, event.part, kind)
+            lines = await asyncio.to_thread(self._store.ledger_keys, event.tenant, event.call_id, event.part, kind)
         except StoreUnavailableError as error:
             raise RetryableError(str(error)) from error
         if lines - {key}:  # also from before it was written down which was the first

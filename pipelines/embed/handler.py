@@ -106,7 +106,7 @@ class EmbedHandler:
             for index in range(len(pieces))
         ]
         with _classified():
-            if await asyncio.to_thread(self._vectors.holds, self._collection, ids, self._config_hash):
+            if await asyncio.to_thread(self._vectors.has_points, self._collection, ids, self._config_hash):
                 return 0
         started = time.monotonic()
         first = ids[0]

@@ -133,7 +133,7 @@ class LateResultEraser:
     def __call__(self, events: Sequence[Event]) -> None:
         """Raises StoreUnavailableError, LogUnavailableError."""
         of_calls = {(event.tenant, event.call_id) for event in events if _may_leave_something(event)}
-        erased = self._calls.erased(sorted(of_calls))
+        erased = self._calls.find_erased(sorted(of_calls))
         if erased:
             self._tell([requested(tenant, call_id) for tenant, call_id in sorted(erased)])
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from pipelines.jobs import documents
 from pipelines.runtime.stage import Handler, Output
-from schemas.artifacts import told_key
+from schemas.artifacts import stored_output_key
 from schemas.events import AnyEvent, Event, Frozen
 from schemas.ids import uuid_of
 from sinks.object_store import ObjectStore
@@ -38,7 +38,7 @@ class IdempotentStage(Generic[E]):
 
     async def __call__(self, event: E) -> Sequence[Output]:
         """The same outputs for the same event, for ever. Raises pipelines.runtime.errors."""
-        key = told_key(event.tenant, event.call_id, uuid_of("told", self._stage, event.event_id))
+        key = stored_output_key(event.tenant, event.call_id, uuid_of("told", self._stage, event.event_id))
         told = await documents.get_or_none(self._objects, key, _StoredOutputs)
         if told is None:
             outputs = await self._work(event)

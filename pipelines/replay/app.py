@@ -16,7 +16,7 @@ from pipelines.recorder.media_topic import read_calls
 from pipelines.replay import planner
 from pipelines.replay.live_priority import LivePriorityGate
 from pipelines.replay.overrides import overridden
-from pipelines.replay.rerecord import Rebuilder
+from pipelines.replay.rerecord import RecordingRebuilder
 from pipelines.replay.worker import ReplayHandler, StageHandlers
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.stage import Stage
@@ -33,7 +33,7 @@ from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _NICEST = 19
 _KEPT = 2  # replays' engines kept in memory
@@ -99,7 +99,7 @@ def run(settings: Settings) -> None:
             event_type=ReplayJob,
             handler=ReplayHandler(
                 HandlerCache(settings, objects, store),
-                Rebuilder(settings.kafka, objects, directory, read_log),
+                RecordingRebuilder(settings.kafka, objects, directory, read_log),
                 objects,
                 store,
                 calls,

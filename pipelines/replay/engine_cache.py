@@ -20,7 +20,7 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
-class Engines:
+class ReplayEngines:
     """Who would work; None for a stage that is not part of the replay."""
 
     transcribe: Engine | None = None
@@ -28,10 +28,10 @@ class Engines:
     embed: Engine | None = None
 
 
-def engines_of(settings: Settings, stage: ReplayStage) -> Engines:
+def engines_of(settings: Settings, stage: ReplayStage) -> ReplayEngines:
     """The engines of a replay from that stage on, with these settings. May import their libraries. Raises SettingsError
     for one that cannot be used."""
-    return Engines(
+    return ReplayEngines(
         transcribe=_engine(registry.speech_to_text(settings)) if stage in TRANSCRIBING else None,
         summarize=_engine(registry.summarizer(settings)) if stage != "embedding" else None,
         embed=_engine(registry.embedder(settings)) if stage != "summary" else None,

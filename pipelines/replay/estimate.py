@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from core.settings import PricingSettings
 from pipelines.billing.pricing import Charge, replay_charge, token_charge, transcription_charge
-from pipelines.replay.engine_cache import Engine, Engines
+from pipelines.replay.engine_cache import Engine, ReplayEngines
 from pipelines.replay.selection import ChosenPart, SelectionResult
 from schemas.events import NO_TOKENS, Frozen, Tokens
 
@@ -34,7 +34,7 @@ class Estimate(Frozen):
     currency: str
 
 
-def estimate(chosen: SelectionResult, engines: Engines, pricing: PricingSettings) -> Estimate:
+def estimate(chosen: SelectionResult, engines: ReplayEngines, pricing: PricingSettings) -> Estimate:
     """What it would cost. Raises KeyError for an engine whose prices nobody knows."""
     cost, price = Decimal(0), Decimal(0)
     transcribe_ms = summarize = embed = 0

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from core.settings import KafkaSettings
 from redpanda.client import connection_config
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 _TIMEOUT_S = 5.0
@@ -41,7 +41,7 @@ class LivePriorityGate:
             waiting = False
             while await self._is_behind():
                 if not waiting:
-                    log.info("live calls are waiting for a stage: replays wait for them")
+                    logger.info("live calls are waiting for a stage: replays wait for them")
                 waiting = True
                 await asyncio.sleep(self._look_s)
 
@@ -52,7 +52,7 @@ class LivePriorityGate:
             try:
                 self._behind = any([await asyncio.to_thread(self._look, *item) for item in self._groups.items()])
             except KafkaException as error:
-                log.warning("the log does not say how far the live stages are: %s", error)
+                logger.warning("the log does not say how far the live stages are: %s", error)
         return self._behind
 
     def _look(self, group: str, topic: str) -> bool:

@@ -20,7 +20,7 @@ from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.clickhouse.result_versions import current_transcript
 from sinks.object_store import ObjectStore
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 NAME = "replay-plan"
 _PAGE = 200  # parts whose events are asked for at once
@@ -49,7 +49,7 @@ class PlanHandler:
         parts = [part for part in plan.parts if part not in through]
         for start in range(0, len(parts), _PAGE):
             page = parts[start : start + _PAGE]
-            told = await asyncio.to_thread(self._calls.told, list({(part.tenant, part.call_id) for part in page}))
+            told = await asyncio.to_thread(self._calls.events_by_call, list({(part.tenant, part.call_id) for part in page}))
             inputs, gone = _inputs(event, page, told)
             if event.stage == "media":
                 jobs = [_job(event, group) for group in await self._beside(inputs)]
@@ -58,13 +58,13 @@ class PlanHandler:
             # First that they are begun: a job may be done a moment later.
             await self._producer.send_async(Topic.REPLAY_PROGRESS, [*gone, *_begun(event, inputs)])
             await self._producer.send_async(Topic.REPLAY_JOBS, jobs)
-        log.info("replay %s, run %d: %d parts from %s", event.replay_id, event.run, len(parts), event.stage)
+        logger.info("replay %s, run %d: %d parts from %s", event.replay_id, event.run, len(parts), event.stage)
         return ()
 
     def _through(self, event: ReplayCommand) -> frozenset[PlannedPart]:
         return frozenset(
             PlannedPart(tenant=part.tenant, call_id=part.call_id, part=part.part)
-            for part in self._replays.finished(event.replay_id)
+            for part in self._replays.finished_parts(event.replay_id)
             if part.outcome != "failed"
         )
 

@@ -27,13 +27,13 @@ from schemas.events import RecordingReady
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
+class RebuildResult:
     """What the log gives for a part. same: whether that is the stored recording, to the byte; None if the log does not
     have the audio any more. note: what there is to say about it."""
 
@@ -41,7 +41,7 @@ class Rebuilt:
     note: str = ""
 
 
-class Rebuilder:
+class RecordingRebuilder:
     """Makes recordings again. `directory` is its own; what a killed process left in it is deleted."""
 
     def __init__(self, kafka: KafkaSettings, objects: ObjectStore, directory: Path, read_log: Read) -> None:
@@ -54,16 +54,16 @@ class Rebuilder:
 
     def rebuild(
         self, parts: Mapping[str, tuple[RecordingReady, Manifest]], cancelled: threading.Event
-    ) -> dict[str, Rebuilt]:
+    ) -> dict[str, RebuildResult]:
         """Makes these recordings again, all of one partition, and says of each, by its key here, what came of it. What
         the store has lost meanwhile is stored again. Raises SpoolError, LogUnavailableError, ObjectStoreError."""
         partition = next(iter(parts.values()))[1].partition
         low, high = self._bounds(partition)
-        found: dict[str, Rebuilt] = {}
+        found: dict[str, RebuildResult] = {}
         wanted: dict[str, PartId] = {}
         for key, (recording, manifest) in parts.items():
             if manifest.first_offset < low or manifest.close_offset >= high:
-                found[key] = Rebuilt(None, "the log does not have the audio any more: started at the recording")
+                found[key] = RebuildResult(None, "the log does not have the audio any more: started at the recording")
             else:
                 wanted[key] = PartId(recording.tenant, recording.call_id, recording.part, partition)
         if not wanted:
@@ -86,14 +86,14 @@ class Rebuilder:
                 shutil.rmtree(directory)
         return found
 
-    def _compare(self, made: Recording, stored: RecordingReady) -> Rebuilt:
+    def _compare(self, made: Recording, stored: RecordingReady) -> RebuildResult:
         sha256 = made.manifest.audio_sha256
         if sha256 != stored.audio.sha256:
-            return Rebuilt(False, f"the log gives another recording (SHA-256 {sha256}): the stored one is kept")
+            return RebuildResult(False, f"the log gives another recording (SHA-256 {sha256}): the stored one is kept")
         if any(self._objects.find(ref.key) is None for ref in (stored.audio, stored.peaks, stored.manifest)):
             upload(self._objects, made)
-            return Rebuilt(True, "the store had lost the recording: stored again")
-        return Rebuilt(True)
+            return RebuildResult(True, "the store had lost the recording: stored again")
+        return RebuildResult(True)
 
     def _bounds(self, partition: int) -> tuple[int, int]:
         """The lowest offset the log still has, and one past the highest."""

@@ -8,7 +8,7 @@ from core.errors import UsageError, UserError
 from schemas.artifacts import PlannedPart
 from schemas.events import ReplayStage
 from sinks.clickhouse.call_projection import CallDoc, PartDoc, Status
-from sinks.clickhouse.phone_numbers import fits, wanted_digits
+from sinks.clickhouse.phone_numbers import matches, search_digits
 from sinks.clickhouse.queries import CallStore
 
 TRANSCRIBING: frozenset[ReplayStage] = frozenset({"media", "recording"})
@@ -42,7 +42,7 @@ class Selection:
     every: bool = False
 
     @property
-    def narrows(self) -> bool:
+    def has_filter(self) -> bool:
         """Whether it names calls or has a filter."""
         return self != Selection(every=self.every)
 
@@ -120,7 +120,7 @@ class SelectionResult:
 def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> SelectionResult:
     """The parts that the selection is about now. Raises EmptySelectionError, NothingToReplayError,
     StoreUnavailableError."""
-    if not selection.narrows and not selection.every:
+    if not selection.has_filter and not selection.every:
         raise EmptySelectionError("say which calls, filter them, or say `all`", "calls")
     ids: set[str] = set()
     found: list[ChosenPart] = []
@@ -132,7 +132,7 @@ def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> Select
         found += [_part(call, part) for part in usable]
     _check_there(store, selection, ids)
     if not ids:
-        raise NothingToReplayError("no call passes the filters" if selection.narrows else "there are no calls")
+        raise NothingToReplayError("no call passes the filters" if selection.has_filter else "there are no calls")
     if not found:
         what = "recording" if stage in TRANSCRIBING else "transcript"
         raise NothingToReplayError(f"{number_of(len(ids), 'call')} chosen, none with a {what} to start from")
@@ -193,14 +193,14 @@ def _calls(store: CallStore, selection: Selection) -> Iterator[CallDoc]:
 def _passing(calls: Iterable[CallDoc], selection: Selection) -> Iterator[CallDoc]:
     """Ids and filters together mean both."""
     query = selection.query or ""
-    digits = wanted_digits(query)
+    digits = search_digits(query)
     for call in calls:
         since, until = selection.since_ms, selection.until_ms
         numbers = (call.from_number, call.to_number)
         if (
             (
                 any(query.lower() in text.lower() for text in (call.id, *numbers))
-                or any(fits(number, digits) for number in numbers)
+                or any(matches(number, digits) for number in numbers)
             )
             and selection.status in (None, call.status)
             and (since is None or call.started_at_ms >= since)

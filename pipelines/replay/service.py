@@ -15,7 +15,7 @@ from sinks.clickhouse.replay_projection import ReplayDoc
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 
-Tell = Callable[[str, Sequence[Event]], None]
+Publish = Callable[[str, Sequence[Event]], None]
 """Puts events on a topic, and returns once the log has them."""
 
 
@@ -27,7 +27,7 @@ class ReplayService:
     """Where replays are asked for. Methods raise LogUnavailableError and ObjectStoreError, after which nothing is under
     way, and StoreUnavailableError if it is under way but cannot be seen yet. Thread-safe."""
 
-    def __init__(self, tell: Tell, objects: ObjectStore, store: ReplayStore) -> None:
+    def __init__(self, tell: Publish, objects: ObjectStore, store: ReplayStore) -> None:
         self._tell = tell
         self._objects = objects
         self._store = store

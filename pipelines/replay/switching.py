@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from core.errors import UserError
 from pipelines.replay.selection import Selection, selected
-from pipelines.replay.service import Tell
+from pipelines.replay.service import Publish
 from pipelines.replay.versions import choices, current_ids
 from schemas.events import AnyEvent, VersionChosen
 from schemas.topics import Topic
@@ -47,10 +47,10 @@ class Switched:
     switched_parts: int
 
 
-class Switchboard:
+class VersionSwitcher:
     """Switches the versions of many calls. Thread-safe; its method blocks."""
 
-    def __init__(self, calls: CallStore, replays: ReplayStore, tell: Tell) -> None:
+    def __init__(self, calls: CallStore, replays: ReplayStore, tell: Publish) -> None:
         self._calls = calls
         self._replays = replays
         self._tell = tell
@@ -62,7 +62,7 @@ class Switchboard:
         NothingToReplayError, StoreUnavailableError, LogUnavailableError."""
         calls, wanted = self._wanted(target, tenant)
         calls = [call for call in calls if selection.tenant in (None, call[0])]
-        if replace(selection, tenant=None).narrows:
+        if replace(selection, tenant=None).has_filter:
             passing = selected(self._calls, selection)
             calls = [call for call in calls if call in passing]
         looked: set[Part] = set()
@@ -89,7 +89,7 @@ class Switchboard:
         """The calls in question, and what is wanted of each of their parts."""
         if target.replay is not None:
             self._replay(target.replay, tenant)
-            done = [part for part in self._replays.finished(target.replay) if part.outcome == "done"]
+            done = [part for part in self._replays.finished_parts(target.replay) if part.outcome == "done"]
             of_replay: dict[Part, Versions] = {}
             for one in done:
                 found: Versions = {}
@@ -101,7 +101,7 @@ class Switchboard:
             return _distinct(of_replay), lambda part, _: of_replay.get(part, {})
         if isinstance(target.before, str):
             requested_ms = self._replay(target.before, tenant)
-            parts = {(one.tenant, one.call_id, one.part) for one in self._replays.finished(target.before)}
+            parts = {(one.tenant, one.call_id, one.part) for one in self._replays.finished_parts(target.before)}
             return _distinct(parts), lambda part, told: _before(told, requested_ms) if part in parts else {}
         assert target.before is not None
         before_ms = target.before
@@ -117,7 +117,7 @@ class Switchboard:
     def _parts(self, calls: Collection[Call]) -> Iterator[tuple[Part, list[AnyEvent]]]:
         names = sorted(calls)
         for start in range(0, len(names), _PAGE):
-            for (tenant, call_id), told in self._calls.told(names[start : start + _PAGE]).items():
+            for (tenant, call_id), told in self._calls.events_by_call(names[start : start + _PAGE]).items():
                 for number in sorted({event.part for event in told}):
                     yield (tenant, call_id, number), [event for event in told if event.part == number]
 

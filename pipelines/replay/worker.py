@@ -15,7 +15,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from core.settings import SettingsError
 from pipelines.jobs import documents
 from pipelines.replay.overrides import OverrideError
-from pipelines.replay.rerecord import Rebuilder, Rebuilt, by_partition
+from pipelines.replay.rerecord import RecordingRebuilder, RebuildResult, by_partition
 from pipelines.replay.selection import TRANSCRIBING
 from pipelines.replay.versions import choices_of, current_ids
 from pipelines.runtime.errors import PermanentError, RetryableError
@@ -42,7 +42,7 @@ from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.clickhouse.result_versions import version_id
 from sinks.object_store import ObjectStore, ObjectStoreError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class StageHandlers:
     embed: Handler[TranscriptReady]
 
 
-class MakeWork(Protocol):
+class MakeHandlers(Protocol):
     """Gives the work of a replay with these overrides. Raises UserError, SettingsError. Blocks."""
 
     def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> StageHandlers: ...
@@ -69,7 +69,7 @@ class ReplayHandler:
     """The work on one job. Everything in it finds what was done before, so that doing it again costs nothing."""
 
     def __init__(
-        self, make_work: MakeWork, rebuilder: Rebuilder, objects: ObjectStore, store: ReplayStore, calls: CallStore
+        self, make_work: MakeHandlers, rebuilder: RecordingRebuilder, objects: ObjectStore, store: ReplayStore, calls: CallStore
     ) -> None:
         self._make_work = make_work
         self._rebuilder = rebuilder
@@ -95,7 +95,7 @@ class ReplayHandler:
         if await _asked(self._store.is_erased, about.tenant, about.call_id):
             return [_outcome(job, about, "skipped", "the call was erased")]
         name = (about.tenant, about.call_id)
-        known = (await _asked(self._calls.told, [name])).get(name, [])
+        known = (await _asked(self._calls.events_by_call, [name])).get(name, [])
         told: list[Output] = []
         try:
             work = await asyncio.to_thread(self._make_work, job.stage, job.overrides)
@@ -129,9 +129,9 @@ class ReplayHandler:
             outputs.append(Output(Topic.REPLAY_JOBS, _following(job, following, recording)))
         return outputs
 
-    async def _rebuilt(self, parts: Sequence[tuple[RecordingReady, Manifest]]) -> Mapping[str, Rebuilt]:
+    async def _rebuilt(self, parts: Sequence[tuple[RecordingReady, Manifest]]) -> Mapping[str, RebuildResult]:
         cancelled = threading.Event()
-        made: dict[str, Rebuilt] = {}
+        made: dict[str, RebuildResult] = {}
         try:
             async with self._rebuilding:
                 for group in by_partition(parts).values():
@@ -147,7 +147,7 @@ class ReplayHandler:
         now = time.monotonic()
         looked, run, stopped = self._runs.get(job.replay_id, (0.0, 0, False))
         if now - looked > _RUN_KNOWN_S or run == 0:
-            run, stopped = await _asked(self._store.run_of, job.replay_id)
+            run, stopped = await _asked(self._store.latest_run, job.replay_id)
             self._runs[job.replay_id] = (now, run, stopped)
         return job.run < run or (job.run == run and stopped)
 

@@ -58,7 +58,7 @@ def healed(letters: Sequence[DeadLetterRecord], store: CallStore) -> list[DeadLe
     """The letters, each with whether its call was healed: its stage has a result, from whatever attempt. Raises
     StoreUnavailableError."""
     names = {(one.letter.tenant, one.letter.call_id) for one in letters if one.open}
-    results = store.results(sorted(names))
+    results = store.find_results(sorted(names))
     return [
         replace(one, healed=(one.letter.tenant, one.letter.call_id, one.letter.part, one.letter.stage) in results)
         for one in letters

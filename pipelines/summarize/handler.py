@@ -13,7 +13,7 @@ from pipelines.providers import registry
 from pipelines.providers.base import Summarizer, SummaryJob, config_hash_for
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.stage import Output, Stage
-from schemas.artifacts import Summary, Transcript, answers_key, summary_charge_key, summary_key
+from schemas.artifacts import Summary, Transcript, llm_steps_key, summary_charge_key, summary_key
 from schemas.events import ObjectRef, SummaryReady, TranscriptReady, UsageRecorded
 from schemas.ids import job_key, uuid_of
 from schemas.topics import Topic
@@ -50,7 +50,7 @@ class SummarizeHandler:
             config_hash=self._hash_for(event.tenant),
         )
         key = summary_key(event.tenant, event.call_id, summary_id)
-        answers = StepStore(self._objects, answers_key(event.tenant, event.call_id, summary_id))
+        answers = StepStore(self._objects, llm_steps_key(event.tenant, event.call_id, summary_id))
         engine_ms = 0  # of this attempt: a result that is found cost nothing now
         result = await documents.get_result(self._objects, key, Summary)
         if result is None:

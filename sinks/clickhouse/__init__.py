@@ -1,1 +1,1 @@
-"""ClickHouse: every event, the segments of transcripts, and the ledger. All tables stand duplicates in any order."""
+"""ClickHouse: events, transcript segments and the ledger. All tables tolerate duplicates in any order."""

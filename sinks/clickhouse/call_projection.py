@@ -1,8 +1,8 @@
-"""A call as its events tell it: a pure function from events to a document.
+"""Builds the document of a call from its events. Pure.
 
-The document is the same whatever order the events come in and however often each is told, since that is how an
-at-least-once log tells them: events count once by `event_id`, and where several could speak (a stage that ran again)
-the one that came true last does.
+The document does not depend on the order of the events or on duplicates, since an at-least-once log may deliver events
+in any order and more than once. Events with one `event_id` count once. Of several events for one fact (a stage that ran
+again) the one that occurred last decides.
 """
 
 from collections.abc import Iterable, Set
@@ -35,10 +35,10 @@ from sinks.clickhouse.result_versions import VersionDoc, current_summary, curren
 
 Status = Literal["live", "recorded", "transcribed", "summarized", "complete", "failed"]
 
-# From the least advanced to the most; a call is as far as the least advanced of its parts.
+# From the least to the most advanced; the status of a call is that of its least advanced part.
 _PROGRESS: Final[tuple[Status, ...]] = ("live", "recorded", "transcribed", "summarized", "complete")
 
-# What heals a stage's failure. A failure of a stage that is not here (usage, analytics) is not the call's.
+# Event that heals a stage's failure. Failures of stages that are not listed (usage, analytics) do not fail the call.
 SUCCESS: Final[dict[str, type[Event]]] = {
     "recorder": RecordingReady,
     "transcribe": TranscriptReady,
@@ -46,14 +46,14 @@ SUCCESS: Final[dict[str, type[Event]]] = {
     "embed": EmbeddingReady,
 }
 
-# Events that do not prove that there was a call here.
+# Events that do not prove that the call existed.
 NOT_EVIDENCE: Final = (StageFailed, LetterReplayed, CallStatusReported, VersionChosen)
 
 E = TypeVar("E", bound=Event)
 
 
 class TranscriptDoc(Frozen):
-    """Where a part's transcript lies and what made it. segments, words: how many; engine_ms: what the engine took."""
+    """Location and origin of a part's transcript. segments, words: numbers of them; engine_ms: the engine's time."""
 
     transcript_id: str
     object: ObjectRef
@@ -66,8 +66,11 @@ class TranscriptDoc(Frozen):
 
 
 class SummaryDoc(Frozen):
-    """The call in short. `actions` are the action items with their owners apart. Only a language model gives `topics`,
-    `sentiment`, `outcome` and the tenant's own `fields`."""
+    """Summary of a call or a part.
+
+    `actions`: the action items with their owners as separate fields. Only a language model gives `topics`, `sentiment`,
+    `outcome` and the tenant's own `fields`.
+    """
 
     abstract: str
     key_points: list[str]
@@ -81,12 +84,15 @@ class SummaryDoc(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A replay that does a part's work again. stages: whose work. under_way: it has not ended yet; else it failed at
-    `at_ms` (ms since the epoch), in `stage` ("" where it does not say), for this reason."""
+    """Replay that repeats a part's work.
+
+    stages: the stages whose work it repeats. in_progress: True until it ends. If it failed: `at_ms` (ms since the
+    epoch), `stage` ("" if unknown) and `reason`.
+    """
 
     part: int
     stages: frozenset[str]
-    under_way: bool
+    in_progress: bool
     at_ms: int
     stage: str = ""
     reason: str = ""
@@ -101,13 +107,13 @@ class _Failure:
 
 
 class PartDoc(Frozen):
-    """One recording of the call: a call whose carrier reconnected after it was closed has several.
+    """One recording of the call: a call has several if its carrier reconnected after the recording was closed.
 
-    started_at_ms, ended_at_ms: wall clock of the recording, ms since the epoch. duration_ms: of its audio.
-    times: when each stage's result came true, ms since the epoch, by status reached ("recorded", "transcribed",
-    "summarized", "embedded"); stages that have not are left out. versions: of transcript and summary, all there are.
-    embedded_by: hashes of the configurations by which the transcript that counts was embedded. failed_stage,
-    failed_reason, failed_at_ms: the latest failure that nothing has healed and nobody is trying again.
+    started_at_ms, ended_at_ms: wall clock of the recording, ms since the epoch. duration_ms: length of its audio.
+    times: time of each stage's result, ms since the epoch, by status reached ("recorded", "transcribed", "summarized",
+    "embedded"); without stages that have no result. versions: all versions of transcript and summary.
+    embedded_by: hashes of the configurations with which the current transcript was embedded.
+    failed_stage, failed_reason, failed_at_ms: the latest failure that is not healed and not being retried.
     """
 
     part: int
@@ -132,8 +138,10 @@ class PartDoc(Frozen):
 
 
 class UsageLine(Frozen):
-    """One line of the bill. Money as exact decimal strings. replay_id: the replay that caused it, "" for none.
-    charged_at_ms: ms since the epoch."""
+    """Ledger line. Amounts are exact decimal strings.
+
+    replay_id: the replay that caused the line, "" for live processing. charged_at_ms: ms since the epoch.
+    """
 
     key: str
     kind: str
@@ -149,12 +157,12 @@ class UsageLine(Frozen):
 
 
 class CallDoc(Frozen):
-    """A call. `id` is the carrier's call id.
+    """Call. `id` is the carrier's call id.
 
-    ended_at_ms: when the last stream ended, None while one goes on. end_reason: why it did (schemas.media.EosReason),
-    None before its end is known. repairs: kinds of damage that was repaired in its streams' starts.
-    duration_ms: audio of all parts together.
-    tracks, summary and times are the first part's; `parts` has everyone's.
+    ended_at_ms: end of the last stream, None while a stream is open. end_reason: why it ended
+    (schemas.media.EosReason), None until its end is known. repairs: kinds of damage that were repaired in the start
+    messages of its streams. duration_ms: audio of all parts together.
+    tracks, summary and times are those of the first part; `parts` has those of every part.
     """
 
     id: str
@@ -178,7 +186,7 @@ class CallDoc(Frozen):
 
 
 def started_at_ms(event: Event) -> int:
-    """The earliest time (ms since the epoch) at which the event knows its call to have been going on."""
+    """Returns the earliest time (ms since the epoch) at which the call existed according to the event."""
     if isinstance(event, RecordingReady):
         return event.started_at_ms
     if isinstance(event, (TranscriptReady, SummaryReady, EmbeddingReady)):
@@ -187,45 +195,47 @@ def started_at_ms(event: Event) -> int:
 
 
 def unique(events: Iterable[AnyEvent]) -> list[AnyEvent]:
-    """The events in the order in which they came true, each once: of several with one id, the one told first.
-    Keypad digits are in the order in which they were pressed."""
+    """Returns the events in the order in which they occurred, without duplicates.
+
+    Of several events with one id the earliest is kept. Keypad digits are in the order in which they were pressed.
+    """
     return _digits_as_pressed(list(_first_by_id(sorted(events, key=_order)).values()))
 
 
 def build_call(events: Iterable[AnyEvent], usage: Iterable[UsageLine] = (), retries: Iterable[Retry] = ()) -> CallDoc:
-    """The call that these events, all of one tenant's call and at least one, tell of."""
-    told = unique(events)
-    again = list(retries)
-    started = _of_type(told, StreamStarted)
-    ended = _of_type(told, StreamEnded)
-    # The parties, by the stream's own word first.
-    named: list[StreamStarted | CallStatusReported] = [*started, *_of_type(told, CallStatusReported)]
-    recordings = _of_type(told, RecordingReady)
+    """Returns the call with these events: at least one, all of one call of one tenant."""
+    ordered = unique(events)
+    all_retries = list(retries)
+    started = _of_type(ordered, StreamStarted)
+    ended = _of_type(ordered, StreamEnded)
+    # Sources of the parties' numbers: the streams first.
+    named: list[StreamStarted | CallStatusReported] = [*started, *_of_type(ordered, CallStatusReported)]
+    recordings = _of_type(ordered, RecordingReady)
     lines = sorted(usage, key=lambda line: line.key)
-    billed = {line.key for line in lines}
+    charged = {line.key for line in lines}
     parts = [
         _build_part(
             part,
-            [event for event in told if event.part == part],
-            billed,
-            [retry for retry in again if retry.part == part],
+            [event for event in ordered if event.part == part],
+            charged,
+            [retry for retry in all_retries if retry.part == part],
         )
-        for part in _part_numbers(told)
+        for part in _part_numbers(ordered)
     ]
-    # A part without any result is one as long as it has failed.
+    # A part without results counts only while it is failed.
     parts = [part for part in parts if part.status != "live"]
     live = _is_live(started, recordings)
     status, failure = _call_status(parts, live)
     ended_at_ms = _ended_at_ms(started, ended, recordings, live)
     first = parts[0] if parts else None
     return CallDoc(
-        id=told[0].call_id,
-        tenant=told[0].tenant,
+        id=ordered[0].call_id,
+        tenant=ordered[0].tenant,
         carrier=_carrier(started, recordings),
         status=status,
         failed_stage=failure.failed_stage if failure else None,
         failed_reason=failure.failed_reason if failure else None,
-        started_at_ms=min(started_at_ms(event) for event in told),
+        started_at_ms=min(started_at_ms(event) for event in ordered),
         ended_at_ms=ended_at_ms,
         duration_ms=sum(part.duration_ms for part in parts),
         from_number=next((event.from_number for event in named if event.from_number), ""),
@@ -241,34 +251,37 @@ def build_call(events: Iterable[AnyEvent], usage: Iterable[UsageLine] = (), retr
 
 
 def _order(event: Event) -> tuple[int, str, str]:
-    # The JSON decides between different tellings of one fact at the same time, so that the order is total.
+    # The JSON orders different events of one id and time, so that the order is total.
     return event.occurred_at_ms, event.event_id, event.model_dump_json()
 
 
-# Digits of one stream that come within so many ms of each other may have overtaken each other on their way.
+# Digits of one stream that arrive within this time of each other may be out of order.
 _BURST_MS = 1_000
 
 
 def _digits_as_pressed(events: list[AnyEvent]) -> list[AnyEvent]:
-    """The events with each stream's digits in their own order: several may have come in one millisecond, and some
-    carriers do not keep the order. A digit that comes long after another one was pressed after it, whatever the
-    carrier's number is: the numbers begin again when a stream's socket is cut."""
-    places: dict[tuple[str, str, str], list[list[int]]] = {}  # of each stream: where the digits of each burst are
-    for place, event in enumerate(events):
+    """Returns the events with each stream's digits in the order in which they were pressed.
+
+    Several digits may arrive in one millisecond, and some carriers do not keep the order. A digit that arrives long
+    after another one was pressed after it, whatever the carrier's sequence numbers say: they restart when a stream's
+    socket is reconnected.
+    """
+    indices: dict[tuple[str, str, str], list[list[int]]] = {}  # by stream: indices of the digits of each burst
+    for index, event in enumerate(events):
         if not isinstance(event, DtmfReceived):
             continue
-        bursts = places.setdefault((event.tenant, event.call_id, event.stream_id), [])
+        bursts = indices.setdefault((event.tenant, event.call_id, event.stream_id), [])
         if not bursts or event.occurred_at_ms - events[bursts[-1][-1]].occurred_at_ms > _BURST_MS:
             bursts.append([])
-        bursts[-1].append(place)
+        bursts[-1].append(index)
     ordered = list(events)
-    for burst in (burst for bursts in places.values() for burst in bursts):
-        digits = [event for place in burst if isinstance(event := events[place], DtmfReceived)]
-        # Without a carrier's number in all of them the order in which they came is the best that is known.
+    for burst in (burst for bursts in indices.values() for burst in bursts):
+        digits = [event for index in burst if isinstance(event := events[index], DtmfReceived)]
+        # Unless all digits have the carrier's sequence number, the order of arrival is used.
         numbered = all(digit.seq for digit in digits)
         digits.sort(key=lambda digit: (digit.seq if numbered else 0, digit.number, digit.event_id))
-        for place, digit in zip(burst, digits, strict=True):
-            ordered[place] = digit
+        for index, digit in zip(burst, digits, strict=True):
+            ordered[index] = digit
     return ordered
 
 
@@ -288,7 +301,7 @@ def _last(events: Iterable[Event], kind: type[E]) -> E | None:
 
 
 def _part_numbers(events: Iterable[Event]) -> list[int]:
-    """Parts with a result or a failure of their own. Streams do not make one: the gateway does not know parts."""
+    """Returns the parts with a result or a failure. Streams do not create parts: the gateway does not know parts."""
     return sorted(
         {
             event.part
@@ -305,8 +318,11 @@ def _carrier(started: list[StreamStarted], recordings: list[RecordingReady]) -> 
 
 
 def _is_live(started: list[StreamStarted], recordings: list[RecordingReady]) -> bool:
-    """Whether a stream goes on that no recording has yet. A recording's `ended_at_ms` is the end of its last stream:
-    a stream that began later belongs to a part that is still to be recorded."""
+    """True if a stream is not in any recording yet.
+
+    A recording's `ended_at_ms` is the end of its last stream: a stream that began later belongs to a part that is not
+    recorded yet.
+    """
     if not started:
         return False
     recorded_to = max((recording.ended_at_ms for recording in recordings), default=None)
@@ -316,14 +332,14 @@ def _is_live(started: list[StreamStarted], recordings: list[RecordingReady]) -> 
 def _ended_at_ms(
     started: list[StreamStarted], ended: list[StreamEnded], recordings: list[RecordingReady], live: bool
 ) -> int | None:
-    """When the last stream ended, by the recordings or, before those, by the streams' own word."""
+    """Returns the end of the last stream, by the recordings or, before there are any, by the streams' events."""
     over = {event.stream_id for event in ended}
     if live and any(event.stream_id not in over for event in started):
         return None
     return max((*(e.occurred_at_ms for e in ended), *(r.ended_at_ms for r in recordings)), default=None)
 
 
-def _build_part(part: int, events: list[AnyEvent], billed: Set[str], retries: list[Retry]) -> PartDoc:
+def _build_part(part: int, events: list[AnyEvent], charged: Set[str], retries: list[Retry]) -> PartDoc:
     recording = _last(events, RecordingReady)
     transcript = current_transcript(events)
     summary = current_summary(events, transcript)
@@ -332,7 +348,7 @@ def _build_part(part: int, events: list[AnyEvent], billed: Set[str], retries: li
     times = {"recorded": recording, "transcribed": transcript, "summarized": summary, "embedded": embedding}
     return PartDoc(
         part=part,
-        status="failed" if failure else _reached(recording, transcript, summary, embedding, billed),
+        status="failed" if failure else _reached(recording, transcript, summary, embedding, charged),
         failed_stage=failure.stage if failure else None,
         failed_reason=failure.reason if failure else None,
         failed_at_ms=failure.at_ms if failure else None,
@@ -360,7 +376,7 @@ def _build_part(part: int, events: list[AnyEvent], billed: Set[str], retries: li
 
 
 def _embedding(events: list[AnyEvent], transcript: TranscriptReady | None) -> EmbeddingReady | None:
-    """The event that made the transcript that counts searchable, or, as long as there is none, any transcript."""
+    """Returns the event that made the current transcript searchable or, if there is none, any transcript."""
     made = _of_type(events, EmbeddingReady)
     of_transcript = [event for event in made if transcript and event.transcript_id == transcript.transcript_id]
     return next(iter(of_transcript or made), None)
@@ -371,24 +387,30 @@ def _reached(
     transcript: TranscriptReady | None,
     summary: SummaryReady | None,
     embedding: EmbeddingReady | None,
-    billed: Set[str],
+    charged: Set[str],
 ) -> Status:
-    """How far the part is. A later stage's result proves the earlier ones, whose events may still be on their way.
-    Complete is what has its line on the bill, too: who waits for it finds everything there."""
+    """Returns the status that the part has reached.
+
+    A result of a later stage proves the earlier results, whose events may arrive later. A part is complete only with
+    its ledger line, so that a client that waits for this status finds everything.
+    """
     if summary:
-        on_the_bill = f"transcription_{summary.transcript_id}" in billed
-        return "complete" if embedding and on_the_bill else "summarized"
+        has_ledger_line = f"transcription_{summary.transcript_id}" in charged
+        return "complete" if embedding and has_ledger_line else "summarized"
     if transcript or embedding:
         return "transcribed"
     return "recorded" if recording else "live"
 
 
 def _failure(events: list[AnyEvent], retries: list[Retry]) -> _Failure | None:
-    """The latest failure of a stage that has no success, however early that was, and that nobody is trying again: its
-    letter was not given back since, and no replay does the stage's work. A replay that failed since is the latest."""
+    """Returns the latest failure that is not healed and not being retried, or None.
+
+    Any success of the stage heals its failure, even an earlier one. A failure is being retried after its dead letter
+    was replayed, and while a replay repeats the stage's work. A replay that failed afterwards is the latest failure.
+    """
     found: dict[str, _Failure | None] = {}
-    since_ms: dict[str, int] = {}  # by stage: its latest failure, or when that was given back
-    stages: dict[str, str] = {}  # of letters, by id
+    since_ms: dict[str, int] = {}  # by stage: time of its latest failure, or of the replay of that dead letter
+    stages: dict[str, str] = {}  # stage of each dead letter, by id
     for event in events:
         if isinstance(event, StageFailed) and event.stage in SUCCESS:
             stages[event.event_id] = event.stage
@@ -399,7 +421,7 @@ def _failure(events: list[AnyEvent], retries: list[Retry]) -> _Failure | None:
             since_ms[stages[event.letter_id]] = event.occurred_at_ms
     for stage in list(found):
         of_stage = [retry for retry in retries if stage in retry.stages]
-        if _of_type(events, SUCCESS[stage]) or any(retry.under_way for retry in of_stage):
+        if _of_type(events, SUCCESS[stage]) or any(retry.in_progress for retry in of_stage):
             found[stage] = None
             continue
         for retry in sorted(of_stage, key=lambda retry: retry.at_ms):

@@ -1,4 +1,4 @@
-"""A connection to ClickHouse. Synchronous: call it from a thread where a loop must not wait."""
+"""Connection to ClickHouse. Synchronous: use a thread if an event loop must not wait."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,25 +17,27 @@ from sinks.clickhouse import schema
 from sinks.clickhouse.rows import Row, columns, values
 
 _DEFAULT_DATABASE = "audiotext"
-_CONNECT_TIMEOUT_S = 3  # short: whoever calls has a retry schedule of its own
+_CONNECT_TIMEOUT_S = 3  # short: callers have their own retry schedules
 _REQUEST_TIMEOUT_S = 30
-# For services that only insert and are to end soon after SIGTERM even if ClickHouse hangs. An insert given up may
-# still come through; it is told again, which changes nothing. Well above what the largest checkpoint takes, or it
-# would never get through.
+# For services that only insert and must end soon after SIGTERM even if ClickHouse hangs. An abandoned insert may still
+# succeed; repeating it changes nothing. The limit is well above the duration of the largest checkpoint, which would
+# otherwise never succeed.
 INSERT_TIMEOUT_S = 10
-_LOOK_TIMEOUT_S = 5
+_INSPECT_TIMEOUT_S = 5
 
 
 class StoreUnavailableError(UserError):
-    """ClickHouse is away, does not do what it is asked, or none is configured; the message says which. But for the
-    last, worth another try."""
+    """ClickHouse is unavailable, refused a statement, or is not configured; the message says which.
+
+    A retry may succeed unless ClickHouse is not configured.
+    """
 
 
 class Database:
-    """The database that the DSN names. Connects when first used; thread-safe."""
+    """Database that the DSN names. Connects on first use. Thread-safe."""
 
     def __init__(self, settings: ClickHouseSettings, *, timeout_s: int = _REQUEST_TIMEOUT_S) -> None:
-        """Connects to nothing yet. timeout_s: how long an answer may keep us waiting, those while connecting included.
+        """Does not connect yet. timeout_s: limit for each response, including those during connecting.
 
         Raises StoreUnavailableError if no DSN is configured.
         """
@@ -52,24 +54,29 @@ class Database:
         self._types: dict[str, Sequence[ClickHouseType]] = {}
 
     def migrate(self) -> None:
-        """Creates the database and brings its schema up to date. Every use does this first; calling it tells early
-        whether ClickHouse answers. Raises StoreUnavailableError, SchemaTooNewError."""
+        """Creates the database and migrates its schema.
+
+        The first use of the database does the same; invoke this to find out early whether ClickHouse answers. Raises
+        StoreUnavailableError, SchemaTooNewError.
+        """
         self._connected()
 
-    def inspect(self) -> schema.State:
-        """The server's version and what has been applied to our database. Changes nothing. Raises
-        StoreUnavailableError."""
+    def inspect(self) -> schema.SchemaState:
+        """Returns the server's version and the applied migrations, without changes. Raises StoreUnavailableError."""
         try:
             client = self._open("default")
             try:
-                return schema.state(client, self._name)
+                return schema.read_state(client, self._name)
             finally:
                 client.close()
         except ClickHouseError as error:
             raise self._unavailable(error) from error
 
     def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[dict[str, object]]:
-        """Rows of a query by column name. Parameters stand in it as `{name:Type}`. Raises StoreUnavailableError."""
+        """Returns the rows of a query by column name. Parameters are written `{name:Type}`.
+
+        Raises StoreUnavailableError.
+        """
         client = self._connected()
         try:
             return list(client.query(sql, parameters=dict(parameters or {})).named_results())
@@ -77,7 +84,7 @@ class Database:
             raise self._unavailable(error) from error
 
     def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
-        """Runs a statement that has no rows. Parameters as in `query`. Raises StoreUnavailableError."""
+        """Runs a statement without a result. Parameters as in `query`. Raises StoreUnavailableError."""
         client = self._connected()
         try:
             client.command(sql, parameters=dict(parameters or {}))
@@ -85,9 +92,9 @@ class Database:
             raise self._unavailable(error) from error
 
     def insert(self, rows: Sequence[Row]) -> None:
-        """Inserts the rows, one insert per table, and returns once ClickHouse has them.
+        """Inserts the rows, one insert per table, and returns once ClickHouse has stored them.
 
-        Raises StoreUnavailableError; some of the rows may then be there, so insert all of them again.
+        Raises StoreUnavailableError; some rows may be stored then, so insert all rows again.
         """
         by_table: dict[type[Row], list[Row]] = {}
         for row in rows:
@@ -100,7 +107,7 @@ class Database:
         client = self._connected()
         try:
             types = self._types.get(table)
-            if types is None:  # asked once, not before each insert
+            if types is None:  # queried once, not before each insert
                 types = client.create_insert_context(table, names).column_types
                 self._types[table] = types
             client.insert(table, rows, column_names=names, column_types=types)
@@ -117,7 +124,7 @@ class Database:
             return self._client
 
     def _connect(self) -> Client:
-        # Connecting to a database that is not there fails: the first connection, to one that always is, makes it.
+        # Connecting to a missing database fails, so a first connection to the default database creates ours.
         first = self._open("default")
         try:
             first.command(f"CREATE DATABASE IF NOT EXISTS {schema.quoted(self._name)}")
@@ -138,27 +145,32 @@ class Database:
             **self._tls,
             connect_timeout=_CONNECT_TIMEOUT_S,
             send_receive_timeout=self._timeout_s,
-            # Queries of one session must not overlap; without a session threads can share the client.
+            # Queries of one session must not overlap; without a session, threads can share the client.
             autogenerate_session_id=False,
         )
 
     def _unavailable(self, error: ClickHouseError) -> StoreUnavailableError:
         url = urlsplit(self._dsn)
-        # The client's account of a network error is a page of its own internals; it stays as the cause.
+        # The client describes a network error by a page of its internals; the exception keeps it as the cause.
         reason = "it does not answer" if isinstance(error, OperationalError) else str(error)
         return StoreUnavailableError(f"ClickHouse at {url.hostname}:{url.port or 8123}: {reason}")
 
 
-def refuse_newer(settings: Settings) -> None:
-    """Raises SchemaTooNewError if a newer version has migrated the database. One that is away, or of which nothing is
-    said, is let pass."""
+def require_known_schema(settings: Settings) -> None:
+    """Raises SchemaTooNewError if a newer version has migrated the database.
+
+    Accepts a database that is unavailable or not configured.
+    """
     with suppress(StoreUnavailableError):
-        Database(settings.clickhouse, timeout_s=_LOOK_TIMEOUT_S).inspect().refuse_newer()
+        Database(settings.clickhouse, timeout_s=_INSPECT_TIMEOUT_S).inspect().refuse_newer()
 
 
 def tls_options(settings: ClickHouseSettings) -> dict[str, Any]:
-    """The client's arguments for TLS: on for clickhouses:// and https://, the ports 8443 and 443, and where a CA file
-    is given. A client certificate signs in on its own unless the DSN has a password."""
+    """Returns the client's arguments for TLS.
+
+    TLS is on for clickhouses:// and https://, for the ports 8443 and 443, and with a CA file. A client certificate
+    alone authenticates unless the DSN has a password.
+    """
     url = urlsplit(settings.dsn.get_secret_value() if settings.dsn else "")
     if not (url.scheme in ("clickhouses", "https") or url.port in (443, 8443) or settings.ca_file):
         return {}

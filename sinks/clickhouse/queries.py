@@ -1,4 +1,4 @@
-"""What the API asks ClickHouse. Every answer is the same whatever rows were inserted twice or in another order."""
+"""Queries of calls, usage and API keys. Results do not depend on duplicate rows or on the order of inserts."""
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -10,7 +10,7 @@ from core.settings import ClickHouseSettings
 from schemas.events import AnyEvent, Frozen, ReplayCommand, ReplayedPart, StageFailed, parse_event
 from sinks.clickhouse.call_list_query import (
     NOT_ERASED,
-    Filter,
+    CallFilter,
     InvalidCursorError,
     Position,
     conditions,
@@ -30,7 +30,7 @@ from sinks.clickhouse.call_projection import (
     unique,
 )
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.replay_projection import retry_of
+from sinks.clickhouse.replay_projection import retry_from
 from sinks.clickhouse.result_versions import current_transcript
 from sinks.clickhouse.rows import event_row
 
@@ -38,7 +38,7 @@ __all__ = ["ApiKey", "CallStore", "GroupBy", "InvalidCursorError", "UsageSum"]
 
 
 class Found(Protocol):
-    """What a search found: a stretch of a part's transcript."""
+    """Search hit: a piece of a part's transcript."""
 
     @property
     def tenant(self) -> str: ...
@@ -55,8 +55,8 @@ F = TypeVar("F", bound=Found)
 GroupBy = Literal["day", "tenant", "provider", "kind", "call"]
 
 _PAGE_MAX = 500
-_CALLS_PER_QUERY = 100  # keeps statements far below the 256 KiB that ClickHouse parses
-_SCAN = 200  # calls looked at in one go when a filter is decided by their documents
+_CALLS_PER_QUERY = 100  # keeps statements far below ClickHouse's limit of 256 KiB
+_SCAN = 200  # calls per query when a filter needs their documents
 
 _GROUPS: Final[dict[str, str]] = {
     "day": "toString(day)",
@@ -68,11 +68,11 @@ _GROUPS: Final[dict[str, str]] = {
 
 
 class UsageSum(Frozen):
-    """A sum over lines of the bill. Money as exact decimal strings.
+    """Sum of ledger lines of one currency. Amounts are exact decimal strings.
 
     group: the day (YYYY-MM-DD, of the call's start), tenant, provider, kind or call id; "" for the total.
-    lines: how many lines were summed. units: 50 a minute. duration_ms: audio of the recordings, each once (see the view
-    `bill`); minutes: the same, three decimals. margin: price minus provider_cost. Sums never cross currencies.
+    lines: number of lines. units: 50 per minute. duration_ms: audio of the recordings, each counted once (see the view
+    `bill`); minutes: the same with three decimals. margin: price minus provider_cost.
     """
 
     group: str
@@ -87,7 +87,10 @@ class UsageSum(Frozen):
 
 
 class ApiKey(Frozen):
-    """Who may ask. hash: SHA-256 of the key as 64 hex digits; admin: sees every tenant. Times in ms since the epoch."""
+    """Stored API key. hash: SHA-256 of the key as 64 hex digits; admin: True if the key sees every tenant.
+
+    Times in ms since the epoch.
+    """
 
     id: str
     tenant: str
@@ -99,32 +102,32 @@ class ApiKey(Frozen):
 
 
 class CallStore:
-    """Questions of the API. Connects when first asked; thread-safe; synchronous, so call it from a thread.
+    """Queries of the API. Connects on first use. Thread-safe. Synchronous: use a thread in an event loop.
 
-    `tenant` narrows every answer to one tenant; None sees all. Methods raise StoreUnavailableError.
+    `tenant` limits every result to one tenant; None = all tenants. Methods raise StoreUnavailableError.
     """
 
     def __init__(self, clickhouse: ClickHouseSettings) -> None:
-        """Connects to nothing yet. Raises StoreUnavailableError if no DSN is configured."""
+        """Does not connect yet. Raises StoreUnavailableError if no DSN is configured."""
         self._database = Database(clickhouse)
 
     def migrate(self) -> None:
-        """Brings the schema up to date; tells early whether ClickHouse answers."""
+        """Migrates the schema; shows early whether ClickHouse answers."""
         self._database.migrate()
 
     def get_call(self, call_id: str, tenant: str | None) -> CallDoc | None:
-        """The call, or None. Should two tenants have the same call id, who sees both gets the newer call."""
+        """Returns the call, or None. If two tenants have the same call id, returns the newer visible call."""
         events = self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant)
         calls = self._build(events)
         return max(calls, key=lambda call: (call.started_at_ms, call.tenant), default=None)
 
     def get_hidden_call(self, tenant: str, call_id: str) -> CallDoc | None:
-        """The call even if it is not to be seen any more, or None."""
-        events = self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant, shown="true")
+        """Returns the call even if it is hidden by an erasure, or None."""
+        events = self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant, visible="true")
         return next(iter(self._build(events)), None)
 
     def find_calls(self, call_ids: Sequence[str], tenant: str | None) -> list[CallDoc]:
-        """Those of these calls that there are, in no order; several of one id if they are several tenants'."""
+        """Returns the existing calls of these ids, unordered; several calls of one id if tenants share it."""
         found: list[CallDoc] = []
         for start in range(0, len(call_ids), _CALLS_PER_QUERY):
             names = list(call_ids[start : start + _CALLS_PER_QUERY])
@@ -132,7 +135,7 @@ class CallStore:
         return found
 
     def get_calls(self, names: Sequence[tuple[str, str]]) -> list[CallDoc]:
-        """The calls of these tenants and call ids, at most 100, those that there are, in no order."""
+        """Returns the existing calls of these (tenant, call id) pairs, at most 100, unordered."""
         return self._build(self._events(f"(tenant, call_id) IN {_literal(list(names))}", {}, None)) if names else []
 
     def list_calls(
@@ -146,18 +149,17 @@ class CallStore:
         until_ms: int | None = None,
         query: str | None = None,
     ) -> tuple[list[CallDoc], str | None]:
-        """A page of at most `limit` calls, newest first, and the cursor of the next, None after the last.
+        """Returns a page of at most `limit` calls, newest first, and the cursor of the next page (None for the last).
 
-        since_ms, until_ms: when the call started (ms since the epoch; since is included, until is not). query: part of
-        the call id or of a number. Calls that come in meanwhile do not move the pages after a cursor.
-        Raises InvalidCursorError.
+        since_ms, until_ms: start of the call (ms since the epoch; since is included, until is not). query: part of the
+        call id or of a number. New calls do not change the pages after a cursor. Raises InvalidCursorError.
         """
         limit = max(1, min(limit, _PAGE_MAX))
         after = decode_cursor(cursor) if cursor else None
-        wanted = Filter(tenant, status, since_ms, until_ms, query)
+        wanted = CallFilter(tenant, status, since_ms, until_ms, query)
         found: list[tuple[Position, CallDoc]] = []
         while len(found) <= limit:
-            # One more than asked for tells whether there is a next page.
+            # One more than requested, to find out whether there is a next page.
             size = limit + 1 if status is None else max(limit + 1, _SCAN)
             positions = [position(row) for row in self._database.query(*positions_query(wanted, after, size))]
             if not positions:
@@ -171,13 +173,15 @@ class CallStore:
         return [call for _, call in page], encode_cursor(page[-1][0]) if len(found) > limit else None
 
     def events(self, call_id: str, tenant: str | None) -> list[dict[str, object]]:
-        """The call's events as JSON objects, each once, in the order in which they came true."""
+        """Returns the call's events as JSON objects, each once, in the order in which they occurred."""
         events = self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant)
         return [event.model_dump(mode="json") for event in unique(events)]
 
-    def told(self, calls: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[AnyEvent]]:
-        """The events of these calls (tenant, call id), each once, in the order in which they came true. Calls of which
-        nothing is told are left out."""
+    def events_by_call(self, calls: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[AnyEvent]]:
+        """Returns the events of these calls (tenant, call id), each once, in the order in which they occurred.
+
+        Leaves out calls without events.
+        """
         found: dict[tuple[str, str], list[AnyEvent]] = {}
         for start in range(0, len(calls), _CALLS_PER_QUERY):
             names = list(calls[start : start + _CALLS_PER_QUERY])
@@ -185,8 +189,8 @@ class CallStore:
                 found.setdefault((event.tenant, event.call_id), []).append(event)
         return found
 
-    def erased(self, calls: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Those of these calls (tenant, call id) that were erased, or are to be."""
+    def find_erased(self, calls: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Returns those of these calls (tenant, call id) that are erased or requested to be erased."""
         found: set[tuple[str, str]] = set()
         for start in range(0, len(calls), _CALLS_PER_QUERY):
             names = _literal(list(calls[start : start + _CALLS_PER_QUERY]))
@@ -194,17 +198,19 @@ class CallStore:
             found |= {(str(row["tenant"]), str(row["call_id"])) for row in rows}
         return found
 
-    def that_count(self, hits: Sequence[F]) -> list[F]:
-        """Those of a search's hits that are of a transcript that counts, in their order. What is not known here (yet)
-        counts; what was erased does not."""
+    def keep_current_hits(self, hits: Sequence[F]) -> list[F]:
+        """Returns the hits of current transcripts, in their order.
+
+        Keeps hits of calls that are not known here (yet), and drops hits of erased calls.
+        """
         calls = list({(hit.tenant, hit.call_id) for hit in hits})
         if not calls:
             return []
-        erased = self.erased(calls)
+        erased = self.find_erased(calls)
         current: dict[tuple[str, str, int], str] = {}
-        for (tenant, call_id), told in self.told(calls).items():
-            for part in {event.part for event in told}:
-                transcript = current_transcript([event for event in told if event.part == part])
+        for (tenant, call_id), events in self.events_by_call(calls).items():
+            for part in {event.part for event in events}:
+                transcript = current_transcript([event for event in events if event.part == part])
                 if transcript:
                     current[tenant, call_id, part] = transcript.transcript_id
         return [
@@ -214,8 +220,8 @@ class CallStore:
             and current.get((hit.tenant, hit.call_id, hit.part), hit.transcript_id) == hit.transcript_id
         ]
 
-    def results(self, calls: Sequence[tuple[str, str]]) -> set[tuple[str, str, int, str]]:
-        """The results that these calls (tenant, call id) have: tenant, call id, part, and the stage that made it."""
+    def find_results(self, calls: Sequence[tuple[str, str]]) -> set[tuple[str, str, int, str]]:
+        """Returns the results of these calls (tenant, call id) as tenant, call id, part and stage."""
         stages = {kind.model_fields["type"].default: stage for stage, kind in SUCCESS.items()}
         found: set[tuple[str, str, int, str]] = set()
         for start in range(0, len(calls), _CALLS_PER_QUERY):
@@ -234,7 +240,7 @@ class CallStore:
         return found
 
     def changed_since(self, since_ms: int) -> set[tuple[str, str]]:
-        """Calls (tenant, call id) that got a version since then (ms since the epoch), or another one that counts."""
+        """Returns the calls (tenant, call id) with a new or newly current version since then (ms since the epoch)."""
         rows = self._database.query(
             f"""
             SELECT DISTINCT tenant, call_id FROM events
@@ -258,12 +264,15 @@ class CallStore:
         group_by: GroupBy | None = None,
         time_zone: str = "UTC",
     ) -> list[UsageSum]:
-        """The bill of calls that started from `from_ms` on and before `to_ms` (ms since the epoch), summed per group
-        and currency and ordered by them; without a group the total. time_zone: of days, by name."""
+        """Returns sums of ledger lines by group and currency, ordered by both; without a group the totals.
+
+        from_ms, to_ms: start of the calls (ms since the epoch; from is included, to is not). time_zone: name of the
+        time zone of days.
+        """
         group = _GROUPS[group_by] if group_by else "''"
         if group_by == "day" and time_zone != "UTC":
             group = "toString(toDate(call_started_at, {time_zone:String}))"
-        where, parameters = _of_the_bill(tenant, from_ms, to_ms)
+        where, parameters = _ledger_condition(tenant, from_ms, to_ms)
         rows = self._database.query(
             f"""
             SELECT {group} AS grouped, currency, count() AS lines, sum(units) AS all_units,
@@ -276,7 +285,7 @@ class CallStore:
         return [_usage_row(row) for row in rows]
 
     def put_key(self, key: ApiKey) -> None:
-        """Stores a key; storing it again changes nothing, and a revoked one stays revoked."""
+        """Stores a key. Storing it again changes nothing, and a revoked key stays revoked."""
         self._database.insert_values(
             "api_keys",
             ["id", "tenant", "name", "hash", "admin", "created_at", "revoked_at", "revoked"],
@@ -295,20 +304,20 @@ class CallStore:
         )
 
     def list_keys(self, tenant: str | None) -> list[ApiKey]:
-        """All keys, revoked ones too, oldest first."""
+        """Returns all keys, including revoked ones, oldest first."""
         where, parameters = conditions(("tenant = {tenant:String}", "tenant", tenant))
         return self._keys(where, parameters)
 
-    def revoke(self, key_id: str, revoked_at_ms: int) -> bool:
-        """Ends a key for good. False if there is none of that id; revoking twice keeps the first time."""
+    def revoke_key(self, key_id: str, revoked_at_ms: int) -> bool:
+        """Revokes a key permanently; returns False if the id is unknown. A second revocation keeps the first time."""
         keys = self._keys("WHERE id = {id:String}", {"id": key_id})
         for key in keys:
             if key.revoked_at_ms is None:
                 self.put_key(key.model_copy(update={"revoked_at_ms": revoked_at_ms}))
         return bool(keys)
 
-    def find_by_hash(self, key_hash: str) -> ApiKey | None:
-        """The key with this hash, revoked or not, or None."""
+    def find_key_by_hash(self, key_hash: str) -> ApiKey | None:
+        """Returns the key with this hash, revoked or not, or None."""
         keys = self._keys("WHERE hash = {hash:String}", {"hash": key_hash})
         return keys[0] if keys else None
 
@@ -325,7 +334,7 @@ class CallStore:
         return [ApiKey.model_validate({**row, "hash": row["hash_hex"]}) for row in rows]
 
     def _calls_at(self, positions: Sequence[Position]) -> list[tuple[Position, CallDoc]]:
-        """The positions with the documents of the calls that stand there."""
+        """Returns each position with the document of its call."""
         calls: dict[tuple[str, str], CallDoc] = {}
         for start in range(0, len(positions), _CALLS_PER_QUERY):
             names = [(at.tenant, at.call_id) for at in positions[start : start + _CALLS_PER_QUERY]]
@@ -334,29 +343,29 @@ class CallStore:
         return [(at, calls[at.tenant, at.call_id]) for at in positions if (at.tenant, at.call_id) in calls]
 
     def _events(
-        self, condition: str, parameters: dict[str, object], tenant: str | None, *, shown: str = NOT_ERASED
+        self, condition: str, parameters: dict[str, object], tenant: str | None, *, visible: str = NOT_ERASED
     ) -> list[AnyEvent]:
         where, more = conditions(("tenant = {tenant:String}", "tenant", tenant))
-        where = f"{where or 'WHERE true'} AND {condition} AND {shown}"
+        where = f"{where or 'WHERE true'} AND {condition} AND {visible}"
         rows = self._database.query(f"SELECT DISTINCT event FROM events {where}", parameters | more)
         return [parse_event(str(row["event"])) for row in rows]
 
     def _build(self, events: Iterable[AnyEvent]) -> list[CallDoc]:
-        """The calls that these events tell of, with their lines of the bill."""
+        """Returns the calls of these events, with their ledger lines."""
         by_call: dict[tuple[str, str], list[AnyEvent]] = {}
         for event in events:
             by_call.setdefault((event.tenant, event.call_id), []).append(event)
         lines = self._lines(list(by_call))
-        failed = [call for call, told in by_call.items() if any(isinstance(event, StageFailed) for event in told)]
+        failed = [call for call, group in by_call.items() if any(isinstance(event, StageFailed) for event in group)]
         retries = self._retries(failed)
         return [
-            build_call(told, lines.get(call, ()), retries.get(call, ()))
-            for call, told in by_call.items()
-            if not all(isinstance(event, NOT_EVIDENCE) for event in told)  # see positions_query
+            build_call(group, lines.get(call, ()), retries.get(call, ()))
+            for call, group in by_call.items()
+            if not all(isinstance(event, NOT_EVIDENCE) for event in group)  # see positions_query
         ]
 
     def _retries(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], list[Retry]]:
-        """The replays of these calls' parts that are under way or failed."""
+        """Returns the replays of these calls' parts that are in progress or failed."""
         if not calls:
             return {}
         rows = self._database.query(
@@ -380,8 +389,8 @@ class CallStore:
                 commands.setdefault(command.replay_id, []).append(command)
         found: dict[tuple[str, str], list[Retry]] = {}
         for part in parts:
-            if told := commands.get(part.replay_id):
-                found.setdefault((part.tenant, part.call_id), []).append(retry_of(part, told))
+            if of_replay := commands.get(part.replay_id):
+                found.setdefault((part.tenant, part.call_id), []).append(retry_from(part, of_replay))
         return found
 
     def _lines(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], list[UsageLine]]:
@@ -403,8 +412,8 @@ class CallStore:
         return lines
 
 
-def _of_the_bill(tenant: str | None, from_ms: int | None, to_ms: int | None) -> tuple[str, dict[str, object]]:
-    """The condition for lines of these calls, and its parameters."""
+def _ledger_condition(tenant: str | None, from_ms: int | None, to_ms: int | None) -> tuple[str, dict[str, object]]:
+    """Returns the condition for ledger lines of these calls, and its parameters."""
     return conditions(
         ("tenant = {tenant:String}", "tenant", tenant),
         ("call_started_at >= fromUnixTimestamp64Milli({from_ms:Int64})", "from_ms", from_ms),
@@ -413,8 +422,10 @@ def _of_the_bill(tenant: str | None, from_ms: int | None, to_ms: int | None) -> 
 
 
 def _literal(names: list[tuple[str, str]] | list[str]) -> str:
-    """The pairs, or names, as a SQL literal. They travel in the statement, since parameters travel in the URL, which
-    is short."""
+    """Returns the pairs, or names, as a SQL literal.
+
+    They are part of the statement, since parameters are part of the URL, whose length is limited.
+    """
     return str(format_query_value(names))
 
 
@@ -435,6 +446,6 @@ def _usage_row(row: dict[str, object]) -> UsageSum:
 
 
 def _plain(amount: object) -> str:
-    """An exact amount without the zeros its column pads it with, and never as a power of ten."""
+    """Returns an exact amount without the trailing zeros of its column, and never in exponent notation."""
     text = f"{Decimal(str(amount)):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,4 +1,4 @@
-"""A replay as its events and the outcomes of its parts tell it. Pure."""
+"""Builds the state of a replay from its commands and the outcomes of its parts. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +9,21 @@ from schemas.replays import WORK
 from sinks.clickhouse.call_projection import Retry
 
 RATE_WINDOW_MS = 60_000
-RATE_AFTER_MS = 15_000  # from a start or a resumption until there is a rate
+RATE_AFTER_MS = 15_000  # time after a start or a resumption until a rate is computed
 
 State = Literal["running", "stopped", "done"]
 
 
 class ReplayDoc(Frozen):
-    """A replay. parts: how many it is about; done, failed, skipped: how many of them are.
+    """State of a replay.
 
-    duration_ms: audio of all its parts. per_minute: parts finished in the last minute; eta_s: how long the rest takes
-    at that rate, None if nothing says. run: how often it has been started. tenant: "" if every tenant's calls.
-    keep_current: its results do not count. reused: of the parts done, those of which every result was there before;
-    switched: those of which another version counts since.
+    tenant: "" if a client that sees every tenant requested it.
+    parts: number of its parts; done, failed, skipped: how many of them have this outcome.
+    duration_ms: audio of all its parts.
+    per_minute: parts finished in the last minute; eta_s: time for the rest at that rate, None if unknown.
+    run: how often it has been started.
+    keep_current: True if its results do not become current.
+    reused: done parts whose results all existed before; switched: done parts with another current version now.
     """
 
     id: str
@@ -45,8 +48,12 @@ class ReplayDoc(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """How many parts were done or skipped, when the others failed, when the last came to its end (ms since the epoch),
-    when those within the window did, and how many had their results before or switched the version that counts."""
+    """Outcomes of a replay's parts. Times in ms since the epoch.
+
+    counts: number of done and skipped parts.
+    failed_ms: end of each failed part; last_ms: end of the last part; recent_ms: ends within the rate window.
+    reused, switched: see ReplayDoc.
+    """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     failed_ms: Sequence[int] = ()
@@ -57,18 +64,18 @@ class Outcomes:
 
 
 def build_replay(commands: Sequence[ReplayCommand], outcomes: Outcomes, now_ms: int) -> ReplayDoc:
-    """The replay that these commands, at least one, and outcomes tell of. now_ms: for its rate."""
-    run, stopped = run_of(commands)
-    told = sorted(commands, key=lambda command: (command.occurred_at_ms, command.run))
-    first = told[0]
+    """Returns the replay with these commands (at least one) and outcomes. now_ms: current time, for the rate."""
+    run, stopped = latest_run(commands)
+    ordered = sorted(commands, key=lambda command: (command.occurred_at_ms, command.run))
+    first = ordered[0]
     counts = outcomes.counts
-    # What failed before the replay was resumed is tried again.
-    resumed_ms = max((command.occurred_at_ms for command in told if command.action == "resume"), default=0)
+    # Parts that failed before a resumption are tried again.
+    resumed_ms = max((command.occurred_at_ms for command in ordered if command.action == "resume"), default=0)
     failed = sum(at_ms >= resumed_ms for at_ms in outcomes.failed_ms)
     left = max(0, first.parts - sum(counts.values()) - failed)
-    # What came to its end before the replay was resumed says nothing about the rate now, nor do the first seconds.
-    running_ms = now_ms - told[-1].occurred_at_ms
-    recent = sum(at_ms >= told[-1].occurred_at_ms for at_ms in outcomes.recent_ms)
+    # Parts finished before the last command do not show the current rate, and the first seconds do not either.
+    running_ms = now_ms - ordered[-1].occurred_at_ms
+    recent = sum(at_ms >= ordered[-1].occurred_at_ms for at_ms in outcomes.recent_ms)
     known = running_ms >= RATE_AFTER_MS and left > 0 and not stopped
     per_minute = recent / (min(RATE_WINDOW_MS, running_ms) / 60_000) if known else 0.0
     return ReplayDoc(
@@ -93,21 +100,24 @@ def build_replay(commands: Sequence[ReplayCommand], outcomes: Outcomes, now_ms: 
     )
 
 
-def retry_of(part: ReplayedPart, commands: Sequence[ReplayCommand]) -> Retry:
-    """A part that a replay has begun or failed, as its call sees it: a retry that is under way or failed. commands: the
-    replay's, at least one. A stopped replay is not under way; a resumed one has the parts that failed before to do."""
-    run, stopped = run_of(commands)
+def retry_from(part: ReplayedPart, commands: Sequence[ReplayCommand]) -> Retry:
+    """Returns the retry that a begun or failed part of a replay means for its call.
+
+    commands: the replay's commands, at least one. A stopped replay is not in progress; a resumed one processes the
+    parts that failed before again.
+    """
+    run, stopped = latest_run(commands)
     return Retry(
         part=part.part,
         stages=WORK[commands[0].stage],
-        under_way=not stopped and (part.run < run or part.outcome == "begun"),
+        in_progress=not stopped and (part.run < run or part.outcome == "begun"),
         at_ms=part.occurred_at_ms if part.outcome == "failed" else 0,
         stage=part.stage,
         reason=part.note,
     )
 
 
-def run_of(commands: Sequence[ReplayCommand]) -> tuple[int, bool]:
-    """The latest run, and whether it was stopped, in whatever order that was told."""
+def latest_run(commands: Sequence[ReplayCommand]) -> tuple[int, bool]:
+    """Returns the latest run and whether it was stopped. The order of the commands does not matter."""
     run = max((command.run for command in commands), default=1)
     return run, any(command.action == "stop" and command.run == run for command in commands)

@@ -1,5 +1,4 @@
-"""What is asked of ClickHouse about replays and erasures. Synchronous: call it from a thread where a loop must not
-wait."""
+"""Queries of replays and erasures. Synchronous: use a thread if an event loop must not wait."""
 
 import time
 from collections.abc import Sequence
@@ -8,62 +7,65 @@ from core.settings import ClickHouseSettings
 from schemas.events import CallErased, ErasureRequested, ReplayCommand, ReplayedPart, parse_event
 from sinks.clickhouse.call_list_query import conditions
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.replay_projection import RATE_WINDOW_MS, Outcomes, ReplayDoc, build_replay, run_of
+from sinks.clickhouse.replay_projection import RATE_WINDOW_MS, Outcomes, ReplayDoc, build_replay, latest_run
 from sinks.clickhouse.rows import erased_row, replay_row
 
-LISTED = 200  # replays in a list, the newest
-NOTED = 1_000  # parts of a replay with something to say
-# A mutation is waited for: what is said to be deleted is.
+LISTED = 200  # replays in a list (the newest)
+NOTED = 1_000  # parts with notes in a list
+# Waits for the mutation, so that rows are gone when `delete_call` returns.
 _DELETED = "SETTINGS mutations_sync = 2"
 
 
 class ReplayStore:
-    """Connects when first asked; thread-safe. Methods raise StoreUnavailableError."""
+    """Queries of replays and erasures. Connects on first use. Thread-safe. Methods raise StoreUnavailableError."""
 
     def __init__(self, clickhouse: ClickHouseSettings) -> None:
-        """Connects to nothing yet. Raises StoreUnavailableError if no DSN is configured."""
+        """Does not connect yet. Raises StoreUnavailableError if no DSN is configured."""
         self._database = Database(clickhouse)
 
     def list_replays(self, tenant: str | None, *, replay_id: str | None = None) -> list[ReplayDoc]:
-        """The latest replays, newest first, or the one named. tenant: who asked for them; None = anybody."""
+        """Returns the latest replays, newest first, or the one with this id.
+
+        tenant: only replays that this tenant requested; None = all.
+        """
         commands = self.commands(tenant, replay_id=replay_id)
         outcomes = self._outcomes(list(commands))
         now_ms = time.time_ns() // 1_000_000
-        return [build_replay(told, outcomes.get(name, Outcomes()), now_ms) for name, told in commands.items()]
+        return [build_replay(group, outcomes.get(name, Outcomes()), now_ms) for name, group in commands.items()]
 
     def get_replay(self, replay_id: str, tenant: str | None) -> ReplayDoc | None:
-        """The replay, or None if there is none that the tenant asked for."""
+        """Returns the replay, or None if the tenant requested no such replay."""
         return next(iter(self.list_replays(tenant, replay_id=replay_id)), None)
 
     def commands(self, tenant: str | None, *, replay_id: str | None = None) -> dict[str, list[ReplayCommand]]:
-        """What was said to the latest replays, or to the one named, by replay; the newest replay first."""
+        """Returns the commands of the latest replays, or of the one with this id, by replay, newest replay first."""
         where, parameters = conditions(
             ("tenant = {tenant:String}", "tenant", tenant), ("replay_id = {id:String}", "id", replay_id)
         )
         rows = self._database.query(
             f"""
-            SELECT replay_id, min(occurred_at) AS began, groupUniqArray(event) AS told
+            SELECT replay_id, min(occurred_at) AS began, groupUniqArray(event) AS commands
             FROM replays {where or "WHERE true"} AND type = 'replay.command'
             GROUP BY replay_id ORDER BY began DESC, replay_id LIMIT {LISTED}
             """,
             parameters,
         )
-        return {str(row["replay_id"]): _commands(row["told"]) for row in rows}
+        return {str(row["replay_id"]): _commands(row["commands"]) for row in rows}
 
-    def run_of(self, replay_id: str) -> tuple[int, bool]:
-        """The replay's latest run that is known here, and whether it was stopped."""
-        return run_of(self.commands(None, replay_id=replay_id).get(replay_id, ()))
+    def latest_run(self, replay_id: str) -> tuple[int, bool]:
+        """Returns the replay's latest run that is stored here, and whether it was stopped."""
+        return latest_run(self.commands(None, replay_id=replay_id).get(replay_id, ()))
 
     def put(self, event: ReplayCommand | ErasureRequested | CallErased) -> None:
-        """Stores what is on the log already, so that whoever said it finds it at once."""
+        """Stores an event that is on the log already, so that its author finds it at once."""
         self._database.insert([replay_row(event) if isinstance(event, ReplayCommand) else erased_row(event)])
 
-    def finished(self, replay_id: str) -> list[ReplayedPart]:
-        """The parts that the replay is through with."""
+    def finished_parts(self, replay_id: str) -> list[ReplayedPart]:
+        """Returns the parts that the replay has finished."""
         return self._parts("outcome != 'begun'", replay_id)
 
-    def noted(self, replay_id: str) -> list[ReplayedPart]:
-        """The parts of which there is something to say: those that failed first, then by call and part."""
+    def parts_with_notes(self, replay_id: str) -> list[ReplayedPart]:
+        """Returns the parts with notes: failed parts first, then by call and part."""
         return self._parts("JSONExtractString(event, 'note') != ''", replay_id, limit=NOTED)
 
     def _parts(self, condition: str, replay_id: str, limit: int = 2**31) -> list[ReplayedPart]:
@@ -77,8 +79,8 @@ class ReplayStore:
         )
         return [event for row in rows if isinstance(event := parse_event(str(row["event"])), ReplayedPart)]
 
-    def lines(self, tenant: str, call_id: str, part: int, kind: str) -> set[str]:
-        """Keys of the bill's lines of that kind for the part."""
+    def ledger_keys(self, tenant: str, call_id: str, part: int, kind: str) -> set[str]:
+        """Returns the keys of the part's ledger lines of this kind."""
         rows = self._database.query(
             """
             SELECT DISTINCT key FROM ledger WHERE tenant = {tenant:String} AND call_id = {call:String}
@@ -89,7 +91,7 @@ class ReplayStore:
         return {str(row["key"]) for row in rows}
 
     def is_erased(self, tenant: str, call_id: str) -> bool:
-        """Whether the call was erased, or is to be."""
+        """True if the call is erased or its erasure is requested."""
         rows = self._database.query(
             "SELECT 1 AS yes FROM erased_calls WHERE tenant = {tenant:String} AND call_id = {call:String} LIMIT 1",
             {"tenant": tenant, "call": call_id},
@@ -97,7 +99,7 @@ class ReplayStore:
         return bool(rows)
 
     def delete_call(self, tenant: str, call_id: str) -> None:
-        """Deletes all rows of the call but the bill's, and returns once they are gone."""
+        """Deletes all rows of the call except its ledger lines, and returns once they are gone."""
         for table in ("events", "segments"):
             self._database.command(
                 f"ALTER TABLE {table} DELETE WHERE tenant = {{tenant:String}} AND call_id = {{call:String}} {_DELETED}",
@@ -135,8 +137,8 @@ class ReplayStore:
         return found
 
 
-def _commands(told: object) -> list[ReplayCommand]:
-    events = [parse_event(str(event)) for event in told] if isinstance(told, list) else []
+def _commands(stored: object) -> list[ReplayCommand]:
+    events = [parse_event(str(event)) for event in stored] if isinstance(stored, list) else []
     return [event for event in events if isinstance(event, ReplayCommand)]
 
 

@@ -1,7 +1,7 @@
-"""Versions of a part's results: what was made of it with different settings lies side by side, and one counts. Pure.
+"""Versions of a part's results: results of different settings exist side by side, and one is current. Pure.
 
-The last version counts, unless another one was chosen after it, or a replay made it and was to keep the current one.
-All of these are events on the log, so every reader decides the same.
+The last version is current, unless another version was chosen after it, or a replay made it with the option to keep the
+current version. All of these are events on the log, so every reader decides the same.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ R = TypeVar("R", bound=TranscriptReady | SummaryReady)
 
 
 class VersionDoc(Frozen):
-    """A version of a part's transcript or summary.
+    """Version of a part's transcript or summary.
 
-    version_id: what names it. transcript_id: of a summary, the transcript it was made of; of a transcript itself.
-    made_at_ms: ms since the epoch. replay_id: the replay that made it, "" for what was made as the call came in.
-    current: whether it is the one that counts.
+    version_id: the key of the job that made it. transcript_id: the transcript itself, or the source of a summary.
+    made_at_ms: ms since the epoch. replay_id: the replay that made it, "" for live processing.
+    current: True for the version that the API shows by default.
     """
 
     of: Result
@@ -38,28 +38,31 @@ class VersionDoc(Frozen):
 
 
 def version_id(event: TranscriptReady | SummaryReady) -> str:
-    """What names a version: its job's key."""
+    """Returns the id of a version: the key of its job."""
     return event.transcript_id if isinstance(event, TranscriptReady) else PurePosixPath(event.summary.key).stem
 
 
-def current_transcript(told: Sequence[AnyEvent]) -> TranscriptReady | None:
-    """The transcript that counts among a part's events, which are unique and in order."""
-    return _current(told, [event for event in told if isinstance(event, TranscriptReady)], "transcript")
+def current_transcript(events: Sequence[AnyEvent]) -> TranscriptReady | None:
+    """Returns the current transcript among a part's events, which must be unique and in order."""
+    return _current(events, [event for event in events if isinstance(event, TranscriptReady)], "transcript")
 
 
-def current_summary(told: Sequence[AnyEvent], transcript: TranscriptReady | None) -> SummaryReady | None:
-    """The summary that counts: of the transcript that does, or, as long as that has none, of any."""
-    made = [event for event in told if isinstance(event, SummaryReady)]
+def current_summary(events: Sequence[AnyEvent], transcript: TranscriptReady | None) -> SummaryReady | None:
+    """Returns the current summary: one of the current transcript or, if that has no summary, of any transcript."""
+    made = [event for event in events if isinstance(event, SummaryReady)]
     matching = [event for event in made if transcript and event.transcript_id == transcript.transcript_id]
-    return _current(told, matching or made, "summary")
+    return _current(events, matching or made, "summary")
 
 
-def versions(told: Sequence[AnyEvent]) -> list[VersionDoc]:
-    """All versions among a part's events, which are unique and in order; transcripts first, oldest first."""
-    transcript = current_transcript(told)
-    summary = current_summary(told, transcript)
-    transcripts = [event for event in told if isinstance(event, TranscriptReady)]
-    summaries = [event for event in told if isinstance(event, SummaryReady)]
+def versions(events: Sequence[AnyEvent]) -> list[VersionDoc]:
+    """Returns all versions among a part's events, which must be unique and in order.
+
+    Transcripts come first, then summaries, each oldest first.
+    """
+    transcript = current_transcript(events)
+    summary = current_summary(events, transcript)
+    transcripts = [event for event in events if isinstance(event, TranscriptReady)]
+    summaries = [event for event in events if isinstance(event, SummaryReady)]
     return [
         *(_version(event, "transcript", event is transcript) for event in transcripts),
         *(_version(event, "summary", event is summary) for event in summaries),
@@ -83,13 +86,13 @@ def _version(event: TranscriptReady | SummaryReady, of: Result, current: bool) -
     )
 
 
-def _current(told: Sequence[Event], made: Sequence[R], of: Result) -> R | None:
+def _current(events: Sequence[Event], made: Sequence[R], of: Result) -> R | None:
     by_id = {version_id(event): event for event in made}
-    counts: R | None = None
-    for event in told:
+    current: R | None = None
+    for event in events:
         if isinstance(event, VersionChosen):
             if event.of == of:
-                counts = by_id.get(event.version_id, counts)
-        elif (one := next((one for one in made if one is event), None)) and (counts is None or not one.keep_current):
-            counts = one
-    return counts
+                current = by_id.get(event.version_id, current)
+        elif (one := next((one for one in made if one is event), None)) and (current is None or not one.keep_current):
+            current = one
+    return current

@@ -1,7 +1,7 @@
-"""Events as rows of ClickHouse's tables. Pure functions; a row's fields are its table's columns.
+"""Converts events to rows of ClickHouse's tables. Pure. The fields of a row are its table's columns.
 
-Points in time are whole ms since the epoch, as DateTime64(3) keeps them. A value its column could not hold raises
-ValueError here, so that one strange event cannot make the insert of a whole batch fail.
+Times are integer ms since the epoch, as in DateTime64(3). A value that its column cannot hold raises ValueError here,
+so that one invalid event cannot make the insert of a whole batch fail.
 """
 
 from dataclasses import dataclass, fields
@@ -35,7 +35,7 @@ _MONEY_STEP = Decimal("1e-12")
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """A row of `events`."""
+    """Row of `events`."""
 
     table: ClassVar[str] = "events"
 
@@ -54,7 +54,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
-    """A row of `segments`. segment: its index; times in ms from the recording's start; words: how many."""
+    """Row of `segments`. segment: its index; times in ms from the recording's start; words: number of words."""
 
     table: ClassVar[str] = "segments"
 
@@ -74,8 +74,11 @@ class SegmentRow:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """A row of `ledger`. units: 50 a minute; amounts in `currency`; tokens as a language model counted them; replay_id:
-    the replay that caused the line."""
+    """Row of `ledger`.
+
+    units: 50 per minute; amounts in `currency`; tokens as the language model counted them; replay_id: the replay that
+    caused the line.
+    """
 
     table: ClassVar[str] = "ledger"
 
@@ -104,7 +107,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRow:
-    """A row of `replays`."""
+    """Row of `replays`."""
 
     table: ClassVar[str] = "replays"
 
@@ -122,7 +125,7 @@ class ReplayRow:
 
 @dataclass(frozen=True, slots=True)
 class ErasedRow:
-    """A row of `erased_calls`."""
+    """Row of `erased_calls`."""
 
     table: ClassVar[str] = "erased_calls"
 
@@ -135,17 +138,17 @@ Row = EventRow | SegmentRow | LedgerRow | ReplayRow | ErasedRow
 
 
 def columns(row_type: type[Row]) -> list[str]:
-    """The columns of a row type, in the order in which `values` gives them."""
+    """Returns the columns of a row type, in the order of `values`."""
     return [field.name for field in fields(row_type)]
 
 
 def values(row: Row) -> list[object]:
-    """The row's values, in the order of `columns`."""
+    """Returns the row's values, in the order of `columns`."""
     return [getattr(row, name) for name in columns(type(row))]
 
 
 def event_row(event: AnyEvent) -> EventRow:
-    """The event as it is kept. Raises ValueError for a time that is none."""
+    """Returns the row of an event. Raises ValueError for an invalid time."""
     named = event if isinstance(event, (StreamStarted, CallStatusReported)) else None
     return EventRow(
         tenant=event.tenant,
@@ -158,14 +161,17 @@ def event_row(event: AnyEvent) -> EventRow:
         from_number=named.from_number if named else "",
         to_number=named.to_number if named else "",
         event=event.model_dump_json(),
-        # What a replay tells again is as if it had been told a moment later.
+        # An event that a replay repeats ranks just after the original.
         precedence=_precedence(event.occurred_at_ms) - bool(event.replay_id),
     )
 
 
 def replay_row(event: ReplayCommand | ReplayedPart) -> ReplayRow:
-    """The row of a replay's event. Of a part's events the one with the best outcome is kept: done or skipped, else that
-    of the latest run, failed before begun. Raises ValueError."""
+    """Returns the row of a replay's event. Raises ValueError.
+
+    Of a part's events the one with the best outcome is kept: done or skipped, else the event of the latest run, failed
+    before begun.
+    """
     outcome = event.outcome if isinstance(event, ReplayedPart) else ""
     return ReplayRow(
         replay_id=event.replay_id,
@@ -188,12 +194,12 @@ def _part_precedence(event: ReplayedPart) -> int:
 
 
 def erased_row(event: ErasureRequested | CallErased) -> ErasedRow:
-    """A call that is not to be seen any more. Raises ValueError."""
+    """Returns the row that hides a call. Raises ValueError."""
     return ErasedRow(event.tenant, event.call_id, _time(event.occurred_at_ms))
 
 
 def segment_rows(event: TranscriptReady, transcript: Transcript) -> list[SegmentRow]:
-    """The segments of the transcript that the event announces. Raises ValueError for numbers out of range."""
+    """Returns the rows of the transcript that the event announces. Raises ValueError for numbers out of range."""
     return [
         SegmentRow(
             tenant=event.tenant,
@@ -201,20 +207,20 @@ def segment_rows(event: TranscriptReady, transcript: Transcript) -> list[Segment
             part=_unsigned(event.part, 32, "part"),
             transcript_id=event.transcript_id,
             segment=index,
-            start_ms=_unsigned(said.start_ms, 32, "start_ms"),
-            end_ms=_unsigned(said.end_ms, 32, "end_ms"),
-            channel=_unsigned(said.channel, 8, "channel"),
-            speaker=said.speaker,
-            text=said.text,
-            words=_unsigned(len(said.words), 16, "words"),
+            start_ms=_unsigned(segment.start_ms, 32, "start_ms"),
+            end_ms=_unsigned(segment.end_ms, 32, "end_ms"),
+            channel=_unsigned(segment.channel, 8, "channel"),
+            speaker=segment.speaker,
+            text=segment.text,
+            words=_unsigned(len(segment.words), 16, "words"),
             call_started_at=_time(event.call_started_at_ms),
         )
-        for index, said in enumerate(transcript.segments)
+        for index, segment in enumerate(transcript.segments)
     ]
 
 
 def ledger_row(event: UsageRecorded) -> LedgerRow:
-    """The line of the bill. Raises ValueError for a time or an amount that is none."""
+    """Returns the ledger line. Raises ValueError for an invalid time or amount."""
     started = _time(event.call_started_at_ms)
     tokens = event.tokens or NO_TOKENS
     return LedgerRow(
@@ -233,7 +239,7 @@ def ledger_row(event: UsageRecorded) -> LedgerRow:
         currency=event.currency,
         call_started_at=started,
         occurred_at=_time(event.occurred_at_ms),
-        # A line that a replay repeats stays the line that it was.
+        # A line that a replay repeats does not replace the original.
         precedence=_precedence(event.occurred_at_ms) - bool(event.replay_id),
         prompt_tokens=_unsigned(tokens.prompt, 64, "tokens.prompt"),
         cached_tokens=_unsigned(tokens.cached, 64, "tokens.cached"),
@@ -244,13 +250,13 @@ def ledger_row(event: UsageRecorded) -> LedgerRow:
 
 
 def _precedence(occurred_at_ms: int) -> int:
-    """The version ReplacingMergeTree keeps the highest of: the earlier an event came true, the higher."""
+    """Returns the version for ReplacingMergeTree, which keeps the highest: earlier events get higher versions."""
     return _UINT64_MAX - occurred_at_ms
 
 
 def _time(ms: int) -> int:
     if not 0 <= ms < _LATEST_MS:
-        raise ValueError(f"{ms} ms since the epoch is no time a call can have")
+        raise ValueError(f"{ms} ms since the epoch is not a valid time for a call")
     return ms
 
 
@@ -270,4 +276,4 @@ def _money(amount: Decimal) -> Decimal:
     try:
         return amount.quantize(_MONEY_STEP, context=_MONEY)
     except InvalidOperation:
-        raise ValueError(f"{amount} is no amount the ledger can hold") from None
+        raise ValueError(f"{amount} is not an amount that the ledger can hold") from None

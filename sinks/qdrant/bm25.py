@@ -1,7 +1,7 @@
 """Words as sparse vectors: BM25 for a vector store that weighs rare terms itself (Qdrant's IDF modifier). Pure.
 
-A document's vector carries what BM25 says of its own terms; the store multiplies by the terms' rarity when it is asked.
-Nothing here depends on a model or a machine: the same text is the same vector for ever.
+A document's vector holds the BM25 weights of its own terms; the store multiplies them by the rarity of the terms at
+query time. Nothing here depends on a model or a machine: a text always has the same vector.
 """
 
 import hashlib
@@ -10,19 +10,19 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
-# BM25's usual constants. The mean length is fixed: the true one would change with every call, and with it every vector.
+# BM25's usual constants. The mean length is fixed: the real mean would change with every call, and so every vector.
 _SATURATION = 1.2
 _LENGTH_WEIGHT = 0.75
-_MEAN_TERMS = 30  # of a speaker's turn; long ones are cut at about 60 words
+_MEAN_TERMS = 30  # in a speaker's turn; long turns are cut at about 60 words
 
-# Chinese and Japanese put no spaces between words: there each character is a term.
+# Chinese and Japanese have no spaces between words: each of their characters is a term.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _TERM = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _UNSPACED_CHARACTER = re.compile(rf"[{_UNSPACED}]")
 _WORD = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
 
-# Words that say nothing about a subject, in English, German, French, Spanish, Italian, Portuguese and Dutch, without
-# those that mean something in another of these languages. A turn is not found because it says one of them.
+# Function words of English, German, French, Spanish, Italian, Portuguese and Dutch, without words that have a meaning
+# in another of these languages. A turn is not a hit only because it contains one of them.
 _FUNCTION_WORDS = frozenset(
     """
     a about after again all also am an and any are as at be because been before but by can could did do does done for
@@ -41,20 +41,20 @@ _FUNCTION_WORDS = frozenset(
     ao com dos ela ele em essa esse eu foi isso meu minha não na nas os pela pelo quem sem seu sua também tem uma você
     aan bij dan dat deze dit een ge geen heb hebben het hij hoe ik kan maar meer met mijn naar niet nog nu om ons ook op
     tot uit van veel voor waar wat wel wij worden ze zich zijn
-    """.split()  # noqa: SIM905 - a list of 400 words on 400 lines helps nobody
+    """.split()  # noqa: SIM905 - 400 words on 400 lines would be hard to read
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A sparse vector: the weight of each term by its index (32 bits), each index once."""
+    """Sparse vector: the weight of each term by its index (32 bits), each index once."""
 
     indices: list[int]
     values: list[float]
 
 
-def of_document(text: str) -> Terms:
-    """What is stored for a text. Empty for a text without a word."""
+def document_terms(text: str) -> Terms:
+    """Returns the vector to store for a text. Empty for a text without words."""
     counts = Counter(_indices(text))
     longer = 1 - _LENGTH_WEIGHT + _LENGTH_WEIGHT * counts.total() / _MEAN_TERMS
     weights = {
@@ -63,19 +63,19 @@ def of_document(text: str) -> Terms:
     return Terms(list(weights), list(weights.values()))
 
 
-def of_query(text: str) -> Terms:
-    """What is asked for: each term counts once. Empty for a text without a word."""
+def query_terms(text: str) -> Terms:
+    """Returns the vector of a query, in which each term counts once. Empty for a text without words."""
     indices = sorted(set(_indices(text)))
     return Terms(indices, [1.0] * len(indices))
 
 
 def share_word(query: str, text: str) -> bool:
-    """Whether the text says a word of the query that carries meaning: no function word and no single letter."""
-    said = _normal(text)
-    words = set(_WORD.findall(said))
+    """True if the text contains a meaningful word of the query: not a function word and not a single letter."""
+    normal_text = _normal(text)
+    words = set(_WORD.findall(normal_text))
     for word in _WORD.findall(_normal(query)):
         if _UNSPACED_CHARACTER.match(word):
-            if len(word) > 1 and word in said:
+            if len(word) > 1 and word in normal_text:
                 return True
         elif word in words and word not in _FUNCTION_WORDS and (len(word) > 1 or word.isdecimal()):
             return True

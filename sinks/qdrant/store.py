@@ -1,7 +1,6 @@
-"""Speaker turns as vectors in Qdrant. Synchronous (the client is used so): call it from a thread when an event loop
-must not wait.
+"""Speaker turns as vectors in Qdrant. Synchronous: use a thread if an event loop must not wait.
 
-Point ids are deterministic, so writing twice is writing once.
+Point ids are deterministic, so writing twice equals writing once.
 """
 
 import warnings
@@ -46,22 +45,22 @@ __all__ = [
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TIMEOUT_S = 10
-_BATCH = 256  # points a request: 256 of 384 floats are about 2 MB of JSON, well below the server's 32 MB
-_CANDIDATES = 4  # times the hits wanted are taken of each ranking before they are made one
-_RANK_OFFSET = 2  # of reciprocal rank fusion: how much less a second place counts than a first
+_BATCH = 256  # points per request: 256 of 384 floats are about 2 MB of JSON, well below the server's 32 MB
+_CANDIDATES = 4  # candidates of each ranking per hit wanted, before the rankings are fused
+_RANK_OFFSET = 2  # of reciprocal rank fusion: a lower offset gives first ranks more weight
 
 
 class VectorStoreError(UserError):
-    """The vector store is away or did not do what was asked. Worth another try."""
+    """The vector store is unavailable or a request failed. A retry may succeed."""
 
 
 class VectorStoreRefusedError(VectorStoreError):
-    """The vector store understood and said no (a 4xx): the same request will be refused again."""
+    """The vector store refused a request (4xx): it would refuse the same request again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What lies beside a vector: who said what, and where. Times in ms from the recording's start."""
+    """Payload of a vector: one speaker's turn. Times in ms from the recording's start."""
 
     tenant: str
     call_id: str
@@ -77,7 +76,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A turn and its vector. id: a UUID, the same for the same turn."""
+    """Turn and its vector. id: a UUID that is the same for the same turn."""
 
     id: str
     vector: Sequence[float]
@@ -86,7 +85,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A search result. score: the cosine similarity of the turn and the query, up to 1."""
+    """Search hit. score: the cosine similarity of the turn and the query, up to 1."""
 
     call_id: str
     tenant: str
@@ -101,7 +100,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a vector store is. version: of the server; collections: those of turns."""
+    """State of a vector store. version: of the server; collections: those of turns."""
 
     version: str
     collections: Sequence[Collection]
@@ -111,31 +110,31 @@ class VectorStore:
     """All collections of turns. Thread-safe."""
 
     def __init__(self, settings: QdrantSettings) -> None:
-        """Connects to nothing yet. Raises SettingsError if no address is configured."""
+        """Does not connect yet. Raises SettingsError if no address is configured."""
         if not settings.url:
             raise SettingsError("no vector store is configured: set AUDIOTEXT_QDRANT__URL, or use `audiotext up`")
         url = urlsplit(settings.url)
         tls: dict[str, Any] = {"verify": client_context(settings)} if url.scheme == "https" else {}
         with warnings.catch_warnings():
             if url.hostname in _LOOPBACK:
-                # An API key without TLS is worth the client's warning, but not inside one machine.
+                # The client warns of an API key without TLS, which is no risk inside one machine.
                 warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
             self._client = QdrantClient(
                 url=settings.url,
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
                 timeout=_TIMEOUT_S,
-                # It would ask the server for its version right here, and warn when it is away.
+                # The check would query the server here, and warn if it is unavailable.
                 check_compatibility=False,
                 **tls,
             )
 
     def ensure(self, collection: str, dimension: int) -> None:
-        """Creates the collection and its payload indexes unless they are there; two may try at the same time."""
+        """Creates the collection and its payload indexes unless they exist. Safe for concurrent processes."""
         with _translated(collection):
             collections.create(self._client, collection, dimension)
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
-        """Writes the points; returns when the store has them."""
+        """Writes the points and returns when the store has them."""
         with _translated(collection):
             for start in range(0, len(points), _BATCH):
                 batch = [
@@ -144,8 +143,8 @@ class VectorStore:
                 ]
                 self._client.upsert(collection, points=batch, wait=True)
 
-    def holds(self, collection: str, ids: Sequence[str], config_hash: str) -> bool:
-        """Whether all these points are there and were made with that configuration."""
+    def has_points(self, collection: str, ids: Sequence[str], config_hash: str) -> bool:
+        """True if all these points exist and were made with that configuration."""
         try:
             with _translated(collection):
                 for start in range(0, len(ids), _BATCH):
@@ -168,24 +167,24 @@ class VectorStore:
         text: str = "",
         min_score: float | None = None,
     ) -> list[Hit]:
-        """The turns nearest to the vector, best first. tenant: whose calls; None = everybody's.
+        """Returns the turns nearest to the vector, best first. Returns no hits if the collection does not exist yet.
 
-        text: the query; turns that say its words are found as well, rare words above all. The order is that of both
-        rankings (reciprocal rank fusion); it is not always that of the scores.
-        min_score: hits below are left out, except those that say a word of the query that carries meaning (a name, a
-        number). None: the nearest turns are hits, however far they are.
-        A collection that is not there yet holds nothing: no hits.
+        tenant: the tenant whose calls are searched; None = every tenant's.
+        text: the query; turns that contain its words are found as well, rare words first. The order combines both
+        rankings (reciprocal rank fusion), so it may differ from the order of the scores.
+        min_score: hits below it are dropped, except those that contain a meaningful word of the query (a name, a
+        number). None: the nearest turns are hits at any distance.
         """
         where = _where(tenant=tenant) if tenant is not None else None
         size = limit * _CANDIDATES
         nearest = QueryRequest(query=list(vector), using=DENSE, filter=where, limit=size, with_payload=True)
-        asked = bm25.of_query(text)
+        terms = bm25.query_terms(text)
         try:
             with _translated(collection):
-                if not asked.indices:
+                if not terms.indices:
                     by_meaning, by_words = self._client.query_batch_points(collection, [nearest])[0].points, []
                 else:
-                    words = SparseVector(indices=asked.indices, values=asked.values)
+                    words = SparseVector(indices=terms.indices, values=terms.values)
                     lexical = QueryRequest(query=words, using=TERMS, filter=where, limit=size, with_payload=True)
                     by_meaning, by_words = (
                         answer.points for answer in self._client.query_batch_points(collection, [nearest, lexical])
@@ -204,7 +203,7 @@ class VectorStore:
     def _similarities(
         self, collection: str, vector: Sequence[float], ids: Sequence[ExtendedPointId]
     ) -> dict[ExtendedPointId, float]:
-        """The cosine similarities of these points, those that are still there, to the vector."""
+        """Returns the cosine similarity of each of these points that still exists to the vector."""
         if not ids:
             return {}
         these = Filter(must=[HasIdCondition(has_id=list(ids))])
@@ -214,27 +213,27 @@ class VectorStore:
         return {point.id: point.score for point in answer.points}
 
     def delete_call(self, tenant: str, call_id: str) -> None:
-        """Removes all turns of a call from every collection, of older versions first (see vector_schema.upgrade)."""
+        """Removes all turns of a call from every collection, older versions first (see collections.upgrade)."""
         with _translated(call_id):
             for collection in collections.collections(self._client):
                 where = FilterSelector(filter=_where(tenant=tenant, call_id=call_id))
-                with suppress(_CollectionMissingError), _translated(collection.name):  # migrated just now
+                with suppress(_CollectionMissingError), _translated(collection.name):  # dropped by a migration just now
                     self._client.delete(collection.name, points_selector=where, wait=True)
 
     def inspect(self) -> Inspection:
-        """The server and its collections of turns. Changes nothing."""
+        """Returns the server's version and its collections of turns, without changes."""
         with _translated("collections"):
             return Inspection(self._client.info().version, collections.collections(self._client))
 
     def migrate(self) -> list[str]:
-        """Brings every collection of turns to our version. Returns what was done, a line each.
+        """Migrates every collection of turns to the current version. Returns one line per migration.
 
-        Raises SchemaTooNewError if one is newer.
+        Raises SchemaTooNewError if a collection is newer.
         """
         done = []
         with _translated("migration"):
             found = collections.collections(self._client)
-            collections.refuse_newer(found)
+            collections.require_known_schema(found)
             for old in found:
                 if old.version < collections.VERSION:
                     points = collections.upgrade(self._client, old)
@@ -246,11 +245,11 @@ class VectorStore:
         self._client.close()
 
 
-def refuse_newer(settings: Settings) -> None:
-    """Raises SchemaTooNewError if a newer version has migrated the collections. A store that is away is let pass."""
+def require_known_schema(settings: Settings) -> None:
+    """Raises SchemaTooNewError if a newer version has migrated the collections. Accepts an unavailable store."""
     store = VectorStore(settings.qdrant)
     try:
-        collections.refuse_newer(store.inspect().collections)
+        collections.require_known_schema(store.inspect().collections)
     except VectorStoreError:
         return
     finally:
@@ -263,7 +262,7 @@ def _hit(point: ScoredPoint, score: float) -> Hit:
 
 
 def _fused(*rankings: Sequence[ExtendedPointId]) -> list[ExtendedPointId]:
-    """All that the rankings have, best first: reciprocal rank fusion. Of equals the first ranking's come first."""
+    """Fuses the rankings by reciprocal rank fusion, best first. Of equals those of the first ranking come first."""
     weights: dict[ExtendedPointId, float] = {}
     for ranking in rankings:
         for rank, point_id in enumerate(ranking):
@@ -272,7 +271,7 @@ def _fused(*rankings: Sequence[ExtendedPointId]) -> list[ExtendedPointId]:
 
 
 class _CollectionMissingError(VectorStoreError):
-    """A 404. Worth another try: whoever writes creates the collection first."""
+    """Response 404. A retry may succeed: writers create the collection first."""
 
 
 def _where(**equal: str) -> Filter:
@@ -280,18 +279,18 @@ def _where(**equal: str) -> Filter:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Turns the client's exceptions into ours."""
+def _translated(subject: str) -> Iterator[None]:
+    """Turns the client's exceptions into ours. subject: begins the message."""
     try:
         yield
     except UnexpectedResponse as error:
         status = error.status_code or 0
-        message = f"{what}: Qdrant answered {status}: {error.content.decode(errors='replace')[:200]}"
+        message = f"{subject}: Qdrant answered {status}: {error.content.decode(errors='replace')[:200]}"
         if status == HTTPStatus.NOT_FOUND:
             raise _CollectionMissingError(message) from error
-        # 408 and 429 ask for patience; every other 4xx says the request is wrong.
+        # 408 and 429 mean that a later retry may succeed; every other 4xx means that the request is wrong.
         if 400 <= status < 500 and status not in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS):
             raise VectorStoreRefusedError(message) from error
         raise VectorStoreError(message) from error
     except ApiException as error:
-        raise VectorStoreError(f"{what}: Qdrant cannot be reached: {error}") from error
+        raise VectorStoreError(f"{subject}: Qdrant cannot be reached: {error}") from error

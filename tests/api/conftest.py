@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
-from api.app import create_app, make_services
+from api.app import create_app, make_context
 from api.auth.api_keys import create_key
 from api.embedding import QueryEmbedder
 from api.endpoint import ApiContext
@@ -91,7 +91,7 @@ def call_store(clickhouse: ClickHouseSettings) -> CallStore:
 @pytest.fixture
 def services(settings: Settings, words: WordEmbedder, call_store: CallStore) -> ApiContext:
     """The API's services, with an embedder that needs no model."""
-    return replace(make_services(settings), calls=call_store, embedder=QueryEmbedder(lambda: words, 10))
+    return replace(make_context(settings), calls=call_store, embedder=QueryEmbedder(lambda: words, 10))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from api.app import make_services, run
+from api.app import make_context, run
 from api.endpoint import ApiContext
 from core.settings import ApiSettings, ClickHouseSettings, QdrantSettings, S3Settings, Settings
 from tests.api.conftest import ADMIN_KEY, Client, Put, Tenant, bearer, client_of
@@ -53,9 +53,9 @@ async def test_ready(api: Client) -> None:
 async def test_not_ready_names_what_is_missing(services: ApiContext, settings: Settings, away: Settings) -> None:
     """Takes the stores away, each by itself and all, and the bucket. If it failed, an operator would not learn what to
     start, or traffic would be sent where nothing works."""
-    gone = make_services(away)
+    gone = make_context(away)
     elsewhere = settings.s3.model_copy(update={"bucket": "no-such-bucket"})
-    bucketless = make_services(settings.model_copy(update={"s3": elsewhere}))
+    bucketless = make_context(settings.model_copy(update={"s3": elsewhere}))
     for stores, missing in [
         (replace(services, calls=gone.calls), {"ClickHouse"}),
         (replace(services, objects=gone.objects), {"S3"}),
@@ -72,7 +72,7 @@ async def test_stores_that_are_away_are_named(services: ApiContext, away: Settin
     """Asks each path while the store it needs is away. If it failed, a client would get a 500 or a stack trace, or an
     empty answer for a true one."""
     put.call(tenant.name, "call")
-    gone = make_services(away)
+    gone = make_context(away)
     for stores, name, paths in [
         (
             replace(services, calls=gone.calls),
@@ -98,7 +98,7 @@ async def test_clickhouse_comes_back(services: ApiContext, settings: Settings, s
     """Kills a ClickHouse that has been used and starts it again. If it failed, the API would have to be restarted after
     its store was."""
     server = start_server("clickhouse")
-    own = make_services(settings.model_copy(update={"clickhouse": clickhouse_settings(server)}))
+    own = make_context(settings.model_copy(update={"clickhouse": clickhouse_settings(server)}))
     async with client_of(replace(services, calls=own.calls)) as api:
         assert (await api.get("/v1/calls", headers=_ADMIN)).status == 200
         server.kill()
@@ -113,7 +113,7 @@ async def test_a_store_that_hangs(services: ApiContext, settings: Settings, star
     """Stops Qdrant so that it takes connections and says nothing. If it failed, readiness would hang with it, or calls
     could not be seen because search cannot."""
     server = start_server("qdrant")
-    own = make_services(settings.model_copy(update={"qdrant": qdrant_settings(server)}))
+    own = make_context(settings.model_copy(update={"qdrant": qdrant_settings(server)}))
     async with client_of(replace(services, vectors=own.vectors)) as api:
         await _until_missing(api, set())
         server.pause()

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from api.app import make_services
+from api.app import make_context
 from api.auth.api_keys import list_keys, revoke_key
-from api.auth.authentication import DOOR
+from api.auth.authentication import AUTHENTICATOR_CHAIN
 from api.auth.key_authenticator import Principal
 from api.endpoint import ApiContext
-from api.live.levels import SILENCE_DB, Levels
+from api.live.levels import SILENCE_DB, LevelMeter
 from core.audio.g711 import encode_ulaw
 from core.settings import KafkaSettings, Settings
 from schemas.media import MediaRecord, RecordType
@@ -42,17 +42,17 @@ def _record(samples: np.ndarray[Any, np.dtype[np.int16]], kind: RecordType = Rec
 def test_levels() -> None:
     """Measures silence, a loud and a soft tone. If it failed, a meter would stand still while somebody speaks, or move
     while nobody does."""
-    levels = Levels(limit=1)
+    levels = LevelMeter(limit=1)
     tone = np.sin(np.arange(4000) * 0.7)
-    assert levels.of(_record(np.zeros(4000, np.int16))) == [SILENCE_DB] * 5
-    (loud,) = set(levels.of(_record((tone * 32_000).astype(np.int16))))
-    (soft,) = set(levels.of(_record((tone * 3_200).astype(np.int16))))
+    assert levels.measure(_record(np.zeros(4000, np.int16))) == [SILENCE_DB] * 5
+    (loud,) = set(levels.measure(_record((tone * 32_000).astype(np.int16))))
+    (soft,) = set(levels.measure(_record((tone * 3_200).astype(np.int16))))
     assert loud == -3
     assert soft == -23
     other = replace(_record(tone.astype(np.int16)), call_id="other")
-    assert levels.of(other) == []  # one track at most, as bounded above
-    assert levels.of(_record(np.zeros(0, np.int16), RecordType.EOS)) == []
-    assert levels.of(other)  # now that the first has ended
+    assert levels.measure(other) == []  # one track at most, as bounded above
+    assert levels.measure(_record(np.zeros(0, np.int16), RecordType.EOS)) == []
+    assert levels.measure(other)  # now that the first has ended
 
 
 async def test_watching(
@@ -62,7 +62,7 @@ async def test_watching(
     would not be seen, another's would, or a revoked key would go on listening."""
     mine, other = new_tenant(), new_tenant()
     call_id = f"CA{uuid.uuid4().hex}"
-    live = make_services(settings.model_copy(update={"kafka": kafka})).live
+    live = make_context(settings.model_copy(update={"kafka": kafka})).live
     put.events(stream_started(mine.name, call_id, NOON), stream_started(other.name, call_id, NOON))
     lines = [Line(kafka, Told(tenant.name, call_id, NOON)) for tenant in (other, mine)]
     async with client_of(replace(services, live=live)) as api, asyncio.timeout(60):
@@ -99,11 +99,11 @@ async def test_who_is_moved_to_another_tenant_sees_no_more_of_the_first(
     can). The stream ends. If it went on, somebody who has changed sides would listen to the old side's calls for as
     long as the page stays open."""
     mine, other = new_tenant(), new_tenant()
-    live = make_services(settings.model_copy(update={"kafka": kafka})).live
+    live = make_context(settings.model_copy(update={"kafka": kafka})).live
     monkeypatch.setattr("api.handlers.live._ASK_AGAIN_S", 0.2)
     async with client_of(replace(services, live=live)) as api, asyncio.timeout(30):
         response = await api.get("/v1/live", headers=mine.auth)
-        door = api.app[DOOR]
+        door = api.app[AUTHENTICATOR_CHAIN]
         principal = door.principal
 
         async def moved(request: web.Request) -> Principal:

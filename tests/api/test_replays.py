@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.app import make_services
+from api.app import make_context
 from api.embedding import QueryEmbedder
 from core.settings import KafkaSettings, Settings
 from schemas.artifacts import ReplayPlan, plan_key
@@ -24,7 +24,7 @@ async def desk(
     settings: Settings, kafka: KafkaSettings, call_store: CallStore, words: WordEmbedder
 ) -> AsyncIterator[Client]:
     """The API with a log."""
-    services = make_services(settings.model_copy(update={"kafka": kafka}))
+    services = make_context(settings.model_copy(update={"kafka": kafka}))
     services = replace(services, calls=call_store, embedder=QueryEmbedder(lambda: words, 10))
     async with client_of(services) as client:
         yield client
@@ -97,9 +97,9 @@ async def test_a_tenant_replays_its_own_calls_alone(desk: Client, put: Put, new_
     [
         ({}, 400, "stage"),
         ({"stage": "audio", "calls": ["x"]}, 400, "stage"),
-        ({"stage": "media"}, 400, "say which calls"),
-        ({"stage": "media", "failed": False}, 400, "say which calls"),
-        ({"stage": "media", "all": False}, 400, "say which calls"),
+        ({"stage": "media"}, 400, "name calls, set a filter"),
+        ({"stage": "media", "failed": False}, 400, "name calls, set a filter"),
+        ({"stage": "media", "all": False}, 400, "name calls, set a filter"),
         ({"stage": "media", "calls": [], "failed": False}, 400, "calls"),
         ({"stage": "media", "calls": [], "status": "failed"}, 400, "calls"),
         ({"stage": "media", "calls": [""]}, 400, "calls"),

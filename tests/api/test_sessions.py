@@ -63,9 +63,9 @@ async def test_a_session_ends(services: ApiContext, tenant: Tenant) -> None:
         assert response.status == 204
         assert (await api.get("/v1/session")).status == 401
         subject = "0" * 64
-        expired = services.seal.sign("session", {"key": subject}, -1)
+        expired = services.token_signer.sign("session", {"key": subject}, -1)
         forged = TokenSigner("another secret").sign("session", {"key": subject}, 60)
-        link = services.seal.sign("link", {"key": subject, "tenant": "", "call": ""}, 60)
+        link = services.token_signer.sign("link", {"key": subject, "tenant": "", "call": ""}, 60)
         for value in (expired, forged, link, "nonsense"):
             assert (await api.get("/v1/session", cookies={COOKIE: value})).status == 401
 
@@ -130,7 +130,7 @@ async def test_a_link_shows_one_call(
         for path in ("/v1/calls", "/v1/calls/another", "/v1/usage", "/v1/search?q=x", f"/v1/calls/{call_id}/events"):
             assert (await api.get(path, params=share)).status == 403, path
         assert (await api.post(f"/v1/calls/{call_id}/links", json={}, params=share)).status == 403
-        expired = services.seal.sign("link", {"key": "x", "tenant": mine.name, "call": call_id}, -1)
+        expired = services.token_signer.sign("link", {"key": "x", "tenant": mine.name, "call": call_id}, -1)
         for token in (expired, made["token"] + "x"):
             assert (await api.get(f"/v1/calls/{call_id}", params={"share": token})).status == 401
     for key in list_keys(settings):
@@ -148,7 +148,7 @@ async def test_an_admin_key_is_not_given_away(services: ApiContext, put: Put) ->
         await _signed_in(api, ADMIN_KEY)
         response = await api.post("/v1/calls/shared-by-admin/links", json={}, headers=bearer(ADMIN_KEY))
         token = (await response.json())["token"]
-        claims = services.seal.verify("link", token)
+        claims = services.token_signer.verify("link", token)
         assert claims is not None
         assert token_hash(ADMIN_KEY) not in str(claims)
         assert (await api.get("/v1/calls/shared-by-admin", params={"share": token})).status == 200

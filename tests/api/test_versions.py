@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.app import make_services
+from api.app import make_context
 from api.embedding import QueryEmbedder
 from core.settings import KafkaSettings, Settings
 from schemas.artifacts import Segment, Transcript, transcript_key
@@ -33,7 +33,7 @@ async def desk(
     settings: Settings, kafka: KafkaSettings, call_store: CallStore, words: WordEmbedder
 ) -> AsyncIterator[Client]:
     """The API with a log."""
-    services = make_services(settings.model_copy(update={"kafka": kafka}))
+    services = make_context(settings.model_copy(update={"kafka": kafka}))
     services = replace(services, calls=call_store, embedder=QueryEmbedder(lambda: words, 10))
     async with client_of(services) as client:
         yield client

@@ -11,7 +11,7 @@ from qdrant_client import QdrantClient
 
 from core.settings import Settings
 from pipelines.embed.chunking import chunks_of
-from schemas.artifacts import LEFTOVERS, Transcript, charged_key, told_key
+from schemas.artifacts import LEFTOVERS, Transcript, charged_key, stored_output_key
 from schemas.events import Event, ObjectRef, RecordingReady, SummaryReady, TranscriptReady, UsageRecorded
 from schemas.ids import sha256_hex, uuid_of
 from schemas.topics import Topic
@@ -117,7 +117,7 @@ def _beside(event: TranscriptReady) -> set[str]:
 
 def _told(event: Event, stage: str) -> str:
     """Where lies what the stage has told of the event."""
-    return told_key(event.tenant, event.call_id, uuid_of("told", stage, event.event_id))
+    return stored_output_key(event.tenant, event.call_id, uuid_of("told", stage, event.event_id))
 
 
 def _charged(event: RecordingReady | TranscriptReady, kind: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import SecretStr
 
-from api.app import make_services
+from api.app import make_context
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings, Settings
 from deploy.grafana.__main__ import DIRECTORY
 from sinks.clickhouse.queries import GroupBy
@@ -44,7 +44,7 @@ def installation(clickhouse: ClickHouseSettings, s3: S3Settings, qdrant: QdrantS
 
 
 async def _usage(installation: Installation, group_by: str) -> Any:
-    async with client_of(make_services(installation.settings)) as client:
+    async with client_of(make_context(installation.settings)) as client:
         answer = await client.get("/v1/usage", params={"group_by": group_by}, headers=bearer(ADMIN_KEY))
         assert answer.status == 200
         return await answer.json()

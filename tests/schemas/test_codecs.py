@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codecs import OPUS_CLOCK_HZ, RATES, PayloadError, framed, opus_samples, packets, samples_of
+from schemas.codecs import OPUS_CLOCK_HZ, RATES, PayloadError, with_length, opus_samples, packets, samples_of
 from schemas.media import Codec
 
 
@@ -14,7 +14,7 @@ from schemas.media import Codec
 def test_packets_come_out_as_they_went_in(sent: list[bytes]) -> None:
     """Frames packets, joins them as the gateway joins frames to runs, and takes them apart: the same packets. Glued
     without their lengths they would be one packet of noise."""
-    assert list(packets(b"".join(map(framed, sent)))) == sent
+    assert list(packets(b"".join(map(with_length, sent)))) == sent
 
 
 @given(st.binary(max_size=200))
@@ -27,9 +27,9 @@ def test_any_octets_are_read_to_their_end(payload: bytes) -> None:
 
 def test_a_packet_too_long_for_its_length_is_refused() -> None:
     """64 KiB do not fit 16 bits."""
-    framed(bytes(0xFFFF))
+    with_length(bytes(0xFFFF))
     with pytest.raises(PayloadError):
-        framed(bytes(0x10000))
+        with_length(bytes(0x10000))
 
 
 @pytest.mark.parametrize("milliseconds", [2.5, 5, 10, 20, 40, 60])

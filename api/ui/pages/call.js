@@ -1,4 +1,4 @@
-// One call: heard, read, and accounted for.
+// Page of one call: player, transcript, summary, timeline and ledger.
 
 import { address, callPath, get, send, share } from "../api.js";
 import { fill, h, icon, problem, toast } from "../dom.js";
@@ -14,7 +14,7 @@ import { steps } from "./rows.js";
 export function render(root, { id, who, params }) {
   root.classList.add("call-page");
   const shared = share() !== null;
-  let shown = null; // ends what is shown now
+  let shown = null; // the content shown, with `close()`
   let state = "";
   let closed = false;
   fill(root, h("p", { class: "muted", role: "status" }, "Loading…"));
@@ -53,12 +53,12 @@ const back = () => h("a", { class: "back", href: "/" }, icon("left"), "All calls
 
 const CUT_OFF = {
   idle: "AudioText ended this call: its stream was silent for too long.",
-  "peer-gone": "AudioText ended this call: the carrier did not answer any more.",
-  "protocol-error": "AudioText ended this call: the carrier sent what it must not send.",
-  "gateway-draining": "AudioText ended this call's stream, because its gateway was shut down.",
+  "peer-gone": "AudioText ended this call: the carrier no longer answered.",
+  "protocol-error": "AudioText ended this call: the carrier sent an invalid message.",
+  "gateway-draining": "AudioText ended this call's stream because its gateway was shut down.",
 };
 
-/** Sentences about what is unusual about the call. */
+/** Returns sentences about unusual facts of the call. */
 function remarks(call) {
   const found = call.end_reason in CUT_OFF ? [CUT_OFF[call.end_reason]] : [];
   if (call.repairs.length) found.push(`The carrier sent damaged text, which was repaired (${call.repairs.join(", ")}).`);
@@ -200,8 +200,8 @@ function show(root, call, { who, shared, params, at, reload }) {
 const stageName = (stage) => ({ recorder: "Recording", transcribe: "Transcription", summarize: "The summary", embed: "The search index" })[stage] ?? stage;
 
 function waiting(call, stage, what) {
-  if (call.status === "failed") return `${what} will not come: ${stageName(call.failed_stage).toLowerCase()} failed.`;
-  return call.status === "live" ? `${what} comes when the call has ended.` : `${what} is being made.`;
+  if (call.status === "failed") return `${what} is not available: ${stageName(call.failed_stage).toLowerCase()} failed.`;
+  return call.status === "live" ? `${what} follows when the call has ended.` : `${what} is being made.`;
 }
 
 const card = (title, ...content) => h("section", { class: "card side-card" }, h("h2", {}, title), ...content);
@@ -221,8 +221,8 @@ function summaryCard(call) {
 }
 
 function ledgerCard(call) {
-  if (!call.usage.length) return card("Ledger", h("p", { class: "muted" }, "No line yet."));
-  const costs = call.usage.some((line) => line.provider_cost != null); // only the operator's answers have them
+  if (!call.usage.length) return card("Ledger", h("p", { class: "muted" }, "No ledger lines yet."));
+  const costs = call.usage.some((line) => line.provider_cost != null); // only in responses to operators
   return card("Ledger", h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Ledger lines" }, h("table", { class: "plain numbers-table" },
     h("thead", {}, h("tr", {}, ["Kind", "Units", costs && "Cost", "Price"].filter(Boolean).map((name, index) => h("th", { class: index ? "n" : null }, name)))),
     h("tbody", {}, call.usage.map((line) => h("tr", { title: line.key },
@@ -260,7 +260,7 @@ function shareDialog(call) {
   const make = h("button", { class: "button primary", onclick: create }, "Make link");
   const dialog = h("dialog", { class: "dialog", "aria-labelledby": "share-title", onclose: () => dialog.remove() },
     h("h2", { id: "share-title" }, "Share this call"),
-    h("p", { class: "muted" }, "Whoever has the link can hear and read this one call, and nothing else, until it expires. It ends sooner if the key it was made with is revoked."),
+    h("p", { class: "muted" }, "Anyone with the link can listen to and read this one call, and nothing else, until the link expires. The link ends earlier if the key that created it is revoked."),
     h("p", { class: "field" }, h("label", { for: "share-lasts" }, "Expires after"), lasts),
     result,
     h("div", { class: "dialog-end" }, h("button", { class: "button", onclick: () => dialog.close() }, "Close"), make));
@@ -272,7 +272,7 @@ function shareDialog(call) {
     try {
       const link = await send("POST", `${callPath(call.id)}/links`, { expires_in_s: Number(lasts.value) });
       const field = h("input", { id: "share-url", readonly: true, value: link.url, "aria-label": "Link" });
-      fill(result, field, h("button", { class: "button", onclick: copy }, icon("copy"), "Copy"), h("p", { class: "muted small" }, `Good until ${fullMoment(link.expires_at_ms)}.`));
+      fill(result, field, h("button", { class: "button", onclick: copy }, icon("copy"), "Copy"), h("p", { class: "muted small" }, `Valid until ${fullMoment(link.expires_at_ms)}.`));
       field.select();
       async function copy() {
         try {

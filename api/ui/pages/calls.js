@@ -1,27 +1,27 @@
-// All calls: those that go on above, finished ones below, as many as one cares to scroll to.
+// Page of all calls: live calls above, finished calls below, loaded while the user scrolls.
 
 import { get } from "../api.js";
 import { fill, h, icon, problem } from "../dom.js";
 import { count, dayEnd, dayStart, plural, zone } from "../format.js";
 import { animate, watch } from "../live.js";
-import { fitsNumber, wantedDigits } from "../numbers.js";
+import { matchesNumber, searchDigits } from "../numbers.js";
 import { LiveRow, STATUS_NAMES, finishedRow, keyOf } from "./rows.js";
 
 const STATUSES = [["", "All"], ...Object.entries(STATUS_NAMES).filter(([value]) => value !== "live")];
-const PAGE = 50; // quickly there
-const NEXT_PAGE = 200; // for those who scroll on
+const PAGE = 50; // small, to load quickly
+const NEXT_PAGE = 200; // for users who scroll
 const LIVE_SHOWN = 100;
-const CHUNK = 50; // rows that are laid out together, or not at all while they are out of sight
+const CHUNK = 50; // rows that the browser lays out together, or not at all while they are out of view
 const ROW_PX = 55;
 
 export function render(root, { who, go, params }) {
   const tenants = who.tenant === null;
   const filter = { q: params.get("q") ?? "", status: params.get("status") ?? "", since: params.get("since") ?? "", until: params.get("until") ?? "" };
   const live = new Map();
-  const hidden = new Set(); // live calls beyond those that are shown
+  const hidden = new Set(); // live calls beyond LIVE_SHOWN
   const known = new Map(); // rows of finished calls
-  const late = []; // calls that changed while a page of the list was on its way, which may not know of it
-  let asking = null;
+  const late = []; // calls that changed while a page of the list was loading, which may lack the change
+  let loading = null;
   let cursor = null;
   let ended = false;
 
@@ -32,7 +32,7 @@ export function render(root, { who, go, params }) {
   const liveCount = h("span", { class: "count" }, "0");
   const connection = h("span", { class: "connection", role: "status" });
   const liveList = h("ul", { class: "rows live-rows", "aria-label": "Live calls" });
-  const quiet = h("p", { class: "muted quiet" }, "Nobody is on the line.");
+  const quiet = h("p", { class: "muted quiet" }, "No live calls.");
   const others = h("p", { class: "muted quiet", hidden: true });
   const list = h("div", { class: "rows", role: "list", "aria-label": "Finished calls" });
   const more = h("div", { class: "more" });
@@ -71,25 +71,25 @@ export function render(root, { who, go, params }) {
   }
 
   async function load(anew) {
-    if (!anew && (asking || ended)) return;
-    asking?.abort();
-    const own = (asking = new AbortController());
+    if (!anew && (loading || ended)) return;
+    loading?.abort();
+    const own = (loading = new AbortController());
     fill(more, h("span", { class: "muted", role: "status" }, "Loading…"));
     try {
-      const page = await get("/v1/calls", { ...asked(), limit: anew ? PAGE : NEXT_PAGE, cursor: anew ? null : cursor }, own.signal);
-      if (own !== asking) return;
+      const page = await get("/v1/calls", { ...filterQuery(), limit: anew ? PAGE : NEXT_PAGE, cursor: anew ? null : cursor }, own.signal);
+      if (own !== loading) return;
       if (anew) { list.replaceChildren(); known.clear(); }
       for (const call of page.calls) if (call.status !== "live") place(call, true);
       cursor = page.next_cursor;
       ended = cursor === null;
-      const empty = !known.size && (filter.q || filter.status || filter.since || filter.until ? "No call fits this filter." : "No finished calls yet. When one ends, it appears here.");
+      const empty = !known.size && (filter.q || filter.status || filter.since || filter.until ? "No call matches this filter." : "No finished calls yet. When one ends, it appears here.");
       fill(more, ended ? h("span", { class: "muted", role: "status" }, empty || plural(known.size, "call")) : h("button", { class: "button", onclick: () => load(false) }, "More"));
-      asking = null;
+      loading = null;
       late.splice(0).forEach(changed);
       if (!ended && near()) load(false);
     } catch (error) {
-      if (error.name === "AbortError" || own !== asking) return;
-      asking = null;
+      if (error.name === "AbortError" || own !== loading) return;
+      loading = null;
       fill(more, problem(error, () => load(anew)));
     }
   }
@@ -98,12 +98,12 @@ export function render(root, { who, go, params }) {
   const seen = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && load(false), { rootMargin: "600px" });
   seen.observe(more);
 
-  /** Shows a finished call: where it is already, at the end, or where it belongs, newest first. */
+  /** Shows a finished call: replaces its row, or adds a row at the end or at its position, newest first. */
   function place(call, last = false) {
     const row = finishedRow(call, { tenants });
     const old = known.get(keyOf(call));
     const after = old || last ? null : [...list.querySelectorAll(".row-item")].find((one) => Number(one.dataset.started) <= call.started_at_ms);
-    if (!old && !last && !after && !ended) return; // older than what is loaded: it comes with its page
+    if (!old && !last && !after && !ended) return; // older than the loaded pages: its own page will show it
     known.set(keyOf(call), row);
     if (old) {
       const focused = old.contains(document.activeElement);
@@ -113,7 +113,7 @@ export function render(root, { who, go, params }) {
     else chunk().append(row);
   }
 
-  /** Where the next row goes. Rows one by one would each be watched by the browser, in every frame. */
+  /** Returns the chunk for the next row. Without chunks the browser would check every row in every frame. */
   function chunk() {
     const last = list.lastElementChild;
     if (last && last.childElementCount < CHUNK) return last;
@@ -123,8 +123,8 @@ export function render(root, { who, go, params }) {
     return next;
   }
 
-  /** The filter as the API takes it: days of the viewer's as points in time. */
-  function asked() {
+  /** Returns the filter for the API, with days of the viewer's time zone as points in time. */
+  function filterQuery() {
     const moment = (text, find) => (text && (Number.isNaN(find(text)) ? text : find(text)));
     return { ...filter, since: moment(filter.since, dayStart), until: moment(filter.until, dayEnd) };
   }
@@ -134,13 +134,13 @@ export function render(root, { who, go, params }) {
     if (filter.since && call.started_at_ms < dayStart(filter.since)) return false;
     if (filter.until && call.started_at_ms >= dayEnd(filter.until)) return false;
     const text = `${call.id}\n${call.from_number}\n${call.to_number}`.toLowerCase();
-    const digits = wantedDigits(filter.q);
-    return text.includes(filter.q.toLowerCase()) || fitsNumber(call.from_number, digits) || fitsNumber(call.to_number, digits);
+    const digits = searchDigits(filter.q);
+    return text.includes(filter.q.toLowerCase()) || matchesNumber(call.from_number, digits) || matchesNumber(call.to_number, digits);
   }
 
-  /** A call is new, or something about it has changed. */
+  /** Shows a new or changed call. */
   function changed(call) {
-    if (asking) late.push(call);
+    if (loading) late.push(call);
     const key = keyOf(call);
     const row = live.get(key);
     if (call.status === "live") {
@@ -165,12 +165,12 @@ export function render(root, { who, go, params }) {
     others.textContent = `${plural(hidden.size, "other call is", "other calls are")} live and not shown here.`;
   }
 
-  /** The server can be heard again: it tells of the calls that go on, and the list of those that ended meanwhile. */
+  /** Catches up after a broken connection: the server sends the live calls, and the list has the calls that ended meanwhile. */
   function catchUp() {
     live.forEach((row) => row.element.remove());
     live.clear();
     hidden.clear();
-    get("/v1/calls", { ...asked(), limit: PAGE }).then((page) => page.calls.forEach(changed), () => null);
+    get("/v1/calls", { ...filterQuery(), limit: PAGE }).then((page) => page.calls.forEach(changed), () => null);
   }
 
   let broken = false;
@@ -207,7 +207,7 @@ export function render(root, { who, go, params }) {
   load(true);
 
   return () => {
-    asking?.abort();
+    loading?.abort();
     stopWatching();
     stopAnimating();
     clearInterval(ticking);

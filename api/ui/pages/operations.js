@@ -1,4 +1,4 @@
-// How everything fares: services, stores, providers, what was given up on, what is being done again.
+// Operations page: state of services, stores and providers, dead letters, and replays.
 
 import { get, send } from "../api.js";
 import { fill, h, icon, problem, toast } from "../dom.js";
@@ -17,10 +17,10 @@ export function render(root, { who }) {
   let timer = 0;
 
   root.append(h("h1", {}, "Operations"), health,
-    h("section", { class: "card", "aria-labelledby": "letters-title" }, h("div", { class: "section-head" }, h("h2", { id: "letters-title" }, "Dead letters"), h("span", { class: "muted small" }, "what a stage gave up on")), letters),
+    h("section", { class: "card", "aria-labelledby": "letters-title" }, h("div", { class: "section-head" }, h("h2", { id: "letters-title" }, "Dead letters"), h("span", { class: "muted small" }, "work that a stage gave up on")), letters),
     h("section", { class: "card", "aria-labelledby": "replays-title" }, h("div", { class: "section-head" }, h("h2", { id: "replays-title" }, "Replays"), h("span", { class: "muted small" }, "calls processed again")), replays));
   if (who.tenant !== null) {
-    fill(root, h("h1", {}, "Operations"), h("p", { class: "muted" }, "Only a key that sees every tenant shows this page."));
+    fill(root, h("h1", {}, "Operations"), h("p", { class: "muted" }, "This page needs a key that sees every tenant."));
     return null;
   }
   for (const box of [health, letters, replays]) fill(box, h("p", { class: "muted quiet" }, "Loading…"));
@@ -38,7 +38,7 @@ export function render(root, { who }) {
     try {
       const found = await ask();
       const text = JSON.stringify(found);
-      if (closed || box.dataset.shown === text) return; // unchanged: what is focused or selected stays
+      if (closed || box.dataset.shown === text) return; // unchanged: keeps focus and selection
       box.dataset.shown = text;
       show(found);
     } catch (error) {
@@ -59,7 +59,7 @@ export function render(root, { who }) {
             [one.lag_records, one.jobs_running, one.jobs_held === null ? null : Math.max(0, one.jobs_held - (one.jobs_running ?? 0)), one.retries, one.dead_letters].map((value) => h("td", { class: "n" }, value === null ? "–" : count(value))),
             h("td", { class: "n" }, one.memory_bytes ? `${Math.round(one.memory_bytes / 1e6)} MB` : "–"),
             h("td", { class: "n" }, one.started_at_ms ? moment(one.started_at_ms) : "–"))))))
-          : h("p", { class: "muted quiet" }, "No service is watched: ", code("AUDIOTEXT_API__WATCHED"), " names them. ", code("audiotext up"), " does so itself.")),
+          : h("p", { class: "muted quiet" }, "No services are configured: list them in ", code("AUDIOTEXT_API__WATCHED"), ". ", code("audiotext up"), " sets it.")),
       h("div", { class: "two" },
         h("section", { class: "card side-card", "aria-labelledby": "stores-title" }, h("h2", { id: "stores-title" }, "Stores"),
           h("ul", { class: "facts-list" }, found.stores.map((one) => h("li", {}, h("span", {}, one.name), one.ok ? badge("good", "check", "answers") : badge("bad", "warn", one.reason))))),
@@ -75,11 +75,11 @@ export function render(root, { who }) {
     return done + failed > 0 && h("span", { class: "muted small" }, `${count(done)} done, ${count(failed)} failed${one.attempt_s ? `, ${span(one.attempt_s * 1000)} each` : ""}`);
   };
   const badge = (kind, name, text) => h("span", { class: `badge ${kind}` }, name && icon(name), text);
-  const stateBadge = (one) => ({ up: badge("good", "check", "up"), failing: badge("bad", "warn", `failing, ${count(one.failures_in_a_row ?? 0)} in a row`), stalled: badge("warn", "warn", "hangs"), down: badge("bad", "warn", "down") })[one.state];
+  const stateBadge = (one) => ({ up: badge("good", "check", "up"), failing: badge("bad", "warn", `failing, ${count(one.failures_in_a_row ?? 0)} in a row`), stalled: badge("warn", "warn", "stalled"), down: badge("bad", "warn", "down") })[one.state];
   const providerBadge = (state) => ({ healthy: badge("good", "check", "healthy"), failing: badge("bad", "warn", "failing"), away: badge("bad", "warn", "away"), idle: badge("", null, "no request yet") })[state] ?? badge("", null, "unknown");
 
   function showLetters(found) {
-    if (!found.letters.length) return fill(letters, h("p", { class: "muted quiet" }, "None. Every call went through."));
+    if (!found.letters.length) return fill(letters, h("p", { class: "muted quiet" }, "No dead letters."));
     return fill(letters, h("ul", { class: "letters" }, found.letters.map((one) => h("li", { class: "letter", "data-letter": one.id },
       h("div", { class: "letter-body" },
         h("p", {}, h("strong", {}, one.stage), " ", h("span", { class: "muted small" }, `${moment(one.occurred_at_ms)}, ${plural(one.attempts, "attempt")}, ${one.error_class}`)),
@@ -87,14 +87,14 @@ export function render(root, { who }) {
         h("p", { class: "small muted" }, h("a", { href: `/calls/${encodeURIComponent(one.call_id)}` }, one.call_id), " ", one.tenant)),
       one.replayable
         ? h("button", { class: "button", "aria-label": `Replay ${one.stage} of ${one.call_id}`, onclick: (event) => replay(one, event.currentTarget) }, icon("again"), "Replay")
-        : h("span", { class: "muted small" }, one.replayed_at_ms ? `given back ${moment(one.replayed_at_ms)}` : "cannot be replayed")))));
+        : h("span", { class: "muted small" }, one.replayed_at_ms ? `replayed ${moment(one.replayed_at_ms)}` : "cannot be replayed")))));
   }
 
   async function replay(letter, button) {
     button.disabled = true;
     try {
       await send("POST", `/v1/dead-letters/${encodeURIComponent(letter.id)}/replay`);
-      toast(`Given back to ${letter.stage}`);
+      toast(`Replayed: ${letter.stage} tries again`);
       const row = button.closest(".letter");
       (row.nextElementSibling?.querySelector("button") ?? letters.closest("section")).focus?.();
       row.remove();
@@ -106,18 +106,18 @@ export function render(root, { who }) {
   }
 
   function showReplays(found) {
-    if (!found.replays.length) return fill(replays, h("p", { class: "muted quiet" }, "None yet. ", code("audiotext replay start"), " or ", code("POST /v1/replays"), " starts one."));
+    if (!found.replays.length) return fill(replays, h("p", { class: "muted quiet" }, "No replays yet. Start one with ", code("audiotext replay start"), " or ", code("POST /v1/replays"), "."));
     return fill(replays, h("ul", { class: "letters" }, found.replays.slice(0, REPLAYS).map((one) => {
-      const through = one.done + one.failed + one.skipped;
-      const bar = h("progress", { max: Math.max(1, one.parts), value: through, "aria-label": `${count(through)} of ${plural(one.parts, "part")}` });
+      const finished = one.done + one.failed + one.skipped;
+      const bar = h("progress", { max: Math.max(1, one.parts), value: finished, "aria-label": `${count(finished)} of ${plural(one.parts, "part")}` });
       return h("li", { class: "letter" },
         h("div", { class: "letter-body" },
           h("p", {}, h("strong", {}, `From ${one.stage}`), " ", h("span", { class: "muted small" }, fullMoment(one.requested_at_ms), one.tenant && `, ${one.tenant}`)),
           bar,
-          h("p", { class: "small muted" }, `${count(through)} of ${plural(one.parts, "part")}`, one.failed > 0 && `, ${count(one.failed)} failed`, one.skipped > 0 && `, ${count(one.skipped)} left out`,
+          h("p", { class: "small muted" }, `${count(finished)} of ${plural(one.parts, "part")}`, one.failed > 0 && `, ${count(one.failed)} failed`, one.skipped > 0 && `, ${count(one.skipped)} skipped`,
             one.reused > 0 && `, ${count(one.reused)} had every result before`,
             one.done > 0 && (one.keep_current ? ", current versions kept" : `, ${count(one.switched)} switched to its versions`),
-            one.state === "running" && one.eta_s !== null && `, ${span(one.eta_s * 1000)} to go`),
+            one.state === "running" && one.eta_s !== null && `, ${span(one.eta_s * 1000)} left`),
           one.done > 0 && h("p", { class: "letter-actions" },
             h("button", { class: "button", onclick: (event) => useVersions({ replay: one.id }, event.currentTarget) }, "Use its versions"),
             h("button", { class: "button", onclick: (event) => useVersions({ before: one.id }, event.currentTarget) }, "Switch back"))),

@@ -4,21 +4,21 @@ import { h, icon } from "../dom.js";
 import { STAGES, duration, fullMoment, moment, parties, span, stagesDone } from "../format.js";
 import { Meter } from "../live.js";
 
-/** What each status is called, in the list and in its filter. */
+/** Name of each status, in the list and in its filter. */
 export const STATUS_NAMES = {
   live: "Live", recorded: "Recorded", transcribed: "Transcribed", summarized: "Summarized", complete: "Complete", failed: "Failed",
 };
 const STAGE_OF = { recorder: "recording", transcribe: "transcription", summarize: "summary", embed: "search index" };
 
-/** What names a call among all tenants'. */
+/** Returns a key that identifies a call among all tenants. */
 export const keyOf = (call) => `${call.tenant}\u0000${call.id}`;
 
-/** The status in a word, and why where something went wrong. */
+/** Returns the name of the status; of a failed call also the failed stage. */
 export function statusText(call) {
   return call.status === "failed" ? `Failed: ${STAGE_OF[call.failed_stage] ?? call.failed_stage}` : STATUS_NAMES[call.status];
 }
 
-/** Four steps, as many filled as are behind the call. */
+/** Creates four steps; the completed ones are filled. */
 export function steps(call) {
   const done = stagesDone(call);
   const failed = call.status === "failed";
@@ -35,7 +35,7 @@ function who(call) {
     to && h("span", { class: "call-id" }, call.id));
 }
 
-/** A finished call. */
+/** Creates the row of a finished call. */
 export function finishedRow(call, { tenants }) {
   return h("div", { class: "row-item", role: "listitem", "data-key": keyOf(call), "data-status": call.status, "data-started": call.started_at_ms },
     h("a", { class: "row", href: `/calls/${encodeURIComponent(call.id)}` },
@@ -44,11 +44,11 @@ export function finishedRow(call, { tenants }) {
       h("span", { class: "cell-carrier" }, call.carrier),
       tenants && h("span", { class: "cell-tenant" }, call.tenant),
       steps(call),
-      h("span", { class: "cell-gap" }, call.gap_ms > 0 && h("span", { class: "badge warn", title: "Audio that never came; silence in the recording" }, icon("warn"), `${span(call.gap_ms)} missing`)),
+      h("span", { class: "cell-gap" }, call.gap_ms > 0 && h("span", { class: "badge warn", title: "Audio that did not arrive; silence in the recording" }, icon("warn"), `${span(call.gap_ms)} missing`)),
       h("span", { class: "cell-duration" }, call.duration_ms ? duration(call.duration_ms) : "–")));
 }
 
-/** A call that goes on: its levels move, its time runs. */
+/** Row of a live call, with moving levels and elapsed time. */
 export class LiveRow {
   constructor(call, { tenants }) {
     this.meter = new Meter();
@@ -65,7 +65,7 @@ export class LiveRow {
     this.run(Date.now());
   }
 
-  /** Shows how long it has been going on. */
+  /** Updates the elapsed time. */
   run(now) {
     this.elapsed.textContent = duration((this.call.ended_at_ms ?? now) - this.call.started_at_ms);
   }

@@ -1,4 +1,4 @@
-// Search by what was meant, across calls; a hit plays at its place.
+// Search page: finds turns by meaning across calls, and plays each hit at its position.
 
 import { address, callPath, get } from "../api.js";
 import { fill, h, icon, problem } from "../dom.js";
@@ -19,7 +19,7 @@ export function render(root, { go, params }) {
       h("label", { class: "sr", for: "q" }, "Search by meaning"), icon("search"), field, h("button", { class: "button primary" }, "Search")),
     results);
   if (query) find(); else {
-    fill(results, h("p", { class: "muted" }, "Search goes by meaning: say it in your own words, in any language the model knows. Every hit is one turn of a call."));
+    fill(results, h("p", { class: "muted" }, "Search works by meaning: use your own words, in any language that the model supports. Every hit is one turn of a call."));
     field.focus();
   }
 
@@ -29,7 +29,7 @@ export function render(root, { go, params }) {
       const found = (await get("/v1/search", { q: query, limit: 30, group_by: "call" })).results;
       if (closed) return;
       if (!found.length) {
-        fill(results, h("p", { class: "muted" }, "Nothing like it was said."));
+        fill(results, h("p", { class: "muted" }, "No matching turns."));
         return;
       }
       const calls = [...Map.groupBy(found, (hit) => hit.call_id)];

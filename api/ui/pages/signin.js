@@ -1,4 +1,4 @@
-// Signing in with an API key. A link may bring it behind the #, which is never sent to any server.
+// Sign-in page. A link may carry the API key after the #, which browsers never send to a server.
 
 import { signIn } from "../api.js";
 import { h } from "../dom.js";
@@ -20,13 +20,13 @@ export function render(root, { signedIn }) {
     button,
     account && h("a", { class: "button wide", href: account }, "Sign in with your account"),
     h("p", { id: "key-help", class: "muted small" },
-      "The browser keeps a cookie that stands for the key and that scripts cannot read, for twelve hours by default. Make a key with ",
+      "The browser keeps a session cookie that scripts cannot read, for twelve hours by default. Create a key with ",
       h("code", {}, "audiotext keys create"), ", or use ", h("code", {}, "AUDIOTEXT_ADMIN_KEY"), "."),
   );
   root.append(form);
   const brought = location.hash.slice(1);
   if (brought) {
-    history.replaceState(null, "", location.pathname); // out of the address, and of what is bookmarked
+    history.replaceState(null, "", location.pathname); // removes the key from the address and from bookmarks
     key.value = decodeURIComponent(brought);
     submit();
   } else {
@@ -40,7 +40,7 @@ export function render(root, { signedIn }) {
     try {
       signedIn(await signIn(key.value));
     } catch (problem) {
-      error.textContent = problem.status === 401 ? "No such key, or it has been revoked." : problem.message;
+      error.textContent = problem.status === 401 ? "This key is unknown or has been revoked." : problem.message;
       button.disabled = false;
       key.focus();
     }

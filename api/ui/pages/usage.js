@@ -1,4 +1,4 @@
-// What was used, what it cost, what it is charged at, and what somebody else would have charged.
+// Usage page: minutes, cost, price, and the price of a bundled service for comparison.
 
 import { get } from "../api.js";
 import { daysChart } from "../chart.js";
@@ -8,7 +8,7 @@ import { column, count, isoDay, money, plural, zone } from "../format.js";
 const GROUPS = [["day", "Day"], ["tenant", "Tenant"], ["provider", "Provider"], ["kind", "Kind"]];
 
 export function render(root, { who, params }) {
-  const zones = [...new Set([zone, "UTC"])]; // the viewer's days, or those that the API counts without being asked
+  const zones = [...new Set([zone, "UTC"])]; // the viewer's days, or the API's default
   const days = h("select", { id: "zone" }, zones.map((name) => h("option", { value: name, selected: name === params.get("time_zone") }, name)));
   const today = Date.now();
   const from = h("input", { id: "from", type: "date", value: params.get("from") ?? isoDay(today - 29 * 86_400_000) });
@@ -17,10 +17,10 @@ export function render(root, { who, params }) {
   const group = h("select", { id: "group" }, GROUPS.filter(([value]) => value !== "tenant" || who.tenant === null).map(([value, text]) => h("option", { value, selected: value === wanted }, text)));
   const content = h("div", { class: "usage" });
   let unchart = null;
-  let asking = null;
+  let loading = null;
   root.append(
     h("div", { class: "page-head" }, h("h1", {}, "Usage"),
-      h("form", { class: "filters", "aria-label": "Which usage", onsubmit: (event) => event.preventDefault() },
+      h("form", { class: "filters", "aria-label": "Filter usage", onsubmit: (event) => event.preventDefault() },
         h("span", { class: "field" }, h("label", { for: "from" }, "From"), from),
         h("span", { class: "field" }, h("label", { for: "to" }, "To"), to),
         h("span", { class: "field" }, h("label", { for: "group" }, "By"), group),
@@ -32,25 +32,25 @@ export function render(root, { who, params }) {
   async function load() {
     const query = { from: from.value, to: to.value, group_by: group.value, time_zone: days.value };
     history.replaceState(null, "", `/usage?${new URLSearchParams(Object.entries(query).filter(([, value]) => value))}`);
-    asking?.abort();
-    const own = (asking = new AbortController());
+    loading?.abort();
+    const own = (loading = new AbortController());
     try {
       const usage = await get("/v1/usage", query, own.signal);
-      if (own !== asking) return;
+      if (own !== loading) return;
       unchart?.();
       unchart = null;
       show(usage);
     } catch (error) {
-      if (error.name !== "AbortError" && own === asking) fill(content, problem(error, load));
+      if (error.name !== "AbortError" && own === loading) fill(content, problem(error, load));
     }
   }
 
   function show(usage) {
     if (!usage.total.length) {
-      fill(content, h("section", { class: "card" }, h("p", { class: "muted quiet top" }, "Nothing was charged in this time.")));
+      fill(content, h("section", { class: "card" }, h("p", { class: "muted quiet top" }, "Nothing was charged in this period.")));
       return;
     }
-    const costs = usage.total[0].provider_cost !== undefined; // only operators get them
+    const costs = usage.total[0].provider_cost !== undefined; // only in responses to operators
     const drawn = costs ? "Price and cost" : "Price";
     const chart = h("div", { class: "chart", role: "img", "aria-label": `${drawn} by day; the table below has the figures` });
     const title = GROUPS.find(([value]) => value === usage.group_by)?.[1] ?? usage.group_by;
@@ -67,7 +67,7 @@ export function render(root, { who, params }) {
       unchart = daysChart(chart, rows, { from: from.value, to: to.value }, (value) => money(String(value), currency));
     }
   }
-  return () => { asking?.abort(); unchart?.(); };
+  return () => { loading?.abort(); unchart?.(); };
 }
 
 function figures(usage, total) {
@@ -97,5 +97,5 @@ function comparison(usage) {
     h("div", { class: "scroll body", tabindex: 0, role: "region", "aria-labelledby": "bundled-title" }, h("table", { class: "plain" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Service"), h("th", { scope: "col", class: "n" }, "A minute"), h("th", { scope: "col", class: "n" }, "These minutes"), h("th", { scope: "col" }, "Source"))),
       h("tbody", {}, usage.bundled.map((one) => h("tr", {}, h("th", { scope: "row" }, one.name), h("td", { class: "n" }, money(one.per_minute, one.currency)), h("td", { class: "n" }, money(one.amount, one.currency)), h("td", { class: "muted" }, one.source)))))),
-    h("p", { class: "muted small body" }, `For ${Number(usage.transcribed_minutes).toFixed(1)} transcribed minutes. Rates are settings (AUDIOTEXT_PRICING__BUNDLED): put in the price list you would be charged by.`));
+    h("p", { class: "muted small body" }, `For ${Number(usage.transcribed_minutes).toFixed(1)} transcribed minutes. The rates are settings (AUDIOTEXT_PRICING__BUNDLED): enter the rates of the service to compare with.`));
 }

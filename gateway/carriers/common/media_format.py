@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from core.counting import number_of
 from gateway.carriers.base import ByteOrder, UnsupportedCodecError
-from schemas.codecs import RATES, PayloadError, framed, opus_samples
+from schemas.codecs import RATES, PayloadError, with_length, opus_samples
 from schemas.media import Codec
 
 _NAMES = {
@@ -109,4 +109,4 @@ def _swapped(data: bytes) -> bytes:
 def _framed(packet: bytes) -> bytes:
     if opus_samples(packet) == 0:
         raise PayloadError("no Opus packet")
-    return framed(packet)
+    return with_length(packet)

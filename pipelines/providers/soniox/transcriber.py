@@ -92,7 +92,7 @@ class Soniox:
                 await self._api.delete_file(prepared)
             elif self._objects is not None:
                 with translate_store_errors():
-                    await asyncio.to_thread(self._objects.remove, self._objects.key_in(prepared))
+                    await asyncio.to_thread(self._objects.remove, self._objects.key_from_url(prepared))
         except StageError as error:
             logger.warning("audio that nobody needs is still there: %s", error)
 

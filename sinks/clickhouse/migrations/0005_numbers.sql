@@ -96,7 +96,7 @@ WITH
         SELECT
             p.tenant AS tenant, p.call_id AS call_id, p.part AS part, p.outcome AS outcome, p.occurred_at AS occurred_at,
             JSONExtractString(p.event, 'stage') AS failed_in, JSONExtractString(p.event, 'note') AS error,
-            NOT r.stopped AND (p.outcome = 'begun' OR JSONExtractUInt(p.event, 'run') < r.run) AS under_way,
+            NOT r.stopped AND (p.outcome = 'begun' OR JSONExtractUInt(p.event, 'run') < r.run) AS in_progress,
             arrayJoin(multiIf(
                 r.started_from IN ('media', 'recording'), ['transcribe', 'summarize', 'embed'],
                 r.started_from = 'transcript', ['summarize', 'embed'],
@@ -148,7 +148,7 @@ WHERE (tenant, call_id, part, stage) NOT IN
         FROM events
         WHERE type IN ('recording.ready', 'transcript.ready', 'summary.ready', 'embedding.ready')
     )
-    AND (tenant, call_id, part, stage) NOT IN (SELECT tenant, call_id, part, stage FROM retries WHERE under_way)
+    AND (tenant, call_id, part, stage) NOT IN (SELECT tenant, call_id, part, stage FROM retries WHERE in_progress)
 GROUP BY tenant, call_id, part, stage
 HAVING argMax(failure, (occurred_at, place));
 

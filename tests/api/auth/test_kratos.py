@@ -137,7 +137,7 @@ async def test_a_session_that_is_over_keeps_nobody_out(services: ApiContext, ser
     counts. It was 401, and signing out was, too, for half a day."""
     proof = server.sign_in(**in_metadata("acme"))
     async with api_with(services, server) as api:
-        for stale in ("nonsense", services.seal.sign("session", {"key": "0" * 64}, -1)):
+        for stale in ("nonsense", services.token_signer.sign("session", {"key": "0" * 64}, -1)):
             answer = await api.get("/v1/session", cookies={COOKIE: proof, authentication.COOKIE: stale})
             assert (answer.status, (await answer.json())["tenant"]) == (200, "acme")
 

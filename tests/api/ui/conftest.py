@@ -19,7 +19,7 @@ from aiohttp import web
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 from pydantic import SecretStr
 
-from api.app import create_app, make_services
+from api.app import create_app, make_context
 from api.auth.api_keys import create_key
 from api.embedding import QueryEmbedder
 from core.settings import ApiSettings, ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings
@@ -103,7 +103,7 @@ def site(
         ),
     )
     words = WordEmbedder(f"words-{uuid.uuid4().hex}")
-    services = replace(make_services(settings), embedder=QueryEmbedder(lambda: words, 10))
+    services = replace(make_context(settings), embedder=QueryEmbedder(lambda: words, 10))
     put = Put(Database(clickhouse), ObjectStore(s3), VectorStore(qdrant))
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(create_app(services), access_log=None, shutdown_timeout=0.5)

@@ -222,7 +222,7 @@ def test_a_failed_call(page: Page, day: Day) -> None:
     expect(page.get_by_role("alert")).to_have_text(
         "Transcription failed: the provider refused the audio: 400 unsupported language"
     )
-    expect(page.get_by_text("The transcript will not come: transcription failed.")).to_be_visible()
+    expect(page.get_by_text("The transcript is not available: transcription failed.")).to_be_visible()
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
     page.goto("/calls/none")
     expect(page.get_by_role("alert")).to_contain_text("no call")
@@ -268,7 +268,7 @@ def test_sharing_it(call: Page, browser: Browser, site: Site, day: Day) -> None:
     dialog.get_by_label("Expires after").select_option("1 hour")
     dialog.get_by_role("button", name="Make link").click()
     link = dialog.get_by_label("Link", exact=True).input_value()
-    expect(dialog.get_by_text("Good until")).to_be_visible()
+    expect(dialog.get_by_text("Valid until")).to_be_visible()
     call.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
 
@@ -295,7 +295,7 @@ def test_sharing_it(call: Page, browser: Browser, site: Site, day: Day) -> None:
             assert guest.context.request.get(path, params={"share": token}).status == 403
         claims = {"key": token_hash(day.key), "tenant": day.tenant, "call": day.broadband}
         page.goto(link.replace(token, TokenSigner(SESSION_SECRET).sign("link", claims, -1)))
-        expect(page.get_by_role("alert")).to_contain_text("This link has expired; ask for a new one.")
+        expect(page.get_by_role("alert")).to_contain_text("This link has expired: request a new one.")
         expect(_word(page, "Northwind")).to_have_count(0)
 
 

@@ -41,7 +41,7 @@ def test_a_call_comes_goes_on_and_ends(visitor: Visitor, site: Site) -> None:
     signed_in(visitor, create_key(site.settings, tenant, "web"))
     page = visitor.page
     page.goto("/")
-    expect(page.get_by_text("Nobody is on the line.")).to_be_visible()
+    expect(page.get_by_text("No live calls.")).to_be_visible()
     expect(_rows(page, "Finished calls")).to_have_count(1)
     page.evaluate("window.sameDocument = true")
 
@@ -101,11 +101,11 @@ def test_finding_a_call(page: Page, day: Day) -> None:
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text(day.clinic)
     page.get_by_label("Number or call id").fill("nobody")
-    expect(page.get_by_text("No call fits this filter.")).to_be_visible()
+    expect(page.get_by_text("No call matches this filter.")).to_be_visible()
     page.get_by_label("Number or call id").fill("")
     expect(failed).to_be_visible()
     page.get_by_label("To", exact=True).fill("2020-01-01")
-    expect(page.get_by_text("No call fits this filter.")).to_be_visible()
+    expect(page.get_by_text("No call matches this filter.")).to_be_visible()
     page.get_by_label("To", exact=True).fill("")
     page.get_by_label("From", exact=True).fill("2020-01-01")
     expect(failed).to_be_visible()
@@ -156,7 +156,7 @@ def test_an_unknown_page(visitor: Visitor, day: Day) -> None:
     expect(visitor.page.get_by_role("heading", name="There is no such page")).to_be_visible()
     signed_in(visitor, day.key)
     visitor.page.goto("/statistics")
-    expect(visitor.page.get_by_text("Nothing is at /statistics.")).to_be_visible()
+    expect(visitor.page.get_by_text("The page /statistics does not exist.")).to_be_visible()
     visitor.page.get_by_role("link", name="All calls").click()
     expect(_rows(visitor.page, "Finished calls").first).to_be_visible()
 

@@ -32,7 +32,7 @@ def test_seeing_what_is_wrong_and_giving_it_back(operator: Page, site: Site, day
     row = operator.locator(f"[data-letter='{letter.event_id}']")
     expect(row).to_contain_text("the provider refused the audio: <b>400</b>")
     row.get_by_role("button", name="Replay").click()
-    expect(operator.get_by_role("status").filter(has_text="Given back to transcribe")).to_be_visible()
+    expect(operator.get_by_role("status").filter(has_text="Replayed: transcribe tries again")).to_be_visible()
     expect(row).to_have_count(0)
     letters = operator.request.get("/v1/dead-letters?all=true").json()["letters"]
     (given,) = [one for one in letters if one["id"] == letter.event_id]
@@ -96,5 +96,5 @@ def test_requests_that_fail(operator: Page) -> None:
 def test_not_for_customers(page: Page) -> None:
     """Goes there with a tenant's key. If it failed, customers would see each other's letters."""
     page.goto("/operations")
-    expect(page.get_by_text("Only a key that sees every tenant shows this page.")).to_be_visible()
+    expect(page.get_by_text("This page needs a key that sees every tenant.")).to_be_visible()
     expect(page.get_by_role("navigation").get_by_role("link", name="Operations")).to_have_count(0)

@@ -42,7 +42,7 @@ def test_before_a_search(page: Page) -> None:
     """Comes without a question. If it failed, an empty page would look like a broken one, or one would have to click
     first."""
     page.goto("/search")
-    expect(page.get_by_text("Search goes by meaning")).to_be_visible()
+    expect(page.get_by_text("Search works by meaning")).to_be_visible()
     expect(page.get_by_role("searchbox")).to_be_focused()
 
 

@@ -26,7 +26,7 @@ def test_in_and_out_again(visitor: Visitor, day: Day) -> None:
     expect(page.get_by_label("API key")).to_be_focused()
     page.keyboard.type("at_not-a-key")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_have_text("No such key, or it has been revoked.")
+    expect(page.get_by_role("alert")).to_have_text("This key is unknown or has been revoked.")
     expect(page.get_by_label("API key")).to_be_focused()
     page.get_by_label("API key").fill(day.key)
     page.keyboard.press("Enter")
@@ -75,7 +75,7 @@ def test_another_sites_page_can_do_nothing(visitor: Visitor, site: Site, day: Da
             page.evaluate(_SEND_A_FORM, site.url + path)
         assert answer.value.status == 403
         assert COOKIE in answer.value.request.all_headers()["cookie"]
-        assert "may not ask this" in answer.value.text()
+        assert "may not send this request" in answer.value.text()
     visitor.strangers.clear()
     visitor.complaints.clear()
     assert visitor.context.request.get("/v1/session").json()["tenant"] == day.tenant

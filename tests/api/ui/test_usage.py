@@ -45,7 +45,7 @@ def test_the_bill_and_what_others_would_have_charged(page: Page, day: Day) -> No
 
     page.get_by_role("textbox", name="From").fill("2020-01-01")
     page.get_by_role("textbox", name="To").fill("2020-01-02")
-    expect(page.get_by_text("Nothing was charged in this time.")).to_be_visible()
+    expect(page.get_by_text("Nothing was charged in this period.")).to_be_visible()
 
 
 def test_the_chart_covers_the_chosen_days(page: Page, day: Day) -> None:

@@ -105,7 +105,7 @@ async def test_what_is_told_later_does_not_bring_it_back(desk: Desk) -> None:
     desk.put.call(tenant, call_id)
 
     assert desk.calls.get_call(call_id, tenant) is None
-    assert desk.calls.told([(tenant, call_id)]) == {}
+    assert desk.calls.events_by_call([(tenant, call_id)]) == {}
     await desk.handler(requested(tenant, call_id))
     assert desk.left(tenant, call_id)["events"] == 0
 
@@ -116,7 +116,9 @@ async def test_what_is_under_way_comes_to_its_end_first(desk: Desk) -> None:
     tenant, call_id = f"t-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}"
     now = time.time_ns() // 1_000_000
     desk.put.call(tenant, call_id, "recorded")
-    (event,) = [one for one in desk.calls.told([(tenant, call_id)])[tenant, call_id] if one.type == "recording.ready"]
+    (event,) = [
+        one for one in desk.calls.events_by_call([(tenant, call_id)])[tenant, call_id] if one.type == "recording.ready"
+    ]
     desk.put.events(event.model_copy(update={"event_id": "now", "occurred_at_ms": now}))
 
     with pytest.raises(RetryLaterError):
@@ -137,7 +139,7 @@ async def test_one_part_s_failure_is_not_the_end_of_the_others(desk: Desk) -> No
     desk.put.call(tenant, call_id, "recorded")
     desk.put.events(stage_failed(tenant, call_id, "transcribe"))
     desk.put.stage(tenant, call_id, "recorded", part=2)
-    told = desk.calls.told([(tenant, call_id)])[tenant, call_id]
+    told = desk.calls.events_by_call([(tenant, call_id)])[tenant, call_id]
     second = next(event for event in told if event.type == "recording.ready" and event.part == 2)
     desk.put.events(second.model_copy(update={"event_id": "now", "occurred_at_ms": now}))
 
@@ -155,7 +157,9 @@ async def test_what_comes_after_the_erasure_is_erased_as_well(desk: Desk) -> Non
     desk.put.call(tenant, call_id)
     desk.put.call(tenant, other)
     before = desk.left(tenant, other)
-    events = [event for told in desk.calls.told([(tenant, call_id), (tenant, other)]).values() for event in told]
+    events = [
+        event for told in desk.calls.events_by_call([(tenant, call_id), (tenant, other)]).values() for event in told
+    ]
     await desk.handler(requested(tenant, call_id))
 
     desk.put.call(tenant, call_id)

@@ -160,8 +160,8 @@ async def test_no_such_order_is_old_news_after_a_freeze(
 
     client = FrozenAfterAsking(SonioxSettings(base_url=provider.url), fake.KEY)
     place = ObjectKeys(f"intents/{job.key}.json", f"results/{job.key}.json")
-    under_way = OrderRecord(state="intended", token="another's", expires_at_ms=clock.now_ms() + 60_000)
-    await OrderStore(objects, place.intent).write(under_way, replaces=None)
+    in_progress = OrderRecord(state="intended", token="another's", expires_at_ms=clock.now_ms() + 60_000)
+    await OrderStore(objects, place.intent).write(in_progress, replaces=None)
 
     engine = RemoteTranscription(client, objects, TIMING, clock)
     with pytest.raises(RetryLaterError):

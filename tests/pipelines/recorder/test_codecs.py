@@ -10,7 +10,7 @@ import soundfile
 from G722 import G722
 
 from pipelines.recorder.codecs import decodable, decoder
-from schemas.codecs import OPUS_CLOCK_HZ, RATES, framed, packets, samples_of
+from schemas.codecs import OPUS_CLOCK_HZ, RATES, with_length, packets, samples_of
 from schemas.media import Codec
 from tests.pipelines.recorder.sounds import opus_packets, speech_like
 
@@ -23,7 +23,7 @@ def test_what_the_gateway_lets_in_can_be_decoded(codec: Codec, rate_hz: int) -> 
     measured to last, also from octets that no encoder made. A format that is let in and not decoded is a lost call."""
     assert decodable(codec, rate_hz)
     noise = np.random.default_rng(2).integers(0, 256, 640, dtype=np.uint8).tobytes()
-    payload = b"".join(map(framed, (noise[:50], noise[50:51], b"", noise))) if codec is Codec.OPUS else noise
+    payload = b"".join(map(with_length, (noise[:50], noise[50:51], b"", noise))) if codec is Codec.OPUS else noise
     decoding = decoder(codec, rate_hz)
     samples = decoding.decode(payload)
     assert len(samples) * rate_hz == samples_of(codec, rate_hz)(payload) * decoding.rate_hz
@@ -69,7 +69,7 @@ def test_opus_is_what_libsndfile_reads(tmp_path: Path) -> None:
     expected, rate_hz = soundfile.read(path, dtype="float32")
     assert rate_hz == OPUS_CLOCK_HZ
     with av.open(str(path)) as container:
-        payload = b"".join(framed(bytes(packet)) for packet in container.demux(audio=0) if packet.size)
+        payload = b"".join(with_length(bytes(packet)) for packet in container.demux(audio=0) if packet.size)
         head = container.streams.audio[0].codec_context.extradata
     assert head is not None
     pre_skip = int.from_bytes(head[10:12], "little")
@@ -83,7 +83,7 @@ def test_a_broken_opus_packet_is_silence_of_its_length() -> None:
     """Breaks one packet among good ones: the others keep their places."""
     good = opus_packets(speech_like(1, 16000), 16000)
     broken = [*good[:10], bytes([good[10][0] | 3]) + b"\x41\xff", *good[11:]]
-    payload = b"".join(map(framed, broken))
+    payload = b"".join(map(with_length, broken))
     assert len(list(packets(payload))) == len(broken)
     samples = decoder(Codec.OPUS, 16000).decode(payload)
     assert len(samples) == samples_of(Codec.OPUS, 48000)(payload)

@@ -12,7 +12,7 @@ from core.audio.g711 import decode_ulaw, encode_ulaw
 from pipelines.recorder.codecs import decoder
 from pipelines.recorder.decoding import Encoded, samples_of
 from pipelines.recorder.timeline import Layout, lay_out
-from schemas.codecs import framed
+from schemas.codecs import with_length
 from schemas.media import Codec, MediaRecord, RecordType
 from tests.pipelines.recorder.calls import Call
 from tests.pipelines.recorder.sounds import opus_packets, speech_like
@@ -105,14 +105,14 @@ def test_opus_is_recorded_at_the_stream_s_rate() -> None:
     within a rounding. Opus counts in 48 kHz whatever it carries; recorded so a call would take three times the room."""
     packets = opus_packets(speech_like(2, 16000), 16000)
     runs = [
-        run(first * 20, b"".join(map(framed, packets[first : first + 25])), Codec.OPUS, 16000)
+        run(first * 20, b"".join(map(with_length, packets[first : first + 25])), Codec.OPUS, 16000)
         for first in range(0, len(packets), 25)
     ]
     records = [CALL.start(), *runs]
     layout = lay_out(records)
     assert layout.rate_hz == 16000
     assert layout.duration_ms == len(packets) * 20
-    whole = decoder(Codec.OPUS, 16000).decode(b"".join(map(framed, packets)))
+    whole = decoder(Codec.OPUS, 16000).decode(b"".join(map(with_length, packets)))
     expected = np.rint(soxr.resample(whole.astype(np.float32), 48000, 16000, quality="HQ"))
     assert np.abs(rendered(records, layout) - expected).max() <= 1
 

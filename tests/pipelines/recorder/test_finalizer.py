@@ -225,11 +225,11 @@ def test_a_part_is_never_made_twice_at_the_same_time(tmp_path: Path, monkeypatch
     _, directory = closed_part(tmp_path, call("CA", 1000))
     faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
     faults.failed, faults._fail_at = 4, 1000
-    store, under_way, goes_on = Store(faults), queue.SimpleQueue[str](), threading.Event()
+    store, in_progress, goes_on = Store(faults), queue.SimpleQueue[str](), threading.Event()
     put = store.put
 
     def slow(key: str, data: bytes, content_type: str) -> ObjectRef:
-        under_way.put(key)
+        in_progress.put(key)
         assert goes_on.wait(10)
         return put(key, data, content_type)
 
@@ -239,11 +239,11 @@ def test_a_part_is_never_made_twice_at_the_same_time(tmp_path: Path, monkeypatch
     )
     finisher.submit(PART, directory)
     finisher.start()
-    assert under_way.get(timeout=10).endswith("audio.wav")
+    assert in_progress.get(timeout=10).endswith("audio.wav")
     finisher.on_revoked(PART.partition)
     finisher.submit(PART, directory)
     with pytest.raises(queue.Empty):
-        under_way.get(timeout=0.1)
+        in_progress.get(timeout=0.1)
     goes_on.set()
     assert told.get(timeout=10).type is RecordType.RECORDED
     finisher.stop()

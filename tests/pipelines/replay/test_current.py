@@ -10,7 +10,7 @@ import pytest
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings, Settings
 from pipelines.providers.base import TranscriptionJob
 from pipelines.replay.selection import Selection
-from pipelines.replay.switching import NoSuchReplayError, Switchboard, Switched, Target
+from pipelines.replay.switching import NoSuchReplayError, VersionSwitcher, Switched, Target
 from pipelines.runtime.errors import PermanentError
 from schemas.artifacts import Transcript
 from sinks.clickhouse.replay_projection import ReplayDoc
@@ -78,7 +78,7 @@ def test_a_replay_with_the_old_settings_makes_the_old_version_count(
 def test_a_job_that_runs_again_does_not_undo_a_choice(installation: Installation, calls: list[str]) -> None:
     """A replay makes tiny's versions; somebody switches back; then the replay's jobs run once more, as after a crash.
     The choice stays. The same with a replay that found an old result."""
-    board = Switchboard(installation.calls, installation.replays, installation.tell)
+    board = VersionSwitcher(installation.calls, installation.replays, installation.tell)
     for model in ("tiny", None):
         replay_id = installation.start(calls[:1], model=model)
         jobs = installation.plan(replay_id)
@@ -108,7 +108,7 @@ def test_a_replay_can_keep_the_current_version(installation: Installation, calls
     found = replay(installation, beside)
     assert (found.keep_current, found.done, found.switched) == (True, 3, 0)
 
-    board = Switchboard(installation.calls, installation.replays, installation.tell)
+    board = VersionSwitcher(installation.calls, installation.replays, installation.tell)
     assert board.switch(Target(replay=beside), Selection(), tenant=None) == Switched(3, 3, 3, 3)
     assert models(installation, calls) == ["tiny"] * 3
     assert board.switch(Target(replay=beside), Selection(), tenant=None) == Switched(3, 3, 0, 0)
@@ -146,7 +146,7 @@ def test_many_calls_are_switched_back_to_a_time(installation: Installation, call
     second = installation.replay(calls, model="small")
     later = f"CA{uuid.uuid4().hex}"
     installation.process(TENANT, later, 60_000)
-    board = Switchboard(installation.calls, installation.replays, installation.tell)
+    board = VersionSwitcher(installation.calls, installation.replays, installation.tell)
 
     only = Selection(call_ids=(calls[0], later))
     assert board.switch(Target(before=between), only, tenant=None, dry_run=True) == Switched(2, 2, 1, 1)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from core.settings import PricingSettings
-from pipelines.replay.engine_cache import Engine, Engines
+from pipelines.replay.engine_cache import Engine, ReplayEngines
 from pipelines.replay.estimate import estimate
 from pipelines.replay.selection import ChosenPart, SelectionResult
 
@@ -36,14 +36,14 @@ THERE = ChosenPart(
 NOTHING: frozenset[str] = frozenset()
 
 
-def money(chosen: list[ChosenPart], engines: Engines) -> tuple[Decimal, Decimal]:
+def money(chosen: list[ChosenPart], engines: ReplayEngines) -> tuple[Decimal, Decimal]:
     found = estimate(SelectionResult(tuple(chosen), 0), engines, PRICING)
     return Decimal(found.provider_cost), Decimal(found.price)
 
 
 def test_what_is_there_costs_nothing() -> None:
     """The same settings again: nothing would be transcribed, summarized or embedded, and nothing paid."""
-    found = estimate(SelectionResult((THERE,), 0), Engines(WHISPER, EXTRACTIVE, LOCAL), PRICING)
+    found = estimate(SelectionResult((THERE,), 0), ReplayEngines(WHISPER, EXTRACTIVE, LOCAL), PRICING)
     assert (found.to_transcribe_ms, found.to_summarize, found.to_embed) == (0, 0, 0)
     assert (found.provider_cost, found.price) == ("0", "0")
 
@@ -51,19 +51,19 @@ def test_what_is_there_costs_nothing() -> None:
 def test_another_engine_costs_what_it_costs() -> None:
     """An hour by Soniox is 0.10 to us for each of two customers, and 0.60 to the one who pays for replays; a new
     transcript has no summary yet, so that is 0.05 more for the one who pays."""
-    cost, price = money([THERE, replace(THERE, tenant="pays")], Engines(SONIOX, EXTRACTIVE, LOCAL))
+    cost, price = money([THERE, replace(THERE, tenant="pays")], ReplayEngines(SONIOX, EXTRACTIVE, LOCAL))
     assert (cost, price) == (Decimal("0.2"), Decimal("0.65"))
 
 
 def test_what_was_never_made_is_charged_as_usual() -> None:
     """A call whose transcription had failed: whoever replays it pays as if it had worked at once."""
     failed = replace(THERE, transcripts=NOTHING, summaries=NOTHING, embeddings=NOTHING, summarized=False)
-    _, price = money([failed], Engines(WHISPER, EXTRACTIVE, LOCAL))
+    _, price = money([failed], ReplayEngines(WHISPER, EXTRACTIVE, LOCAL))
     assert price == Decimal("0.65")
 
 
 def test_tokens_are_estimated() -> None:
     """A summary by Gemini of 10,000 words: 15,000 tokens in, 600 out. If it failed, a dry run would say that a month of
     summaries costs nothing."""
-    cost, _ = money([THERE], Engines(summarize=GEMINI))
+    cost, _ = money([THERE], ReplayEngines(summarize=GEMINI))
     assert cost == Decimal("0.0162")

@@ -14,7 +14,7 @@ from pipelines.recorder.journal import PartId
 from pipelines.recorder.media_topic import read_calls
 from pipelines.recorder.recording import make
 from pipelines.recorder.spool import Spool
-from pipelines.replay.rerecord import Rebuilder
+from pipelines.replay.rerecord import RecordingRebuilder
 from schemas.artifacts import Manifest
 from schemas.events import RecordingReady
 from schemas.media import CloseReason, MediaRecord, RecordType, to_headers
@@ -28,9 +28,9 @@ Recorded = tuple[RecordingReady, Manifest]
 
 
 @pytest.fixture
-def rebuilder(kafka: KafkaSettings, s3: S3Settings, tmp_path: Path) -> Rebuilder:
+def rebuilder(kafka: KafkaSettings, s3: S3Settings, tmp_path: Path) -> RecordingRebuilder:
     """Over the shared log and store."""
-    return Rebuilder(kafka, ObjectStore(s3), tmp_path / "rebuilt", partial(read_calls, kafka))
+    return RecordingRebuilder(kafka, ObjectStore(s3), tmp_path / "rebuilt", partial(read_calls, kafka))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def on_the_log(kafka: KafkaSettings, records: list[MediaRecord]) -> list[int]:
     return offsets
 
 
-def test_the_same_to_the_byte(rebuilder: Rebuilder, recorded: Recorded) -> None:
+def test_the_same_to_the_byte(rebuilder: RecordingRebuilder, recorded: Recorded) -> None:
     """What does this test do? Makes a part's recording again from the log alone and compares SHA-256 digests.
 
     If it failed, a replay from the audio would give other recordings than the ones people have heard.
@@ -85,7 +85,7 @@ def test_the_same_to_the_byte(rebuilder: Rebuilder, recorded: Recorded) -> None:
     assert (found["part"].same, found["part"].note) == (True, "")
 
 
-def test_what_the_store_lost_is_stored_again(rebuilder: Rebuilder, recorded: Recorded, s3: S3Settings) -> None:
+def test_what_the_store_lost_is_stored_again(rebuilder: RecordingRebuilder, recorded: Recorded, s3: S3Settings) -> None:
     """The WAV is gone from the store: it is there again afterwards, with the digest its event names."""
     recording, _ = recorded
     store = ObjectStore(s3)
@@ -97,7 +97,7 @@ def test_what_the_store_lost_is_stored_again(rebuilder: Rebuilder, recorded: Rec
     assert store.get_verified(recording.audio)
 
 
-def test_another_recording_is_not_put_in_its_place(rebuilder: Rebuilder, recorded: Recorded) -> None:
+def test_another_recording_is_not_put_in_its_place(rebuilder: RecordingRebuilder, recorded: Recorded) -> None:
     """The stored recording is not what the log gives: that is told, and nothing is overwritten. If it failed, a replay
     could quietly change what was recorded."""
     recording, manifest = recorded
@@ -110,7 +110,7 @@ def test_another_recording_is_not_put_in_its_place(rebuilder: Rebuilder, recorde
 
 
 @pytest.mark.parametrize("change", [{"first_offset": -1}, {"close_offset": 10**9}])
-def test_audio_the_log_does_not_have(rebuilder: Rebuilder, recorded: Recorded, change: dict[str, int]) -> None:
+def test_audio_the_log_does_not_have(rebuilder: RecordingRebuilder, recorded: Recorded, change: dict[str, int]) -> None:
     """The part's records lie before the log's beginning, since retention took them, or beyond its end, since it is
     another log. That must be said, and not be taken for a recording with gaps."""
     recording, manifest = recorded

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from pipelines.replay.rerecord import Rebuilder
+from pipelines.replay.rerecord import RecordingRebuilder
 from pipelines.replay.worker import ReplayHandler, StageHandlers
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.stage import Output
@@ -87,7 +87,7 @@ class Stages:
 
 
 def handler(stages: Stages, store: Store | None = None) -> ReplayHandler:
-    nobody = cast(Rebuilder, None)  # none of these jobs begins at the audio
+    nobody = cast(RecordingRebuilder, None)  # none of these jobs begins at the audio
     return ReplayHandler(
         stages, nobody, cast(ObjectStore, None), cast(ReplayStore, store or Store()), cast(CallStore, Calls())
     )

@@ -4,7 +4,7 @@ import pytest
 
 from core.settings import ClickHouseSettings
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.phone_numbers import fits, sql_fits, wanted_digits
+from sinks.clickhouse.phone_numbers import matches, sql_matches, search_digits
 
 _AMERICAN = ("+15550100123", "15550100123", "0015550100123", "+1 555 010 0123", "sip:+15550100123@carrier.example")
 _SPELLINGS = (
@@ -38,14 +38,14 @@ _PAIRS = [
 @pytest.mark.parametrize(("number", "query", "same"), _PAIRS)
 def test_a_number_is_found_in_any_spelling(number: str, query: str, *, same: bool) -> None:
     """Looks for numbers as people and carriers write them: the same number is found, another one is not."""
-    assert fits(number, wanted_digits(query)) is same
+    assert matches(number, search_digits(query)) is same
 
 
 @pytest.mark.parametrize("query", ["", "CA15550100123", "anna", "12", "sip:anna@carrier.example", "+"])
 def test_what_is_not_a_number(query: str) -> None:
     """Looks for text that is not a number: it has no digits to look for, and only its letters count."""
-    assert wanted_digits(query) == ""
-    assert not fits("+15550100123", wanted_digits(query))
+    assert search_digits(query) == ""
+    assert not matches("+15550100123", search_digits(query))
 
 
 def test_clickhouse_finds_the_same_numbers(clickhouse: ClickHouseSettings) -> None:
@@ -53,11 +53,9 @@ def test_clickhouse_finds_the_same_numbers(clickhouse: ClickHouseSettings) -> No
     apart, and the list and a replay of it would be about other calls."""
     database = Database(clickhouse)
     for number, query, same in _PAIRS:
-        digits = wanted_digits(query)
+        digits = search_digits(query)
         if not digits:
             continue
-        sql = (
-            f"SELECT toBool({sql_fits('number', '{digits:String}')}) AS found FROM (SELECT {{number:String}} AS number)"
-        )
+        sql = f"SELECT toBool({sql_matches('number', '{digits:String}')}) AS found FROM (SELECT {{number:String}} AS number)"
         (row,) = database.query(sql, {"number": number, "digits": digits})
         assert bool(row["found"]) is same, (number, query)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.settings import ClickHouseSettings
 from schemas.events import AnyEvent, LetterReplayed, Tokens, UsageRecorded
-from sinks.clickhouse.call_list_query import Filter, positions_query
+from sinks.clickhouse.call_list_query import CallFilter, positions_query
 from sinks.clickhouse.call_projection import CallDoc, Status, build_call
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.queries import ApiKey, CallStore, GroupBy
@@ -187,7 +187,7 @@ def test_a_rare_status_is_found_without_looking_at_every_call(database: Database
     unbilled, unembedded = Call("unbilled", tenant), Call("unembedded", tenant)
     insert(database, [*unbilled.complete(), *unembedded.complete()[:-1], unembedded.usage()])
 
-    rows = database.query(*positions_query(Filter(tenant=tenant, status="summarized"), None, 500))
+    rows = database.query(*positions_query(CallFilter(tenant=tenant, status="summarized"), None, 500))
 
     assert {row["call_id"] for row in rows} == {"unbilled", "unembedded"}
 
@@ -404,15 +404,15 @@ def test_keys_are_found_by_hash_and_stay_revoked(store: CallStore, tenant: str) 
     key = ApiKey(id=str(uuid.uuid4()), tenant=tenant, name="ci", hash=key_hash, created_at_ms=T0, admin=True)
     store.put_key(key)
     store.put_key(key)
-    assert store.find_by_hash(key_hash) == key
+    assert store.find_key_by_hash(key_hash) == key
     assert store.list_keys(tenant) == [key]
 
-    assert store.revoke(key.id, T0 + 1)
-    assert store.revoke(key.id, T0 + 2)
+    assert store.revoke_key(key.id, T0 + 1)
+    assert store.revoke_key(key.id, T0 + 2)
     store.put_key(key)
 
     revoked = key.model_copy(update={"revoked_at_ms": T0 + 1})
-    assert store.find_by_hash(key_hash) == revoked
+    assert store.find_key_by_hash(key_hash) == revoked
     assert store.list_keys(tenant) == [revoked]
-    assert not store.revoke("nobody", T0)
-    assert store.find_by_hash("0" * 64) is None
+    assert not store.revoke_key("nobody", T0)
+    assert store.find_key_by_hash("0" * 64) is None

@@ -3,7 +3,7 @@
 import itertools
 
 from schemas.events import ObjectRef, ReplayCommand
-from sinks.clickhouse.replay_projection import Outcomes, build_replay, run_of
+from sinks.clickhouse.replay_projection import Outcomes, build_replay, latest_run
 from tests.sinks.clickhouse.telling import T0
 
 
@@ -31,7 +31,7 @@ START, STOP, RESUME = command("start", 1, 0), command("stop", 1, 10_000), comman
 def test_the_order_of_telling_does_not_matter() -> None:
     """Stopped and resumed: whatever order the log's partitions are read in, it runs for the second time."""
     for told in itertools.permutations([START, STOP, RESUME]):
-        assert run_of(told) == (2, False)
+        assert latest_run(told) == (2, False)
         assert build_replay(told, Outcomes(), T0 + 30_000).state == "running"
     assert build_replay([STOP, START], Outcomes(), T0 + 30_000).state == "stopped"
 

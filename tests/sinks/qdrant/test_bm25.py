@@ -2,20 +2,20 @@
 
 import pytest
 
-from sinks.qdrant.bm25 import of_document, of_query, share_word
+from sinks.qdrant.bm25 import document_terms, query_terms, share_word
 
 
 def _score(query: str, document: str) -> float:
     """As a store would, every term as rare as the others."""
-    weights = dict(zip(of_document(document).indices, of_document(document).values, strict=True))
-    asked = of_query(query)
+    weights = dict(zip(document_terms(document).indices, document_terms(document).values, strict=True))
+    asked = query_terms(query)
     return sum(weights.get(index, 0) * value for index, value in zip(asked.indices, asked.values, strict=True))
 
 
 def test_the_same_word_is_the_same_term_for_ever() -> None:
     """Vectors lie in a store for years: a hash that changed with the process or the version would find nothing."""
-    assert of_query("Order order ORDER").indices == [2437346251]
-    assert of_query("\uff2f\uff32\uff24\uff25\uff32").indices == of_query("order").indices  # full-width letters
+    assert query_terms("Order order ORDER").indices == [2437346251]
+    assert query_terms("\uff2f\uff32\uff24\uff25\uff32").indices == query_terms("order").indices  # full-width letters
 
 
 def test_saying_it_more_often_counts_a_little_and_a_long_turn_counts_less() -> None:
@@ -27,7 +27,7 @@ def test_saying_it_more_often_counts_a_little_and_a_long_turn_counts_less() -> N
 
 def test_texts_without_words_and_without_spaces() -> None:
     """No word is an empty vector, not an error; Chinese is found by its characters, since it has no spaces."""
-    assert of_document("... ?!").indices == []
+    assert document_terms("... ?!").indices == []
     assert _score("退款", "我想退款") > 0
     assert _score("Straße", "in der STRASSE") > 0
 

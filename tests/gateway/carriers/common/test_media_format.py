@@ -5,7 +5,7 @@ import pytest
 
 from gateway.carriers.base import UnsupportedCodecError
 from gateway.carriers.common.media_format import MediaFormat, media_format, normaliser
-from schemas.codecs import PayloadError, framed
+from schemas.codecs import PayloadError, with_length
 from schemas.media import Codec
 
 
@@ -56,7 +56,7 @@ def test_octets_become_those_of_the_log() -> None:
     packet = b"\x08abc"
     opus = normaliser(Codec.OPUS, "big")
     assert opus is not None
-    assert opus(packet) == framed(packet)
+    assert opus(packet) == with_length(packet)
     with pytest.raises(PayloadError):
         opus(b"\xff")
     assert normaliser(Codec.PCMU, "big") is None
