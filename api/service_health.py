@@ -92,12 +92,12 @@ def state_of(name: str, state: str, known: Figures, failing: Failing | None = No
         state=state,
         started_at_ms=_ms(_sum(known, "process_start_time_seconds")),
         memory_bytes=_rounded(_sum(known, "process_resident_memory_bytes")),
-        lag_records=_rounded(_sum(known, metrics.LAG.exposed)),
-        jobs_held=_rounded(_sum(known, metrics.HELD.exposed)),
-        jobs_running=_rounded(_sum(known, metrics.RUNNING.exposed)),
-        retries=_counted(known, metrics.RETRIES.exposed, beside=metrics.HELD.exposed),
-        dead_letters=_counted(known, metrics.DEAD_LETTERS.exposed, beside=metrics.LAG.exposed),
-        provider_away=_flag(_sum(known, metrics.PROVIDER_AWAY.exposed)),
+        lag_records=_rounded(_sum(known, metrics.LAG.exposed_name)),
+        jobs_held=_rounded(_sum(known, metrics.JOBS_HELD.exposed_name)),
+        jobs_running=_rounded(_sum(known, metrics.RUNNING.exposed_name)),
+        retries=_counted(known, metrics.RETRIES.exposed_name, beside=metrics.JOBS_HELD.exposed_name),
+        dead_letters=_counted(known, metrics.DEAD_LETTERS.exposed_name, beside=metrics.LAG.exposed_name),
+        provider_away=_flag(_sum(known, metrics.PROVIDER_UNAVAILABLE.exposed_name)),
         attempts={result: round(value) for result, value in sorted(attempts.items())},
         attempt_s=round(seconds / count, 3) if seconds is not None and count else None,
         failures_in_a_row=failing.in_a_row if failing else None,
@@ -118,7 +118,7 @@ def _counted(known: Figures, name: str, *, beside: str) -> int | None:
 def _by_label(known: Figures, metric: Metric, label: str) -> dict[str, float]:
     sums: dict[str, float] = {}
     for (name, labels), value in known.items():
-        if name == metric.exposed:
+        if name == metric.exposed_name:
             key = dict(labels).get(label, "")
             sums[key] = sums.get(key, 0) + value
     return sums

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, Producer
 
 from audiotext.embedded import log as embedded_log
 from audiotext.embedded import objects as embedded_objects
-from audiotext.embedded.server import wait_until_it_answers
+from audiotext.embedded.server import wait_until_ready
 from audiotext.embedded.state import State
 from core import process
 from core.settings import KafkaSettings
@@ -149,7 +149,7 @@ def servers(directory: Path) -> Iterator[dict[str, str]]:
             output = stack.enter_context((directory / f"{server.name}.log").open("wb"))
             running = process.spawn(server.command, env=os.environ | dict(server.env), output=output, cwd=server.cwd)
             stack.callback(process.end, running, 10)
-            wait_until_it_answers(server, 30)
+            wait_until_ready(server, 30)
             variables.update(server.addresses)
         yield variables
 

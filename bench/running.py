@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 from audiotext.embedded import log as embedded_log
-from audiotext.embedded.server import LOOPBACK, wait_until_it_answers
+from audiotext.embedded.server import LOOPBACK, wait_until_ready
 from audiotext.embedded.state import State
 from core import process
 from core.settings import KafkaSettings
@@ -43,7 +43,7 @@ def log(directory: Path) -> Iterator[str]:
             output = stack.enter_context((directory / f"{server.name}.log").open("wb"))
             spawned = process.spawn(server.command, env=os.environ | dict(server.env), output=output, cwd=server.cwd)
             stack.callback(process.end, spawned, 10)
-            wait_until_it_answers(server, 30)
+            wait_until_ready(server, 30)
             addresses |= server.addresses
         address = addresses["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"]
         topics.apply(KafkaSettings(bootstrap_servers=address), embedded=True)

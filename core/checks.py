@@ -1,4 +1,4 @@
-"""What a look at one system finds: a line of `audiotext doctor`."""
+"""Result of one check by `audiotext doctor`."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 class Check:
     """One line of `audiotext doctor`.
 
-    name: what was looked at, as a user knows it ("Soniox"). detail: what was found, version or model included; never a
-    secret. cure: what to do, naming the setting; empty when ok.
+    name: the checked system, as a user knows it ("Soniox"). detail: the finding, version or model included; never a
+    secret. fix: the action that repairs the problem, with the name of the setting; empty when ok.
     """
 
     name: str
     ok: bool
     detail: str
-    cure: str = ""
+    fix: str = ""

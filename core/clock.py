@@ -1,4 +1,4 @@
-"""Time as the runtime sees it, so that a test can make half an hour pass in seconds."""
+"""Clock of the runtime. It is an interface, so that a test can make half an hour pass in seconds."""
 
 import asyncio
 import time
@@ -6,26 +6,29 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """now_ms: wall clock, ms since the epoch, for what is written on the log. monotonic_s: for measuring."""
+    """Source of the current time: `now_ms` for timestamps on the log, `monotonic_s` for measuring durations."""
 
-    def now_ms(self) -> int: ...
+    def now_ms(self) -> int:
+        """Returns the wall clock, ms since the epoch."""
 
-    def monotonic_s(self) -> float: ...
+    def monotonic_s(self) -> float:
+        """Returns seconds since an arbitrary point; never goes back."""
 
-    async def sleep(self, seconds: float) -> None: ...
+    async def sleep(self, seconds: float) -> None:
+        """Waits for that many seconds."""
 
 
 class SystemClock:
-    """The machine's."""
+    """Clock of the machine."""
 
     def now_ms(self) -> int:
-        """Wall clock, ms since the epoch."""
+        """Returns the wall clock, ms since the epoch."""
         return time.time_ns() // 1_000_000
 
     def monotonic_s(self) -> float:
-        """Seconds from some point; never goes back."""
+        """Returns seconds since an arbitrary point; never goes back."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Waits for that many seconds."""
         await asyncio.sleep(seconds)

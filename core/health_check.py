@@ -1,4 +1,4 @@
-"""Whether a provider can be used: what `audiotext doctor` asks of each."""
+"""Interface of the provider checks of `audiotext doctor`."""
 
 from typing import Protocol, runtime_checkable
 
@@ -9,12 +9,13 @@ __all__ = ["Check", "HealthCheck"]
 
 @runtime_checkable
 class HealthCheck(Protocol):
-    """A provider (speech to text, summary, embedding) that can tell whether it would work now.
+    """A provider (speech to text, summary, embedding) that can check itself.
 
-    `check` reaches the provider and proves the credentials with a request that costs nothing (a list of models, a
-    balance), or looks whether a local model is there and unharmed without loading it. It answers within 5 s and never
-    raises for what may be wrong outside: away, refused, unknown model and the like are `Check(ok=False, …)` with the
-    cure in it. Doctor allows it 10 s, and reports an exception as what is wrong.
+    `check` connects to the provider and verifies the credentials with a request that costs nothing (a list of models,
+    a balance). For a local model it verifies the files without loading them. It returns within 5 s and raises nothing
+    for external problems: an unreachable server, a refused key, an unknown model and the like give
+    `Check(ok=False, …)` with the fix in it. Doctor waits for 10 s and reports an exception as a failed check.
     """
 
-    async def check(self) -> Check: ...
+    async def check(self) -> Check:
+        """Returns the result of the check; see the class."""

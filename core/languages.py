@@ -1,10 +1,10 @@
-"""Languages by their codes: those that Whisper knows, which has all that Soniox and OpenAI know. Pure."""
+"""Language codes: those that Whisper knows, which include all of Soniox and OpenAI. Pure."""
 
 from typing import Annotated
 
 from pydantic import AfterValidator
 
-# Code and name, as Whisper has them: ISO 639-1, but for haw, yue, and jw, which is jv today.
+# Code and name as in Whisper: ISO 639-1, except haw, yue and jw (today jv).
 _TABLE = """
 af afrikaans am amharic ar arabic as assamese az azerbaijani ba bashkir be belarusian bg bulgarian bn bengali bo tibetan
 br breton bs bosnian ca catalan cs czech cy welsh da danish de german el greek en english es spanish et estonian
@@ -21,15 +21,18 @@ NAMES = {code: name.replace("_", " ") for code, name in zip(_TABLE.split()[::2],
 CODES = {name: code for code, name in NAMES.items()}
 
 
-def _code(text: str) -> str:
-    """The text, if it can be a code: a server of one's own may know languages that are not in the table."""
+def _validate_code(text: str) -> str:
+    """Returns the text if it can be a language code. Raises ValueError.
+
+    Two lower-case letters outside the table are accepted, because a self-hosted server may know more languages.
+    """
     if text in NAMES or (len(text) == 2 and text.isascii() and text.isalpha() and text.islower()):
         return text
     word = text.strip().lower()
-    first = word.replace("_", "-").partition("-")[0]  # of de-CH
-    meant = CODES.get(word) or (first if first in NAMES else "")
-    raise ValueError(f"{text!r} is no language code (ISO 639-1): write {meant or 'en, de, es, …'}")
+    first = word.replace("_", "-").partition("-")[0]  # "de" of "de-CH"
+    suggestion = CODES.get(word) or (first if first in NAMES else "")
+    raise ValueError(f"{text!r} is not a language code (ISO 639-1): write {suggestion or 'en, de, es, …'}")
 
 
-Language = Annotated[str, AfterValidator(_code)]
-"""A setting that is a language."""
+Language = Annotated[str, AfterValidator(_validate_code)]
+"""Type of a setting that holds a language code."""

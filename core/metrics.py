@@ -1,8 +1,8 @@
-"""Every metric there is, in one list: `docs/metrics.md` is made from it (`python -m core.metrics`).
+"""List of all metrics. `python -m core.metrics` prints `docs/metrics.md` from it.
 
-Names do not change: dashboards and alerts are built on them. Each service makes its own of these in a registry of its
-own (gateway.metrics, api.metrics, pipelines.metrics), so that tests share no figures. A label has few values:
-never a call, a tenant or a path.
+Names do not change, because dashboards and alerts use them. Each service creates its metrics in its own registry (see
+gateway.metrics, api.metrics, pipelines.runtime.metrics, pipelines.recorder.metrics), so that tests do not share values.
+A label has few values: never a call, a tenant or a path.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 @dataclass(frozen=True)
 class Metric:
-    """name: without the `_total` that counters get; help: what it counts, in which unit, and what it tells when it
-    moves; labels: the name of each, and what its values are."""
+    """Definition of one metric.
+
+    name: without the `_total` suffix of counters. help: the measured value, its unit, and the meaning of a change.
+    labels: label name → its values.
+    """
 
     name: str
     help: str
@@ -25,60 +28,61 @@ class Metric:
     suffix = ""
 
     @property
-    def exposed(self) -> str:
-        """What it is called where it is queried."""
+    def exposed_name(self) -> str:
+        """Returns the metric's name in queries."""
         return self.name + self.suffix
 
 
 class CounterMetric(Metric):
-    """Only ever rises while the process lives."""
+    """Metric that only rises while the process runs."""
 
     kind = "counter"
     suffix = "_total"
 
     def on(self, registry: CollectorRegistry) -> Counter:
-        """A counter of it in this registry."""
+        """Creates the counter in this registry."""
         return Counter(self.name, self.help, tuple(self.labels), registry=registry)
 
 
 class GaugeMetric(Metric):
-    """Rises and falls."""
+    """Metric that rises and falls."""
 
     kind = "gauge"
 
     def on(self, registry: CollectorRegistry) -> Gauge:
-        """A gauge of it in this registry."""
+        """Creates the gauge in this registry."""
         return Gauge(self.name, self.help, tuple(self.labels), registry=registry)
 
 
 @dataclass(frozen=True)
 class HistogramMetric(Metric):
-    """buckets: upper bounds; above the last there is +Inf."""
+    """Distribution of values. buckets: upper bounds; +Inf follows the last one."""
 
     buckets: tuple[float, ...] = ()
 
     kind = "histogram"
 
     def on(self, registry: CollectorRegistry) -> Histogram:
-        """A histogram of it in this registry."""
+        """Creates the histogram in this registry."""
         return Histogram(self.name, self.help, tuple(self.labels), registry=registry, buckets=self.buckets)
 
 
-# What many have in common
+# Labels that several metrics share
 
 _CARRIER = {"carrier": "twilio, telnyx, …: see docs/carriers"}
-_STAGE = {"stage": "the consumer group"}
-_ROUTE = {"method": "GET, …, or other", "route": "the path's template, or unmatched"}
-_CLASS = {"error_class": "retry (time-outs, 5xx), quota, permanent"}
+_STAGE = {"stage": "consumer group"}
+_ROUTE = {"method": "GET, …, or other", "route": "path template, or unmatched"}
+_CLASS = {"error_class": "retry (timeouts, 5xx), quota, permanent"}
 
 # The gateway, on its own port
 
-STREAMS_LIVE = GaugeMetric("audiotext_gateway_streams_live", "Media streams open at this moment.")
+STREAMS_LIVE = GaugeMetric("audiotext_gateway_streams_live", "Open media streams.")
 FRAMES = CounterMetric("audiotext_gateway_frames", "Media frames read from sockets.", _CARRIER)
 AUDIO_BYTES = CounterMetric("audiotext_gateway_audio_bytes", "Audio bytes in those frames.", _CARRIER)
 MALFORMED = CounterMetric(
     "audiotext_gateway_malformed_messages",
-    "Messages passed over because they break their carrier's protocol. Steadily above zero: a dialect changed.",
+    "Messages ignored because they violate the carrier's protocol. Steadily above zero: the carrier changed its "
+    "protocol.",
     _CARRIER,
 )
 REPAIRED = CounterMetric(
@@ -89,7 +93,7 @@ REPAIRED = CounterMetric(
 )
 REFUSED = CounterMetric(
     "audiotext_gateway_refused_sockets",
-    "Media sockets turned away or cut off. Many unauthorized: a wrong token, or somebody who tries.",
+    "Media sockets rejected or closed by the gateway. Many unauthorized: a wrong token, or an attack.",
     {
         "reason": "unauthorized, draining, unknown-carrier, bad-start, unsupported-codec, oversized, protocol, "
         "no-start, idle, peer-gone, late-start, too-fast, call-streams, tenant-calls, handshake, unproven, no-websocket"
@@ -97,150 +101,152 @@ REFUSED = CounterMetric(
 )
 FLOOD = CounterMetric(
     "audiotext_gateway_flood",
-    "Connections and requests not listened to: their address, or all such together, ask a lot and prove nothing, or "
-    "sockets of their address were cut off three times in a row.",
+    "Connections and requests rejected by a rate limit: the address, or all unauthenticated addresses together, sent "
+    "too many requests; or three sockets of the address in a row were closed for flooding.",
 )
 REFUSED_WEBHOOKS = CounterMetric(
     "audiotext_gateway_refused_webhooks",
-    "Carriers' voice and status requests turned away.",
+    "Rejected voice and status requests of carriers.",
     {"reason": "unauthorized, oversized, slow, malformed, unknown-carrier"},
 )
 STREAMS_ENDED = CounterMetric(
     "audiotext_gateway_streams_ended",
-    "Media streams ended.",
+    "Ended media streams.",
     {"reason": "carrier-stop, socket-closed, gateway-draining, protocol-error, call-ended, idle, peer-gone"},
 )
 ACKNOWLEDGED = CounterMetric(
-    "audiotext_gateway_records_acknowledged", "Records that the log has.", {"topic": "call.media or call.events"}
+    "audiotext_gateway_records_acknowledged",
+    "Records that the log has acknowledged.",
+    {"topic": "call.media or call.events"},
 )
 BUFFER_BYTES = GaugeMetric(
     "audiotext_gateway_buffer_bytes",
-    "Bytes held that the log has not acknowledged. Rising: the log is slower than the calls, or away.",
+    "Bytes in memory that the log has not acknowledged. Rising: the log is too slow or unavailable.",
 )
 BUFFER_LIMIT_BYTES = GaugeMetric(
-    "audiotext_gateway_buffer_limit_bytes", "How much may be held before audio is given up: the buffer's size."
+    "audiotext_gateway_buffer_limit_bytes", "Size of the buffer. The gateway discards audio above this limit."
 )
 DROPPED_MS = CounterMetric(
     "audiotext_gateway_dropped_audio_ms",
-    "Milliseconds of audio given up because the buffer was full. Anything above zero is lost audio: page somebody.",
+    "Milliseconds of audio discarded because the buffer was full. Above zero: audio is lost, and an operator must act.",
 )
-DROPPED_BYTES = CounterMetric("audiotext_gateway_dropped_audio_bytes", "The same audio in bytes.")
-DROPPED_RECORDS = CounterMetric("audiotext_gateway_dropped_records", "The same audio in media records.")
+DROPPED_BYTES = CounterMetric("audiotext_gateway_dropped_audio_bytes", "The same discarded audio in bytes.")
+DROPPED_RECORDS = CounterMetric("audiotext_gateway_dropped_records", "The same discarded audio in media records.")
 PRODUCER_RESTARTS = CounterMetric(
-    "audiotext_gateway_producer_restarts", "Producers replaced after an error they cannot recover from."
+    "audiotext_gateway_producer_restarts", "Kafka producers replaced after a fatal error. No record is lost."
 )
 
 # The API, on its own port
 
-API_REQUESTS = CounterMetric("audiotext_api_requests", "Requests answered.", _ROUTE | {"status": "HTTP status"})
+API_REQUESTS = CounterMetric("audiotext_api_requests", "Answered requests.", _ROUTE | {"status": "HTTP status"})
 API_SECONDS = HistogramMetric(
     "audiotext_api_request_seconds",
-    "From a request to the end of its answer, in seconds.",
+    "Seconds from a request to the end of its response.",
     _ROUTE,
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
-# Everybody who reads the log: recorder, slow stages, usage, analytics. On AUDIOTEXT_METRICS__PORT, as all that follow
+# Consumers of the log: recorder, job stages, usage, analytics. On AUDIOTEXT_METRICS__PORT, as all that follow
 
 CONSUMED = CounterMetric(
     "audiotext_consumer_records",
-    "Records read from the log, those of redeliveries and retries too.",
-    _STAGE | {"topic": "the topic"},
+    "Records read from the log, redeliveries and retries included.",
+    _STAGE | {"topic": "topic name"},
 )
 LAG = GaugeMetric(
     "audiotext_consumer_lag_records",
-    "Records on the log that are not done yet, of the partitions this process has: sum them over a stage's processes. "
-    "Asked every 5 s; keeps its last value while the log is away.",
-    _STAGE | {"topic": "the topic", "partition": "its number"},
+    "Records of this process's partitions that are not finished yet. Sum over the processes of a stage. Updated every "
+    "5 s; keeps its last value while the log is unavailable.",
+    _STAGE | {"topic": "topic name", "partition": "partition number"},
 )
 POLL_AGE = GaugeMetric(
     "audiotext_consumer_poll_age_seconds",
-    "Seconds since the loop that reads the log last came round. A minute and more: it hangs, and is soon restarted.",
+    "Seconds since the last iteration of the loop that reads the log. Above a minute: it hangs and is restarted soon.",
     _STAGE,
 )
 LATENCY = HistogramMetric(
     "audiotext_stage_latency_seconds",
-    "From the event a stage begins with until its result is on the log or in ClickHouse, waiting and retries included, "
-    "in seconds. Of the recorder: from a call's close to its recording.ready.",
+    "Seconds from a stage's input event until its result is on the log or in ClickHouse, waiting and retries included. "
+    "Recorder: from the close of a call to its recording.ready.",
     _STAGE,
     (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600),
 )
 DEAD_LETTERS = CounterMetric(
     "audiotext_dead_letters",
-    "Jobs and records a stage gave up on: `audiotext dlq list`. Anything above zero wants somebody to look.",
+    "Jobs and records that a stage could not process: see `audiotext dlq list`. Above zero: check them.",
     _STAGE | _CLASS,
 )
 
-# The slow stages: transcribe, summarize, embed
+# The job stages: transcribe, summarize, embed
 
 ATTEMPTS = CounterMetric(
     "audiotext_stage_attempts",
-    "Attempts at a job, by what came of them.",
+    "Attempts at a job, by result.",
     _STAGE
     | {
-        "result": "done, failed, or what costs the job none of its attempts: not-yet (the provider still works), "
-        "outage (it is away)"
+        "result": "done, failed; not-yet (the provider still works) and outage (the provider is unavailable) do not "
+        "count against the job's attempts"
     },
 )
 ATTEMPT_SECONDS = HistogramMetric(
     "audiotext_stage_attempt_seconds",
-    "How long one attempt took, whatever came of it, in seconds.",
+    "Seconds that one attempt took, whatever its result.",
     _STAGE,
     (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 900),
 )
-RETRIES = CounterMetric(
-    "audiotext_stage_retries", "Failed attempts that were put on the retry schedule.", _STAGE | _CLASS
-)
-RUNNING = GaugeMetric("audiotext_stage_attempts_running", "Attempts under way at this moment.", _STAGE)
-HELD = GaugeMetric(
+RETRIES = CounterMetric("audiotext_stage_retries", "Failed attempts that were scheduled for a retry.", _STAGE | _CLASS)
+RUNNING = GaugeMetric("audiotext_stage_attempts_running", "Running attempts.", _STAGE)
+JOBS_HELD = GaugeMetric(
     "audiotext_stage_jobs_held",
-    "Jobs read and not done: under way, waiting for their turn, or for the time of their next attempt.",
+    "Unfinished jobs in this process: running, queued, or waiting for the next attempt.",
     _STAGE,
 )
-PROVIDER_AWAY = GaugeMetric(
-    "audiotext_stage_provider_away", "1 while a stage waits because its provider is away, else 0.", _STAGE
+PROVIDER_UNAVAILABLE = GaugeMetric(
+    "audiotext_stage_provider_away", "1 while a stage waits because its provider is unavailable, else 0.", _STAGE
 )
 
 # The recorder
 
-OPEN_CALLS = GaugeMetric("audiotext_recorder_open_calls", "Calls (parts) that are being recorded.")
+OPEN_CALLS = GaugeMetric("audiotext_recorder_open_calls", "Calls (parts) being recorded.")
 CLOSED_CALLS = CounterMetric(
     "audiotext_recorder_closed_calls",
-    "Calls (parts) closed, redeliveries included. Many idle: gateways die, or a carrier ends no streams.",
-    {"reason": "ended, or idle (closed by the clock)"},
+    "Closed calls (parts), redeliveries included. Many idle: gateways crash, or a carrier does not end its streams.",
+    {"reason": "ended, or idle (closed by the idle timeout)"},
 )
 UNFINISHED = GaugeMetric(
     "audiotext_recorder_unfinished_recordings",
-    "Closed calls whose recording is not uploaded yet. Rising: object storage is away or slow.",
+    "Closed calls whose recording is not uploaded yet. Rising: object storage is unavailable or slow.",
 )
 FINISH_FAILURES = CounterMetric(
-    "audiotext_recorder_finish_failures", "Attempts to make and upload a recording that failed and are made again."
+    "audiotext_recorder_finish_failures", "Failed attempts to write and upload a recording. Each is tried again."
 )
-RECORDED = CounterMetric("audiotext_recorder_recordings", "Recordings made, redone ones included.")
-RECORDED_MS = CounterMetric("audiotext_recorder_recorded_audio_ms", "Milliseconds of audio received in their tracks.")
+RECORDED = CounterMetric("audiotext_recorder_recordings", "Finished recordings, repeated ones included.")
+RECORDED_MS = CounterMetric(
+    "audiotext_recorder_recorded_audio_ms", "Milliseconds of received audio in the tracks of finished recordings."
+)
 GAP_MS = CounterMetric(
     "audiotext_recorder_gap_audio_ms",
-    "Milliseconds of their tracks that are silence because audio is missing, by what is known of the reason.",
+    "Milliseconds of silence in the tracks because audio is missing, by reason.",
     {
-        "reason": "gateway-buffer-full (lost), missing (never came), not-sent (a pause of a carrier without "
-        "timestamps), no-audio (a track's edges, or all of it)"
+        "reason": "gateway-buffer-full (lost), missing (never received), not-sent (a pause of a carrier without "
+        "timestamps), no-audio (before the first or after the last audio of a track, or an empty track)"
     },
 )
-SPOOL_FREE = GaugeMetric("audiotext_recorder_disk_free_bytes", "Free on the disk of the recorder's spool.")
+SPOOL_FREE = GaugeMetric("audiotext_recorder_disk_free_bytes", "Free bytes on the disk of the recorder's spool.")
 REBUILDING = GaugeMetric(
     "audiotext_recorder_partitions_rebuilding",
-    "Partitions not read yet because calls are being completed from the log.",
+    "Partitions that are paused while the recorder rebuilds calls from the log.",
 )
 
-# Into ClickHouse: usage, analytics
+# Writers into ClickHouse: usage, analytics
 
 SINK_RECORDS = CounterMetric(
     "audiotext_sink_records",
-    "Records by what became of them.",
+    "Processed records, by result.",
     _STAGE | {"result": "inserted, or malformed (a dead letter)"},
 )
-SINK_AWAY = CounterMetric(
-    "audiotext_sink_backpressure", "Checkpoints put off because ClickHouse, S3 or the log was away.", _STAGE
+SINK_BACKPRESSURE = CounterMetric(
+    "audiotext_sink_backpressure", "Checkpoints postponed because ClickHouse, S3 or the log was unavailable.", _STAGE
 )
 
 SECTIONS: Mapping[str, tuple[Metric, ...]] = {
@@ -249,46 +255,48 @@ SECTIONS: Mapping[str, tuple[Metric, ...]] = {
         ACKNOWLEDGED, BUFFER_BYTES, BUFFER_LIMIT_BYTES, DROPPED_MS, DROPPED_BYTES, DROPPED_RECORDS, PRODUCER_RESTARTS,
     ),
     "API": (API_REQUESTS, API_SECONDS),
-    "All that read the log: recorder, transcriber, summarizer, embedder, usage, analytics, replayer": (
+    "All consumers of the log: recorder, transcriber, summarizer, embedder, usage, analytics, replayer": (
         CONSUMED, LAG, POLL_AGE, LATENCY, DEAD_LETTERS,
     ),
-    "Transcriber, summarizer, embedder, replayer": (ATTEMPTS, ATTEMPT_SECONDS, RETRIES, RUNNING, HELD, PROVIDER_AWAY),
+    "Transcriber, summarizer, embedder, replayer": (
+        ATTEMPTS, ATTEMPT_SECONDS, RETRIES, RUNNING, JOBS_HELD, PROVIDER_UNAVAILABLE,
+    ),
     "Recorder": (
         OPEN_CALLS, CLOSED_CALLS, UNFINISHED, FINISH_FAILURES, RECORDED, RECORDED_MS, GAP_MS, SPOOL_FREE, REBUILDING,
     ),
-    "Usage, analytics": (SINK_RECORDS, SINK_AWAY),
+    "Usage, analytics": (SINK_RECORDS, SINK_BACKPRESSURE),
 }  # fmt: skip
 
 _INTRODUCTION = """# Metrics
 
-Prometheus' text format at `/metrics`: the gateway's and the API's on their own ports, every other service's on
-`AUDIOTEXT_METRICS__PORT` (`AUDIOTEXT_METRICS__HOST` is where it listens, 127.0.0.1 by default). Without a port there is
-none. Under `audiotext up` the services take consecutive ports from there, or without one any: recorder, transcriber,
-summarizer, embedder, usage, analytics, replayer. The web page shows what they say (`/v1/operations`); elsewhere
-`AUDIOTEXT_API__WATCHED` tells the API where they are.
-`/healthz` on the same port is 200 while the service works and 503 when it hangs.
+Every service serves `/metrics` in Prometheus' text format: the gateway and the API on their own ports, every other
+service on `AUDIOTEXT_METRICS__PORT`, at the address `AUDIOTEXT_METRICS__HOST` (127.0.0.1 by default). Without a port,
+these services serve no metrics. `audiotext up` gives consecutive ports, beginning with that one, to: recorder,
+transcriber, summarizer, embedder, usage, analytics, replayer. If no port is set, it chooses free ports. The web page
+shows the main figures (`/v1/operations`). Without `audiotext up`, set `AUDIOTEXT_API__WATCHED` to the addresses of the
+services. `/healthz` on the same port returns 200 while the service works and 503 when it hangs.
 
-`stage` is the consumer group, and what the dead letters call it: recorder, transcribe, summarize, embed, usage,
-analytics, replay. Beside these there is each process' own: `process_resident_memory_bytes`,
-`process_cpu_seconds_total`, `process_open_fds` and the like. Counters of work count what was done again after a crash,
-too: they tell how a service fares, the truth about calls and money is in ClickHouse.
+The label `stage` is the consumer group, as in dead letters: recorder, transcribe, summarize, embed, usage, analytics,
+replay. Each process also exports its own `process_resident_memory_bytes`, `process_cpu_seconds_total`,
+`process_open_fds` and the like. Work that is repeated after a crash is counted again. So use these figures to watch the
+services; the exact numbers of calls and money are in ClickHouse.
 
-This page is made from `core/metrics.py` by `python -m core.metrics > docs/metrics.md`.
+`python -m core.metrics > docs/metrics.md` writes this page from `core/metrics.py`.
 """
 
 
 def page() -> Iterator[str]:
-    """`docs/metrics.md`, line by line."""
+    """Yields the lines of `docs/metrics.md`."""
     yield from _INTRODUCTION.splitlines()
     for title, metrics in SECTIONS.items():
-        yield from ("", f"## {title}", "", "| metric | type | labels | what it tells |", "|---|---|---|---|")
+        yield from ("", f"## {title}", "", "| metric | type | labels | meaning |", "|---|---|---|---|")
         for metric in metrics:
             labels = "; ".join(f"`{name}`: {meaning}" for name, meaning in metric.labels.items())
-            yield f"| `{metric.exposed}` | {metric.kind} | {labels} | {metric.help} |"
+            yield f"| `{metric.exposed_name}` | {metric.kind} | {labels} | {metric.help} |"
 
 
-def every() -> Iterator[Metric]:
-    """All of them."""
+def all_metrics() -> Iterator[Metric]:
+    """Returns all metrics, section by section."""
     return chain.from_iterable(SECTIONS.values())
 
 

@@ -1,4 +1,4 @@
-"""A service's `/metrics` and `/healthz`, on a port of its own, served by a thread of its own."""
+"""HTTP server for `/metrics` and `/healthz` of a service, on its own port and in its own thread."""
 
 import json
 import threading
@@ -14,12 +14,12 @@ from core.settings import MetricsSettings
 
 
 class ExporterError(UserError):
-    """The port cannot be listened on; the message says which setting it is."""
+    """The metrics port cannot be used; the message names the setting."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    # What hangs with an open connection must not hold up the process' end.
+    # A hanging connection must not delay the end of the process.
     block_on_close = False
 
 
@@ -27,34 +27,35 @@ def serve(
     settings: MetricsSettings,
     registry: CollectorRegistry,
     healthy: Callable[[], bool],
-    more: Callable[[], Mapping[str, object]] = dict,
+    details: Callable[[], Mapping[str, object]] = dict,
 ) -> int | None:
-    """Serves until the process ends, if a port is configured; returns the port. Raises ExporterError.
+    """Serves until the process ends, if a port is configured, and returns the port.
 
-    `/healthz` is 200 while `healthy()`, else 503; its JSON has `status`, and what `more()` adds.
+    `/healthz` returns 200 while `healthy()` is true, else 503. Its JSON has `status` and the fields of `details()`.
+    Raises ExporterError.
     """
     if settings.port is None:
         return None
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10  # s that a client may take for its request
+        timeout = 10  # seconds for a client to send its request
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
+                self._respond(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
             elif path == "/healthz":
                 alive = healthy()
                 status = HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE
-                body = json.dumps({"status": "alive" if alive else "hangs", **more()}).encode()
-                self._answer(status, "application/json", body)
+                body = json.dumps({"status": "alive" if alive else "hangs", **details()}).encode()
+                self._respond(status, "application/json", body)
             else:
-                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there are /metrics and /healthz\n")
+                self._respond(HTTPStatus.NOT_FOUND, "text/plain", b"not found: use /metrics or /healthz\n")
 
         def log_message(self, *_: object) -> None:
-            """A scrape every few seconds is no news."""
+            """Logs nothing: Prometheus sends a request every few seconds."""
 
-        def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        def _respond(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))

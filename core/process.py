@@ -1,4 +1,4 @@
-"""Starting and ending child processes that never outlive their parent; leaving this one."""
+"""Starts and ends child processes that never outlive their parent; exits this process."""
 
 import ctypes
 import logging
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 _PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)  # loaded here: not in the forked child, where only little is safe
+_libc = ctypes.CDLL(None, use_errno=True)  # loaded here, because few operations are safe in the forked child
 
 
 def spawn(
@@ -22,20 +22,19 @@ def spawn(
     cwd: Path | None = None,
     keep_open: Sequence[int] = (),
     nice: int = 0,
-    orphaned: signal.Signals = signal.SIGTERM,
+    orphan_signal: signal.Signals = signal.SIGTERM,
 ) -> "subprocess.Popen[bytes]":
-    """Starts a child in a session of its own (the terminal's Ctrl-C does not reach it) with stdout and stderr going to
-    `output`.
+    """Starts a child process in its own session, so that the terminal's Ctrl-C does not reach it.
 
-    keep_open: file descriptors the child inherits. nice: how much it steps back when processors are scarce.
-    orphaned: what it gets when the *thread* that called this ends, however that comes about.
-    Raises OSError if the command cannot be run.
+    output: receives stdout and stderr. keep_open: file descriptors that the child inherits. nice: added to the child's
+    niceness. orphan_signal: the kernel sends it to the child when the *thread* that called this function ends, for any
+    reason. Raises OSError if the command cannot be run.
     """
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, orphaned)
-        if os.getppid() != parent:  # it has died meanwhile
+        _libc.prctl(_PR_SET_PDEATHSIG, orphan_signal)
+        if os.getppid() != parent:  # the parent died before prctl
             os._exit(1)
         os.nice(nice)
 
@@ -48,18 +47,18 @@ def spawn(
         stderr=subprocess.STDOUT,
         start_new_session=True,
         pass_fds=tuple(keep_open),
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - system calls only; there is no other way to ask for this
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - system calls only; prctl has no other hook
     )
 
 
 def terminate(process: "subprocess.Popen[bytes]") -> None:
-    """Asks the child to end (SIGTERM)."""
+    """Sends SIGTERM to the child if it runs."""
     if process.poll() is None:
         process.terminate()
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
-    """Ends the child and its own children at once (SIGKILL)."""
+    """Kills the child and its own children at once (SIGKILL)."""
     if process.poll() is None:
         try:
             os.killpg(process.pid, signal.SIGKILL)
@@ -68,7 +67,7 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 def end(process: "subprocess.Popen[bytes]", timeout_s: float) -> int:
-    """Ends the child, by SIGKILL if it is still there after `timeout_s`. Returns its exit code."""
+    """Ends the child, by SIGKILL if it still runs after `timeout_s`. Returns its exit code."""
     terminate(process)
     try:
         return process.wait(timeout_s)
@@ -78,10 +77,10 @@ def end(process: "subprocess.Popen[bytes]", timeout_s: float) -> int:
 
 
 def exit_now(code: int = 0) -> NoReturn:
-    """Ends this process now, whatever its threads do. Everything has to be done and closed.
+    """Ends this process at once, while other threads may still run. The caller has closed everything before.
 
-    A thread in an engine or in a store's client cannot be interrupted. The interpreter would wait for it or, if it is a
-    daemon, end it where it comes back to Python, which C++ that is on its stack answers with abort().
+    A thread inside an engine or a store's client cannot be interrupted. A normal exit would wait for it. If it is a
+    daemon thread, the interpreter would end it when it returns to Python; C++ code on its stack then calls abort().
     """
     logging.shutdown()
     sys.stdout.flush()

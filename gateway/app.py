@@ -1,6 +1,6 @@
-"""The gateway: carriers' sockets and webhooks, health, metrics; everything else is passed on to the API.
+"""The gateway: media sockets, webhooks, health and metrics. All other requests are forwarded to the API.
 
-It holds no state that outlives a call, so any number of them may run behind a load balancer.
+A gateway keeps no state beyond a call, so any number of gateways can run behind a load balancer.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from gateway.media.websocket_server import MediaSockets
 from gateway.metrics import Metrics
 from gateway.producer.log_producer import LogProducer
 from gateway.protection.client_limiter import ClientLimiter
-from gateway.protection.connection_guard import ConnectionGuard, client_of
+from gateway.protection.connection_guard import ConnectionGuard, client_address_of
 from gateway.protection.http_handler import HttpHandler
-from gateway.protection.log_rate_limit import bounded
+from gateway.protection.log_rate_limit import rate_limited
 from gateway.protection.request_prefilter import RequestPrefilter
 from gateway.provider_callbacks import ProviderCallbacks
 from gateway.proxy import Proxy
@@ -36,10 +36,10 @@ from gateway.webhooks import MAX_BODY_BYTES, Webhooks
 from redpanda.client import LogUnavailableError
 from schemas.provider_callbacks import WEBHOOK_PATH
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# Where what outsiders do is logged.
-_KNOCKED_AT = (
+# Loggers that remote clients can cause to write.
+_RATE_LIMITED_LOGGERS = (
     "gateway.protection.request_prefilter",
     "gateway.media.websocket_server",
     "gateway.webhooks",
@@ -48,20 +48,20 @@ _KNOCKED_AT = (
     "aiohttp.server",
 )
 
-_HTTP: dict[str, Any] = {
+_HTTP_OPTIONS: dict[str, Any] = {
     "access_log": None,
     "lingering_time": 1,
-    # The proxy passes on what came: a body that is shorter than announced would take its rest from the next request
-    # over the same connection to the API, which is somebody else's.
+    # The proxy forwards the body as received. A decompressed body would not have the announced length, and the rest
+    # would be taken from another client's request on the same connection to the API.
     "auto_decompress": False,
 }
 
-_NEEDS_A_KEY = "/v1/"  # what the API answers nobody without one
-_NO_API = "there is no API behind this gateway: set AUDIOTEXT_GATEWAY__API_URL, or use `audiotext up`"
+_AUTHENTICATED_PREFIX = "/v1/"  # a successful response of the API below this path means that the client has a valid key
+_NO_API_ERROR = "no API is configured for this gateway: set AUDIOTEXT_GATEWAY__API_URL, or use `audiotext up`"
 
 
 class Gateway:
-    """One gateway: `app` is what to serve, `drain` what to await before ceasing to.
+    """One gateway process: serve `app`, and await `drain` before the end.
 
     Raises LogUnavailableError when no log is configured.
     """
@@ -69,45 +69,45 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._metrics = Metrics()
         self._settings = settings
-        self._strangers = ClientLimiter(settings.gateway)
+        self._limiter = ClientLimiter(settings.gateway)
         self._carriers = load_carriers()
-        self._writer = LogProducer(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
-        admissions = StreamAuthorizer(settings, self._strangers)
-        self._sockets = MediaSockets(settings, self._carriers, admissions, self._writer, self._metrics)
-        first_look = RequestPrefilter(
-            self._carriers, admissions, self._strangers, self._metrics, self._sockets.unauthenticated_limit_reached
+        self._producer = LogProducer(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
+        authorizer = StreamAuthorizer(settings, self._limiter)
+        self._sockets = MediaSockets(settings, self._carriers, authorizer, self._producer, self._metrics)
+        prefilter = RequestPrefilter(
+            self._carriers, authorizer, self._limiter, self._metrics, self._sockets.unauthenticated_limit_reached
         )
-        self.door = ConnectionGuard(settings, self._strangers, self._metrics, first_look)
-        # What is passed on to the API is not read here, so this is the webhooks' limit.
-        self.app = web.Application(middlewares=[self.door.middleware], client_max_size=MAX_BODY_BYTES)
+        self.connection_guard = ConnectionGuard(settings, self._limiter, self._metrics, prefilter)
+        # Limits the webhooks' bodies; forwarded bodies are streamed and not read here.
+        self.app = web.Application(middlewares=[self.connection_guard.middleware], client_max_size=MAX_BODY_BYTES)
         self._audiosocket = AudioSocketServer(
-            settings, self._carriers["audiosocket"], admissions, self._writer, self._metrics
+            settings, self._carriers["audiosocket"], authorizer, self._producer, self._metrics
         )
         self._drained: asyncio.Task[None] | None = None
         self._proxy: Proxy | None = None
-        self._readiness = Readiness(self._writer, None)
-        self._webhooks = Webhooks(settings, self._carriers, admissions, self._writer, self._metrics)
+        self._readiness = Readiness(self._producer, None)
+        self._webhooks = Webhooks(settings, self._carriers, authorizer, self._producer, self._metrics)
         self.app.add_routes(
             [
                 web.get("/v1/media/{carrier}", self._sockets.handle),
                 web.post("/v1/voice/{carrier}", self._webhooks.voice),
-                web.get("/v1/voice/{carrier}", self._webhooks.voice),  # some carriers ask that way
+                web.get("/v1/voice/{carrier}", self._webhooks.voice),  # some carriers use GET
                 web.post("/v1/status/{carrier}", self._webhooks.status),
                 web.get("/v1/status/{carrier}", self._webhooks.status),
                 web.post(WEBHOOK_PATH, ProviderCallbacks(settings).soniox),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._render_metrics),
-                web.route("*", "/{path:.*}", self._otherwise),
+                web.route("*", "/{path:.*}", self._forward),
             ]
         )
         self.app.cleanup_ctx.append(self._lifetime)
         self.app.on_shutdown.append(self._on_shutdown)
 
     async def drain(self) -> None:
-        """Ends every stream and waits until the log has everything, or the time for that is over.
+        """Ends every stream and waits until the log has all records, or the timeout is over.
 
-        While it runs /readyz answers 503 and new sockets are refused. Calling it again waits for the first.
+        Meanwhile /readyz returns 503 and new sockets are rejected. A second call waits for the first.
         """
         if self._drained is None:
             self._drained = asyncio.ensure_future(self._drain())
@@ -116,14 +116,16 @@ class Gateway:
     async def _drain(self) -> None:
         await asyncio.gather(self._sockets.drain(), self._audiosocket.drain())
         self._webhooks.drain()
-        if not await self._writer.drain(self._settings.gateway.drain_timeout_s):
-            log.error("the log did not take everything in time: %d bytes are lost", self._writer.held_bytes)
+        if not await self._producer.drain(self._settings.gateway.drain_timeout_s):
+            logger.error(
+                "the log did not acknowledge all records in time: %d bytes are lost", self._producer.held_bytes
+            )
 
     async def _lifetime(self, _app: web.Application) -> AsyncIterator[None]:
-        self._writer.start()
+        self._producer.start()
         if self._settings.gateway.api_url:
             self._proxy = Proxy(self._settings.gateway.api_url)
-        self._readiness = Readiness(self._writer, self._proxy)
+        self._readiness = Readiness(self._producer, self._proxy)
         await self._audiosocket.start()
         watch = asyncio.ensure_future(self._sockets.watch())
         yield
@@ -132,7 +134,7 @@ class Gateway:
             await watch
         if self._proxy is not None:
             await self._proxy.close()
-        self._writer.close()
+        self._producer.close()
 
     async def _on_shutdown(self, _app: web.Application) -> None:
         await self.drain()
@@ -151,67 +153,69 @@ class Gateway:
             body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
-    async def _otherwise(self, request: web.Request) -> web.StreamResponse:
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
         if self._proxy is None:
-            return web.json_response({"error": _NO_API}, status=404)
-        answer = await self._proxy.pass_on(request)
-        if answer.status < 400 and request.path.startswith(_NEEDS_A_KEY):
-            self._strangers.authenticated(client_of(request, self._settings))
-        return answer
+            return web.json_response({"error": _NO_API_ERROR}, status=404)
+        response = await self._proxy.forward(request)
+        if response.status < 400 and request.path.startswith(_AUTHENTICATED_PREFIX):
+            self._limiter.record_authenticated(client_address_of(request, self._settings))
+        return response
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT. Raises SystemExit with a sentence for a mistake in the settings."""
-    allow_descriptors()
+    """Serves until SIGTERM or SIGINT. Raises SystemExit with a message for an error in the settings."""
+    raise_descriptor_limit()
     try:
-        with bounded(_KNOCKED_AT), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with rate_limited(_RATE_LIMITED_LOGGERS), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
     except LogUnavailableError as error:
         raise SystemExit(str(error)) from None
 
 
-def allow_descriptors() -> None:
-    """Raises this process's limit of open files as far as it may go: a call is one, and the usual 1024 are few."""
+def raise_descriptor_limit() -> None:
+    """Raises the process's limit of open files to the maximum: each call needs one, and the default of 1024 is low."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def runner_of(gateway: Gateway) -> web.AppRunner:
-    """What speaks HTTP for it."""
-    return web.AppRunner(gateway.app, handle_signals=False, shutdown_timeout=0.5, **_HTTP)
+def create_runner(gateway: Gateway) -> web.AppRunner:
+    """Returns the HTTP runner of the gateway."""
+    return web.AppRunner(gateway.app, handle_signals=False, shutdown_timeout=0.5, **_HTTP_OPTIONS)
 
 
-def connections_of(gateway: Gateway, runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
-    """What takes each new connection: the door, and behind it HTTP. The runner must be set up."""
+def connection_factory(gateway: Gateway, runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+    """Returns the protocol factory for new connections: the guard, then HTTP. The runner must be set up."""
     assert runner.server is not None
-    return gateway.door.factory(partial(HttpHandler, runner.server, loop=asyncio.get_running_loop(), **_HTTP))
+    handler = partial(HttpHandler, runner.server, loop=asyncio.get_running_loop(), **_HTTP_OPTIONS)
+    return gateway.connection_guard.factory(handler)
 
 
 async def _serve(settings: Settings) -> None:
     gateway = Gateway(settings)
-    runner = runner_of(gateway)
+    runner = create_runner(gateway)
     await runner.setup()
     host, port = settings.gateway.host, settings.gateway.port
-    connected = connections_of(gateway, runner)
+    factory = connection_factory(gateway, runner)
     try:
-        server = await asyncio.get_running_loop().create_server(connected, host, port, backlog=1024)
+        server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=1024)
     except OSError as error:
         await runner.cleanup()
-        raise SystemExit(_cannot_listen(host, port, error)) from None
+        raise SystemExit(_listen_error(host, port, error)) from None
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    # What is there now stays: looking through it again and again would keep calls waiting, 14 ms at a time.
+    # The objects created so far are permanent. Without `freeze`, each full collection would scan them and delay calls
+    # by 14 ms.
     gc.collect()
     gc.freeze()
-    log.info("gateway listens on %s:%d, known to carriers as %s", host, port, settings.base_url)
+    logger.info("the gateway listens on %s:%d; carriers reach it at %s", host, port, settings.base_url)
     await stop.wait()
-    log.info("gateway ends its streams")
+    logger.info("the gateway is shutting down and ends its streams")
     await gateway.drain()
     server.close()
     await runner.cleanup()
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
-    why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror})"
-    return f"port {port} on {host} {why}: choose another with AUDIOTEXT_GATEWAY__PORT"
+def _listen_error(host: str, port: int, error: OSError) -> str:
+    reason = "is already in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+    return f"port {port} on {host} {reason}: choose another with AUDIOTEXT_GATEWAY__PORT"

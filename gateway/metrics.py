@@ -1,4 +1,4 @@
-"""What the gateway counts. One registry per application, so that tests do not share figures."""
+"""Metrics of the gateway. Each application has its own registry, so that tests do not share values."""
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
@@ -6,7 +6,7 @@ from core import metrics
 
 
 class Metrics:
-    """The gateway's metrics, as core.metrics describes them; `/metrics` serves them."""
+    """The gateway's metrics, as core.metrics defines them; `/metrics` serves them."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -30,5 +30,5 @@ class Metrics:
         self.producer_restarts = metrics.PRODUCER_RESTARTS.on(registry)
 
     def render(self) -> bytes:
-        """The figures in Prometheus' text format."""
+        """Returns the values in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,7 +1,7 @@
-"""Providers tell that an order is done: a webhook becomes a record on the log, where the stage that waits finds it.
+"""Callbacks of providers about finished orders: each becomes a record on the log for the waiting stage.
 
-Nothing hangs on it: whoever waits for an order goes on asking the provider. So a notice that the log does not take is
-refused, and the provider tells again.
+A callback is only a hint, because the stage also polls the provider. If the log is unavailable, the callback is
+rejected and the provider sends it again.
 """
 
 import asyncio
@@ -20,17 +20,18 @@ from schemas.ids import uuid_of
 from schemas.provider_callbacks import WEBHOOK_HEADER
 from schemas.topics import Topic
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-_MAX_BYTES = 4096  # of a notice, which has an id and a word
-_BODY_S = 5.0
-_LOG_S = 5.0
+_MAX_BYTES = 4096  # of a callback's body, which has an id and a status
+_BODY_TIMEOUT_S = 5.0
+_SEND_TIMEOUT_S = 5.0
 
 
 class Producer(Protocol):
-    """What puts notices on the log."""
+    """Writer of notices to the log."""
 
-    async def send_async(self, topic: str, events: list[OrderNotice], timeout_s: float) -> None: ...
+    async def send_async(self, topic: str, events: list[OrderNotice], timeout_s: float) -> None:
+        """Writes the events. Raises LogUnavailableError after `timeout_s`."""
 
 
 class _Body(BaseModel):
@@ -39,7 +40,7 @@ class _Body(BaseModel):
 
 
 class ProviderCallbacks:
-    """/v1/notices/soniox. Without `soniox.webhook_secret` everybody is refused."""
+    """Handler of /v1/notices/soniox. Without `soniox.webhook_secret` every request is rejected."""
 
     def __init__(self, settings: Settings, producer: Producer | None = None) -> None:
         self._settings = settings
@@ -47,19 +48,19 @@ class ProviderCallbacks:
         self._producer = producer
 
     async def soniox(self, request: web.Request) -> web.Response:
-        """A transcription is completed or has failed."""
+        """Handles a callback of Soniox: a transcription is completed or has failed."""
         secret = self._secret.get_secret_value() if self._secret else ""
         given = request.headers.get(WEBHOOK_HEADER, "")
         if not secret or not hmac.compare_digest(given.encode(errors="surrogateescape"), secret.encode()):
-            log.warning("a notice that proves nothing was refused")
+            logger.warning("rejected a provider callback with a wrong or missing secret")
             raise web.HTTPForbidden(text="forbidden")
         if (request.content_length or 0) > _MAX_BYTES:
             raise web.HTTPRequestEntityTooLarge(_MAX_BYTES, request.content_length or 0)
         try:
-            async with asyncio.timeout(_BODY_S):
+            async with asyncio.timeout(_BODY_TIMEOUT_S):
                 body = _Body.model_validate_json(await request.content.read(_MAX_BYTES))
         except (ValidationError, TimeoutError):
-            raise web.HTTPBadRequest(text="no notice") from None
+            raise web.HTTPBadRequest(text="not a valid callback") from None
         notice = OrderNotice(
             event_id=uuid_of("order.notice", "soniox", body.id, body.status),
             call_id="",
@@ -72,8 +73,8 @@ class ProviderCallbacks:
         try:
             if self._producer is None:
                 self._producer = EventProducer(self._settings.kafka)
-            await self._producer.send_async(Topic.PROVIDER_NOTICES, [notice], _LOG_S)
+            await self._producer.send_async(Topic.PROVIDER_NOTICES, [notice], _SEND_TIMEOUT_S)
         except LogUnavailableError as error:
-            log.warning("a notice was not taken: %s", error)
+            logger.warning("rejected a provider callback because the log is unavailable: %s", error)
             raise web.HTTPServiceUnavailable(text="try again") from None
         return web.Response(status=204)

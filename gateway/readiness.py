@@ -1,4 +1,4 @@
-"""Whether a call can be taken now, and if not, what is missing."""
+"""Readiness of the gateway: the parts that are missing to accept a call."""
 
 import asyncio
 import time
@@ -9,35 +9,35 @@ from gateway.proxy import Proxy
 from redpanda.client import LogUnavailableError
 from schemas.topics import Topic
 
-_FRESH_S = 1.0  # an answer this old is given again, so that many askers cost no more than one
-_NEEDED = (Topic.CALL_MEDIA, Topic.CALL_EVENTS)
+_CACHE_S = 1.0  # age up to which a result is returned again, so that many requests cost no more than one
+_REQUIRED_TOPICS = (Topic.CALL_MEDIA, Topic.CALL_EVENTS)
 
 
 class Readiness:
-    """Asks the log, and the API if there is one, when asked."""
+    """Checks the log, and the API if one is configured."""
 
-    def __init__(self, writer: LogProducer, api: Proxy | None) -> None:
-        self._writer = writer
+    def __init__(self, producer: LogProducer, api: Proxy | None) -> None:
+        self._producer = producer
         self._api = api
         self._lock = asyncio.Lock()
-        self._asked_at = float("-inf")
+        self._checked_s = float("-inf")
         self._missing: Mapping[str, str] = {}
 
     async def missing(self) -> Mapping[str, str]:
-        """What keeps calls from being taken, by part; empty when nothing does."""
+        """Returns the missing parts with the reason for each; empty if the gateway can accept calls."""
         async with self._lock:
-            if time.monotonic() - self._asked_at > _FRESH_S:
-                log, api = await asyncio.gather(self._log(), self._api_missing())
+            if time.monotonic() - self._checked_s > _CACHE_S:
+                log, api = await asyncio.gather(self._log_missing(), self._api_missing())
                 self._missing = {**log, **api}
-                self._asked_at = time.monotonic()
+                self._checked_s = time.monotonic()
             return self._missing
 
-    async def _log(self) -> dict[str, str]:
+    async def _log_missing(self) -> dict[str, str]:
         try:
-            topics = await self._writer.probe(timeout_s=2.0)
+            topics = await self._producer.probe(timeout_s=2.0)
         except LogUnavailableError as error:
             return {"log": str(error)}
-        absent = [topic for topic in _NEEDED if topic not in topics]
+        absent = [topic for topic in _REQUIRED_TOPICS if topic not in topics]
         return {"topics": f"missing: {', '.join(absent)}; run `audiotext topics apply`"} if absent else {}
 
     async def _api_missing(self) -> Mapping[str, str]:

@@ -25,7 +25,7 @@ from gateway.carriers.common.signatures import socket_url
 from gateway.carriers.common.webhook_fields import MOST_FIELDS, fields, read_form
 from gateway.media.session import Sink
 from gateway.metrics import Metrics
-from gateway.protection.connection_guard import client_of
+from gateway.protection.connection_guard import client_address_of
 from schemas.events import CallStatusReported
 from schemas.ids import uuid_of
 from schemas.media import EosReason, MediaRecord, RecordType
@@ -128,7 +128,7 @@ class Webhooks:
             raise self._refused(web.HTTPNotFound(), "unknown-carrier", text)
         proof = await self._proof(request)
         try:
-            return name, carrier, proof, self._admissions.webhook(carrier, proof)
+            return name, carrier, proof, self._admissions.authorize_webhook(carrier, proof)
         except UnauthorizedError as error:
             log.warning("%s: %s refused: %s", name, request.path, error)
             raise self._refused(web.HTTPForbidden(), "unauthorized", "forbidden") from None
@@ -168,7 +168,7 @@ def proof_of(
         headers=request.headers,
         form=form,
         body=body,
-        peer=client_of(request, settings),
+        peer=client_address_of(request, settings),
         at_s=time.time(),
     )
 

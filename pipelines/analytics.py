@@ -113,9 +113,9 @@ def run(settings: Settings) -> None:
         dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),
         consuming=consuming,
     )
-    app = quix_app.application(settings, GROUP, commit_interval_s=_COMMIT_INTERVAL_S, commit_every=_COMMIT_EVERY)
+    app = quix_app.application(settings, consuming, commit_interval_s=_COMMIT_INTERVAL_S, commit_every=_COMMIT_EVERY)
     for name in TOPICS:
         topic = app.topic(name.value, key_deserializer="bytes", value_deserializer="bytes")
         app.dataframe(topic).sink(sink)
-    quix_app.run(app, settings, consuming, TOPICS)
+    app.run_monitored(TOPICS)
     producer.close()

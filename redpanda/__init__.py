@@ -1,1 +1,1 @@
-"""The log: its topics as data, what applies and checks them, and how clients connect to it."""
+"""The log: topic definitions, their creation and check, and the Kafka clients."""

@@ -1,7 +1,7 @@
-"""Configuration of every Kafka client AudioText makes, in one place.
+"""Configuration of all Kafka clients of AudioText.
 
-The values that keep the promise "nothing lost": acks=all with an idempotent producer that never gives a record up
-(`message.timeout.ms` 0), consumers that start at the earliest record and commit only what is done.
+These values prevent losses: acks=all with an idempotent producer that never gives up (`message.timeout.ms` 0), and
+consumers that start at the earliest record and commit only finished records.
 """
 
 import asyncio
@@ -18,35 +18,35 @@ from schemas.events import Event
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-METADATA_S = 30
-"""How soon a client notices partitions that were added."""
+METADATA_REFRESH_S = 30
+"""Interval at which a client reads the list of partitions."""
 
 Config = dict[str, str | int | bool]
 
 
 class LogUnavailableError(UserError):
-    """The log cannot be reached, or no address of one is configured; the message says what to do."""
+    """The log cannot be reached, or no address is configured; the message names the fix."""
 
 
 class EventTooLargeError(Exception):
-    """An event is larger than the log takes: it will not take it later either."""
+    """An event is larger than the topic allows. A later attempt fails as well."""
 
 
 def connection_config(kafka: KafkaSettings) -> Config:
-    """What every client needs to connect. Raises LogUnavailableError when no address is configured."""
+    """Returns the settings that every client needs. Raises LogUnavailableError when no address is configured."""
     if not kafka.bootstrap_servers:
         raise LogUnavailableError(
-            "no log is configured: set AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS, or use `audiotext up`, which embeds one"
+            "no log is configured: set AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS, or use `audiotext up`, which embeds a log"
         )
     config: Config = {
         "bootstrap.servers": kafka.bootstrap_servers,
         "security.protocol": kafka.security_protocol,
-        # Reconnect fast: a restarted broker on the same machine is back in a second.
+        # Reconnect fast: a broker on the same machine restarts within a second.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
-        # A broker that hangs keeps its connections: only this tells that another one leads now. By default 60 s.
+        # A hung broker keeps its connections open; only this timeout reveals a new leader. The default is 60 s.
         "socket.timeout.ms": 10_000,
-        "topic.metadata.refresh.interval.ms": METADATA_S * 1000,
+        "topic.metadata.refresh.interval.ms": METADATA_REFRESH_S * 1000,
     }
     if kafka.sasl_mechanism:
         config["sasl.mechanism"] = kafka.sasl_mechanism
@@ -63,8 +63,8 @@ def connection_config(kafka: KafkaSettings) -> Config:
     return config
 
 
-def answers(kafka: KafkaSettings, timeout_s: float = 5.0) -> bool:
-    """Whether the log answers a client that is new to it. Raises LogUnavailableError when no address is configured."""
+def is_reachable(kafka: KafkaSettings, timeout_s: float = 5.0) -> bool:
+    """Returns True if the log answers a new client. Raises LogUnavailableError when no address is configured."""
     try:
         AdminClient(connection_config(kafka) | {"log_level": 0}).list_topics(timeout=timeout_s)
     except KafkaException:
@@ -73,19 +73,19 @@ def answers(kafka: KafkaSettings, timeout_s: float = 5.0) -> bool:
 
 
 def producer_config(kafka: KafkaSettings) -> Config:
-    """An idempotent producer that keeps trying until the log has the record."""
+    """Returns the settings of an idempotent producer that retries until the log has the record."""
     return connection_config(kafka) | {
         "acks": "all",
         "enable.idempotence": True,
         "message.timeout.ms": 0,
         "linger.ms": 5,
         "compression.type": "none",  # mu-law does not compress; events are few
-        "partitioner": "murmur2_random",  # the Java clients' partitioner: other languages agree on a call's place
+        "partitioner": "murmur2_random",  # as the Java clients, so that all languages choose the same partition
     }
 
 
 def consumer_config(kafka: KafkaSettings, group: str) -> Config:
-    """A consumer of a group whose offsets are committed by hand."""
+    """Returns the settings of a consumer whose offsets are committed explicitly."""
     config = connection_config(kafka) | {
         "group.id": group,
         "enable.auto.commit": False,
@@ -102,16 +102,16 @@ def consumer_config(kafka: KafkaSettings, group: str) -> Config:
 
 
 class EventProducer:
-    """Puts events on the log and tells when it has them. Thread-safe."""
+    """Writes events to the log and waits for their acknowledgement. Thread-safe."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._producer = Producer(producer_config(kafka))
 
     def send(self, topic: str, events: "Iterable[Event]", timeout_s: float = 30.0) -> None:
-        """Produces the events, keyed by call id, and returns once the log has acknowledged all of them.
+        """Produces the events, keyed by call id, and returns when the log has acknowledged all of them.
 
-        Raises LogUnavailableError if it has not within `timeout_s`; they may still arrive later, so the caller must
-        be prepared to send them again (consumers deduplicate by `event_id`). Raises EventTooLargeError.
+        Raises LogUnavailableError after `timeout_s`. The events may still arrive later, so the caller must be ready to
+        send them again (consumers deduplicate by `event_id`). Raises EventTooLargeError.
         """
         errors: list[tuple[KafkaError, Event]] = []
         pending = 0
@@ -128,29 +128,29 @@ class EventProducer:
             try:
                 self._producer.produce(topic, key=event.call_id, value=event.model_dump_json(), on_delivery=report)
             except KafkaException as error:
-                raise _refusal(topic, error.args[0], event) from error
+                raise _delivery_error(topic, error.args[0], event) from error
             except BufferError as error:
-                raise LogUnavailableError(f"the log does not take events: {error}") from error
+                raise LogUnavailableError(f"the producer's queue is full: {error}") from error
         self._producer.flush(timeout_s)
-        for refused, event in errors:
-            raise _refusal(topic, refused, event)
+        for failure, event in errors:
+            raise _delivery_error(topic, failure, event)
         if pending > 0:
-            raise LogUnavailableError(f"the log has not acknowledged {pending} events within {timeout_s:g} s")
+            raise LogUnavailableError(f"the log did not acknowledge {pending} events within {timeout_s:g} s")
 
     async def send_async(self, topic: str, events: "Iterable[Event]", timeout_s: float = 30.0) -> None:
-        """`send` in a thread."""
+        """Runs `send` in a thread."""
         await asyncio.to_thread(self.send, topic, list(events), timeout_s)
 
     def close(self) -> None:
-        """Waits a moment for what is still on its way."""
+        """Waits up to 2 s for unacknowledged events."""
         self._producer.flush(2.0)
 
 
-def _refusal(topic: str, error: KafkaError, event: Event) -> Exception:
-    """What to raise for an event that the client or a broker does not take."""
+def _delivery_error(topic: str, error: KafkaError, event: Event) -> Exception:
+    """Returns the exception for an event that the client or a broker rejected."""
     if error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
-        return LogUnavailableError(f"the log refused an event: {error}")
+        return LogUnavailableError(f"the log rejected an event: {error}")
     size = len(event.model_dump_json().encode())
     return EventTooLargeError(
-        f"an event of {size:,} bytes about call {event.call_id} is larger than the log takes on {topic}"
+        f"an event of {size:,} bytes about call {event.call_id} is larger than topic {topic} allows"
     )

@@ -1,8 +1,8 @@
-"""Tells a question to the log that hangs from one that waits for a log that is away.
+"""Watchdog for commits: distinguishes a hung commit (end the process) from an unavailable log (keep waiting).
 
-librdkafka can wait for ever for a group's coordinator that is gone, whatever time-out it is given
-(https://github.com/confluentinc/librdkafka/issues/5456 and 5511), while the log has long got another one. Nothing but a
-new process helps then. A log that is away is no reason for one: it would wait just as long.
+librdkafka can wait forever for a group coordinator that no longer exists, whatever timeout it is given
+(https://github.com/confluentinc/librdkafka/issues/5456 and 5511), although the log has already chosen another one. Only
+a new process helps then. If the log is unavailable, a new process would wait just as long.
 """
 
 import faulthandler
@@ -14,48 +14,50 @@ from functools import partial
 
 from core import process
 from core.settings import KafkaSettings
-from redpanda.client import answers
+from redpanda.client import is_reachable
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-LIMIT_S = 40.0
-"""How long a commit may take while the log answers others. It takes milliseconds, or seconds if a broker has to be
-replaced meanwhile."""
+COMMIT_TIMEOUT_S = 40.0
+"""Longest time for a commit while the log answers other clients.
 
-LOOK_EVERY_S = 5.0
+A commit takes milliseconds, or seconds if a broker is being replaced.
+"""
+
+CHECK_INTERVAL_S = 5.0
 
 
 class CommitWatchdog:
-    """Goes around whatever waits for the log: `with patience: consumer.commit(...)`. One thread enters at a time."""
+    """Context manager around a commit: `with watchdog: consumer.commit(...)`. One thread enters at a time."""
 
     def __init__(
         self,
-        log_answers: Callable[[], bool],
+        log_is_reachable: Callable[[], bool],
         beat: Callable[[], None],
         *,
-        limit_s: float | None = None,
-        look_every_s: float | None = None,
+        timeout_s: float | None = None,
+        check_interval_s: float | None = None,
         on_hang: Callable[[], None] | None = None,
     ) -> None:
-        """Starts the thread that looks.
+        """Starts the watching thread.
 
-        log_answers: whether the log answers somebody else; may take seconds. beat: tells that this process lives, while
-        the log does not answer. on_hang: instead of ending the process with exit code 1, after a traceback of every
-        thread.
+        log_is_reachable: returns True if the log answers another client; may take seconds. beat: the heartbeat, invoked
+        while the log does not answer. on_hang: replaces the default, which prints the stack trace of every thread and
+        ends the process with exit code 1.
         """
-        self._log_answers = log_answers
+        self._log_is_reachable = log_is_reachable
         self._beat = beat
-        self._limit_s = LIMIT_S if limit_s is None else limit_s
-        self._look_every_s = LOOK_EVERY_S if look_every_s is None else look_every_s
-        self._on_hang = on_hang or _end
-        self._since: float | None = None  # monotonic, while somebody waits
+        self._timeout_s = COMMIT_TIMEOUT_S if timeout_s is None else timeout_s
+        self._check_interval_s = CHECK_INTERVAL_S if check_interval_s is None else check_interval_s
+        self._on_hang = on_hang or _dump_and_exit
+        self._since: float | None = None  # monotonic start of the current commit
         self._stopped = threading.Event()
-        threading.Thread(target=self._look, name="patience", daemon=True).start()
+        threading.Thread(target=self._watch, name="commit-watchdog", daemon=True).start()
 
     @classmethod
-    def with_log(cls, kafka: KafkaSettings, beat: Callable[[], None]) -> "CommitWatchdog":
-        """Asks this log."""
-        return cls(partial(answers, kafka), beat)
+    def for_log(cls, kafka: KafkaSettings, beat: Callable[[], None]) -> "CommitWatchdog":
+        """Returns a watchdog that checks this log."""
+        return cls(partial(is_reachable, kafka), beat)
 
     def __enter__(self) -> None:
         self._since = time.monotonic()
@@ -64,28 +66,28 @@ class CommitWatchdog:
         self._since = None
 
     def stop(self) -> None:
-        """Looks no more."""
+        """Ends the watching thread soon."""
         self._stopped.set()
 
-    def _look(self) -> None:
-        away_until = float("-inf")
-        while not self._stopped.wait(self._look_every_s):
+    def _watch(self) -> None:
+        unreachable_until = float("-inf")
+        while not self._stopped.wait(self._check_interval_s):
             since = self._since
-            if since is None or time.monotonic() - since < self._look_every_s:
+            if since is None or time.monotonic() - since < self._check_interval_s:
                 continue
-            if not self._log_answers():
-                away_until = time.monotonic()
+            if not self._log_is_reachable():
+                unreachable_until = time.monotonic()
                 self._beat()
-            elif time.monotonic() - max(since, away_until) >= self._limit_s and self._since == since:
-                log.critical(
-                    "the log answers, but has not taken a commit for %.0f s; this process ends, so that another one "
-                    "starts",
+            elif time.monotonic() - max(since, unreachable_until) >= self._timeout_s and self._since == since:
+                logger.critical(
+                    "the log answers, but has not finished a commit for %.0f s; this process ends so that a new one "
+                    "can start",
                     time.monotonic() - since,
                 )
                 self._on_hang()
                 return
 
 
-def _end() -> None:
+def _dump_and_exit() -> None:
     faulthandler.dump_traceback(all_threads=True)
     process.exit_now(1)

@@ -1,4 +1,4 @@
-"""What is counted of every service that reads the log: records, lag, whether its loop comes round."""
+"""Metrics of a service that reads the log: records, lag and the heartbeat of its loop."""
 
 import logging
 import threading
@@ -9,27 +9,33 @@ from confluent_kafka import KafkaException, Message, TopicPartition
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from core import metrics, metrics_server
-from core.heartbeat import HANGS_S, Heartbeat
+from core.heartbeat import HANG_TIMEOUT_S, Heartbeat
 from core.settings import MetricsSettings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-_LAG_EVERY_S = 5.0
-_TIMEOUT_S = 1.0  # of one question to the log; who ends may have to wait for it
+_LAG_INTERVAL_S = 5.0
+_TIMEOUT_S = 1.0  # of one request to the log; `stop` may have to wait for it
 
 
 class LagSource(Protocol):
-    """What is asked of a consumer: confluent-kafka's and Quix' both do, from any thread."""
+    """Methods of a consumer that the lag needs. Confluent's and Quix' consumers allow them in any thread."""
 
-    def assignment(self) -> list[TopicPartition]: ...
-    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]: ...
-    def get_watermark_offsets(
-        self, partition: TopicPartition, timeout: float, cached: bool
-    ) -> tuple[int, int] | None: ...
+    def assignment(self) -> list[TopicPartition]:
+        """Returns the assigned partitions."""
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """Returns the committed offsets."""
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float, cached: bool) -> tuple[int, int] | None:
+        """Returns the earliest offset and the end offset."""
 
 
 class ConsumerMonitor:
-    """One consumer group's process. stage: its name. Registers itself in `registry`, which others add to."""
+    """Metrics and heartbeat of one process of a consumer group.
+
+    stage: name of the consumer group. registry: receives the metrics; other code may add its own to it.
+    """
 
     def __init__(self, stage: str, registry: CollectorRegistry | None = None) -> None:
         self.stage = stage
@@ -38,57 +44,60 @@ class ConsumerMonitor:
         ProcessCollector(registry=self.registry)
         self.latency = metrics.LATENCY.on(self.registry).labels(stage)
         self._consumed = metrics.CONSUMED.on(self.registry)
-        self._letters = metrics.DEAD_LETTERS.on(self.registry)
+        self._dead_letters = metrics.DEAD_LETTERS.on(self.registry)
         self._lag = metrics.LAG.on(self.registry)
         metrics.POLL_AGE.on(self.registry).labels(stage).set_function(lambda: self.heartbeat.age_s)
         self._stopping = threading.Event()
-        self._watch: threading.Thread | None = None
+        self._lag_thread: threading.Thread | None = None
 
-    def polled(self, message: Message | None) -> None:
-        """The loop came round, and got this. Of a few microseconds."""
+    def record_poll(self, message: Message | None) -> None:
+        """Records an iteration of the loop and the message it received, if any. Takes a few microseconds."""
         self.heartbeat.beat()
         if message is not None and message.error() is None:
             self._consumed.labels(self.stage, message.topic() or "").inc()
 
     def record_dead_letter(self, error_class: str) -> None:
-        """A dead letter was written."""
-        self._letters.labels(self.stage, error_class).inc()
+        """Counts a dead letter."""
+        self._dead_letters.labels(self.stage, error_class).inc()
 
     def serve(self, settings: MetricsSettings, consumer: LagSource, topics: Collection[str]) -> None:
-        """Serves the figures if a port is configured, the consumer's lag on these topics among them, until `stop`.
-        Raises ExporterError."""
-        if metrics_server.serve(settings, self.registry, lambda: self.heartbeat.age_s < HANGS_S, self.health) is None:
+        """Serves the metrics if a port is configured, and updates the lag on these topics until `stop`.
+
+        Raises ExporterError.
+        """
+        healthy = lambda: self.heartbeat.age_s < HANG_TIMEOUT_S  # noqa: E731
+        if metrics_server.serve(settings, self.registry, healthy, self.health) is None:
             return
-        self._watch = threading.Thread(target=self._watch_lag, args=(consumer, topics), name="lag", daemon=True)
-        self._watch.start()
+        self._lag_thread = threading.Thread(target=self._watch_lag, args=(consumer, topics), name="lag", daemon=True)
+        self._lag_thread.start()
 
     def health(self) -> Mapping[str, object]:
         """The fields of `/healthz` besides `status`."""
         return {}
 
     def stop(self) -> None:
-        """Asks the consumer nothing any more: before it is closed."""
+        """Stops using the consumer. Call it before the consumer is closed."""
         self._stopping.set()
-        if self._watch is not None:
-            self._watch.join(_TIMEOUT_S)
+        if self._lag_thread is not None:
+            self._lag_thread.join(_TIMEOUT_S)
 
     def _watch_lag(self, consumer: LagSource, topics: Collection[str]) -> None:
-        while not self._stopping.wait(_LAG_EVERY_S):
+        while not self._stopping.wait(_LAG_INTERVAL_S):
             try:
-                self._look(consumer, topics)
-            except (KafkaException, RuntimeError) as error:  # the log is away; the consumer is closed
-                log.debug("%s: no lag: %s", self.stage, error)
+                self._update_lag(consumer, topics)
+            except (KafkaException, RuntimeError) as error:  # the log is unavailable; the consumer is closed
+                logger.debug("%s: cannot read the lag: %s", self.stage, error)
 
-    def _look(self, consumer: LagSource, topics: Collection[str]) -> None:
-        """Raises KafkaException if the log does not say, RuntimeError if the consumer is closed."""
-        places = [place for place in consumer.assignment() if place.topic in topics]
+    def _update_lag(self, consumer: LagSource, topics: Collection[str]) -> None:
+        """Raises KafkaException if the log does not answer, RuntimeError if the consumer is closed."""
+        assigned = [partition for partition in consumer.assignment() if partition.topic in topics]
         lags: dict[tuple[str, int], int] = {}
-        for place in consumer.committed(places, _TIMEOUT_S) if places else ():
-            bounds = consumer.get_watermark_offsets(place, _TIMEOUT_S, False)
+        for committed in consumer.committed(assigned, _TIMEOUT_S) if assigned else ():
+            bounds = consumer.get_watermark_offsets(committed, _TIMEOUT_S, False)
             if bounds is None or self._stopping.is_set():
                 return
             lowest, end = bounds
-            lags[place.topic, place.partition] = end - max(place.offset, lowest)
-        self._lag.clear()  # of partitions that went
+            lags[committed.topic, committed.partition] = end - max(committed.offset, lowest)
+        self._lag.clear()  # removes the values of revoked partitions
         for (topic, partition), lag in lags.items():
             self._lag.labels(self.stage, topic, str(partition)).set(max(0, lag))

@@ -1,4 +1,4 @@
-"""Where a consumer group stands on the log, and putting it elsewhere: to read again, or to hand its place on."""
+"""Reads and moves the committed offsets of a consumer group."""
 
 from collections.abc import Mapping
 
@@ -12,64 +12,69 @@ from schemas.topics import Topic
 
 RECORDER = "recorder"
 
-Place = tuple[str, int]  # topic, partition
+PartitionId = tuple[str, int]  # topic, partition number
 
 _TIMEOUT_S = 10.0
 _IDLE = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD, ConsumerGroupState.UNKNOWN)
 
 
-def positions(kafka: KafkaSettings, group: str) -> Mapping[Place, int]:
-    """The next offset the group reads on each partition it ever committed one of. Raises LogUnavailableError."""
-    consumer = _member(kafka, group)
+def committed_offsets(kafka: KafkaSettings, group: str) -> Mapping[PartitionId, int]:
+    """Returns the next offset that the group reads, for each partition with a commit. Raises LogUnavailableError."""
+    consumer = _group_consumer(kafka, group)
     try:
         return _committed(consumer)
     except KafkaException as error:
-        raise LogUnavailableError(f"the log cannot be asked: {error}") from None
+        raise LogUnavailableError(f"cannot read the offsets of group {group}: {error}") from None
     finally:
         consumer.close()
 
 
 def move(
     kafka: KafkaSettings, group: str, *, since_ms: int | None = None, like: str | None = None
-) -> Mapping[Place, int]:
-    """Puts a group that nobody is a member of at the first records since a time (ms since the epoch; 0: the earliest),
-    or where another group stands. Returns where it stands then.
+) -> Mapping[PartitionId, int]:
+    """Moves the offsets of a group without members and returns the new ones.
 
-    Everything a stage does is idempotent, so to read again costs time only; the recorder's place is bound to its
-    states and is refused. Raises UserError for what must not be done, LogUnavailableError.
+    since_ms: to the first records since that time, ms since the epoch; 0 = the earliest records. like: to the offsets
+    of another group.
+
+    Stages are idempotent, so reading again only costs time. The recorder's offsets cannot be moved, because they belong
+    to its state. Raises UserError for a move that is not allowed, and LogUnavailableError.
     """
     if RECORDER in (group, like):
-        raise UserError("the recorder's place belongs to its states: to record calls again, use `audiotext replay`")
-    _require_nobody(kafka, group)
-    consumer = _member(kafka, group)
+        raise UserError(
+            "the recorder's offsets belong to its state and cannot be moved: to record calls again, use "
+            "`audiotext replay`"
+        )
+    _require_no_members(kafka, group)
+    consumer = _group_consumer(kafka, group)
     try:
-        wanted = dict(positions(kafka, like)) if like else _since(consumer, since_ms or 0)
+        wanted = dict(committed_offsets(kafka, like)) if like else _offsets_since(consumer, since_ms or 0)
         if not wanted:
-            raise UserError(f"group {like or group} stands nowhere: it has never read anything from this log")
-        places = [TopicPartition(topic, number, offset) for (topic, number), offset in wanted.items()]
-        consumer.commit(offsets=places, asynchronous=False)
+            raise UserError(f"group {like or group} has no committed offsets: it has never read from this log")
+        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in wanted.items()]
+        consumer.commit(offsets=offsets, asynchronous=False)
         return _committed(consumer)
     except KafkaException as error:
-        raise LogUnavailableError(f"group {group} cannot be moved: {error.args[0].str()}") from None
+        raise LogUnavailableError(f"cannot move the offsets of group {group}: {error.args[0].str()}") from None
     finally:
         consumer.close()
 
 
-def _member(kafka: KafkaSettings, group: str) -> Consumer:
-    """It joins nothing; it asks and commits in the group's name."""
+def _group_consumer(kafka: KafkaSettings, group: str) -> Consumer:
+    """Returns a consumer that reads and commits the group's offsets without joining the group."""
     return Consumer(connection_config(kafka) | {"group.id": group, "enable.auto.commit": False})
 
 
-def _committed(consumer: Consumer) -> dict[Place, int]:
+def _committed(consumer: Consumer) -> dict[PartitionId, int]:
     topics = consumer.list_topics(timeout=_TIMEOUT_S).topics
-    places = [
+    partitions = [
         TopicPartition(topic.value, number) for topic in Topic if topic in topics for number in topics[topic].partitions
     ]
-    found = consumer.committed(places, timeout=_TIMEOUT_S)
-    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+    found = consumer.committed(partitions, timeout=_TIMEOUT_S)
+    return {(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
 
-def _since(consumer: Consumer, since_ms: int) -> dict[Place, int]:
+def _offsets_since(consumer: Consumer, since_ms: int) -> dict[PartitionId, int]:
     wanted = {}
     for topic, number in _committed(consumer):
         lowest, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT_S)
@@ -78,15 +83,15 @@ def _since(consumer: Consumer, since_ms: int) -> dict[Place, int]:
     return wanted
 
 
-def _require_nobody(kafka: KafkaSettings, group: str) -> None:
-    """Raises UserError while the group has members: they would overwrite what is put here."""
+def _require_no_members(kafka: KafkaSettings, group: str) -> None:
+    """Raises UserError while the group has members, because they would overwrite the new offsets."""
     admin = AdminClient(connection_config(kafka) | {"log_level": 3})
     (future,) = admin.describe_consumer_groups([group], request_timeout=_TIMEOUT_S).values()
     try:
         found = future.result()
     except KafkaException as error:
-        raise LogUnavailableError(f"the log cannot be asked: {error.args[0].str()}") from None
+        raise LogUnavailableError(f"cannot read the members of group {group}: {error.args[0].str()}") from None
     if found.members or found.state not in _IDLE:
         raise UserError(
-            f"group {group} is at work ({len(found.members)} members): stop its service first, then wait a minute"
+            f"group {group} still has {len(found.members)} members: stop its service first, then wait a minute"
         )

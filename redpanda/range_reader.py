@@ -1,4 +1,4 @@
-"""Reading a stretch of a topic's partition again, outside of any consumer group."""
+"""Reads a range of offsets of one partition, outside of any consumer group."""
 
 import threading
 import time
@@ -11,15 +11,13 @@ from core.settings import KafkaSettings
 from redpanda.client import LogUnavailableError, connection_config
 
 _BATCH = 500
-_WAIT_S = (
-    0.1  # how soon a cancelled scan notices, and how long it waits for more before it looks whether it is at the end
-)
+_WAIT_S = 0.1  # longest wait for records before the reader checks for cancellation and for the end of the range
 _TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """The records with first_offset ≤ offset < end_offset of a partition; end_offset None: all that are there now."""
+    """Records of a partition with first_offset ≤ offset < end_offset; end_offset None = up to the current end."""
 
     topic: str
     partition: int
@@ -27,42 +25,42 @@ class OffsetRange:
     end_offset: int | None = None
 
 
-def read_range(kafka: KafkaSettings, stretch: OffsetRange, cancelled: threading.Event) -> Iterator[Message]:
-    """Those of the stretch's records which the log still has, in its order.
+def read_range(kafka: KafkaSettings, offsets: OffsetRange, cancelled: threading.Event) -> Iterator[Message]:
+    """Yields the records of the range that the log still has, in offset order.
 
-    Ends early once cancelled. Raises LogUnavailableError.
+    Ends early when `cancelled` is set. Raises LogUnavailableError.
     """
     consumer = Consumer(
         connection_config(kafka)
         | {
-            # A group is demanded by the client but never joined: no subscription, no commit.
+            # The client library requires a group, but this consumer neither subscribes nor commits.
             "group.id": "audiotext-scan",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
-            "queued.max.messages.kbytes": 16_384,  # what is read ahead
+            "queued.max.messages.kbytes": 16_384,  # limit of prefetched records
         }
     )
-    place = TopicPartition(stretch.topic, stretch.partition)
+    start = TopicPartition(offsets.topic, offsets.partition)
     try:
-        lowest, highest = consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)
-        place.offset = max(stretch.first_offset, lowest)
-        end = highest if stretch.end_offset is None else min(stretch.end_offset, highest)
-        if place.offset < end:
-            consumer.assign([place])
+        lowest, highest = consumer.get_watermark_offsets(start, timeout=_TIMEOUT_S)
+        start.offset = max(offsets.first_offset, lowest)
+        end = highest if offsets.end_offset is None else min(offsets.end_offset, highest)
+        if start.offset < end:
+            consumer.assign([start])
             yield from _messages(consumer, end, cancelled)
     except KafkaException as error:
-        raise LogUnavailableError(f"{stretch.topic}[{stretch.partition}] cannot be read: {error}") from error
+        raise LogUnavailableError(f"{offsets.topic}[{offsets.partition}] cannot be read: {error}") from error
     finally:
         consumer.close()
 
 
 def _messages(consumer: Consumer, end: int, cancelled: threading.Event) -> Iterator[Message]:
-    heard = time.monotonic()
+    last_message_s = time.monotonic()
     while not cancelled.is_set():
         messages = consumer.consume(_BATCH, _WAIT_S)
         if messages:
-            heard = time.monotonic()
-        elif time.monotonic() - heard > _TIMEOUT_S:
+            last_message_s = time.monotonic()
+        elif time.monotonic() - last_message_s > _TIMEOUT_S:
             raise LogUnavailableError(f"the log has not answered for {_TIMEOUT_S:g} s")
         for message in messages:
             error = message.error()
@@ -71,7 +69,7 @@ def _messages(consumer: Consumer, end: int, cancelled: threading.Event) -> Itera
                     return
                 raise LogUnavailableError(f"the log cannot be read: {error}")
             offset = message.offset()
-            assert offset is not None  # the log's records have one
+            assert offset is not None  # every record read from the log has an offset
             if offset < end:
                 yield message
             if offset >= end - 1:

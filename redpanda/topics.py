@@ -1,7 +1,7 @@
-"""Topics as data: reads `topics.yaml`, creates what is missing, and tells where a cluster differs.
+"""Topic definitions: reads `topics.yaml`, creates missing topics and reports differences of a cluster.
 
-Nothing is ever deleted or shrunk here, and an existing topic's partitions are left alone: a call's place on the log
-hangs on their number. More of them: redpanda.partition_expansion.
+This module never deletes or shrinks anything. It never changes the number of partitions of an existing topic, because
+the partition of a call depends on it; docs/operations.md explains how to add partitions.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _TIMEOUT_S = 10.0
 
 
 class TopicSpec(BaseModel):
-    """One topic. Times in ms (-1: for ever), sizes in bytes; `embedded_…` holds where the log is embedded."""
+    """One topic. Times in ms (-1 = unlimited), sizes in bytes; `embedded_…` applies to the embedded log."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,7 +35,7 @@ class TopicSpec(BaseModel):
     embedded_retention_bytes: int | None = None
 
     def config(self, *, embedded: bool) -> dict[str, str]:
-        """The topic's configuration in Kafka's words, every value explicit."""
+        """Returns the topic's configuration with Kafka's names, every value explicit."""
         retention_ms, retention_bytes = self.retention_ms, self.retention_bytes
         if embedded:
             retention_ms = self.embedded_retention_ms or retention_ms
@@ -50,7 +50,7 @@ class TopicSpec(BaseModel):
 
 
 class TopicsFile(BaseModel):
-    """The whole of topics.yaml. Every topic gets the same number of partitions."""
+    """Content of topics.yaml. Every topic gets the same number of partitions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +61,10 @@ class TopicsFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where a cluster's topic is not as written. setting: "missing", "partitions" or a configuration's name."""
+    """Difference between a cluster's topic and its definition.
+
+    setting: "missing", "partitions" or the name of a Kafka setting.
+    """
 
     topic: str
     setting: str
@@ -76,23 +79,23 @@ class Difference:
 
 @cache
 def load() -> TopicsFile:
-    """The topics as written. Raises pydantic.ValidationError if the file is wrong."""
+    """Returns the topic definitions. Raises pydantic.ValidationError if the file is invalid."""
     return TopicsFile.model_validate(yaml.safe_load(Path(__file__).with_name("topics.yaml").read_text()))
 
 
 def partitions(kafka: KafkaSettings, *, embedded: bool) -> int:
-    """How many partitions each topic gets."""
-    written = load()
-    return kafka.partitions or (written.embedded_partitions if embedded else written.partitions)
+    """Returns the number of partitions of each topic."""
+    defined = load()
+    return kafka.partitions or (defined.embedded_partitions if embedded else defined.partitions)
 
 
 def apply(kafka: KafkaSettings, *, embedded: bool) -> list[Topic]:
-    """Creates the topics that are missing and returns them. Raises LogUnavailableError."""
+    """Creates the missing topics and returns them. Raises LogUnavailableError."""
     admin = _admin(kafka)
     existing = _partitions_found(admin)
     missing = [
         NewTopic(
-            topic.value,  # librdkafka's binding takes no subclass of str
+            topic.value,  # librdkafka's binding does not accept a subclass of str
             num_partitions=partitions(kafka, embedded=embedded),
             replication_factor=kafka.replication_factor,
             config=spec.config(embedded=embedded),
@@ -106,13 +109,13 @@ def apply(kafka: KafkaSettings, *, embedded: bool) -> list[Topic]:
         try:
             future.result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody was quicker
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process created it
                 raise LogUnavailableError(f"topic {name} cannot be created: {error.args[0].str()}") from None
     return [Topic(new.topic) for new in missing]
 
 
 def check(kafka: KafkaSettings, *, embedded: bool) -> list[Difference]:
-    """Where the cluster differs from what is written; empty if nowhere. Raises LogUnavailableError."""
+    """Returns the differences between the cluster and the definitions. Raises LogUnavailableError."""
     admin = _admin(kafka)
     found = _partitions_found(admin)
     configs = _configs_found(admin, [topic for topic in load().topics if topic in found])
@@ -120,7 +123,7 @@ def check(kafka: KafkaSettings, *, embedded: bool) -> list[Difference]:
     differences = []
     for topic, spec in load().topics.items():
         if topic not in found:
-            differences.append(Difference(topic, "missing", "there", "missing"))
+            differences.append(Difference(topic, "missing", "present", "missing"))
             continue
         if found[topic] != wanted_partitions:
             differences.append(Difference(topic, "partitions", str(wanted_partitions), str(found[topic])))
@@ -129,7 +132,7 @@ def check(kafka: KafkaSettings, *, embedded: bool) -> list[Difference]:
 
 
 def compare(topic: str, wanted: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
-    """Where a topic's configuration differs. What a broker does not tell of is not compared."""
+    """Returns the differences of one topic's configuration. Settings that the broker does not return are ignored."""
     return [
         Difference(topic, name, value, found[name])
         for name, value in wanted.items()
@@ -138,7 +141,7 @@ def compare(topic: str, wanted: Mapping[str, str], found: Mapping[str, str]) -> 
 
 
 def _admin(kafka: KafkaSettings) -> AdminClient:
-    # Its failures come as exceptions; what it writes to stderr besides (level 4: warnings) is for nobody.
+    # Failures raise exceptions; the warnings (level 4) that librdkafka would write to stderr are suppressed.
     return AdminClient(connection_config(kafka) | {"log_level": 3})
 
 

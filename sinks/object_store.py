@@ -25,7 +25,7 @@ from core.tls import client_context
 from schemas.events import ObjectRef
 
 # Short: callers have their own retry schedules, and they must notice a dead or hanging store well before a watchdog
-# takes the caller itself for hanging (core.heartbeat.HANGS_S).
+# takes the caller itself for hanging (core.heartbeat.HANG_TIMEOUT_S).
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 20.0
 """A request fails if the store sends nothing for this long, before or during a response."""

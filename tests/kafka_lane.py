@@ -85,14 +85,14 @@ class KafkaNodes(RunningServer):
 
 def pytest_report_header() -> str:
     """Says which logs the tests run on."""
-    reason = embedded_kafka.available()
+    reason = embedded_kafka.unavailable_reason()
     return f"logs: embedded, {f'Apache Kafka NOT ({reason})' if reason else f'Apache Kafka {VERSION}'}"
 
 
 @pytest.fixture(scope="session")
 def kafka_lane() -> None:
     """Skips the test where Apache Kafka cannot run."""
-    if reason := embedded_kafka.available():
+    if reason := embedded_kafka.unavailable_reason():
         pytest.skip(reason)
 
 

@@ -11,7 +11,7 @@ import shutil
 from pydantic import SecretStr
 
 from audiotext.embedded import objects
-from audiotext.embedded.server import LOOPBACK, Server, port_answers
+from audiotext.embedded.server import LOOPBACK, Server, port_is_open
 from audiotext.embedded.state import State
 from core.settings import S3Settings
 from sinks.object_store import ObjectStore, ObjectStoreError
@@ -44,7 +44,7 @@ def minio(state: State) -> Server:
 
     def answers() -> bool:
         # Its own /minio/health/ready says yes while it still answers 503 to everything.
-        if not port_answers(port):
+        if not port_is_open(port):
             return False
         try:
             store.ensure_bucket()
@@ -61,5 +61,5 @@ def minio(state: State) -> Server:
             "AUDIOTEXT_S3__ACCESS_KEY": "audiotext",
             "AUDIOTEXT_S3__SECRET_KEY": secret,
         },
-        answers=answers,
+        is_ready=answers,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from audiotext.embedded.server import Server, wait_until_it_answers
+from audiotext.embedded.server import Server, wait_until_ready
 from audiotext.embedded.state import State
 from core import process
 
@@ -62,7 +62,7 @@ class RunningServer:
 
     def _wait(self, number: int) -> None:
         running = self._processes[number]
-        wait_until_it_answers(self._servers[number], self._start_timeout_s, partial(_runs, running))
+        wait_until_ready(self._servers[number], self._start_timeout_s, partial(_runs, running))
 
     def _signal(self, number: signal.Signals) -> None:
         for running in self._processes:

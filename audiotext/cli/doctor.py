@@ -22,5 +22,5 @@ def run(args: argparse.Namespace) -> int:
     width = max(len(check.name) for check in found)
     for check in found:
         mark = "ok   " if check.ok else "WRONG"
-        print(f"{mark}  {check.name:<{width}}  {check.detail}" + (f" → {check.cure}" if check.cure else ""))
+        print(f"{mark}  {check.name:<{width}}  {check.detail}" + (f" → {check.fix}" if check.fix else ""))
     return 0 if all(check.ok for check in found) else 1

@@ -28,7 +28,7 @@ def groups(args: argparse.Namespace) -> int:
     """Shows where a consumer group stands, or puts it elsewhere."""
     settings, _ = settings_for(args.data_dir)
     if args.since is None and args.like is None:
-        found = consumer_groups.positions(settings.kafka, args.group)
+        found = consumer_groups.committed_offsets(settings.kafka, args.group)
         if not found and args.group not in GROUPS:
             raise UserError(f"there is no group {args.group} on this log; AudioText's are {', '.join(GROUPS)}")
     else:

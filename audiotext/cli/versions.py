@@ -8,7 +8,7 @@ from audiotext.cli.replay import named
 from core.counting import number_of
 from core.errors import UsageError
 from pipelines.replay.selection import selection
-from pipelines.replay.switching import VersionSwitcher, Target
+from pipelines.replay.switching import Target, VersionSwitcher
 from pipelines.replay.transcript_diff import compare
 from pipelines.replay.versions import chosen, to_compare, version_of, versions_of
 from redpanda.client import EventProducer

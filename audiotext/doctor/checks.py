@@ -96,7 +96,7 @@ async def _look(look: Look, timeout_s: float) -> Check:
 
 
 def _headed(name: str, found: Check) -> Check:
-    return Check(name, found.ok, f"{found.name}: {found.detail}", found.cure)
+    return Check(name, found.ok, f"{found.name}: {found.detail}", found.fix)
 
 
 def _in_thread(function: Callable[[], Check], name: str) -> "asyncio.Future[Check]":

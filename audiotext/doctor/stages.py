@@ -1,6 +1,6 @@
 """The stages that run: whether their requests succeed, as the operations page shows it."""
 
-from api.service_health import query_services, provider_state
+from api.service_health import provider_state, query_services
 from core.checks import Check
 
 _CURES = {

@@ -1,0 +1,1 @@
+"""Servers that `audiotext up` embeds: log, object storage, ClickHouse and vector store."""

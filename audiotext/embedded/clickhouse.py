@@ -1,20 +1,20 @@
-"""The embedded ClickHouse: its engine (chDB) in a process of its own (`clickhouse_shim`)."""
+"""Embedded ClickHouse: its engine (chDB) in a separate process (`clickhouse_shim`)."""
 
 import importlib.util
 import sys
 
-from audiotext.embedded.server import LOOPBACK, MissingExtraError, Server, port_answers
+from audiotext.embedded.server import LOOPBACK, MissingExtraError, Server, port_is_open
 from audiotext.embedded.state import State
 
 USER = "audiotext"
 PASSWORD_VARIABLE = "EMBEDDED_CLICKHOUSE_PASSWORD"
 
-# By name: whoever only starts it need not wait for its imports.
+# A name, because importing the module takes long and is not needed to start it.
 _SHIM = "audiotext.embedded.clickhouse_shim"
 
 
 def server(state: State) -> Server:
-    """The embedded ClickHouse over `data_dir/clickhouse`. Raises MissingExtraError."""
+    """Returns the embedded ClickHouse for `data_dir/clickhouse`. Raises MissingExtraError."""
     if importlib.util.find_spec("chdb") is None:
         raise MissingExtraError("the embedded ClickHouse (chdb)")
     port = state.port("clickhouse")
@@ -24,5 +24,5 @@ def server(state: State) -> Server:
         command=(sys.executable, "-m", _SHIM, "--data-dir", str(state.data_dir), "--port", str(port)),
         env={PASSWORD_VARIABLE: password, "TZ": "UTC"},
         addresses={"AUDIOTEXT_CLICKHOUSE__DSN": f"clickhouse://{USER}:{password}@{LOOPBACK}:{port}/default"},
-        answers=lambda: port_answers(port),  # it listens only once the engine is open
+        is_ready=lambda: port_is_open(port),  # it listens only after the engine is open
     )

@@ -1,9 +1,9 @@
-"""ClickHouse's HTTP protocol over its engine (chDB): what runs in the embedded ClickHouse's process.
+"""HTTP server of the embedded ClickHouse: ClickHouse's HTTP protocol over its engine (chDB).
 
-One process must own the engine's directory, so every service talks to this one with the client it would use for a
-server. It speaks what that client needs: queries and inserts by POST, settings and parameters in the URL or a form,
-compressed bodies, errors as ClickHouse sends them. It is no server for strangers: it binds the loopback and wants a
-password.
+Only one process can own the engine's directory, so all services connect to this process with the client library of a
+real server. It implements what that client needs: queries and inserts by POST, settings and parameters in the URL or
+in a form, compressed bodies, and errors in ClickHouse's format. It is for local use only: it listens on the loopback
+interface and requires a password.
 """
 
 import argparse
@@ -29,10 +29,10 @@ from backports import zstd
 from audiotext.embedded.clickhouse import PASSWORD_VARIABLE, USER
 from audiotext.embedded.shim import serve
 
-_MAX_BODY = 1 << 30  # bytes of one insert, as it travels
+_MAX_BODY = 1 << 30  # bytes of one insert, as transmitted
 _AUTHENTICATION_FAILED = 516
 
-# URL parameters that are about the transport; every other one is a setting of the engine.
+# URL parameters of the transport; all others are settings of the engine.
 _TRANSPORT = frozenset(
     (
         *("query", "database", "default_format", "user", "password", "query_id", "quota_key", "role"),
@@ -44,15 +44,15 @@ _TRANSPORT = frozenset(
 )
 
 _NAME = r"(?:`(?:[^`\\]|\\.|``)*`|[\w]+)"
-# An insert whose rows follow the statement. Everything up to FORMAT is matched strictly, so that no text inside a
-# VALUES list can be taken for it.
+# An insert whose rows follow the statement. The part before FORMAT is matched strictly, so that text inside a VALUES
+# list cannot match.
 _INSERT_DATA = re.compile(
     rf"\s*INSERT\s+INTO\s+(?:TABLE\s+)?(?P<target>{_NAME}(?:\.{_NAME})?\s*(?:\((?:[^()`]|`(?:[^`\\]|\\.|``)*`)*\))?)"
     r"\s+FORMAT\s+(?P<format>\w+)[ \t]*(?:\r?\n|\s|$)".encode(),
     re.IGNORECASE,
 )
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
-# Statements that have a result, be it empty; only then ClickHouse names a format, and clients look at that.
+# Statements with a result, which may be empty. Only for these ClickHouse returns a format header, which clients read.
 _HAS_RESULT = re.compile(r"[\s(]*(?:SELECT|WITH|SHOW|DESC|DESCRIBE|EXISTS|EXPLAIN|CHECK)\b", re.IGNORECASE)
 _CODE = re.compile(r"Code: (\d+)\.")
 _SETTING = re.compile(r"[A-Za-z_]\w*")
@@ -60,7 +60,7 @@ _SETTING = re.compile(r"[A-Za-z_]\w*")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL without data behind it. format: the format of its result."""
+    """SQL statement without data. format: the format of its result."""
 
     sql: str
     format: str
@@ -68,7 +68,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Rows for a table. target: table and, in parentheses, columns; data: the rows in that format."""
+    """Rows for a table. target: table, and columns in parentheses. data: the rows in that format."""
 
     target: str
     format: str
@@ -76,7 +76,7 @@ class Insert:
 
 
 def parse(query: str, body: bytes, default_format: str = "TabSeparated") -> Statement | Insert:
-    """What a request asks, from its `query` parameter and its decompressed body. Raises UnicodeDecodeError."""
+    """Parses a request from its `query` parameter and its decompressed body. Raises UnicodeDecodeError."""
     text = query.encode() + b"\n" + body if query else body
     match = _INSERT_DATA.match(text)
     if match:
@@ -87,8 +87,10 @@ def parse(query: str, body: bytes, default_format: str = "TabSeparated") -> Stat
 
 
 def decompress(body: bytes, encoding: str) -> bytes:
-    """The body as it was before compression. Clients send one frame per block, so all frames are read: reading only
-    the first would lose rows silently. Raises ValueError for a broken or unknown encoding."""
+    """Returns the decompressed body. Raises ValueError for a damaged body or an unknown encoding.
+
+    Clients send one frame per block, so all frames are read; reading only the first would silently lose rows.
+    """
     if encoding in ("", "identity"):
         return body
     parts = []
@@ -96,10 +98,10 @@ def decompress(body: bytes, encoding: str) -> bytes:
         decoder = _decoder(encoding)
         try:
             parts.append(decoder.decompress(body))
-        except Exception as error:  # each library has exceptions of its own
+        except Exception as error:  # each library has its own exceptions
             raise ValueError(f"body is not {encoding}: {error}") from error
         if not decoder.eof:
-            raise ValueError(f"{encoding} body is cut off")
+            raise ValueError(f"{encoding} body is truncated")
         body = decoder.unused_data
     return b"".join(parts)
 
@@ -117,7 +119,7 @@ def _decoder(encoding: str) -> Any:
 
 
 class EngineError(Exception):
-    """What ClickHouse answers instead of a result. code: ClickHouse's error code."""
+    """Error of the engine. code: ClickHouse's error code."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -126,25 +128,25 @@ class EngineError(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status ClickHouse gives such an error."""
+        """HTTP status that ClickHouse returns for such an error."""
         not_found = {46: 404, 47: 404, 60: 404, 81: 404}  # unknown function, identifier, table, database
         return not_found.get(self.code, 400 if self.code in (6, 36, 41, 43, 53, 62, 115, 386) else 500)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A result in the format asked for, and what ClickHouse tells in X-ClickHouse-Summary."""
+    """Result in the requested format, and the content of X-ClickHouse-Summary."""
 
     data: bytes
     summary: Mapping[str, str]
 
 
 class Engine:
-    """The one chDB engine of this process. Not thread-safe: one query at a time."""
+    """The chDB engine of this process. Not thread-safe: one query at a time."""
 
     def __init__(self, path: Path) -> None:
         """Opens the directory, which no other process may have open. Raises RuntimeError."""
-        # Loaded here: 300 MB that only the process serving it should have.
+        # Imported here, because the library takes 300 MB of memory.
         chdb: Any = importlib.import_module("chdb")
         self._connect = chdb.connect
         self._path = str(path)
@@ -153,7 +155,7 @@ class Engine:
     def run(
         self, query: Statement | Insert, *, database: str, settings: Mapping[str, str], params: Mapping[str, str]
     ) -> Result:
-        """Runs it in a session of its own, so that no setting outlives the request. Raises EngineError."""
+        """Runs the query in its own session, so that settings end with the request. Raises EngineError."""
         session = self._connect(self._path)
         try:
             if database:
@@ -201,7 +203,7 @@ def _quoted_name(name: str) -> str:
 
 
 def application(engine: Engine, password: str) -> web.Application:
-    """ClickHouse's HTTP interface over the engine. Queries run one after the other in a thread of their own."""
+    """Returns ClickHouse's HTTP interface for the engine. Queries run one after the other in a separate thread."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
 
     async def query(request: web.Request) -> web.Response:
@@ -215,7 +217,7 @@ def application(engine: Engine, password: str) -> web.Application:
                 url, body = {**url, **await _form(request)}, b""
             else:
                 body = decompress(await request.read(), request.headers.get("Content-Encoding", "").lower())
-            asked = parse(url.get("query", ""), body, url.get("default_format", "TabSeparated"))
+            parsed = parse(url.get("query", ""), body, url.get("default_format", "TabSeparated"))
         except ValueError as error:
             return _error(f"Code: 1001. DB::Exception: {error}. (STD_EXCEPTION)", 400)
         params = {name[6:]: value for name, value in url.items() if name.startswith("param_")}
@@ -224,12 +226,12 @@ def application(engine: Engine, password: str) -> web.Application:
             for name, value in url.items()
             if name not in _TRANSPORT and not name.startswith("param_") and _SETTING.fullmatch(name)
         }
-        call = asyncio.get_running_loop().run_in_executor(
+        running = asyncio.get_running_loop().run_in_executor(
             thread,
-            lambda: engine.run(asked, database=url.get("database", ""), settings=settings, params=params),
+            lambda: engine.run(parsed, database=url.get("database", ""), settings=settings, params=params),
         )
         try:
-            result = await asyncio.shield(call)  # a client that hangs up does not interrupt an insert
+            result = await asyncio.shield(running)  # a client that disconnects must not interrupt an insert
         except EngineError as error:
             return _error(str(error), error.status)
         headers = {
@@ -237,8 +239,8 @@ def application(engine: Engine, password: str) -> web.Application:
             "X-ClickHouse-Query-Id": url.get("query_id", ""),
             "X-ClickHouse-Timezone": "UTC",
         }
-        if isinstance(asked, Statement) and _HAS_RESULT.match(asked.sql):
-            headers["X-ClickHouse-Format"] = asked.format
+        if isinstance(parsed, Statement) and _HAS_RESULT.match(parsed.sql):
+            headers["X-ClickHouse-Format"] = parsed.format
         return web.Response(body=result.data, headers=headers, content_type="text/plain")
 
     async def ping(_request: web.Request) -> web.Response:
@@ -255,7 +257,7 @@ def application(engine: Engine, password: str) -> web.Application:
 
 
 def authorized(headers: Mapping[str, str], url: Mapping[str, str], password: str) -> bool:
-    """Whether the request carries our user and password, in any of the three ways ClickHouse takes them."""
+    """Returns True if the request contains our user and password, in one of ClickHouse's three forms."""
     user, given = url.get("user", ""), url.get("password", "")
     basic = headers.get("Authorization", "")
     if "X-ClickHouse-User" in headers:
@@ -269,8 +271,11 @@ def authorized(headers: Mapping[str, str], url: Mapping[str, str], password: str
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """The fields of a form, which are as good as those of the URL: clients send the statement and its parameters so
-    once the parameters are long. Raises ValueError for a file, which would be a table of its own."""
+    """Returns the fields of a form, which have the same meaning as those of the URL.
+
+    Clients send the statement and its parameters in a form if the parameters are long. Raises ValueError for a file,
+    because external tables are not supported.
+    """
     fields: dict[str, str] = {}
     for name, value in (await request.post()).items():
         if not isinstance(value, str):
@@ -285,7 +290,7 @@ def _error(message: str, status: int) -> web.Response:
 
 
 def main() -> None:
-    """Serves `--data-dir` on the loopback `--port` until SIGTERM; the password comes in the environment."""
+    """Serves `--data-dir` on the loopback `--port` until SIGTERM; the environment contains the password."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)

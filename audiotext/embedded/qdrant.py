@@ -1,18 +1,18 @@
-"""The embedded vector store: qdrant-client's local mode in a process of its own (`qdrant_shim`)."""
+"""Embedded vector store: qdrant-client's local mode in a separate process (`qdrant_shim`)."""
 
 import sys
 
-from audiotext.embedded.server import LOOPBACK, Server, port_answers
+from audiotext.embedded.server import LOOPBACK, Server, port_is_open
 from audiotext.embedded.state import State
 
 KEY_VARIABLE = "EMBEDDED_QDRANT_API_KEY"
 
-# By name: importing it takes two seconds, which whoever only starts it need not wait for.
+# A name, because importing the module takes two seconds and is not needed to start it.
 _SHIM = "audiotext.embedded.qdrant_shim"
 
 
 def server(state: State) -> Server:
-    """The embedded vector store over `data_dir/qdrant`."""
+    """Returns the embedded vector store for `data_dir/qdrant`."""
     port = state.port("qdrant")
     key = state.secret("qdrant")
     return Server(
@@ -20,5 +20,5 @@ def server(state: State) -> Server:
         command=(sys.executable, "-m", _SHIM, "--data-dir", str(state.data_dir), "--port", str(port)),
         env={KEY_VARIABLE: key},
         addresses={"AUDIOTEXT_QDRANT__URL": f"http://{LOOPBACK}:{port}", "AUDIOTEXT_QDRANT__API_KEY": key},
-        answers=lambda: port_answers(port),  # it listens only once the files are open
+        is_ready=lambda: port_is_open(port),  # it listens only after the files are open
     )

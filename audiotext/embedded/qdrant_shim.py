@@ -1,6 +1,6 @@
-"""Qdrant's REST protocol over qdrant-client's local mode: what runs in the embedded vector store's process.
+"""HTTP server of the embedded vector store: Qdrant's REST protocol over qdrant-client's local mode.
 
-It speaks what AudioText uses of it. Every write is on disk when it is answered, as with `wait=true` on a server.
+It implements the part that AudioText uses. Every write is on disk before its response, as with `wait=true` on a server.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from audiotext.embedded.qdrant import KEY_VARIABLE
 from audiotext.embedded.shim import serve
 
 _MAX_BODY = 256 << 20  # bytes of one request
-_OPEN_PATHS = ("/", "/healthz", "/readyz", "/livez")  # as a Qdrant server answers them without a key
+_OPEN_PATHS = ("/", "/healthz", "/readyz", "/livez")  # a Qdrant server answers these without a key
 
 M = TypeVar("M")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,88 +33,102 @@ _POINTS: TypeAdapter[models.PointInsertOperations] = TypeAdapter(models.PointIns
 _SELECTOR: TypeAdapter[models.PointsSelector] = TypeAdapter(models.PointsSelector)
 
 
-class Vectors:
-    """Qdrant's operations by request body. One at a time, in the thread that opened the files."""
+class LocalQdrant:
+    """Qdrant's operations by request body. They run one at a time, in the thread that opened the files."""
 
     def __init__(self, path: Path) -> None:
         self._client = QdrantClient(path=str(path))
 
     def collections(self) -> Any:
+        """Lists the collections."""
         return self._client.get_collections()
 
     def exists(self, name: str) -> Any:
+        """Reports whether the collection exists."""
         return {"exists": self._client.collection_exists(name)}
 
     def collection(self, name: str) -> Any:
+        """Describes the collection."""
         return self._client.get_collection(name)
 
     def create(self, name: str, config: models.CreateCollection) -> Any:
+        """Creates the collection."""
         return self._client.create_collection(
             name, vectors_config=config.vectors, sparse_vectors_config=config.sparse_vectors
         )
 
     def drop(self, name: str) -> Any:
+        """Deletes the collection."""
         return self._client.delete_collection(name)
 
     def create_index(self, name: str, index: models.CreateFieldIndex) -> Any:
+        """Creates a payload index."""
         return self._client.create_payload_index(name, index.field_name, field_schema=index.field_schema)
 
     def upsert(self, name: str, points: models.PointInsertOperations) -> Any:
+        """Inserts or replaces points."""
         content = points.batch if isinstance(points, models.PointsBatch) else points.points
         return self._client.upsert(name, content)
 
     def delete(self, name: str, selector: models.PointsSelector) -> Any:
+        """Deletes points."""
         return self._client.delete(name, selector)
 
-    def retrieve(self, name: str, asked: models.PointRequest) -> Any:
+    def retrieve(self, name: str, request: models.PointRequest) -> Any:
+        """Returns points by id."""
         return self._client.retrieve(
             name,
-            asked.ids,
-            with_payload=True if asked.with_payload is None else asked.with_payload,
-            with_vectors=asked.with_vector or False,
+            request.ids,
+            with_payload=True if request.with_payload is None else request.with_payload,
+            with_vectors=request.with_vector or False,
         )
 
-    def scroll(self, name: str, asked: models.ScrollRequest) -> Any:
+    def scroll(self, name: str, request: models.ScrollRequest) -> Any:
+        """Returns one page of points."""
         points, following = self._client.scroll(
             name,
-            scroll_filter=asked.filter,
-            limit=asked.limit or 10,
-            order_by=asked.order_by,
-            offset=asked.offset,
-            with_payload=True if asked.with_payload is None else asked.with_payload,
-            with_vectors=asked.with_vector or False,
+            scroll_filter=request.filter,
+            limit=request.limit or 10,
+            order_by=request.order_by,
+            offset=request.offset,
+            with_payload=True if request.with_payload is None else request.with_payload,
+            with_vectors=request.with_vector or False,
         )
         return {"points": points, "next_page_offset": following}
 
-    def count(self, name: str, asked: models.CountRequest) -> Any:
-        return self._client.count(name, count_filter=asked.filter)
+    def count(self, name: str, request: models.CountRequest) -> Any:
+        """Counts points."""
+        return self._client.count(name, count_filter=request.filter)
 
-    def query(self, name: str, asked: models.QueryRequest) -> Any:
+    def query(self, name: str, request: models.QueryRequest) -> Any:
+        """Searches points."""
         return self._client.query_points(
             name,
-            query=asked.query,
-            using=asked.using,
-            prefetch=asked.prefetch,
-            query_filter=asked.filter,
-            search_params=asked.params,
-            limit=asked.limit or 10,
-            offset=asked.offset,
-            with_payload=asked.with_payload or False,
-            with_vectors=asked.with_vector or False,
-            score_threshold=asked.score_threshold,
+            query=request.query,
+            using=request.using,
+            prefetch=request.prefetch,
+            query_filter=request.filter,
+            search_params=request.params,
+            limit=request.limit or 10,
+            offset=request.offset,
+            with_payload=request.with_payload or False,
+            with_vectors=request.with_vector or False,
+            score_threshold=request.score_threshold,
         )
 
-    def query_batch(self, name: str, asked: models.QueryRequestBatch) -> Any:
-        return [self.query(name, search) for search in asked.searches]
+    def query_batch(self, name: str, request: models.QueryRequestBatch) -> Any:
+        """Runs several searches."""
+        return [self.query(name, search) for search in request.searches]
 
     def close(self) -> None:
+        """Closes the files."""
         self._client.close()
 
 
 def application(path: Path, api_key: str) -> web.Application:
-    """Qdrant's REST interface over the directory."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="vectors")  # SQLite wants the thread that opened it
-    vectors = thread.submit(Vectors, path).result()
+    """Returns Qdrant's REST interface for the directory."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="vectors")  # SQLite allows only the thread that opened it
+    vectors = thread.submit(LocalQdrant, path).result()
 
     async def run(operation: Callable[..., Any], *args: Any) -> web.Response:
         started = time.monotonic()
@@ -192,7 +206,7 @@ def _authentication(api_key: str) -> Any:
 
 
 def _status(message: str) -> int:
-    """The status a Qdrant server gives this error of the local mode."""
+    """Returns the status with which a Qdrant server reports this error of the local mode."""
     if "not found" in message:
         return 404
     return 409 if "already exists" in message else 400
@@ -203,14 +217,14 @@ def _failure(status: int, message: str) -> web.Response:
 
 
 def main() -> None:
-    """Serves `--data-dir` on the loopback `--port` until SIGTERM; the API key comes in the environment."""
+    """Serves `--data-dir` on the loopback `--port` until SIGTERM; the environment contains the API key."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     args = parser.parse_args()
     path: Path = args.data_dir / "qdrant"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Local mode says what it does not do (indexes) and that it is slow with many points; who runs `up` knows.
+    # Local mode warns that it has no indexes and is slow with many points; the user of `audiotext up` knows this.
     warnings.filterwarnings("ignore", category=UserWarning, module="audiotext|qdrant_client")
     serve("qdrant", application(path, os.environ[KEY_VARIABLE]), args.port)
 

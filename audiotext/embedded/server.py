@@ -1,4 +1,4 @@
-"""What an embedded server is: a command, the addresses it yields, and a way to know that it answers."""
+"""Description of an embedded server: its command, its addresses and its readiness check."""
 
 import socket
 import time
@@ -12,46 +12,46 @@ LOOPBACK = "127.0.0.1"
 
 
 class MissingExtraError(UserError):
-    """A part of the embedded stack is not installed; the message says how to install it."""
+    """A part of the embedded stack is not installed; the message names the command that installs it."""
 
     def __init__(self, part: str) -> None:
         super().__init__(f"{part} is not installed: pip install 'audiotext[local]'")
 
 
 class ServerError(Exception):
-    """An embedded server does not come up; the message names it."""
+    """An embedded server did not start; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An embedded server, described; nothing runs yet.
+    """Description of an embedded server that does not run yet.
 
-    command, env: how to start it in the foreground (env comes on top of the parent's); SIGTERM ends it with its data
-    on disk. addresses: environment variables (AUDIOTEXT_…) by which services find it. answers: asks it once whether
-    it serves, never raises; takes a second or two at most.
+    command, env: start it in the foreground (env is added to the parent's environment); SIGTERM ends it with its data
+    on disk. addresses: environment variables (AUDIOTEXT_…) with which services find it. is_ready: checks once if it
+    serves requests; never raises, and takes two seconds at most.
     """
 
     name: str
     command: tuple[str, ...]
     addresses: Mapping[str, str]
-    answers: Callable[[], bool]
+    is_ready: Callable[[], bool]
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
 
 
-def wait_until_it_answers(server: Server, timeout_s: float, alive: Callable[[], bool] = lambda: True) -> None:
-    """Returns once the server serves. Raises ServerError after `timeout_s`, or as soon as `alive` says no."""
+def wait_until_ready(server: Server, timeout_s: float, alive: Callable[[], bool] = lambda: True) -> None:
+    """Returns when the server is ready. Raises ServerError after `timeout_s`, or as soon as `alive` returns False."""
     deadline = time.monotonic() + timeout_s
-    while not server.answers():
+    while not server.is_ready():
         if not alive():
-            raise ServerError(f"{server.name} has ended before it answered")
+            raise ServerError(f"{server.name} ended before it was ready")
         if time.monotonic() > deadline:
-            raise ServerError(f"{server.name} does not answer within {timeout_s:g} s")
+            raise ServerError(f"{server.name} is not ready after {timeout_s:g} s")
         time.sleep(0.05)
 
 
 def port_is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen there now (a port in TIME_WAIT counts as free, as it does for servers)."""
+    """Returns True if a server can listen on the port now. A port in TIME_WAIT is free, as it is for servers."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -61,8 +61,8 @@ def port_is_free(port: int, host: str = LOOPBACK) -> bool:
         return True
 
 
-def port_answers(port: int) -> bool:
-    """Whether something listens on the loopback port."""
+def port_is_open(port: int) -> bool:
+    """Returns True if a process listens on the loopback port."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=0.5).close()
     except OSError:

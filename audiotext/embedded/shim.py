@@ -1,4 +1,4 @@
-"""Serves an aiohttp application on the loopback until told to end: what the shims over chDB and Qdrant share."""
+"""Serves an aiohttp application on the loopback interface until SIGTERM; shared by the chDB and Qdrant shims."""
 
 import asyncio
 import signal
@@ -8,17 +8,17 @@ from aiohttp import web
 from audiotext.embedded.server import LOOPBACK
 from core import logs
 
-_DRAIN_S = 2.0  # how long requests under way are waited for at the end
+_DRAIN_S = 2.0  # longest wait for open requests at the end
 
 
 def serve(name: str, app: web.Application, port: int) -> None:
-    """Serves on 127.0.0.1 until SIGTERM or SIGINT, ends requests under way, then cleans up the application."""
+    """Serves on 127.0.0.1 until SIGTERM or SIGINT, finishes open requests, then cleans up the application."""
     logs.configure(name, "INFO")
     asyncio.run(_serve(app, port))
 
 
-async def until_told_to_end() -> None:
-    """Returns on SIGTERM or SIGINT."""
+async def wait_for_stop_signal() -> None:
+    """Returns after SIGTERM or SIGINT."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -27,11 +27,11 @@ async def until_told_to_end() -> None:
 
 
 async def _serve(app: web.Application, port: int) -> None:
-    # Bodies come as they were sent: aiohttp would unpack only the first frame of a compressed one, and say nothing.
+    # Bodies stay compressed, because aiohttp would silently decompress only the first frame.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_S, auto_decompress=False)
     await runner.setup()
     try:
         await web.TCPSite(runner, LOOPBACK, port).start()
-        await until_told_to_end()
+        await wait_for_stop_signal()
     finally:
         await runner.cleanup()

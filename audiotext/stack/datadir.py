@@ -1,5 +1,4 @@
-"""The data directory of a stack on one machine: one owner at a time, room on its disk, and the running stack's
-addresses for whoever wants to talk to it."""
+"""Data directory of a single-machine stack: exclusive ownership, free disk space, and the running stack's addresses."""
 
 import fcntl
 import json
@@ -12,23 +11,26 @@ from pathlib import Path
 from audiotext.embedded.state import write_private
 from core.errors import UserError
 
-NEEDED_BYTES = 500_000_000  # free on the disk, or the stack does not start
-ALARM_BYTES = 200_000_000  # free on the disk, or the running stack warns
+NEEDED_BYTES = 500_000_000  # free disk space below which the stack does not start
+ALARM_BYTES = 200_000_000  # free disk space below which the running stack warns
 
 _LOCK = "lock"
 _ADDRESSES = "addresses.json"
 
 
 class DataDirError(UserError):
-    """The data directory cannot be used; the message says why and what to do."""
+    """The data directory cannot be used; the message names the reason and the fix."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """A stack as others see it. environment: the variables (AUDIOTEXT_…, secrets among them) by which to reach it;
-    embedded: names of the servers it brings itself."""
+    """Connection data of a running stack.
+
+    environment: variables (AUDIOTEXT_…, secrets included) with which a process reaches it. embedded: names of its
+    embedded servers.
+    """
 
     environment: dict[str, str]
     embedded: list[str]
@@ -37,14 +39,15 @@ class RunningStack:
 class DataDir:
     """A data directory that this process owns until `release`.
 
-    The lock is held by a file descriptor that children inherit (`lock_fd`): as long as one of them still writes here,
-    although their parent was killed, nobody else may start.
+    The lock belongs to a file descriptor that child processes inherit (`lock_fd`). So no other stack can start while a
+    child of a killed stack still writes to the directory.
     """
 
     def __init__(self, path: Path, *, wait_s: float = 10.0) -> None:
-        """Creates the directory if need be and takes it. Waits that long for the children of a stack that was killed.
+        """Creates the directory if it is missing and locks it.
 
-        Raises DataDirError if it is taken, cannot be written or its disk is full.
+        wait_s: longest wait for the children of a killed stack. Raises DataDirError if the directory is in use or
+        cannot be written, or if its disk is full.
         """
         self.path = path.absolute()
         try:
@@ -60,15 +63,15 @@ class DataDir:
             raise
 
     def free_bytes(self) -> int:
-        """What is free on its disk, for us."""
+        """Returns the free space on the directory's disk."""
         return shutil.disk_usage(self.path).free
 
     def publish(self, stack: RunningStack) -> None:
-        """Lets `running_stack` find the stack while it runs."""
+        """Writes the stack's connection data for `running_stack`."""
         write_private(self.path / _ADDRESSES, json.dumps(asdict(stack), indent=1, sort_keys=True))
 
     def release(self) -> None:
-        """Gives the directory back."""
+        """Unlocks the directory."""
         (self.path / _ADDRESSES).unlink(missing_ok=True)
         os.close(self.lock_fd)
 
@@ -82,11 +85,11 @@ class DataDir:
                 owner = _owner(self.path)
                 if owner is not None:
                     raise DataDirError(
-                        f"a stack runs on {self.path} already (process {owner}): stop it, or choose another --data-dir"
+                        f"a stack already runs on {self.path} (process {owner}): stop it, or choose another --data-dir"
                     ) from None
                 if time.monotonic() > deadline:
                     raise DataDirError(
-                        f"services of a stack that was killed still run on {self.path}: end them, or try again"
+                        f"services of a killed stack still use {self.path}: end them, or try again later"
                     ) from None
                 time.sleep(0.05)
         os.ftruncate(self.lock_fd, 0)
@@ -96,12 +99,13 @@ class DataDir:
         free = self.free_bytes()
         if free < NEEDED_BYTES:
             raise DataDirError(
-                f"the disk of {self.path} has {free // 1_000_000} MB free, {NEEDED_BYTES // 1_000_000} MB are needed"
+                f"the disk of {self.path} has {free // 1_000_000} MB free, {NEEDED_BYTES // 1_000_000} MB are needed: "
+                "free some space, or choose another --data-dir"
             )
 
 
 def running_stack(path: Path) -> RunningStack | None:
-    """The stack that runs on that directory; None if none does."""
+    """Returns the stack that runs on the directory, or None."""
     try:
         stack = RunningStack(**json.loads((path / _ADDRESSES).read_text()))
     except (OSError, ValueError, TypeError):
@@ -110,12 +114,12 @@ def running_stack(path: Path) -> RunningStack | None:
 
 
 def _owner(path: Path) -> int | None:
-    """Process id of the stack that holds the directory, if that process is still there."""
+    """Returns the process id of the stack that owns the directory, or None if that process has ended."""
     try:
         pid = int((path / _LOCK).read_text())
         os.kill(pid, 0)
     except PermissionError:
-        return pid  # it is there, and somebody else's
+        return pid  # the process exists and belongs to another user
     except (OSError, ValueError):
         return None
     return pid

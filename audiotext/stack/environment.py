@@ -1,4 +1,4 @@
-"""Settings as environment variables: how a stack hands them, secrets among them, to the services it starts."""
+"""Converts settings, secrets included, to environment variables for the services of a stack."""
 
 import json
 from collections.abc import Mapping
@@ -7,27 +7,27 @@ from pydantic import BaseModel, SecretStr
 
 from core.settings import Settings
 
-# Numeric libraries start a thread per core in every process otherwise; the engines that profit set their own number.
+# Numeric libraries start one thread per core in every process by default; engines that need more set their own number.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def variables(settings: Settings) -> dict[str, str]:
-    """The environment variables that make `core.settings.load` give these settings anywhere."""
+def to_variables(settings: Settings) -> dict[str, str]:
+    """Returns the environment variables from which `core.settings.load` reads the same settings."""
     found: dict[str, str] = {}
     _collect(settings, "AUDIOTEXT_", found)
     return found
 
 
 def child_environment(parent: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """What a service is started with: the parent's environment, but the settings exactly as given."""
+    """Returns the environment of a service: the parent's, but with exactly these settings."""
     env = {name: value for name, value in parent.items() if not name.upper().startswith("AUDIOTEXT_")}
     for name in _ONE_THREAD:
         env.setdefault(name, "1")
-    return env | {"PYTHONUNBUFFERED": "1"} | variables(settings)
+    return env | {"PYTHONUNBUFFERED": "1"} | to_variables(settings)
 
 
-def _plain(value: object) -> object:
-    """A value inside a list or an object, secrets in the clear: whoever starts with them needs them."""
+def _json_value(value: object) -> object:
+    """Returns a value inside a list or an object in JSON form, secrets in plain text."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return value.model_dump() if isinstance(value, BaseModel) else str(value)
@@ -42,6 +42,6 @@ def _collect(section: BaseModel, prefix: str, found: dict[str, str]) -> None:
         elif isinstance(value, SecretStr):
             found[variable] = value.get_secret_value()
         elif isinstance(value, (tuple, dict)):
-            found[variable] = json.dumps(value, default=_plain)
+            found[variable] = json.dumps(value, default=_json_value)
         elif value is not None:
             found[variable] = str(value)

@@ -1,10 +1,10 @@
-"""What `audiotext up` looks at before it starts anything: what can never run must not be started again and again."""
+"""Checks of `audiotext up` before it starts anything, so that a wrong setting does not cause endless restarts."""
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from audiotext.embedded.server import port_is_free
-from audiotext.stack.services import WITH_METRICS_PORT
+from audiotext.stack.services import METRICS_PORT_SERVICES
 from core.settings import Settings, SettingsError
 from pipelines.providers import registry
 
@@ -13,34 +13,33 @@ _HIGHEST = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port that will be listened on. owner: what for; cure: how to choose another."""
+    """Port that a service will use. owner: the service; fix: the way to choose another port."""
 
     owner: str
     host: str
     number: int
-    cure: str
+    fix: str
 
 
 def validate_startup(settings: Settings, services: Container[str]) -> None:
-    """Raises SettingsError, with the cure, if one of the services could not run: an engine lacks its key, or a port is
-    taken."""
+    """Raises SettingsError with the fix if a service could not run: an engine's key is missing, or a port is in use."""
     registry.refuse_incomplete(settings)
     owners: dict[tuple[str, int], str] = {}
     for port in ports(settings, services):
         other = owners.setdefault((port.host, port.number), port.owner)
         if port.number > _HIGHEST:
-            why = f"would be higher than {_HIGHEST}"
+            reason = f"is higher than {_HIGHEST}"
         elif other != port.owner:
-            why = f"is that of {other}, too"
+            reason = f"is also the port of {other}"
         elif not port_is_free(port.number, port.host):
-            why = "is taken by another program"
+            reason = "is in use by another program"
         else:
             continue
-        raise SettingsError(f"port {port.number} of {port.owner} {why}: {port.cure}")
+        raise SettingsError(f"port {port.number} of {port.owner} {reason}: {port.fix}")
 
 
 def ports(settings: Settings, services: Container[str]) -> Iterator[Port]:
-    """The ports that are settled: those that nobody chose go where there is room."""
+    """Yields the ports that the settings fix. The stack chooses free ports for the rest."""
     gateway, api, audiosocket, metrics = settings.gateway, settings.api, settings.audiosocket, settings.metrics
     yield Port("the gateway", gateway.host, gateway.port, "choose one with --port")
     if "port" in api.model_fields_set:
@@ -48,7 +47,7 @@ def ports(settings: Settings, services: Container[str]) -> Iterator[Port]:
     if audiosocket.port is not None:
         yield Port("AudioSocket", audiosocket.host, audiosocket.port, "set AUDIOTEXT_AUDIOSOCKET__PORT")
     if metrics.port is not None:
-        cure = f"set AUDIOTEXT_METRICS__PORT to the first of {len(WITH_METRICS_PORT)} that are free"
-        for number, name in enumerate(WITH_METRICS_PORT):
+        fix = f"set AUDIOTEXT_METRICS__PORT to the first of {len(METRICS_PORT_SERVICES)} free ports"
+        for number, name in enumerate(METRICS_PORT_SERVICES):
             if name in services:
-                yield Port(f"{name}'s metrics", metrics.host, metrics.port + number, cure)
+                yield Port(f"{name}'s metrics", metrics.host, metrics.port + number, fix)

@@ -1,4 +1,4 @@
-"""The services AudioText is made of: each a process of its own that meets the others only on the log."""
+"""List of AudioText's services. Each is a process of its own and communicates with the others only through the log."""
 
 import importlib
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from core.errors import UserError
 if TYPE_CHECKING:
     from core.settings import Settings
 
-# In the order they are started. Imported only when run: no service pays for another's libraries.
+# In start order. A service's module is imported only when it runs, so that no process loads another's libraries.
 SERVICES = {
     "gateway": "gateway.app:run",
     "api": "api.app:run",
@@ -22,20 +22,20 @@ SERVICES = {
     "replayer": "pipelines.replay.app:run",
 }
 
-# What a call or a user waits for. The others can catch up, so they step back where processors are scarce: no
-# transcription may delay audio.
-LIVE = frozenset({"gateway", "api", "recorder"})
+# Services that a call or a user waits for. The others can catch up, so they run with a lower priority: a transcription
+# must not delay audio.
+LATENCY_CRITICAL = frozenset({"gateway", "api", "recorder"})
 
-# The others serve /metrics beside what they are there for. Ports of `audiotext up` are given in this order.
-WITH_METRICS_PORT = tuple(name for name in SERVICES if name not in ("gateway", "api"))
+# Services that need a separate port for /metrics. `audiotext up` assigns the ports in this order.
+METRICS_PORT_SERVICES = tuple(name for name in SERVICES if name not in ("gateway", "api"))
 
-# Their consumer groups. The recorder sends no dead letters; the others do, under these names.
+# Consumer groups. The recorder writes no dead letters; the other groups do, under these names.
 STAGES = ("transcribe", "summarize", "embed", "usage", "analytics", "replay", "replay-plan", "erase")
 GROUPS = ("recorder", *STAGES)
 
 Run = Callable[["Settings"], None]
 
-# What tells whether a store has been migrated by a newer version, of the stores a service uses.
+# For each service, the functions that check that no newer version has migrated its stores.
 _STORES = {
     "api": ("sinks.clickhouse.client:refuse_newer", "sinks.qdrant.store:refuse_newer"),
     "embedder": ("sinks.qdrant.store:refuse_newer",),
@@ -45,26 +45,26 @@ _STORES = {
 
 
 class UnknownServiceError(UserError):
-    """There is no service of that name; the message lists those there are."""
+    """The service's name is unknown; the message lists the valid names."""
 
 
 def entry_point(name: str) -> Run:
-    """The service's `run(settings)`, which blocks until SIGTERM or SIGINT. Raises UnknownServiceError."""
+    """Returns the service's `run(settings)`, which blocks until SIGTERM or SIGINT. Raises UnknownServiceError."""
     if name not in SERVICES:
-        raise UnknownServiceError(f"no service is called {name!r}; there are {', '.join(SERVICES)}")
-    return _named(SERVICES[name])
+        raise UnknownServiceError(f"unknown service {name!r}: choose one of {', '.join(SERVICES)}")
+    return _import(SERVICES[name])
 
 
 def refuse_newer_stores(service: str, settings: "Settings") -> None:
-    """Raises SchemaTooNewError if a store the service uses has been migrated by a newer version.
+    """Raises SchemaTooNewError if a newer version has migrated a store of the service.
 
-    A store that is away does not keep a service from starting: the service waits for it, and asks again then.
+    An unavailable store does not prevent the start: the service waits for the store and checks again then.
     """
     for check in _STORES.get(service, ()):
-        _named(check)(settings)
+        _import(check)(settings)
 
 
-def _named(name: str) -> Run:
+def _import(name: str) -> Run:
     module, _, function = name.partition(":")
     named: Run = getattr(importlib.import_module(module), function)
     return named

@@ -1,4 +1,4 @@
-"""Everything on one machine: embeds what has no address configured, then runs every service under a supervisor."""
+"""Single-machine stack: embeds each server that has no configured address and runs all services under a supervisor."""
 
 import http.client
 import json
@@ -14,12 +14,12 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr
 
 from audiotext.embedded import clickhouse, log, objects, qdrant
-from audiotext.embedded.server import LOOPBACK, Server, ServerError, wait_until_it_answers
+from audiotext.embedded.server import LOOPBACK, Server, ServerError, wait_until_ready
 from audiotext.embedded.state import State
 from audiotext.stack.datadir import ALARM_BYTES, DataDir, RunningStack
-from audiotext.stack.environment import child_environment, variables
+from audiotext.stack.environment import child_environment, to_variables
 from audiotext.stack.preflight import validate_startup
-from audiotext.stack.services import LIVE, SERVICES, WITH_METRICS_PORT
+from audiotext.stack.services import LATENCY_CRITICAL, METRICS_PORT_SERVICES, SERVICES
 from audiotext.stack.supervisor import Program, RestartPolicy, Status, Supervisor
 from core.errors import UserError
 from core.settings import ApiSettings, Settings, SettingsError
@@ -28,36 +28,36 @@ from sinks.object_store import ObjectStore, ObjectStoreError
 
 _SERVER_START_S = 30.0
 _SERVICES_START_S = 60.0
-_LOOK_S = 4.5  # the gateway asks the API, for 4 s at most, and that asks the stores
-_PATIENCE_S = 10.0  # what is not there by then is named
+_READYZ_TIMEOUT_S = 4.5  # the gateway waits up to 4 s for the API, which checks the stores
+_REPORT_WAIT_AFTER_S = 10.0  # after this time the missing parts are reported
 _DISK_CHECK_S = 10.0
 _ALARM_EVERY_S = 60.0
-_NICE = 10  # of services that are not live
+_NICE = 10  # niceness of services that are not latency-critical
 
-# All must be over 5 s after Ctrl-C. Seconds from it until what is left of a group is killed: the gateway ends first, so
-# that every live stream gets its marker on the log, and the log last.
+# The whole stop takes at most 5 s. These are the seconds from its start until the rest of a group is killed. The
+# gateway ends first, so that it can write the end of every open stream to the log; the log ends last.
 _GATEWAY_END_S = 3.4
 _SERVICES_END_S = 4.2
-_SERVERS_TAKE_S = 0.7  # from when they are asked: SeaweedFS dawdles for 2 s, and all of them survive a kill
-# The log saves itself, and the gateway marks its live streams.
-_LAST_WORDS = frozenset({"gateway", log.NAME, "log-front"})
-_USERS_MISTAKE = 2  # the exit code of a service that its settings keep from running
-_LOG_END_S = 30.0  # never killed while it saves: that would lose what nobody else has
+_SERVERS_END_S = 0.7  # from their SIGTERM; SeaweedFS would take 2 s, and a kill loses no data of these servers
+# The log saves its content, and the gateway writes the ends of its open streams.
+_FLUSHES_ON_SIGTERM = frozenset({"gateway", log.NAME, "log-front"})
+_CONFIGURATION_ERROR = 2  # exit code of a service that cannot run with its settings
+_LOG_END_S = 30.0  # long, because a kill during the save would lose records that no other process has
 
 
 class StackError(UserError):
-    """The stack cannot be started; the message is one sentence that says why."""
+    """The stack cannot be started; the message is one sentence with the reason."""
 
 
 class ServiceRefusedError(SettingsError):
-    """A service cannot run with such settings; the message names it and says why."""
+    """A service cannot run with these settings; the message names the service and the reason."""
 
 
 class Stack:
-    """A stack over `settings.data_dir`.
+    """A stack in `settings.data_dir`.
 
-    say: is told, one line at a time, what a user should know; called from several threads.
-    services: names and commands of what to run besides the servers; by default every service there is.
+    say: receives messages for the user, one line each, from several threads. services: names and commands of the
+    programs to run besides the servers; by default all services.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class Stack:
         self._servers: list[Server] = []
         self._stopping = threading.Event()
         self._refusal: str | None = None
-        self._hurry = threading.Event()
+        self._forced = threading.Event()
 
     def start(self) -> None:
-        """Takes the data directory, starts the servers, makes topics and bucket, starts the services.
+        """Locks the data directory, starts the servers, creates topics and bucket, and starts the services.
 
-        Afterwards `settings` are those of the running stack, addresses included. What was started is ended if this
-        fails. Raises StackError, DataDirError, MissingExtraError, LogUnavailableError, and SettingsError for what could
-        never run.
+        Afterwards `settings` contains the addresses of the running stack. If the start fails, all started processes are
+        ended. Raises StackError, DataDirError, MissingExtraError, LogUnavailableError, and SettingsError for settings
+        that cannot work.
         """
         self._data = DataDir(self.settings.data_dir)
         try:
@@ -95,62 +95,64 @@ class Stack:
             raise
 
     def wait_ready(self, timeout_s: float = _SERVICES_START_S) -> None:
-        """Returns once everything is there that a call needs (the gateway's `/readyz` is 200). Says what is waited for
-        where that takes long. Raises StackError after `timeout_s`, ServiceRefusedError as soon as a service cannot run.
+        """Returns when the stack can accept calls (the gateway's `/readyz` returns 200).
+
+        Reports the missing parts if this takes long. Raises StackError after `timeout_s`, and ServiceRefusedError as
+        soon as a service cannot run.
         """
         gateway = self.settings.gateway
         began = time.monotonic()
-        said = ""
-        while missing := _missing(_reachable(gateway.host), gateway.port):
+        reported = ""
+        while missing := _missing_parts(_connect_host(gateway.host), gateway.port):
             waited_s = time.monotonic() - began
-            what = "; ".join(f"{name} ({why})" for name, why in sorted(missing.items()))
+            parts = "; ".join(f"{name} ({reason})" for name, reason in sorted(missing.items()))
             if self._stopping.is_set():
                 self._raise_if_unsupported()
                 raise StackError("stopped before it was ready")
             if waited_s > timeout_s:
                 raise StackError(
-                    f"not ready after {timeout_s:g} s, for want of {what}: see `audiotext doctor`, and the logs in "
+                    f"not ready after {timeout_s:g} s, missing: {parts}; run `audiotext doctor` and see the logs in "
                     f"{self._log_dir}"
                 )
-            if waited_s > _PATIENCE_S and what != said:
-                self._say(f"waiting for {what}")
-                said = what
+            if waited_s > _REPORT_WAIT_AFTER_S and parts != reported:
+                self._say(f"waiting for {parts}")
+                reported = parts
             time.sleep(0.05)
         self._raise_if_unsupported()
 
     def wait(self) -> None:
-        """Returns once the stack is to end: after `give_up`. Raises ServiceRefusedError if a service cannot run."""
+        """Returns after `cancel`. Raises ServiceRefusedError if a service cannot run."""
         self._stopping.wait()
         self._raise_if_unsupported()
 
     @property
     def embedded(self) -> list[str]:
-        """Names of the servers that are embedded, once started."""
+        """Names of the embedded servers, after the start."""
         return [server.name for server in self._servers]
 
     def status(self) -> dict[str, Status]:
-        """How each server and service fares, by name."""
+        """Returns the status of each server and service, by name."""
         return self._supervisor.status() if self._supervisor else {}
 
     def cancel(self) -> None:
-        """Makes `start` or `wait_ready`, under way in another thread or below a signal handler, raise StackError."""
+        """Makes a running `start` or `wait_ready` raise StackError. Safe in other threads and in signal handlers."""
         self._stopping.set()
 
     def force_stop(self) -> None:
-        """Makes `stop`, also one under way, kill what it would wait for; only the log still saves itself."""
-        self._hurry.set()
+        """Makes `stop`, also a running one, kill the processes without waiting; only the log may still save."""
+        self._forced.set()
 
     def stop(self) -> None:
-        """Ends everything, in the order in which nothing is lost. Safe to call twice."""
+        """Ends all processes in an order that loses no data. A second call does nothing."""
         self._stopping.set()
         supervisor, self._supervisor = self._supervisor, None
         if supervisor:
             began = time.monotonic()
-            supervisor.stop(["gateway"], partial(self._left, began + _GATEWAY_END_S))
+            supervisor.stop(["gateway"], partial(self._remaining_s, began + _GATEWAY_END_S))
             services = [name for name in self._services if name != "gateway"]
-            supervisor.stop(services, partial(self._left, began + _SERVICES_END_S))
+            supervisor.stop(services, partial(self._remaining_s, began + _SERVICES_END_S))
             servers = [name for name in self.embedded if name != log.NAME]
-            supervisor.stop(servers, partial(self._left, time.monotonic() + _SERVERS_TAKE_S))
+            supervisor.stop(servers, partial(self._remaining_s, time.monotonic() + _SERVERS_END_S))
             supervisor.stop([log.NAME], lambda: began + _LOG_END_S - time.monotonic())
             supervisor.close()
         if self._data:
@@ -161,16 +163,16 @@ class Stack:
     def _log_dir(self) -> Path:
         return self.settings.data_dir.absolute() / "logs"
 
-    def _refused(self, why: str) -> None:
-        self._refusal = why
+    def _on_refused(self, reason: str) -> None:
+        self._refusal = reason
         self._stopping.set()
 
     def _raise_if_unsupported(self) -> None:
         if self._refusal is not None:
             raise ServiceRefusedError(self._refusal)
 
-    def _left(self, deadline: float) -> float:
-        return 0.0 if self._hurry.is_set() else deadline - time.monotonic()
+    def _remaining_s(self, deadline: float) -> float:
+        return 0.0 if self._forced.is_set() else deadline - time.monotonic()
 
     def _start(self, data: DataDir) -> None:
         validate_startup(self.settings, self._services)
@@ -178,7 +180,7 @@ class Stack:
         self._servers = _servers(self.settings, state)
         self.settings = self._with_addresses(state)
         supervisor = Supervisor(
-            self._log_dir, self._say, policy=self._policy, keep_open=(data.lock_fd,), refused=self._refused
+            self._log_dir, self._say, policy=self._policy, keep_open=(data.lock_fd,), on_refused=self._on_refused
         )
         self._supervisor = supervisor
         supervisor.start(
@@ -187,69 +189,71 @@ class Stack:
                 server.command,
                 dict(os.environ) | dict(server.env),
                 server.cwd,
-                orphaned=_when_orphaned(server.name),
+                orphan_signal=_orphan_signal(server.name),
             )
             for server in self._servers
         )
         for server in self._servers:
             self._wait_for(server, supervisor)
         self._prepare()
-        data.publish(RunningStack(variables(self.settings), self.embedded))
+        data.publish(RunningStack(to_variables(self.settings), self.embedded))
         env = child_environment(os.environ, self.settings)
         supervisor.start(
             Program(
                 name,
                 command,
                 env | self._metrics_port(name),
-                nice=0 if name in LIVE else _NICE,
-                orphaned=_when_orphaned(name),
-                refuses=_USERS_MISTAKE,
+                nice=0 if name in LATENCY_CRITICAL else _NICE,
+                orphan_signal=_orphan_signal(name),
+                refusal_code=_CONFIGURATION_ERROR,
             )
             for name, command in self._services.items()
         )
         threading.Thread(target=self._watch_disk, args=(data,), name="disk", daemon=True).start()
 
     def _with_addresses(self, state: State) -> Settings:
-        """The settings with every address filled in."""
+        """Returns the settings with every address filled in."""
         addresses = {name: value for server in self._servers for name, value in server.addresses.items()}
         api = self.settings.api
-        if "port" not in api.model_fields_set:  # nobody but the gateway talks to it: any port will do
+        if "port" not in api.model_fields_set:  # only the gateway connects to it, so any port is suitable
             api = api.model_copy(update={"port": state.port("api", api.port)})
         session_secret = self.settings.api.session_secret or SecretStr(state.secret("sessions"))
-        api = api.model_copy(update={"session_secret": session_secret, "watched": self._watched(state, api)})
-        # Made up once and kept, so that a token given out before a restart is good after it.
+        api = api.model_copy(update={"session_secret": session_secret, "watched": self._metrics_urls(state, api)})
+        # Generated once and stored, so that tokens stay valid after a restart.
         secret = self.settings.gateway.stream_token_secret or SecretStr(state.secret("stream-tokens"))
-        api_url = f"http://{_reachable(api.host)}:{api.port}"
+        api_url = f"http://{_connect_host(api.host)}:{api.port}"
         gateway = self.settings.gateway.model_copy(update={"api_url": api_url, "stream_token_secret": secret})
         settings = self.settings.model_copy(update={"data_dir": state.data_dir, "api": api, "gateway": gateway})
         if "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS" in addresses:
-            # The embedded log never expires a dead member; one that comes back under the same name is let in at once.
+            # The embedded log never expires a dead member, but accepts a new one with the same name at once.
             addresses["AUDIOTEXT_KAFKA__INSTANCE_ID"] = settings.kafka.instance_id or "embedded"
         return _with_variables(settings, addresses)
 
-    def _watched(self, state: State, api: ApiSettings) -> dict[str, str]:
-        """Where each service says how it fares. Ports are consecutive from the configured one, else any."""
+    def _metrics_urls(self, state: State, api: ApiSettings) -> dict[str, str]:
+        """Returns the URL of each service's metrics. Ports are consecutive from the configured one, else free ones."""
         gateway, metrics = self.settings.gateway, self.settings.metrics
         ports = {"gateway": (gateway.host, gateway.port), "api": (api.host, api.port)}
-        for number, name in enumerate(WITH_METRICS_PORT):
+        for number, name in enumerate(METRICS_PORT_SERVICES):
             port = metrics.port + number if metrics.port is not None else state.port(f"metrics-{name}")
             ports[name] = (metrics.host, port)
         return {
-            name: f"http://{_reachable(host)}:{port}" for name, (host, port) in ports.items() if name in self._services
+            name: f"http://{_connect_host(host)}:{port}"
+            for name, (host, port) in ports.items()
+            if name in self._services
         }
 
     def _metrics_port(self, service: str) -> dict[str, str]:
-        """The variable with the service's own port for its metrics."""
-        if service not in WITH_METRICS_PORT or service not in self.settings.api.watched:
+        """Returns the variable that sets the service's metrics port."""
+        if service not in METRICS_PORT_SERVICES or service not in self.settings.api.watched:
             return {}
         return {"AUDIOTEXT_METRICS__PORT": self.settings.api.watched[service].rpartition(":")[2]}
 
     def _wait_for(self, server: Server, supervisor: Supervisor) -> None:
         def alive() -> bool:
-            return not supervisor.status()[server.name].hopeless and not self._stopping.is_set()
+            return not supervisor.status()[server.name].failing and not self._stopping.is_set()
 
         try:
-            wait_until_it_answers(server, _SERVER_START_S, alive)
+            wait_until_ready(server, _SERVER_START_S, alive)
         except ServerError as error:
             raise StackError(f"{error}; its log: {supervisor.log_path(server.name)}") from None
 
@@ -266,13 +270,16 @@ class Stack:
             free = data.free_bytes()
             if free < ALARM_BYTES and time.monotonic() >= alarm_at:
                 alarm_at = time.monotonic() + _ALARM_EVERY_S
-                self._say(f"THE DISK IS NEARLY FULL: {free // 1_000_000} MB free for {data.path}; recordings will fail")
+                self._say(f"THE DISK IS ALMOST FULL: {free // 1_000_000} MB free for {data.path}; recordings will fail")
 
 
-def _when_orphaned(name: str) -> signal.Signals:
-    """What a child gets when the supervisor was killed. All but these survive a kill by design, while asked to end
-    some would wait for others that are ending too (the recorder for the log, for ever), and hold the data directory."""
-    return signal.SIGTERM if name in _LAST_WORDS else signal.SIGKILL
+def _orphan_signal(name: str) -> signal.Signals:
+    """Returns the signal that a child gets when the supervisor is killed.
+
+    A kill loses no data of any child except `_FLUSHES_ON_SIGTERM`. After SIGTERM some of the others would wait for
+    processes that are ending as well (the recorder would wait for the log forever) and keep the data directory locked.
+    """
+    return signal.SIGTERM if name in _FLUSHES_ON_SIGTERM else signal.SIGKILL
 
 
 def _all_services() -> dict[str, Sequence[str]]:
@@ -280,7 +287,7 @@ def _all_services() -> dict[str, Sequence[str]]:
 
 
 def _servers(settings: Settings, state: State) -> list[Server]:
-    """What is embedded: whatever has no address."""
+    """Returns the servers to embed: those without a configured address."""
     servers: list[Server] = []
     if not settings.kafka.bootstrap_servers:
         servers += log.servers(state)
@@ -294,7 +301,7 @@ def _servers(settings: Settings, state: State) -> list[Server]:
 
 
 def _with_variables(settings: Settings, addresses: Mapping[str, str]) -> Settings:
-    """The settings with those of these variables (AUDIOTEXT_SECTION__NAME)."""
+    """Returns the settings with the values of these variables (AUDIOTEXT_SECTION__NAME)."""
     for variable, value in addresses.items():
         section, _, name = variable.removeprefix("AUDIOTEXT_").lower().partition("__")
         old: BaseModel = getattr(settings, section)
@@ -303,20 +310,20 @@ def _with_variables(settings: Settings, addresses: Mapping[str, str]) -> Setting
     return settings
 
 
-def _reachable(host: str) -> str:
-    """Where this machine reaches a server that listens on `host`."""
+def _connect_host(host: str) -> str:
+    """Returns the address at which this machine reaches a server that listens on `host`."""
     return LOOPBACK if host in ("0.0.0.0", "::", "") else host
 
 
-def _missing(host: str, port: int) -> dict[str, str]:
-    """What the gateway there misses, by part; empty once it is ready."""
-    connection = http.client.HTTPConnection(host, port, timeout=_LOOK_S)
+def _missing_parts(host: str, port: int) -> dict[str, str]:
+    """Returns the missing parts that the gateway's /readyz reports; empty when it is ready."""
+    connection = http.client.HTTPConnection(host, port, timeout=_READYZ_TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        if answer.status == http.HTTPStatus.OK:
+        response = connection.getresponse()
+        if response.status == http.HTTPStatus.OK:
             return {}
-        return {str(name): str(why) for name, why in json.loads(answer.read())["missing"].items()}
+        return {str(name): str(reason) for name, reason in json.loads(response.read())["missing"].items()}
     except (OSError, http.client.HTTPException, ValueError, LookupError, AttributeError):
         return {"the gateway": "it does not answer"}
     finally:

@@ -1,9 +1,9 @@
-"""Keeps child processes running: restarts what dies, with back-off, and ends them in good order.
+"""Keeps child processes running: restarts them with back-off when they end, and stops them in order.
 
-A child that has told that it lives (core.heartbeat) and then falls silent is killed, and so started again.
+A child that has sent a heartbeat (core.heartbeat) and then becomes silent is killed and restarted.
 
-Each child writes to a log file of its own, which is followed for warnings; nothing hangs on a pipe to the
-supervisor, so a child that outlives it for a moment can still say what it does.
+Each child writes to its own log file, in which the supervisor looks for warnings. There is no pipe to the supervisor,
+so a child that outlives it for a moment can still write its log.
 """
 
 import os
@@ -16,60 +16,62 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core import logs, process
-from core.heartbeat import HANGS_S, WatchdogSocket
+from core.heartbeat import HANG_TIMEOUT_S, WatchdogSocket
 
 _TICK_S = 0.05
-_MISSED_S = 5.0  # between two looks: more than a busy machine explains
-_LOG_LIMIT = 10 * 1024 * 1024  # bytes: a log file larger than this at its child's start makes room for a new one
-# What the dynamic linker prints for noida-db's binary on Debian 12: harmless, so not worth a reader's time.
-_NOISE = "weak version `GLIBC"
+_SUSPENDED_S = 5.0  # a longer time between two checks means that this process was suspended
+_LOG_LIMIT = 10 * 1024 * 1024  # bytes; a larger log file is renamed when its child starts
+# The dynamic linker prints this harmless warning for noida-db's binary on Debian 12.
+_IGNORED_WARNING = "weak version `GLIBC"
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A child to keep running. env: the whole environment it gets; nice: how much it steps back for others; orphaned:
-    the signal it gets should the supervisor die before it; refuses: the exit code by which it says that with such
-    settings it never can run."""
+    """A child process to keep running.
+
+    env: its whole environment. nice: added to its niceness. orphan_signal: sent to it if the supervisor dies first.
+    refusal_code: the exit code with which it reports that it cannot run with its settings.
+    """
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     cwd: Path | None = None
     nice: int = 0
-    orphaned: signal.Signals = signal.SIGKILL
-    refuses: int | None = None
+    orphan_signal: signal.Signals = signal.SIGKILL
+    refusal_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """How long to wait before a child that died is started again, seconds.
+    """Delays before a child is restarted, in seconds.
 
-    The delay doubles from `first_delay_s` to `max_delay_s` and starts over after a life of `healthy_s`. A child that
-    died `hopeless_after` times in a row, each time within `early_s`, probably needs somebody to look at it.
-    hangs_s: after so long without a heartbeat a child that had one is killed.
+    The delay doubles from `first_delay_s` to `max_delay_s` and starts over after a run of `healthy_s`. A child that
+    ended `failing_after` times in a row, each time within `early_s`, counts as failing and is reported to the user.
+    hang_timeout_s: a child that has sent a heartbeat is killed after this time without another one.
     """
 
     first_delay_s: float = 0.2
     max_delay_s: float = 10.0
     healthy_s: float = 30.0
     early_s: float = 10.0
-    hopeless_after: int = 3
-    hangs_s: float = HANGS_S
+    failing_after: int = 3
+    hang_timeout_s: float = HANG_TIMEOUT_S
 
     def delay_s(self, failures: int) -> float:
-        """The delay after that many deaths in a row (from 1)."""
+        """Returns the delay after that many failures in a row (from 1)."""
         return min(self.max_delay_s, self.first_delay_s * 2.0 ** min(failures - 1, 32))
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Deaths in a row without a healthy life in between; `early` of them came early."""
+    """Failures in a row without a healthy run in between; `early` counts the last ones that came early."""
 
     total: int = 0
     early: int = 0
 
     def after(self, lived_s: float, policy: RestartPolicy) -> "Failures":
-        """The count after a child died that had lived so long."""
+        """Returns the count after a child ended that had run for `lived_s`."""
         if lived_s >= policy.healthy_s:
             return Failures(1, 0)
         return Failures(self.total + 1, self.early + 1 if lived_s < policy.early_s else 0)
@@ -77,12 +79,12 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a child fares. pid: None while it does not run. restarts: since the supervisor began."""
+    """Status of a child. pid: None while it does not run. restarts: since the supervisor's start."""
 
     name: str
     pid: int | None
     restarts: int
-    hopeless: bool
+    failing: bool
 
 
 @dataclass
@@ -91,49 +93,48 @@ class _Child:
     log: "LogFile"
     process: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0
-    due: float = 0.0  # when to start it
+    due: float = 0.0  # monotonic time of the next start
     failures: Failures = field(default_factory=Failures)
     restarts: int = 0
     stopping: bool = False
-    heart: WatchdogSocket = field(default_factory=WatchdogSocket)
-    beat_at: float | None = None  # None: it has not told anything yet, so nothing is expected
+    watchdog: WatchdogSocket = field(default_factory=WatchdogSocket)
+    last_beat_at: float | None = None  # None before the first heartbeat, when the watchdog is inactive
 
 
 class LogFile:
-    """A child's log: the file it writes to, and the reader that follows it."""
+    """Log file of a child, with a reader that follows it."""
 
     def __init__(self, path: Path) -> None:
-        """Makes room for a new file if the one there is large."""
+        """Creates the file, and renames an existing large one."""
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > _LOG_LIMIT:
             path.replace(path.with_name(path.name + ".1"))
         path.touch(mode=0o600)
-        self._read_to = path.stat().st_size
-        self._rest = b""
+        self._position = path.stat().st_size
+        self._partial_line = b""
         self.last_line = ""
 
     def new_lines(self) -> list[str]:
-        """Complete lines written since the last call."""
-        if self.path.stat().st_size <= self._read_to:
+        """Returns the complete lines written since the last call."""
+        if self.path.stat().st_size <= self._position:
             return []
         with self.path.open("rb") as file:
-            file.seek(self._read_to)
+            file.seek(self._position)
             content = file.read()
-        self._read_to += len(content)
-        *complete, self._rest = (self._rest + content).split(b"\n")
+        self._position += len(content)
+        *complete, self._partial_line = (self._partial_line + content).split(b"\n")
         lines = [line.decode(errors="replace") for line in complete]
         self.last_line = next((line.strip() for line in reversed(lines) if line.strip()), self.last_line)
-        return [line for line in lines if _NOISE not in line]
+        return [line for line in lines if _IGNORED_WARNING not in line]
 
 
 class Supervisor:
-    """Runs children in a thread of its own (which they die with), until closed.
+    """Runs children from its own thread until it is closed. If that thread ends, the children end as well.
 
-    say: is told, one line at a time, what a user should know; called from that thread.
-    keep_open: file descriptors all children inherit. refused: is told, likewise, of a child that is not started again
-    since it refused to run, and why. Only at its first start: what comes later is not its settings' fault alone, and no
-    reason to end what runs.
+    say: receives messages for the user, one line each, in that thread. keep_open: file descriptors that all children
+    inherit. on_refused: receives the message of a child that cannot run with its settings and is not restarted. This
+    applies only to a child's first start: a later failure may have other causes and must not end the running stack.
     """
 
     def __init__(
@@ -143,13 +144,13 @@ class Supervisor:
         *,
         policy: RestartPolicy | None = None,
         keep_open: Sequence[int] = (),
-        refused: Callable[[str], None] | None = None,
+        on_refused: Callable[[str], None] | None = None,
     ) -> None:
         self._log_dir = log_dir
         self._say = say
         self._policy = policy or RestartPolicy()
         self._keep_open = tuple(keep_open)
-        self._refused = refused or say
+        self._report_refused = on_refused or say
         self._children: dict[str, _Child] = {}
         self._lock = threading.RLock()
         self._closed = threading.Event()
@@ -164,27 +165,27 @@ class Supervisor:
                 self._children[program.name] = _Child(program, log)
 
     def status(self) -> dict[str, Status]:
-        """How each child fares, by name, in the order they were started."""
+        """Returns the status of each child by name, in start order."""
         with self._lock:
             return {
                 name: Status(
                     name,
                     child.process.pid if child.process and child.process.poll() is None else None,
                     child.restarts,
-                    child.failures.early >= self._policy.hopeless_after,
+                    child.failures.early >= self._policy.failing_after,
                 )
                 for name, child in self._children.items()
             }
 
     def log_path(self, name: str) -> Path:
-        """Where the child's output is."""
+        """Returns the path of the child's log file."""
         return self._log_dir / f"{name}.log"
 
     def stop(self, names: Iterable[str], timeout_s: Callable[[], float]) -> list[str]:
-        """Asks these children to end, all at the same time, and waits for them.
+        """Sends SIGTERM to these children at the same time, waits for them and kills the rest.
 
-        timeout_s: asked again and again for the seconds still to wait, so that a user who is in a hurry can shorten
-        them; when none are left, those still there are killed. Returns their names.
+        timeout_s: returns the remaining seconds; it is invoked repeatedly, so that the user can shorten the wait.
+        Returns the names of the killed children.
         """
         with self._lock:
             children = [self._children[name] for name in names if name in self._children]
@@ -205,25 +206,25 @@ class Supervisor:
         return killed
 
     def close(self) -> None:
-        """Ends what still runs, at once, and the thread."""
+        """Kills the remaining children and ends the thread."""
         self.stop(list(self._children), lambda: 0.0)
         self._closed.set()
         self._thread.join()
         for child in self._children.values():
-            child.heart.close()
+            child.watchdog.close()
 
     def _run(self) -> None:
-        looked = time.monotonic()
+        checked = time.monotonic()
         while not self._closed.wait(_TICK_S):
             with self._lock:
                 now = time.monotonic()
-                missed, looked = now - looked, now
+                elapsed, checked = now - checked, now
                 for child in self._children.values():
-                    if child.beat_at is not None and missed > _MISSED_S:
-                        child.beat_at += missed  # we were suspended, and so may have been all of us
-                    self._look_after(child)
+                    if child.last_beat_at is not None and elapsed > _SUSPENDED_S:
+                        child.last_beat_at += elapsed  # this process was suspended, and perhaps the child as well
+                    self._check(child)
 
-    def _look_after(self, child: _Child) -> None:
+    def _check(self, child: _Child) -> None:
         self._read(child)
         if child.stopping:
             return
@@ -232,15 +233,15 @@ class Supervisor:
             if now >= child.due:
                 self._spawn(child, now)
         elif (code := child.process.poll()) is not None:
-            if code == child.program.refuses and not child.restarts:
-                self._never(child)
+            if code == child.program.refusal_code and not child.restarts:
+                self._on_refused(child)
             else:
-                self._died(child, now, _how(code))
-        elif child.heart.heard():
-            child.beat_at = now
-        elif child.beat_at is not None and now - child.beat_at > self._policy.hangs_s:
-            self._say(f"{child.program.name}: hangs, no sign of life for {now - child.beat_at:.0f} s; it is killed")
-            child.beat_at = None
+                self._on_exit(child, now, _describe_exit(code))
+        elif child.watchdog.received():
+            child.last_beat_at = now
+        elif child.last_beat_at is not None and now - child.last_beat_at > self._policy.hang_timeout_s:
+            self._say(f"{child.program.name}: hangs, no heartbeat for {now - child.last_beat_at:.0f} s; it is killed")
+            child.last_beat_at = None
             process.kill(child.process)
 
     def _read(self, child: _Child) -> None:
@@ -252,40 +253,40 @@ class Supervisor:
     def _spawn(self, child: _Child, now: float) -> None:
         program = child.program
         child.started_at = now
-        child.heart.heard()  # what its predecessor told
-        child.beat_at = None
+        child.watchdog.received()  # discards heartbeats of the previous process
+        child.last_beat_at = None
         try:
             with child.log.path.open("ab") as output:
                 child.process = process.spawn(
                     program.command,
-                    env=dict(program.env) | child.heart.environment,
+                    env=dict(program.env) | child.watchdog.environment,
                     output=output,
                     cwd=program.cwd,
                     keep_open=self._keep_open,
                     nice=program.nice,
-                    orphaned=program.orphaned,
+                    orphan_signal=program.orphan_signal,
                 )
         except OSError as error:
-            self._died(child, now, f"cannot be started ({os.strerror(error.errno or 0)})")
+            self._on_exit(child, now, f"cannot be started ({os.strerror(error.errno or 0)})")
 
-    def _never(self, child: _Child) -> None:
+    def _on_refused(self, child: _Child) -> None:
         child.process = None
         child.stopping = True
-        self._read(child)  # its last words, which may have come since
-        self._refused(f"{child.program.name} cannot run: {child.log.last_line.removeprefix('audiotext: ')}")
+        self._read(child)  # reads lines written since the last check
+        self._report_refused(f"{child.program.name} cannot run: {child.log.last_line.removeprefix('audiotext: ')}")
 
-    def _died(self, child: _Child, now: float, how: str) -> None:
+    def _on_exit(self, child: _Child, now: float, reason: str) -> None:
         name = child.program.name
         child.process = None
         child.failures = child.failures.after(now - child.started_at, self._policy)
         child.restarts += 1
         delay = self._policy.delay_s(child.failures.total)
         child.due = now + delay
-        self._say(f"{name}: {how}, started again in {delay:.2g} s")
-        if child.failures.early == self._policy.hopeless_after:
-            said = f' It said last: "{child.log.last_line}".' if child.log.last_line else ""
-            self._say(f"{name}: does not stay up.{said} Its log: {child.log.path}")
+        self._say(f"{name}: {reason}, restarts in {delay:.2g} s")
+        if child.failures.early == self._policy.failing_after:
+            last_line = f' Its last log line: "{child.log.last_line}".' if child.log.last_line else ""
+            self._say(f"{name}: keeps failing.{last_line} Its log: {child.log.path}")
 
 
-def _how(code: int) -> str:
-    return f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+def _describe_exit(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

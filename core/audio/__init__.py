@@ -1,1 +1,1 @@
-"""Audio codecs and files. Knows nothing of calls."""
+"""Audio codecs and files. Independent of calls."""

@@ -1,7 +1,7 @@
-"""G.711 by table look-up, bit-exact with ITU-T G.711 (and so with Python's former `audioop`).
+"""G.711 codec by table look-up, bit-exact with ITU-T G.711 (and with Python's former `audioop`).
 
-16-bit samples in and out; the codes are 13-bit (mu-law: 14-bit) quantisations of their upper bits. A-law octets are
-stored with the even bits inverted and mu-law octets complemented, as they are on the wire.
+Samples have 16 bits; the codes quantise their upper 13 bits (mu-law: 14 bits). A-law bytes have the even bits inverted
+and mu-law bytes are complemented, as on the wire.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ def _alaw_decode_table() -> Pcm:
 
 
 def _every_sample() -> npt.NDArray[np.int32]:
-    """All 16-bit samples, at the index their bits have as an unsigned number."""
+    """Returns all 16-bit samples; the index of a sample is its bits as an unsigned number."""
     return np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
 
 
@@ -52,30 +52,30 @@ def _alaw_encode_table() -> npt.NDArray[np.uint8]:
 
 
 ULAW_DECODE: Pcm = _ulaw_decode_table()
-"""Sample of each mu-law octet: int16[256]."""
+"""Sample of each mu-law byte: int16[256]."""
 
 ALAW_DECODE: Pcm = _alaw_decode_table()
-"""Sample of each A-law octet: int16[256]."""
+"""Sample of each A-law byte: int16[256]."""
 
 _ULAW_ENCODE = _ulaw_encode_table()
 _ALAW_ENCODE = _alaw_encode_table()
 
 
 def decode_ulaw(payload: bytes) -> Pcm:
-    """The samples of mu-law octets, one each."""
+    """Returns one sample per mu-law byte."""
     return ULAW_DECODE[np.frombuffer(payload, np.uint8)]
 
 
 def decode_alaw(payload: bytes) -> Pcm:
-    """The samples of A-law octets, one each."""
+    """Returns one sample per A-law byte."""
     return ALAW_DECODE[np.frombuffer(payload, np.uint8)]
 
 
 def encode_ulaw(pcm: npt.NDArray[Any]) -> bytes:
-    """Mu-law octets of 16-bit samples, one each."""
+    """Returns one mu-law byte per 16-bit sample."""
     return _ULAW_ENCODE[np.asarray(pcm, np.int16).view(np.uint16)].tobytes()
 
 
 def encode_alaw(pcm: npt.NDArray[Any]) -> bytes:
-    """A-law octets of 16-bit samples, one each."""
+    """Returns one A-law byte per 16-bit sample."""
     return _ALAW_ENCODE[np.asarray(pcm, np.int16).view(np.uint16)].tobytes()

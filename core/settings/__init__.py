@@ -1,5 +1,7 @@
-"""All settings, with types. The sources, in order of precedence: environment variables (`AUDIOTEXT_…`; `__` separates
-section and field), the file `audiotext.toml`, the defaults.
+"""All settings, with types.
+
+The sources, in order of precedence: environment variables (`AUDIOTEXT_…`; `__` separates section and field), the file
+`audiotext.toml`, the defaults.
 
 The defaults suit one machine. `audiotext up` embeds every server whose address is not set. Keys, tokens and other
 credentials have no default: access that is not configured is denied.

@@ -31,8 +31,10 @@ class VoicePlanSettings(Section):
 
 
 class NetworkCredentialSettings(Section):
-    """Credentials for carriers that do not sign requests. Every field that is set must match; without any, access
-    is denied."""
+    """Credentials for carriers that do not sign requests.
+
+    Every field that is set must match; without any, access is denied.
+    """
 
     username: str | None = None
     """HTTP Basic user of the carrier's requests."""

@@ -1,1 +1,1 @@
-"""Decides whether a media socket or webhook may bring a stream."""
+"""Authorization of media streams and webhooks."""

@@ -1,7 +1,7 @@
-"""Who may stream: the carrier's own proof or one of our stream tokens, and no more streams than the limits allow.
+"""Authorizes streams by the carrier's own credentials or by one of our stream tokens, within the stream limits.
 
-A socket is judged twice: by its upgrade request, and by its stream's start, which tells the call, the account and, of
-carriers whose upgrade can carry nothing, the token.
+A socket is checked twice: by its upgrade request, and by its stream's start. The start names the call and the account;
+it also contains the token if the carrier's upgrade request cannot.
 """
 
 import secrets
@@ -22,45 +22,50 @@ from gateway.media.session import Admit, SessionClosedError, StreamKey
 from gateway.protection.client_limiter import ClientLimiter
 
 TOKEN = "token"
-"""What a stream token is called in a query string and among what a customer attaches to a stream."""
+"""Name of the stream token in a query string and among the stream's custom parameters."""
 
-TOO_MANY_UNPROVEN = "too many sockets that have proved nothing yet; try again"
-"""What is said when as many sockets wait for the token in their start as may at once."""
+TOO_MANY_UNAUTHENTICATED = "too many unauthenticated sockets; try again"
+"""Error when too many sockets wait for the token in their stream's start."""
 
 
 _UNBOUND_TTL_S = 120
-"""How long a token that names no call is good: such a stream begins as soon as the carrier has our answer."""
+"""Validity of a token without a call id; such a stream begins as soon as the carrier has our response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """How the start of a socket's stream will be judged. proven: whether the upgrade request proved anything."""
+    """Check of a stream's start. authenticated: True if the upgrade request already had valid credentials."""
 
-    judge: Admit
-    proven: bool = True
+    admit: Admit
+    authenticated: bool = True
 
     def __call__(self, start: StreamStart) -> tuple[str, StreamStart]:
-        """Tenant and start. Raises SessionClosedError."""
-        return self.judge(start)
+        """Returns the tenant and the start. Raises SessionClosedError."""
+        return self.admit(start)
 
 
 class StreamAuthorizer:
-    """The judge of every socket of this process. streams: those that live, with how many sockets each.
-    gateway: its name on the log. strangers: who
-    is told what addresses prove."""
+    """Authorizes every socket and webhook of this process.
 
-    def __init__(self, settings: Settings, strangers: ClientLimiter | None = None) -> None:
+    streams: open streams, with the number of sockets of each. gateway: id of this process on the log. limiter: receives
+    the addresses that have authenticated.
+    """
+
+    def __init__(self, settings: Settings, limiter: ClientLimiter | None = None) -> None:
         self.streams: Counter[StreamKey] = Counter()
         self.gateway = secrets.token_hex(6)
         self._settings = settings
-        self.strangers = strangers or ClientLimiter(settings.gateway)
+        self.limiter = limiter or ClientLimiter(settings.gateway)
         secret = settings.gateway.stream_token_secret
         self._secret = secret.get_secret_value() if secret else ""
-        # Which call has used a token that names none, and until when that must be remembered.
+        # For each used token without a call id: the call that used it, and its expiry (s since the epoch).
         self._used: dict[str, tuple[str, int]] = {}
 
     def issue(self, tenant: str, carrier: str, call_id: str) -> str:
-        """A stream token for this call, "" if there is no secret. Without a call id: for the first that uses it."""
+        """Returns a stream token for this call, or "" without a secret.
+
+        A token without a call id is valid for the first call that uses it.
+        """
         if not self._secret:
             return ""
         ttl_s = self._settings.gateway.stream_token_ttl_s
@@ -68,41 +73,41 @@ class StreamAuthorizer:
         nonce = "" if call_id else secrets.token_urlsafe(9)
         return stream_tokens.issue(self._secret, StreamClaims(tenant, carrier, call_id, nonce, expires_s))
 
-    def authorize(self, name: str, carrier: Carrier, proof: IncomingRequest) -> Admission:
-        """How the start of a socket's stream will be judged, by its upgrade request. Raises UnauthorizedError."""
-        token = _token_in(proof)
+    def authorize(self, name: str, carrier: Carrier, request: IncomingRequest) -> Admission:
+        """Checks an upgrade request and returns the check of the stream's start. Raises UnauthorizedError."""
+        token = _token_in(request)
         if token:
-            claims = self._claims(token, name, proof.at_s)
-            self.strangers.authenticated(proof.peer)
+            claims = self._claims(token, name, request.at_s)
+            self.limiter.record_authenticated(request.peer)
             return Admission(lambda start: self._admit(name, Authorization(claims.tenant), claims, start))
         try:
-            grant = carrier.authorize_socket(proof, self._settings)
+            grant = carrier.authorize_socket(request, self._settings)
         except UnauthorizedError:
             if not (carrier.token_at_start and self._secret):
                 raise
-            return Admission(lambda start: self._admit_unproven(name, proof.peer, start), proven=False)
-        self.strangers.authenticated(proof.peer)
+            return Admission(lambda start: self._admit_by_start_token(name, request.peer, start), authenticated=False)
+        self.limiter.record_authenticated(request.peer)
         return Admission(lambda start: self._admit(name, grant, None, start))
 
-    def webhook(self, carrier: Carrier, proof: IncomingRequest) -> Authorization:
-        """What a voice or status request proves. Raises UnauthorizedError."""
-        grant = carrier.authorize_webhook(proof, self._settings)
-        self.strangers.authenticated(proof.peer)
+    def authorize_webhook(self, carrier: Carrier, request: IncomingRequest) -> Authorization:
+        """Returns the authorization of a voice or status request. Raises UnauthorizedError."""
+        grant = carrier.authorize_webhook(request, self._settings)
+        self.limiter.record_authenticated(request.peer)
         return grant
 
-    def of_tenant(self, tenant: str) -> Admit:
-        """For streams that have been let in by other means."""
+    def for_tenant(self, tenant: str) -> Admit:
+        """Returns the check of the start for streams whose tenant was authorized by other means."""
         return lambda start: (tenant, self._within_limits(tenant, start))
 
-    def _admit_unproven(self, name: str, peer: str, start: StreamStart) -> tuple[str, StreamStart]:
+    def _admit_by_start_token(self, name: str, peer: str, start: StreamStart) -> tuple[str, StreamStart]:
         admitted = self._admit(name, None, None, start)
-        self.strangers.authenticated(peer)
+        self.limiter.record_authenticated(peer)
         return admitted
 
     def _admit(
         self, name: str, grant: Authorization | None, claims: StreamClaims | None, start: StreamStart
     ) -> tuple[str, StreamStart]:
-        """Tenant and start, the token taken out of it. claims: of the token in the upgrade request."""
+        """Returns the tenant and the start without its token. claims: of the token in the upgrade request."""
         given = start.custom.get(TOKEN, "")
         if given:
             start = msgspec.structs.replace(start, custom={k: v for k, v in start.custom.items() if k != TOKEN})
@@ -110,7 +115,7 @@ class StreamAuthorizer:
             if given.startswith(PREFIX):
                 in_start = self._claims(given, name, time.time())
                 if grant is not None and in_start.tenant != grant.tenant:
-                    raise TokenError("a stream token of another tenant")
+                    raise TokenError("the stream token is for another tenant")
                 self._bind(in_start, start.call_id)
                 grant = grant or Authorization(in_start.tenant)
             if claims is not None:
@@ -120,7 +125,7 @@ class StreamAuthorizer:
         if grant is None:
             raise SessionClosedError(1008, "no stream token in the stream's start", "unauthorized")
         if grant.account and start.account and grant.account != start.account:
-            raise SessionClosedError(1008, "the stream is of another account", "unauthorized")
+            raise SessionClosedError(1008, "the stream belongs to another account", "unauthorized")
         return grant.tenant, self._within_limits(grant.tenant, start)
 
     def _claims(self, token: str, name: str, now_s: float) -> StreamClaims:
@@ -129,28 +134,28 @@ class StreamAuthorizer:
         except TokenError as error:
             raise UnauthorizedError(str(error)) from None
         if claims.carrier != name:
-            raise UnauthorizedError(f"a stream token for {claims.carrier}, not {name}")
+            raise UnauthorizedError(f"the stream token is for {claims.carrier}, not {name}")
         return claims
 
     def _bind(self, claims: StreamClaims, call_id: str) -> None:
-        """Lets a token be used by one call only. Raises TokenError for a second one."""
+        """Binds a token to one call. Raises TokenError if another call has used it."""
         bound = claims.call_id
         if not bound:
             now_s = time.time()
             self._used = {nonce: used for nonce, used in self._used.items() if used[1] > now_s}
             bound, _ = self._used.setdefault(claims.nonce, (call_id, claims.expires_s))
         if bound != call_id:
-            raise TokenError("a stream token of another call")
+            raise TokenError("the stream token is for another call")
 
     def _within_limits(self, tenant: str, start: StreamStart) -> StreamStart:
         limits = self._settings.gateway
         if (tenant, start.call_id, start.stream_id) in self.streams:
-            return start  # a second socket of a stream that is there already
-        calls = {call_id for whose, call_id, _ in self.streams if whose == tenant}
+            return start  # another socket of an open stream
+        calls = {call_id for owner, call_id, _ in self.streams if owner == tenant}
         if start.call_id not in calls:
             if len(calls) >= limits.max_calls_per_tenant:
                 raise SessionClosedError(
-                    1013, f"{len(calls)} calls at once: AUDIOTEXT_GATEWAY__MAX_CALLS_PER_TENANT", "tenant-calls"
+                    1013, f"{len(calls)} open calls: AUDIOTEXT_GATEWAY__MAX_CALLS_PER_TENANT", "tenant-calls"
                 )
         else:
             streams = sum(key[:2] == (tenant, start.call_id) for key in self.streams)
@@ -161,11 +166,11 @@ class StreamAuthorizer:
         return start
 
 
-def _token_in(proof: IncomingRequest) -> str:
-    """A stream token in the query string, as a bearer token or as the password of Basic credentials; "" without."""
+def _token_in(request: IncomingRequest) -> str:
+    """Returns the stream token in the query string, the bearer token or the Basic password; "" if there is none."""
     candidates: tuple[Callable[[], str], ...] = (
-        lambda: dict(parse_qsl(urlsplit(proof.target).query)).get(TOKEN, "") if "?" in proof.target else "",
-        lambda: credentials(proof, "bearer"),
-        lambda: basic_password(proof),
+        lambda: dict(parse_qsl(urlsplit(request.target).query)).get(TOKEN, "") if "?" in request.target else "",
+        lambda: credentials(request, "bearer"),
+        lambda: basic_password(request),
     )
     return next((token for one in candidates if (token := one()).startswith(PREFIX)), "")

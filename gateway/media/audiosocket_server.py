@@ -88,7 +88,7 @@ class AudioSocketServer:
         session = Session(
             name=_NAME,
             decoder=self._carrier.decoder(self._settings),
-            admit=self._admissions.of_tenant(self._settings.audiosocket.tenant),
+            admit=self._admissions.for_tenant(self._settings.audiosocket.tenant),
             sink=self._sink,
             metrics=self._metrics,
             streams=self._admissions.streams,

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from core.settings import Settings
-from gateway.admission.stream_authorizer import TOO_MANY_UNPROVEN, StreamAuthorizer
+from gateway.admission.stream_authorizer import TOO_MANY_UNAUTHENTICATED, StreamAuthorizer
 from gateway.carriers.base import Carrier, UnauthorizedError
 from gateway.media.idle_timeout import TICK_S, CloseDecision, IdleTimeout
 from gateway.media.session import Session, SessionClosedError, Sink
@@ -90,8 +90,8 @@ class MediaSockets:
         except UnauthorizedError as error:
             logger.warning("%s: media socket refused: %s", name, error)
             return self._refused(403, "unauthorized", "forbidden")
-        if not admission.proven and self.unauthenticated_limit_reached():
-            return self._refused(503, "unproven", TOO_MANY_UNPROVEN)
+        if not admission.authenticated and self.unauthenticated_limit_reached():
+            return self._refused(503, "unproven", TOO_MANY_UNAUTHENTICATED)
         limits = self._settings.gateway
         socket = Socket(request, limits.max_message_bytes, carrier.subprotocols)
         if not socket.can_prepare(request).ok:
@@ -111,13 +111,13 @@ class MediaSockets:
         opened_s = time.monotonic()
         self._sessions[socket] = session
         self._idle_timeouts[socket] = idle_timeout = IdleTimeout(session, opened_s)
-        if not admission.proven:
+        if not admission.authenticated:
             self._unproven.add(session)
         try:
             await socket.prepare(request)
             within_limits = await self._read(socket, session, idle_timeout, proof.peer)
             if within_limits and session.started and time.monotonic() - opened_s >= _CALL_S:
-                self._admissions.strangers.kept_pace(proof.peer)
+                self._admissions.limiter.reset_floods(proof.peer)
         except ConnectionError:
             pass  # the carrier closed before the gateway answered the upgrade
         finally:
@@ -190,7 +190,7 @@ class MediaSockets:
     def _cut_off(self, session: Session, peer: str, label: str, code: int, error: Exception) -> None:
         self._metrics.refused.labels(label).inc()
         if label in _FLOODS:
-            self._admissions.strangers.flooded(peer)
+            self._admissions.limiter.record_flood(peer)
         logger.warning("media socket closed with %d: %s", code, error)
         session.end(EosReason.PROTOCOL_ERROR)
 

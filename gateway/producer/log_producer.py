@@ -1,15 +1,15 @@
-"""Puts records and events on the log without ever making a socket wait.
+"""Writes records and events to the log without making a socket wait.
 
-`put` only appends to memory. A small window of what is held is with librdkafka, un-acknowledged; the rest waits in
-a `Backlog`, whose policy for too much is: the oldest audio goes first, a `gap` record shows where. Nothing leaves
-memory before the log has acknowledged it. Should the producer break (a fatal error, a topic that is away), a new
-one is made after a pause and everything un-acknowledged is sent again in order: a record may then be on the log
-twice, which its readers expect, but none is missing.
+`put` only appends to memory. A small window of unacknowledged items is inside librdkafka; the rest waits in a
+`SendBuffer`. If the buffer is full, the oldest audio is discarded, and a `gap` record marks its position. No item
+leaves memory before the log has acknowledged it. If the producer fails (a fatal error, a missing topic), a new one
+replaces it after a pause and sends all unacknowledged items again in order. A record may then be on the log twice,
+which its readers handle, but none is missing.
 
-What is told of a stream waits until the log has the stream's start: a gateway killed in between would leave a call that
-goes on for ever in every list, without a record that could be recorded.
+Events of a stream wait until the log has acknowledged the stream's start. If the gateway were killed in between, a call
+without any record would remain in every list of calls.
 
-Everything here happens on the event loop's thread.
+All methods run on the event loop's thread.
 """
 
 import asyncio
@@ -29,24 +29,24 @@ from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.media import MediaRecord, RecordType, to_headers
 from schemas.topics import Topic
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WINDOW_BYTES = 8 * 1024 * 1024
-"""Un-acknowledged bytes with librdkafka: seconds of a full gateway's traffic, little to send again."""
+"""Unacknowledged bytes inside librdkafka: seconds of a busy gateway's traffic, and little to send again."""
 
-_POLL_S = 0.02  # how often acknowledgements are fetched while any are awaited
-_COMPLAIN_S = 10.0  # how often it is said at most that audio is being given up
-_RESTART_PAUSE_S = 1.0  # before a broken producer is replaced, so that a lasting error does not spin
+_POLL_S = 0.02  # interval of fetching acknowledgements while any are expected
+_WARN_INTERVAL_S = 10.0  # shortest time between two errors about discarded audio
+_RESTART_PAUSE_S = 1.0  # before a failed producer is replaced, so that a lasting error does not cause a busy loop
 
-# Errors that another attempt cannot cure: resending would block everything behind the record for ever.
-_HOPELESS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD})
+# Errors that another attempt cannot repair; resending would block all later records forever.
+_PERMANENT_ERRORS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD})
 
 _StreamKey = tuple[str, str]
-_OfStream = StreamStarted | DtmfReceived | StreamEnded
+_StreamEvent = StreamStarted | DtmfReceived | StreamEnded
 
 
 class LogProducer:
-    """See the module. `start` before the first `put`; `close` at the end."""
+    """Producer of one gateway process; see the module. Call `start` before the first `put`, and `close` at the end."""
 
     def __init__(
         self,
@@ -56,10 +56,13 @@ class LogProducer:
         limit_bytes: int,
         window_bytes: int = WINDOW_BYTES,
     ) -> None:
-        """limit_bytes: of everything held, un-acknowledged records included. Raises LogUnavailableError if no log
-        is configured."""
+        """Configures the producer; connects to nothing.
+
+        limit_bytes: limit of all items in memory, unacknowledged ones included. window_bytes: limit of the items inside
+        librdkafka. Raises LogUnavailableError if no log is configured.
+        """
         self._config: Config = producer_config(kafka) | {
-            # We bound what is with librdkafka ourselves; these only must not be in the way.
+            # `window_bytes` limits librdkafka's queue, so its own limits must be larger.
             "queue.buffering.max.kbytes": 4 * window_bytes // 1024,
             "queue.buffering.max.messages": 1_000_000,
         }
@@ -70,39 +73,39 @@ class LogProducer:
         self._backlog = SendBuffer()
         self._in_flight: dict[int, Item] = {}
         self._in_flight_bytes = 0
-        self._sent = 0  # number of the next item that is sent
-        self._generation = 0  # of the producer: reports of an earlier one are not about our in-flight items
+        self._sent = 0  # number of the next item to send
+        self._generation = 0  # number of the producer; delivery reports of an earlier one are ignored
         self._broken: KafkaError | None = None
         self._producer: Producer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._dropped_ms: dict[_StreamKey, int] = {}
-        # Streams whose start is in flight, and what is to be told of them.
-        self._starting: dict[_StreamKey, list[_OfStream]] = {}
-        self._complained_at = float("-inf")
+        # Streams whose start is not acknowledged yet, with their waiting events.
+        self._starting: dict[_StreamKey, list[_StreamEvent]] = {}
+        self._last_warning_s = float("-inf")
         self._produced = {topic: metrics.produced.labels(topic) for topic in Topic}
         metrics.buffered.set_function(lambda: self.held_bytes)
         metrics.buffer_limit.set(limit_bytes)
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that the log has not acknowledged yet."""
+        """Bytes in memory that the log has not acknowledged yet."""
         return self._backlog.bytes + self._in_flight_bytes
 
     def start(self) -> None:
-        """Makes the producer; needs a running event loop. The log need not be there yet."""
+        """Creates the producer. Needs a running event loop; the log may still be unavailable."""
         self._loop = asyncio.get_running_loop()
-        self._producer = Producer(self._config, logger=log)
+        self._producer = Producer(self._config, logger=logger)
         self._partitions.start()
 
     def put(self, item: Item) -> None:
-        """Takes a record of `call.media` or an event of `call.events`. Never waits, never fails."""
+        """Accepts a record of `call.media` or an event of `call.events`. Never waits, never fails."""
         self._backlog.append(item)
         if self.held_bytes > self._limit_bytes:
             self._count_dropped(self._backlog.shrink_to(self._limit_bytes - self._in_flight_bytes))
         self._pump()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Waits until the log has everything; False if it has not within the time."""
+        """Waits until the log has acknowledged all items. Returns False after the timeout."""
         deadline = self._loop.time() + timeout_s
         while self.held_bytes:
             self._poll()
@@ -112,20 +115,20 @@ class LogProducer:
         return True
 
     async def probe(self, timeout_s: float) -> frozenset[str]:
-        """Names of the topics the log has now. Raises LogUnavailableError when it does not answer."""
-        self._poll()  # while nothing is awaited nobody else does, and the client's complaints would stay unread
+        """Returns the names of the log's topics. Raises LogUnavailableError when it does not answer."""
+        self._poll()  # serves the client's log callbacks, which nothing else does while no item is in flight
         producer = self._producer
         if producer is None:
             raise LogUnavailableError("the producer is being replaced")
         try:
-            # Of all topics: asking for one by name could create it, with settings nobody chose.
+            # Lists all topics, because a request for one by name could create it with the broker's default settings.
             metadata = await asyncio.to_thread(producer.list_topics, timeout=timeout_s)
         except KafkaException as error:
             raise LogUnavailableError(f"the log does not answer: {error.args[0].str()}") from None
         return frozenset(metadata.topics)
 
     def close(self) -> None:
-        """Lets the producer go, and with it what the log has not acknowledged: `drain` first."""
+        """Closes the producer and discards unacknowledged items; call `drain` before."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -136,7 +139,7 @@ class LogProducer:
             _discard(producer)
 
     def _pump(self) -> None:
-        """Sends what the window has room for, and sees to it that acknowledgements will be fetched."""
+        """Sends items up to the window's size and schedules the fetch of acknowledgements."""
         while self._producer and len(self._backlog) and self._in_flight_bytes < self._window_bytes:
             if not self._send(self._producer, self._backlog.popleft()):
                 break
@@ -156,15 +159,18 @@ class LogProducer:
 
     def _send(self, producer: Producer, item: Item) -> bool:
         partition = self._partitions.partition_for(item.call_id)
-        if partition is None:  # the next tick tries again; no item may overtake this one
+        if partition is None:  # the next tick tries again; later items must not overtake this one
             self._backlog.restore([item])
             return False
-        if isinstance(item, _OfStream) and (waiting := self._starting.get((item.call_id, item.stream_id))) is not None:
+        if (
+            isinstance(item, _StreamEvent)
+            and (waiting := self._starting.get((item.call_id, item.stream_id))) is not None
+        ):
             waiting.append(item)
             self._in_flight_bytes += size_of(item)
             return True
         if isinstance(item, StreamEnded):
-            # All of the stream's audio went before: what was given up of it is final now.
+            # All audio of the stream was handled before, so the amount of its discarded audio is final.
             dropped_ms = self._dropped_ms.pop((item.call_id, item.stream_id), 0)
             item = item.model_copy(update={"dropped_ms": item.dropped_ms + dropped_ms})
         number = self._sent
@@ -173,7 +179,7 @@ class LogProducer:
         self._in_flight_bytes += size_of(item)
         if _is_start(item):
             self._starting.setdefault((item.call_id, item.stream_id), [])
-        report = partial(self._reported, self._generation, number)
+        report = partial(self._on_delivery, self._generation, number)
         try:
             if isinstance(item, MediaRecord):
                 producer.produce(
@@ -187,35 +193,35 @@ class LogProducer:
             else:
                 producer.produce(Topic.CALL_EVENTS, item.model_dump_json(), item.call_id, partition, on_delivery=report)
         except BufferError:
-            self._forget(number)
+            self._settle(number)
             self._backlog.restore([item])
             return False
         except KafkaException as error:
-            self._failed(number, error.args[0])
+            self._on_error(number, error.args[0])
             return self._broken is None
         return True
 
-    def _reported(self, generation: int, number: int, error: KafkaError | None, _message: object) -> None:
-        """The log has a record, or librdkafka has given it up."""
+    def _on_delivery(self, generation: int, number: int, error: KafkaError | None, _message: object) -> None:
+        """Handles a delivery report: the log has the record, or librdkafka reports an error."""
         if generation != self._generation:
             return
         if error is not None:
-            self._failed(number, error)
+            self._on_error(number, error)
             return
-        item = self._forget(number)
+        item = self._settle(number)
         self._produced[Topic.CALL_MEDIA if isinstance(item, MediaRecord) else Topic.CALL_EVENTS].inc()
 
-    def _failed(self, number: int, error: KafkaError) -> None:
-        if error.code() not in _HOPELESS:
-            self._broken = error  # the item stays in flight and is sent again by the next producer
+    def _on_error(self, number: int, error: KafkaError) -> None:
+        if error.code() not in _PERMANENT_ERRORS:
+            self._broken = error  # the item stays in flight; the next producer sends it again
             return
-        item = self._forget(number)
-        log.error("the log refuses a record for good, it is left out: %s", error.str())
+        item = self._settle(number)
+        logger.error("the log rejected a record permanently; the record is discarded: %s", error.str())
         if isinstance(item, MediaRecord) and item.type is RecordType.MEDIA:
             self._count_dropped([item])
             self._backlog.restore([gap_for(item)])
 
-    def _forget(self, number: int) -> Item:
+    def _settle(self, number: int) -> Item:
         item = self._in_flight.pop(number)
         self._in_flight_bytes -= size_of(item)
         if _is_start(item):
@@ -225,7 +231,7 @@ class LogProducer:
         return item
 
     def _restart(self, error: KafkaError) -> None:
-        log.error("the producer failed and is replaced, nothing is given up: %s", error.str())
+        logger.error("the producer failed and is replaced; no record is lost: %s", error.str())
         self._metrics.producer_restarts.inc()
         self._broken = None
         self._generation += 1
@@ -240,8 +246,8 @@ class LogProducer:
         self._loop.call_later(_RESTART_PAUSE_S, self._replace, self._generation)
 
     def _replace(self, generation: int) -> None:
-        if generation == self._generation:  # else the writer has been closed
-            self._producer = Producer(self._config, logger=log)
+        if generation == self._generation:  # otherwise this LogProducer was closed
+            self._producer = Producer(self._config, logger=logger)
             self._pump()
 
     def _count_dropped(self, records: list[MediaRecord]) -> None:
@@ -252,9 +258,9 @@ class LogProducer:
             self._metrics.dropped_ms.inc(ms)
             self._metrics.dropped_bytes.inc(len(record.payload))
             self._metrics.dropped_records.inc()
-        if records and self._loop.time() - self._complained_at > _COMPLAIN_S:
-            self._complained_at = self._loop.time()
-            log.error("the log does not keep up, the oldest audio is being given up (%d bytes held)", self.held_bytes)
+        if records and self._loop.time() - self._last_warning_s > _WARN_INTERVAL_S:
+            self._last_warning_s = self._loop.time()
+            logger.error("the log is too slow; the oldest audio is being discarded (%d bytes held)", self.held_bytes)
 
 
 def _is_start(item: Item) -> TypeGuard[MediaRecord]:
@@ -262,11 +268,11 @@ def _is_start(item: Item) -> TypeGuard[MediaRecord]:
 
 
 def _discard(producer: Producer) -> None:
-    """Ends a producer in a thread: its destructor waits for its connections."""
+    """Destroys a producer in a thread, because its destructor waits for its connections."""
 
-    def end(doomed: list[Producer]) -> None:
-        doomed[0].purge()
-        doomed[0].flush(0)
-        doomed.clear()
+    def end(holder: list[Producer]) -> None:
+        holder[0].purge()
+        holder[0].flush(0)
+        holder.clear()  # drops the last reference
 
     threading.Thread(target=end, args=([producer],), name="discard-producer", daemon=True).start()

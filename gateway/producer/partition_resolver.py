@@ -24,10 +24,10 @@ _MASK = 0xFFFFFFFF
 
 
 class PartitionResolver:
-    """Thread-safe. `start` begins to read the number of partitions; `close` ends that."""
+    """Maps call ids to partitions. Thread-safe. `start` begins to read the number of partitions; `close` ends it."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        """Raises LogUnavailableError if no log is configured."""
+        """Connects to nothing yet. Raises LogUnavailableError if no log is configured."""
         self._config = connection_config(kafka) | {"group.id": "audiotext-partitions", "enable.auto.commit": False}
         self._partitions = 0  # 0 = not known yet
         self._closed = threading.Event()
@@ -70,14 +70,14 @@ def partition_of(call_id: str, partitions: int) -> int:
 
 
 def murmur2(data: bytes) -> int:
-    """Returns the 32-bit hash by which Kafka's clients place keys."""
+    """Returns the 32-bit hash from which Kafka's clients compute a key's partition."""
     hashed = _SEED ^ len(data)
-    whole = len(data) & ~3
-    for start in range(0, whole, 4):
+    words_end = len(data) & ~3
+    for start in range(0, words_end, 4):
         word = int.from_bytes(data[start : start + 4], "little") * _M & _MASK
         word = (word ^ word >> 24) * _M & _MASK
         hashed = hashed * _M & _MASK ^ word
-    if len(data) > whole:
-        hashed = (hashed ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
+    if len(data) > words_end:
+        hashed = (hashed ^ int.from_bytes(data[words_end:], "little")) * _M & _MASK
     hashed = (hashed ^ hashed >> 13) * _M & _MASK
     return hashed ^ hashed >> 15

@@ -1,13 +1,13 @@
-"""Addresses that have proved nothing get a few requests, each for itself and all together; then they are refused.
+"""Rate limits for unauthenticated clients: one limit per address, and one shared by all of them.
 
-A refusal by HTTP's rules costs as much as any request, more than asking costs who asks. A connection that is closed
-when it comes, or by its first octets, costs less, so whoever floods pays more than the gateway. One proof, a carrier's
-or a user's, and an address is no stranger for a day: carriers share theirs, and nobody's calls may suffer from what
-another customer of his carrier does.
+Refusing a request with an HTTP response costs the gateway as much as serving it, and more than it costs the sender. It
+is cheaper to close a connection when it opens, or after its first bytes; then flooding costs the sender more than the
+gateway. After one successful authentication, by a carrier or a user, an address is exempt for a day: carriers send all
+their customers' calls from the same addresses, and one customer must not block the calls of another.
 
-A proof does not help whose sockets are cut off for what they send: a socket costs us more, until it is, than whoever
-floods it. Several in a row, and the address is not listened to for a while. Carriers send in real time, and one call
-that does begins the row anew, so this is for no carrier's address.
+Authentication does not exempt an address from the flood limit. A socket that floods costs the gateway more than the
+sender until it is closed. After several such sockets in a row the address is blocked for a while. This cannot block a
+carrier: carriers send in real time, and a single normal call resets the count.
 """
 
 import logging
@@ -18,136 +18,148 @@ from ipaddress import IPv6Address
 from core.settings import GatewaySettings
 from gateway.carriers.common.auth import Networks, address_of
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WINDOW_S = 10.0
-"""What the limits of requests are for."""
+"""Time window of the request limits."""
 
-MOST_FLOODS = 3
-"""Sockets in a row that are cut off for what they send, until their address is not listened to."""
+MAX_FLOODS = 3
+"""Flooding sockets in a row after which their address is blocked."""
 
 FLOOD_PAUSE_S = 60.0
-"""For how long it is not; floods that are further apart are in no row."""
+"""Duration of the block. Floods further apart than this do not count as a row."""
 
-_KNOWN_S = 86_400.0
-_LARGE = 16 * 1024  # octets of a body
-_MOST = 10_000  # addresses remembered of each kind: a few megabytes
+_AUTHENTICATED_S = 86_400.0
+_BYTES_PER_REQUEST = 16 * 1024  # a body counts as one more request per this number of bytes
+_MAX_CLIENTS = 10_000  # entries in each table, which is a few megabytes
 
 
 class ClientLimiter:
-    """Who has proved something and who has not. now_s: monotonic seconds."""
+    """Counts requests and floods per client. A client is an IPv4 address or an IPv6 network of 64 bits."""
 
     def __init__(self, limits: GatewaySettings, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._limit = limits.max_stranger_requests
-        self._limit_of_all = limits.max_unproven_requests
-        words = "more than {} requests in {:g} s from {} proved nothing: AUDIOTEXT_GATEWAY__{}".format
-        self._too_many = words(self._limit, WINDOW_S, "an address that has", "MAX_STRANGER_REQUESTS")
-        self._crowd = words(self._limit_of_all, WINDOW_S, "addresses that have", "MAX_UNPROVEN_REQUESTS")
-        self._floods_in_a_row = (
-            f"{MOST_FLOODS} sockets of this address in a row sent far too much: not listened to for {FLOOD_PAUSE_S:g} s"
+        """now_s: clock, monotonic seconds."""
+        self._client_limit = limits.max_stranger_requests
+        self._shared_limit = limits.max_unproven_requests
+        self._client_limit_error = (
+            f"more than {self._client_limit} requests in {WINDOW_S:g} s from an unauthenticated address: "
+            "AUDIOTEXT_GATEWAY__MAX_STRANGER_REQUESTS"
+        )
+        self._shared_limit_error = (
+            f"more than {self._shared_limit} requests in {WINDOW_S:g} s from all unauthenticated addresses: "
+            "AUDIOTEXT_GATEWAY__MAX_UNPROVEN_REQUESTS"
+        )
+        self._blocked_error = (
+            f"{MAX_FLOODS} sockets of this address in a row sent far too much data: blocked for {FLOOD_PAUSE_S:g} s"
         )
         self._now_s = now_s
-        self._floods: dict[str, tuple[int, float]] = {}  # by address, in a row, and when the last was
-        self._known: dict[str, float] = {}  # when an address proved something, the oldest first
-        self._began_s = float("-inf")  # the window that the rest is about
-        self._asked: dict[str, int] = {}  # requests by address, the one that asked last at the end
-        self._listened: dict[str, int] = {}  # those of them that were listened to
-        self._of_all = 0
+        self._floods: dict[str, tuple[int, float]] = {}  # client → floods in a row, time of the last one
+        self._authenticated: dict[str, float] = {}  # client → time of the last authentication, oldest first
+        # The rest counts within the current window.
+        self._window_start_s = float("-inf")
+        self._requests: dict[str, int] = {}  # client → requests, the most recent client last
+        self._shared_requests: dict[str, int] = {}  # client → its requests counted against the shared limit
+        self._shared_total = 0
         self._unlimited = Networks((*limits.unlimited_peers, *limits.trusted_proxies))
 
-    def limit_for(self, peer: str, *, in_crowd: bool = True) -> str:
-        """Which limit the next request of this address is beyond, in words for who asks, or "".
+    def limit_for(self, peer: str, *, shared: bool = True) -> str:
+        """Returns the error message of the limit that the next request of this address exceeds, or "".
 
-        in_crowd: whether the limit of all strangers counts; nobody's calls may be refused for what others do.
+        shared: False exempts the request from the shared limit. Carriers' requests are exempt, because other clients
+        must not be able to block calls.
         """
         if self.is_blocked(peer):
-            return self._floods_in_a_row
-        if self.is_known(peer):
+            return self._blocked_error
+        if self.is_exempt(peer):
             return ""
-        self._turn()
-        if self._asked.get(_who(peer), 0) >= self._limit:
-            return self._too_many
-        return self._crowd if in_crowd and self._of_all >= self._limit_of_all else ""
+        self._roll_window()
+        if self._requests.get(_client_key(peer), 0) >= self._client_limit:
+            return self._client_limit_error
+        return self._shared_limit_error if shared and self._shared_total >= self._shared_limit else ""
 
-    def admit(self, peer: str, octets: int = 0, *, in_crowd: bool = True) -> str:
-        """Counts a request of this address; see `limit_for`.
+    def admit(self, peer: str, body_bytes: int = 0, *, shared: bool = True) -> str:
+        """Counts a request of this address and returns the exceeded limit as `limit_for` does.
 
-        octets: of its body; a large one counts as several, for reading it costs us as much.
+        body_bytes: a large body counts as several requests, because reading it costs as much.
         """
-        limit = self.limit_for(peer, in_crowd=in_crowd)
-        if not self.is_known(peer):
-            requests = 1 + octets // _LARGE
-            who = self._count(peer, requests)
-            if in_crowd and not limit:
-                self._listened[who] = self._listened.get(who, 0) + requests
-                self._of_all += requests
+        limit = self.limit_for(peer, shared=shared)
+        if not self.is_exempt(peer):
+            requests = 1 + body_bytes // _BYTES_PER_REQUEST
+            client = self._count(peer, requests)
+            if shared and not limit:
+                self._shared_requests[client] = self._shared_requests.get(client, 0) + requests
+                self._shared_total += requests
         return limit
 
-    def refused(self, peer: str) -> None:
-        """Counts a request that was refused by its first octets. That costs little, so it counts for the address alone
-        and takes nothing from the others."""
-        if not self.is_known(peer):
+    def record_refusal(self, peer: str) -> None:
+        """Counts a request that was rejected by its first bytes.
+
+        That costs little, so it counts for the address alone and not against the shared limit.
+        """
+        if not self.is_exempt(peer):
             self._count(peer, 1)
 
-    def authenticated(self, peer: str) -> None:
-        """This address is no stranger, and what it asked for takes nothing from the others."""
-        who = _who(peer)
-        self._known.pop(who, None)
-        self._known[who] = self._now_s()
-        if len(self._known) > _MOST:
-            del self._known[next(iter(self._known))]
-        self._asked.pop(who, None)
-        self._of_all -= self._listened.pop(who, 0)
+    def record_authenticated(self, peer: str) -> None:
+        """Exempts the address and removes its requests from the shared count."""
+        client = _client_key(peer)
+        self._authenticated.pop(client, None)
+        self._authenticated[client] = self._now_s()
+        if len(self._authenticated) > _MAX_CLIENTS:
+            del self._authenticated[next(iter(self._authenticated))]
+        self._requests.pop(client, None)
+        self._shared_total -= self._shared_requests.pop(client, 0)
 
-    def flooded(self, peer: str) -> None:
-        """A socket of this address was cut off for what it sent."""
+    def record_flood(self, peer: str) -> None:
+        """Counts a socket of this address that was closed for flooding."""
         if peer in self._unlimited:
             return
-        who, now_s = _who(peer), self._now_s()
-        floods, last_s = self._floods.pop(who, (0, now_s))
-        self._floods[who] = (floods + 1 if now_s - last_s < FLOOD_PAUSE_S else 1, now_s)
-        if len(self._floods) > _MOST:
+        client, now_s = _client_key(peer), self._now_s()
+        floods, last_s = self._floods.pop(client, (0, now_s))
+        self._floods[client] = (floods + 1 if now_s - last_s < FLOOD_PAUSE_S else 1, now_s)
+        if len(self._floods) > _MAX_CLIENTS:
             del self._floods[next(iter(self._floods))]
         if self.is_blocked(peer):
-            self._known.pop(who, None)
-            log.warning("%s: %s", who, self._floods_in_a_row)
+            self._authenticated.pop(client, None)
+            logger.warning("%s: %s", client, self._blocked_error)
 
-    def kept_pace(self, peer: str) -> None:
-        """A stream of this address has been what a call is: its row of floods is over."""
+    def reset_floods(self, peer: str) -> None:
+        """Resets the count of floods after a normal stream of this address."""
         if not self.is_blocked(peer):
-            self._floods.pop(_who(peer), None)
+            self._floods.pop(_client_key(peer), None)
 
     def is_blocked(self, peer: str) -> bool:
-        """Whether this address is not listened to because of its floods."""
-        if not self._floods:  # as nearly always
+        """Returns True if this address is blocked because of its floods."""
+        if not self._floods:  # the usual case
             return False
-        floods, last_s = self._floods.get(_who(peer), (0, 0.0))
-        return floods >= MOST_FLOODS and self._now_s() - last_s < FLOOD_PAUSE_S
+        floods, last_s = self._floods.get(_client_key(peer), (0, 0.0))
+        return floods >= MAX_FLOODS and self._now_s() - last_s < FLOOD_PAUSE_S
 
-    def is_known(self, peer: str) -> bool:
-        """Whether this address has proved something, or needs not."""
-        proved = self._known.get(_who(peer))
-        return (proved is not None and self._now_s() - proved < _KNOWN_S) or peer in self._unlimited
+    def is_exempt(self, peer: str) -> bool:
+        """Returns True if no request limit applies: the address has authenticated, or the settings exempt it."""
+        authenticated_s = self._authenticated.get(_client_key(peer))
+        return (
+            authenticated_s is not None and self._now_s() - authenticated_s < _AUTHENTICATED_S
+        ) or peer in self._unlimited
 
     def _count(self, peer: str, requests: int) -> str:
-        """Returns whose they are."""
-        self._turn()
-        who = _who(peer)
-        self._asked[who] = self._asked.pop(who, 0) + requests
-        if len(self._asked) > _MOST:
-            del self._asked[next(iter(self._asked))]
-        return who
+        """Adds requests of this address and returns its client key."""
+        self._roll_window()
+        client = _client_key(peer)
+        self._requests[client] = self._requests.pop(client, 0) + requests
+        if len(self._requests) > _MAX_CLIENTS:
+            del self._requests[next(iter(self._requests))]
+        return client
 
-    def _turn(self) -> None:
+    def _roll_window(self) -> None:
         """Begins a new window if the last one is over."""
         now_s = self._now_s()
-        if now_s - self._began_s >= WINDOW_S:
-            self._began_s = now_s
-            self._asked, self._listened, self._of_all = {}, {}, 0
+        if now_s - self._window_start_s >= WINDOW_S:
+            self._window_start_s = now_s
+            self._requests, self._shared_requests, self._shared_total = {}, {}, 0
 
 
-def _who(peer: str) -> str:
-    """An address; of IPv6 its network of 64 bits, which is what one customer has."""
+def _client_key(peer: str) -> str:
+    """Returns the address, or for IPv6 its network of 64 bits, because one customer owns such a network."""
     if ":" not in peer:
         return peer
     address = address_of(peer)

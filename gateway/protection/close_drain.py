@@ -1,32 +1,35 @@
-"""A connection whose end has been told: what the other side has sent meanwhile is read, but no flood."""
+"""Drain of a closing connection: reads what the peer still sends, up to a limit."""
 
 import asyncio
 from typing import cast
 
-LINGER_BYTES = 64 * 1024
-"""What is still read of a stream that was hung up on: its answer to the close frame, and what was on its way before."""
+DRAIN_BYTES = 64 * 1024
+"""Bytes still read from a closing stream: the reply to the close frame, and data that was already in transit."""
 
 
-def drain_on_close(transport: asyncio.Transport, octets: int = LINGER_BYTES) -> None:
-    """Has the connection's protocol hear so many octets more; then nothing is read any more, and who goes on sending
-    waits for us instead of us working for him. Whoever asks for it closes the connection soon."""
-    transport.set_protocol(_ClosingConnection(transport, octets))
+def drain_on_close(transport: asyncio.Transport, limit_bytes: int = DRAIN_BYTES) -> None:
+    """Lets the connection's protocol receive this many more bytes, then stops reading.
+
+    A peer that continues to send then fills its own buffers and costs the gateway nothing. The caller closes the
+    connection soon.
+    """
+    transport.set_protocol(_ClosingConnection(transport, limit_bytes))
 
 
 class _ClosingConnection(asyncio.Protocol):
-    """Stands before the connection's protocol."""
+    """Protocol that wraps the connection's protocol and limits the received bytes."""
 
-    def __init__(self, transport: asyncio.Transport, octets: int) -> None:
+    def __init__(self, transport: asyncio.Transport, limit_bytes: int) -> None:
         self._transport = transport
         self._protocol = cast(asyncio.Protocol, transport.get_protocol())
-        self._left = octets
+        self._left = limit_bytes
 
     def data_received(self, data: bytes) -> None:
         self._left -= len(data)
         if self._left >= 0:
             self._protocol.data_received(data)
         elif not self._transport.is_closing():
-            self._transport.pause_reading()  # once more, if the protocol has resumed it
+            self._transport.pause_reading()  # again, if the protocol has resumed reading
 
     def eof_received(self) -> bool | None:
         return self._protocol.eof_received()

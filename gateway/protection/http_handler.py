@@ -1,5 +1,8 @@
-"""HTTP on one connection: aiohttp's, but for what it says of octets that are no request. That is a stack trace for each
-in the log, and an answer that is no JSON; and anybody on the internet can send them."""
+"""aiohttp request handler that answers malformed HTTP with a JSON 400 and one log line.
+
+aiohttp itself logs a stack trace for each malformed request and answers in plain text, and any client on the internet
+can send such requests.
+"""
 
 import logging
 
@@ -8,11 +11,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.protection.log_rate_limit import RateLimitedLogger
 
-_refusals = RateLimitedLogger(logging.getLogger(__name__))
+_warnings = RateLimitedLogger(logging.getLogger(__name__))
 
 
 class HttpHandler(web.RequestHandler):
-    """Speaks HTTP with whoever has connected."""
+    """HTTP protocol of one connection."""
 
     __slots__ = ()
 
@@ -23,11 +26,11 @@ class HttpHandler(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what cannot be read as a request; it closes the connection. All else is a fault of ours."""
+        """Returns the response to malformed HTTP, which closes the connection; other errors go to aiohttp."""
         if not isinstance(exc, HttpProcessingError) or request.writer.output_size:
             return super().handle_error(request, status, exc, message)
-        reason = type(exc).__name__  # its text has what was sent, at whatever length
-        _refusals.warning("%s sends what is no HTTP request: %s", request.remote, reason)
-        answer = web.json_response({"error": f"that is no HTTP request: {reason}"}, status=status)
-        answer.force_close()
-        return answer
+        reason = type(exc).__name__  # the exception's text contains the received bytes, however many
+        _warnings.warning("%s sent malformed HTTP: %s", request.remote, reason)
+        response = web.json_response({"error": f"malformed HTTP request: {reason}"}, status=status)
+        response.force_close()
+        return response

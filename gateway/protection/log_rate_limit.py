@@ -1,4 +1,4 @@
-"""A bound on what outsiders can make us write down: who knocks a thousand times a second fills no disk."""
+"""Rate limit for log lines that remote clients cause, so that a flood of requests cannot fill the disk."""
 
 import logging
 import time
@@ -7,80 +7,82 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 WINDOW_S = 10.0
-MOST = 20
-"""Warnings of one kind, which is one place in the code, within the window."""
+MAX_WARNINGS = 20
+"""Most warnings from one source line within the window."""
 
 
 @contextmanager
-def bounded(loggers: Sequence[str]) -> Iterator[None]:
-    """What these loggers write is bounded meanwhile."""
-    flood = FloodFilter()
+def rate_limited(loggers: Sequence[str]) -> Iterator[None]:
+    """Limits the warnings of these loggers inside the context."""
+    rate_filter = WarningRateFilter()
     for name in loggers:
-        logging.getLogger(name).addFilter(flood)
+        logging.getLogger(name).addFilter(rate_filter)
     try:
         yield
     finally:
         for name in loggers:
-            logging.getLogger(name).removeFilter(flood)
+            logging.getLogger(name).removeFilter(rate_filter)
 
 
 class RateLimitedLogger:
-    """Warnings of one kind, bounded likewise, for where even those that are not written must cost nothing."""
+    """Logger of one kind of warning, for code where a suppressed warning must cost almost nothing."""
 
-    def __init__(self, log: logging.Logger, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._log = log
+    def __init__(self, logger: logging.Logger, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._logger = logger
         self._now_s = now_s
-        self._kind = _Kind()
+        self._budget = _WarningBudget()
 
     def warning(self, text: str, *args: object) -> None:
-        """Writes it, unless there were too many."""
-        kept_back = self._kind.take(self._now_s())
-        if kept_back is None:
+        """Logs the warning unless the limit is reached."""
+        suppressed = self._budget.take(self._now_s())
+        if suppressed is None:
             return
-        self._log.warning(text + _MORE if kept_back else text, *args, *((kept_back,) if kept_back else ()))
+        if suppressed:
+            text, args = text + _SUPPRESSED_NOTE, (*args, suppressed)
+        self._logger.warning(text, *args)
 
 
-_MORE = " (%d more like this before)"
+_SUPPRESSED_NOTE = " (%d more like this before)"
 
 
 @dataclass(slots=True)
-class _Kind:
-    most: int = MOST
+class _WarningBudget:
+    limit: int = MAX_WARNINGS
     window_s: float = WINDOW_S
-    began_s: float = float("-inf")
-    told: int = 0
-    kept_back: int = 0
+    window_start_s: float = float("-inf")
+    logged: int = 0
+    suppressed: int = 0
 
     def take(self, now_s: float) -> int | None:
-        """One more. How many were kept back before it since the last that was written, or None if it is, too."""
+        """Counts a warning. Returns None if it must be suppressed, else the number suppressed in the last window."""
         before = 0
-        if now_s - self.began_s >= self.window_s:
-            before, self.began_s, self.told, self.kept_back = self.kept_back, now_s, 0, 0
-        if self.told >= self.most:
-            self.kept_back += 1
+        if now_s - self.window_start_s >= self.window_s:
+            before, self.window_start_s, self.logged, self.suppressed = self.suppressed, now_s, 0, 0
+        if self.logged >= self.limit:
+            self.suppressed += 1
             return None
-        self.told += 1
+        self.logged += 1
         return before
 
 
-class FloodFilter(logging.Filter):
-    """Lets the first warnings of each kind and window pass; the next window's first says how many it kept back.
+class WarningRateFilter(logging.Filter):
+    """Passes the first warnings of each source line and window; errors always pass.
 
-    Errors always pass.
+    The first warning of the next window reports the number of suppressed ones.
     """
 
-    def __init__(self, most: int = MOST, window_s: float = WINDOW_S) -> None:
+    def __init__(self, limit: int = MAX_WARNINGS, window_s: float = WINDOW_S) -> None:
         super().__init__()
-        self._most = most
+        self._limit = limit
         self._window_s = window_s
-        self._kinds: dict[tuple[str, int], _Kind] = {}
+        self._budgets: dict[tuple[str, int], _WarningBudget] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be written."""
+        """Returns True if the record may be logged."""
         if record.levelno > logging.WARNING:
             return True
-        kind = self._kinds.setdefault((record.pathname, record.lineno), _Kind(self._most, self._window_s))
-        kept_back = kind.take(record.created)
-        if kept_back:
-            record.msg, record.args = record.getMessage() + _MORE % kept_back, ()
-        return kept_back is not None
+        source = (record.pathname, record.lineno)
+        suppressed = self._budgets.setdefault(source, _WarningBudget(self._limit, self._window_s)).take(record.created)
+        if suppressed:
+            record.msg, record.args = record.getMessage() + _SUPPRESSED_NOTE % suppressed, ()
+        return suppressed is not None

@@ -1,6 +1,8 @@
-"""What a stranger's first request is, by its octets, before HTTP's machinery is spent on it: that costs several times
-as much as to see that a carrier's signature is forged. Forged is only what would be forbidden in any case; whatever is
-not plain is left to HTTP."""
+"""Rejects forged webhooks by the raw bytes of an unauthenticated client's first request.
+
+Parsing a request with aiohttp costs several times as much as checking a carrier's signature here. The prefilter rejects
+only requests that the gateway would reject anyway; a request it cannot read with certainty goes to the HTTP server.
+"""
 
 import json
 import logging
@@ -11,48 +13,53 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
-from gateway.admission.stream_authorizer import TOO_MANY_UNPROVEN, StreamAuthorizer
+from gateway.admission.stream_authorizer import TOO_MANY_UNAUTHENTICATED, StreamAuthorizer
 from gateway.carriers.base import Carrier, IncomingRequest, UnauthorizedError
 from gateway.carriers.common.webhook_fields import read_form
 from gateway.metrics import Metrics
 from gateway.protection.client_limiter import WINDOW_S, ClientLimiter
 from gateway.protection.log_rate_limit import RateLimitedLogger
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-MOST_BYTES = 16 * 1024
-"""What is looked at; carriers' requests have some hundred."""
+MAX_REQUEST_BYTES = 16 * 1024
+"""Largest request that the prefilter reads; carriers send some hundred bytes."""
 
 MEDIA_PATH = "/v1/media/"
 
-CARRIERS_PATHS = {MEDIA_PATH: ("GET",), "/v1/voice/": ("GET", "POST"), "/v1/status/": ("GET", "POST")}
-"""What carriers ask for, followed by the carrier's name, and the methods by which they do."""
+CARRIER_PATHS = {MEDIA_PATH: ("GET",), "/v1/voice/": ("GET", "POST"), "/v1/status/": ("GET", "POST")}
+"""Paths that carriers request, followed by the carrier's name, with their methods."""
 
-_END = b"\r\n\r\n"
+_HEAD_END = b"\r\n\r\n"
 
-# RFC 9112, 3 and 5, and no more of it than carriers use: what is folded, absolute or has odd characters is not plain.
+# The part of RFC 9112, sections 3 and 5, that carriers use. Folded lines, absolute targets and unusual characters are
+# left to the HTTP server.
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.1")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([ -~\t]*)")
 _LENGTH = re.compile(r"\d{1,5}")
 _CONTENT_TYPE = re.compile(r"((?:[a-z]+/[a-z.+-]+)?)(?:\s*;.*)?", re.IGNORECASE)
-_NOT_PLAIN = ("Transfer-Encoding", "Content-Encoding", "Expect")  # then the body is not what follows the head
+_UNSUPPORTED_HEADERS = (
+    "Transfer-Encoding",
+    "Content-Encoding",
+    "Expect",
+)  # with these the body is not simply the rest of the data
 
 
 Verdict = bytes | int | None
-"""What to do about a request: answer this and hang up; look again when so many octets are there; or have it heard."""
+"""Decision on a request: bytes = send this response and close; int = wait for this many bytes; None = accept it."""
 
 
 class UnfinishedError(Exception):
-    """Not all of a request is there. needed: how many octets there must be before looking at it again."""
+    """The request is incomplete. needed: number of bytes to wait for before the next attempt."""
 
     def __init__(self, needed: int) -> None:
-        super().__init__(f"less than {needed} octets")
+        super().__init__(f"less than {needed} bytes")
         self.needed = needed
 
 
 @dataclass(frozen=True, slots=True)
 class RawRequest:
-    """A plain request. target: path and query string as on its line. form: the fields, if the body is one."""
+    """Request read from raw bytes. target: path and query string. form: the fields, if the body is a form."""
 
     method: str
     target: str
@@ -61,21 +68,24 @@ class RawRequest:
     body: bytes
 
 
-def read_request(octets: bytes) -> RawRequest | None:
-    """The request that these octets begin with; None if it is not plain. Raises UnfinishedError."""
-    if _END not in octets and len(octets) < MOST_BYTES:
-        raise UnfinishedError(len(octets) + 1)
-    head, _, body = octets.partition(_END)
+def read_request(data: bytes) -> RawRequest | None:
+    """Returns the request at the beginning of the data, or None if the HTTP server has to read it.
+
+    Raises UnfinishedError.
+    """
+    if _HEAD_END not in data and len(data) < MAX_REQUEST_BYTES:
+        raise UnfinishedError(len(data) + 1)
+    head, _, body = data.partition(_HEAD_END)
     line, *fields = head.split(b"\r\n")
     request, headers = _REQUEST_LINE.fullmatch(line), _headers(fields)
-    content = _content(headers) if request and headers is not None else None
+    content = _content_type_and_length(headers) if request and headers is not None else None
     if request is None or headers is None or content is None:
         return None
     content_type, length = content
-    if len(head) + length > MOST_BYTES:
+    if len(head) + length > MAX_REQUEST_BYTES:
         return None
     if len(body) < length:
-        raise UnfinishedError(len(octets) - len(body) + length)
+        raise UnfinishedError(len(data) - len(body) + length)
     try:
         form = read_form(content_type, body[:length])
     except ValueError:
@@ -84,83 +94,85 @@ def read_request(octets: bytes) -> RawRequest | None:
 
 
 class RequestPrefilter:
-    """Judges what has come of a stranger's first request."""
+    """Decides on the first request of an unauthenticated client."""
 
     def __init__(
         self,
         carriers: Mapping[str, Carrier],
-        admissions: StreamAuthorizer,
-        strangers: ClientLimiter,
+        authorizer: StreamAuthorizer,
+        limiter: ClientLimiter,
         metrics: Metrics,
-        sockets_crowded: Callable[[], bool],
+        sockets_limit_reached: Callable[[], bool],
     ) -> None:
-        """sockets_crowded: whether as many sockets wait for their proof as may at once."""
+        """sockets_limit_reached: returns True if no further socket may wait for the token in its stream's start."""
         self._carriers = carriers
-        self._admissions = admissions
-        self._strangers = strangers
-        self._sockets_crowded = sockets_crowded
-        # Made here, since they are for who asks thousands of times.
+        self._authorizer = authorizer
+        self._limiter = limiter
+        self._sockets_limit_reached = sockets_limit_reached
+        # Prepared once, because a flood needs them thousands of times.
         self._forged_sockets = metrics.refused.labels("unauthorized")
         self._forged_webhooks = metrics.refused_webhooks.labels("unauthorized")
-        self._unproven_sockets = metrics.refused.labels("unproven")
+        self._unauthenticated_sockets = metrics.refused.labels("unproven")
         self._flood = metrics.flood
-        self._refusals = RateLimitedLogger(log)
-        self._forbidden = _answer("403 Forbidden", "forbidden")
-        self._too_many_unproven = _answer("503 Service Unavailable", TOO_MANY_UNPROVEN)
+        self._warnings = RateLimitedLogger(logger)
+        self._forbidden = _json_response("403 Forbidden", "forbidden")
+        self._too_many_unauthenticated = _json_response("503 Service Unavailable", TOO_MANY_UNAUTHENTICATED)
 
-    def __call__(self, octets: bytes, peer: str) -> Verdict:
-        """peer: the other end of the connection, which is no proxy."""
+    def __call__(self, data: bytes, peer: str) -> Verdict:
+        """Decides on the data received so far. peer: address of the connection's other end, which is not a proxy."""
         try:
-            asked = read_request(octets)
+            raw = read_request(data)
         except UnfinishedError as error:
             return error.needed
-        if asked is None:
-            return self._unless_beyond(peer, in_crowd=False)
-        path, name = self._carriers_path(asked.method, asked.target.partition("?")[0])
+        if raw is None:
+            return self._limit_response(peer, shared=False)
+        path, name = self._carrier_route(raw.method, raw.target.partition("?")[0])
         if not name:
-            return self._unless_beyond(peer, in_crowd=True)
-        proof = IncomingRequest(asked.target, asked.headers, asked.form, asked.body, peer, time.time())
-        refusal = self._refusal(path, name, proof)
+            return self._limit_response(peer, shared=True)
+        request = IncomingRequest(raw.target, raw.headers, raw.form, raw.body, peer, time.time())
+        refusal = self._refusal(path, name, request)
         if refusal is not None:
-            self._strangers.refused(peer)
+            self._limiter.record_refusal(peer)
             return refusal
-        return self._unless_beyond(peer, in_crowd=False)
+        return self._limit_response(peer, shared=False)
 
     def is_webhook(self, method: str, path: str) -> bool:
-        """Whether this is what a carrier asks for, whoever asks."""
-        return bool(self._carriers_path(method, path)[1])
+        """Returns True if carriers send such requests, whether or not this one comes from a carrier."""
+        return bool(self._carrier_route(method, path)[1])
 
-    def _carriers_path(self, method: str, path: str) -> tuple[str, str]:
-        """The path before the carrier's name, and that; "" and "" if it is nothing that a carrier asks for."""
+    def _carrier_route(self, method: str, path: str) -> tuple[str, str]:
+        """Returns the path before the carrier's name and the name; "" and "" if carriers send no such request."""
         before, _, name = path.rpartition("/")
         before += "/"
-        return (before, name) if method in CARRIERS_PATHS.get(before, ()) and name in self._carriers else ("", "")
+        return (before, name) if method in CARRIER_PATHS.get(before, ()) and name in self._carriers else ("", "")
 
-    def _refusal(self, path: str, name: str, proof: IncomingRequest) -> bytes | None:
-        """The answer to a carrier's request that does not prove what it has to by now; counted."""
+    def _refusal(self, path: str, name: str, request: IncomingRequest) -> bytes | None:
+        """Returns the response that rejects an unauthorized carrier's request, and counts it; None to accept it."""
+        carrier = self._carriers[name]
         try:
             if path != MEDIA_PATH:
-                self._admissions.webhook(self._carriers[name], proof)
+                self._authorizer.authorize_webhook(carrier, request)
                 return None
-            if self._admissions.authorize(name, self._carriers[name], proof).proven or not self._sockets_crowded():
+            admission = self._authorizer.authorize(name, carrier, request)
+            if admission.authenticated or not self._sockets_limit_reached():
                 return None
         except UnauthorizedError as error:
-            self._refusals.warning("%s: %s refused: %s", name, path, error)
+            self._warnings.warning("%s: %s refused: %s", name, path, error)
             (self._forged_sockets if path == MEDIA_PATH else self._forged_webhooks).inc()
             return self._forbidden
-        self._unproven_sockets.inc()
-        return self._too_many_unproven
+        self._unauthenticated_sockets.inc()
+        return self._too_many_unauthenticated
 
-    def _unless_beyond(self, peer: str, *, in_crowd: bool) -> bytes | None:
-        """None, unless this request is beyond a limit."""
-        limit = self._strangers.limit_for(peer, in_crowd=in_crowd)
-        if not limit:
+    def _limit_response(self, peer: str, *, shared: bool) -> bytes | None:
+        """Returns the response that rejects a request over a limit; None if no limit is exceeded."""
+        error = self._limiter.limit_for(peer, shared=shared)
+        if not error:
             return None
-        own = self._strangers.limit_for(peer, in_crowd=False)
+        own = self._limiter.limit_for(peer, shared=False)
         status = "429 Too Many Requests" if own else "503 Service Unavailable"
         self._flood.inc()
-        self._strangers.refused(peer)
-        return _answer(status, limit, f"Retry-After: {WINDOW_S:.0f}\r\n")
+        self._limiter.record_refusal(peer)
+        return _json_response(status, error, f"Retry-After: {WINDOW_S:.0f}\r\n")
 
 
 def _headers(fields: Iterable[bytes]) -> CIMultiDict[str] | None:
@@ -173,10 +185,10 @@ def _headers(fields: Iterable[bytes]) -> CIMultiDict[str] | None:
     return headers
 
 
-def _content(headers: CIMultiDict[str]) -> tuple[str, int] | None:
-    """The body's type, "" if none is given, and how many octets it has; None if that is not plain."""
+def _content_type_and_length(headers: CIMultiDict[str]) -> tuple[str, int] | None:
+    """Returns the body's type ("" if missing) and its length in bytes; None if the HTTP server has to read it."""
     types, lengths = headers.getall("Content-Type", [""]), headers.getall("Content-Length", ["0"])
-    if len(types) > 1 or len(lengths) > 1 or any(name in headers for name in _NOT_PLAIN):
+    if len(types) > 1 or len(lengths) > 1 or any(name in headers for name in _UNSUPPORTED_HEADERS):
         return None
     found = _CONTENT_TYPE.fullmatch(types[0])
     if found is None or _LENGTH.fullmatch(lengths[0]) is None:
@@ -184,7 +196,7 @@ def _content(headers: CIMultiDict[str]) -> tuple[str, int] | None:
     return found[1].lower(), int(lengths[0])
 
 
-def _answer(status: str, error: str, headers: str = "") -> bytes:
+def _json_response(status: str, error: str, headers: str = "") -> bytes:
     body = json.dumps({"error": error})
     return (
         f"HTTP/1.1 {status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}\r\n"

@@ -36,8 +36,8 @@ def run(settings: Settings) -> None:
         dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),
         consuming=consuming,
     )
-    app = quix_app.application(settings, GROUP, commit_interval_s=_COMMIT_INTERVAL_S)
+    app = quix_app.application(settings, consuming, commit_interval_s=_COMMIT_INTERVAL_S)
     topic = app.topic(Topic.USAGE_RECORDED.value, key_deserializer="bytes", value_deserializer="bytes")
     app.dataframe(topic).sink(sink)
-    quix_app.run(app, settings, consuming, [Topic.USAGE_RECORDED])
+    app.run_monitored([Topic.USAGE_RECORDED])
     producer.close()

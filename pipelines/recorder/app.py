@@ -15,7 +15,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from quixstreams import Application, State, message_context
+from quixstreams import State, message_context
 from quixstreams.state.exceptions import InvalidStoreChangelogOffset
 
 from core.settings import KafkaSettings, Settings
@@ -30,9 +30,7 @@ from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_di
 from pipelines.recorder.state_codec import CHANGELOG, read_changelog
 from pipelines.recorder.state_expiry import StateReaper
 from pipelines.recorder.state_machine import from_json, to_json, transition
-from redpanda import quix_app
 from redpanda.client import EventProducer, LogUnavailableError, connection_config
-from redpanda.quix_app import broker_address, consumer_extras
 from schemas.media import MediaError, MediaRecord
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
@@ -88,11 +86,11 @@ def run(settings: Settings) -> None:
         directory=directory,
     )
     effects = JournalSink(spool=spool, closer=closer, finisher=finisher, metrics=metrics)
-    app = application(settings, effects, ownership)
+    app = application(settings, metrics, effects, ownership)
     closer.start()
     finisher.start()
     try:
-        quix_app.run(app, settings, metrics, [Topic.CALL_MEDIA])
+        app.run_monitored([Topic.CALL_MEDIA])
     except InvalidStoreChangelogOffset as error:
         shutil.rmtree(directory / "state", ignore_errors=True)
         spool.delete_open()
@@ -113,28 +111,26 @@ def run(settings: Settings) -> None:
         os.close(lock)
 
 
-def application(settings: Settings, effects: JournalSink, owner: PartitionListener) -> Application:
-    """The Quix app, wired but not running. Raises LogUnavailableError."""
-    kafka = settings.kafka
+def application(
+    settings: Settings, metrics: RecorderMetrics, effects: JournalSink, owner: PartitionListener
+) -> PartitionedApplication:
+    """Returns the Quix application, wired but not running. Raises LogUnavailableError."""
     continuity = OffsetGapDetector()
     app = PartitionedApplication(
+        settings,
+        metrics,
         topic_name=Topic.CALL_MEDIA.value,
         owner=owner,
         continuity=continuity,
-        broker_address=broker_address(kafka),
-        consumer_group=GROUP,
-        auto_offset_reset="earliest",
-        auto_recover_from_source_offset_out_of_range=False,  # never throws state away to get going again
-        auto_create_topics=True,  # of its changelog; that call.media exists is checked before
+        auto_create_topics=True,  # for its changelog; `_require_topic` checks that call.media exists
         commit_interval=settings.recorder.commit_interval_s,
         consumer_poll_timeout=_POLL_S,
-        consumer_extra_config=consumer_extras(kafka, GROUP) | {"fetch.wait.max.ms": _FETCH_WAIT_MS},
+        consumer_options={"fetch.wait.max.ms": _FETCH_WAIT_MS},
         # States and offsets are committed in one transaction, for one reason: a recorder that was replaced without
-        # knowing it (it was suspended, or cut off) must not write its old states over those of its successor.
+        # knowing it (it was suspended, or cut off) must not overwrite the states of its successor with old ones.
         processing_guarantee="exactly-once",
-        producer_extra_config=_transactions(kafka),
+        producer_options=_transaction_options(settings.kafka),
         state_dir=settings.data_dir / "recorder" / "state",
-        loglevel=None,
     )
     media = app.topic(Topic.CALL_MEDIA.value, value_deserializer="bytes", key_deserializer="bytes")
     parsed = app.dataframe(media).apply(partial(_parse, continuity), metadata=True)
@@ -143,10 +139,10 @@ def application(settings: Settings, effects: JournalSink, owner: PartitionListen
     return app
 
 
-def _transactions(kafka: KafkaSettings) -> dict[str, str | int]:
-    config: dict[str, str | int] = {"transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS}
+def _transaction_options(kafka: KafkaSettings) -> dict[str, str | int | bool]:
+    config: dict[str, str | int | bool] = {"transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS}
     if kafka.instance_id:
-        # A restarted process ends what it left open at once, and does not wait for the time-out.
+        # A restarted process aborts its open transaction at once and does not wait for the timeout.
         config["transactional.id"] = f"{GROUP}-{kafka.instance_id}"
     return config
 

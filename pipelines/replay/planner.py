@@ -49,7 +49,9 @@ class PlanHandler:
         parts = [part for part in plan.parts if part not in through]
         for start in range(0, len(parts), _PAGE):
             page = parts[start : start + _PAGE]
-            told = await asyncio.to_thread(self._calls.events_by_call, list({(part.tenant, part.call_id) for part in page}))
+            told = await asyncio.to_thread(
+                self._calls.events_by_call, list({(part.tenant, part.call_id) for part in page})
+            )
             inputs, gone = _inputs(event, page, told)
             if event.stage == "media":
                 jobs = [_job(event, group) for group in await self._beside(inputs)]

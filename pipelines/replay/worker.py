@@ -15,7 +15,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from core.settings import SettingsError
 from pipelines.jobs import documents
 from pipelines.replay.overrides import OverrideError
-from pipelines.replay.rerecord import RecordingRebuilder, RebuildResult, by_partition
+from pipelines.replay.rerecord import RebuildResult, RecordingRebuilder, by_partition
 from pipelines.replay.selection import TRANSCRIBING
 from pipelines.replay.versions import choices_of, current_ids
 from pipelines.runtime.errors import PermanentError, RetryableError
@@ -69,7 +69,12 @@ class ReplayHandler:
     """The work on one job. Everything in it finds what was done before, so that doing it again costs nothing."""
 
     def __init__(
-        self, make_work: MakeHandlers, rebuilder: RecordingRebuilder, objects: ObjectStore, store: ReplayStore, calls: CallStore
+        self,
+        make_work: MakeHandlers,
+        rebuilder: RecordingRebuilder,
+        objects: ObjectStore,
+        store: ReplayStore,
+        calls: CallStore,
     ) -> None:
         self._make_work = make_work
         self._rebuilder = rebuilder

@@ -67,7 +67,7 @@ class ClickHouseSink(BaseSink):
         super().__init__()
         self._consuming = consuming or ConsumerMonitor(service)
         self._counted = metrics.SINK_RECORDS.on(self._consuming.registry)
-        self._away = metrics.SINK_AWAY.on(self._consuming.registry).labels(service)
+        self._away = metrics.SINK_BACKPRESSURE.on(self._consuming.registry).labels(service)
         self._service = service
         self._database = database
         self._rows = rows

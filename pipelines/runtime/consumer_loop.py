@@ -119,7 +119,7 @@ class Runner(Generic[E]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
         self._paused: frozenset[str] = frozenset()
-        self._patience = CommitWatchdog.with_log(settings.kafka, self._metrics.heartbeat.beat)
+        self._patience = CommitWatchdog.for_log(settings.kafka, self._metrics.heartbeat.beat)
         self._metrics.watch(held=lambda: len(self._tasks), provider_away=lambda: self._gate.closed)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -158,7 +158,7 @@ class Runner(Generic[E]):
         self._watch()
         self._metrics.heartbeat.beat()  # each of these may have waited for a log that is away
         message = self._consumer.poll(_POLL_S)
-        self._metrics.polled(message)
+        self._metrics.record_poll(message)
         if message is None:
             return None
         error = message.error()

@@ -23,11 +23,11 @@ class StageMetrics(ConsumerMonitor):
         self._retries = metrics.RETRIES.on(self.registry)
         self._attempt_seconds = metrics.ATTEMPT_SECONDS.on(self.registry).labels(stage)
         self._running = metrics.RUNNING.on(self.registry).labels(stage)
-        self._held = metrics.HELD.on(self.registry).labels(stage)
-        self._provider_away = metrics.PROVIDER_AWAY.on(self.registry).labels(stage)
+        self._held = metrics.JOBS_HELD.on(self.registry).labels(stage)
+        self._provider_away = metrics.PROVIDER_UNAVAILABLE.on(self.registry).labels(stage)
         self._succeeded = False
-        # Replaced as a whole: another thread reads it.
-        self._failures: tuple[int, str] = (0, "")  # in a row until now, and the last one's error
+        # Replaced as a whole, because another thread reads it.
+        self._failures: tuple[int, str] = (0, "")  # consecutive failures, and the error of the last one
 
     def watch(self, *, held: Callable[[], int], provider_away: Callable[[], bool]) -> None:
         """Asks these whenever somebody looks."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from audiotext.embedded import kafka
-from audiotext.embedded.server import Server, wait_until_it_answers
+from audiotext.embedded.server import Server, wait_until_ready
 from audiotext.embedded.state import State
 from audiotext.stack.datadir import running_stack
 from core import process
@@ -177,7 +177,7 @@ class Target:
             broker = self._brokers[server.name] = Broker(server, folder / f"{server.name}.log")
             broker.start()
         for broker in self._brokers.values():
-            wait_until_it_answers(broker.server, 90)
+            wait_until_ready(broker.server, 90)
         bootstrap = next(iter(self._brokers.values())).server.addresses[_BOOTSTRAP]
         return {
             _BOOTSTRAP: bootstrap,

@@ -1,27 +1,33 @@
-"""The heartbeat, between a service and whoever started it."""
+"""Tests of the heartbeat between a service and its supervisor."""
 
 from core.heartbeat import Heartbeat, WatchdogSocket
 
 
-def test_what_is_told_is_heard_once() -> None:
-    """The first beat is told at once, as systemd wants it; what was heard is not heard again, or a service that hangs
-    would be taken for alive."""
-    listener = WatchdogSocket()
-    heart = Heartbeat(listener.environment["NOTIFY_SOCKET"])
-    assert not listener.heard()
-    assert heart.age_s == 0  # nothing is expected before the first
-    heart.beat()
-    heart.beat()
-    assert listener.heard()
-    assert not listener.heard()
-    listener.close()
+def test_a_beat_is_received_once() -> None:
+    """Sends two beats and reads the socket twice.
+
+    systemd requires that the first beat is sent at once. The second read must find nothing; otherwise an old beat would
+    make a hung service look alive.
+    """
+    watchdog = WatchdogSocket()
+    heartbeat = Heartbeat(watchdog.environment["NOTIFY_SOCKET"])
+    assert not watchdog.received()
+    assert heartbeat.age_s == 0  # the watchdog starts with the first beat
+    heartbeat.beat()
+    heartbeat.beat()
+    assert watchdog.received()
+    assert not watchdog.received()
+    watchdog.close()
 
 
-def test_nobody_has_to_listen() -> None:
-    """Run by hand, or by somebody who is gone: the service must not notice."""
+def test_a_beat_without_a_listener_does_not_fail() -> None:
+    """Beats without a socket, with a closed listener and with a missing socket: none may raise.
+
+    A failure means that a service started by hand, or orphaned by its supervisor, stops.
+    """
     Heartbeat().beat()
-    listener = WatchdogSocket()
-    heart = Heartbeat(listener.environment["NOTIFY_SOCKET"])
-    listener.close()
-    heart.beat()
+    watchdog = WatchdogSocket()
+    heartbeat = Heartbeat(watchdog.environment["NOTIFY_SOCKET"])
+    watchdog.close()
+    heartbeat.beat()
     Heartbeat("/no/such/socket").beat()

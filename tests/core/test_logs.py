@@ -1,4 +1,4 @@
-"""What a service's log looks like, and how warnings are found in it."""
+"""Tests of the log format and of finding warnings in it."""
 
 import logging
 import re
@@ -19,7 +19,10 @@ def _root_logger_as_before() -> Iterator[None]:
 
 
 def test_a_message_is_one_line_with_time_level_and_service(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever greps or ships logs line by line relies on this; a stack trace follows, indented."""
+    """Logs a message and an exception and checks each line.
+
+    Tools that read the log line by line rely on this format; a stack trace follows its message, indented.
+    """
     logs.configure("recorder", "INFO")
     logging.getLogger("x").info("call %s closed", "CA1")
     try:
@@ -33,19 +36,21 @@ def test_a_message_is_one_line_with_time_level_and_service(capsys: pytest.Captur
     assert "ValueError: broken" in trace[-1]
 
 
-def test_each_try_at_a_store_that_is_away_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
-    """What stores' clients say of every try: whoever tries says that the store is away, and once a second, for as long
-    as it is, these lines would bury that."""
+def test_retries_of_store_clients_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Logs warnings as the stores' client libraries do on each attempt; only our own warning may appear.
+
+    These libraries repeat their line every second while a store is unavailable and would hide the other lines.
+    """
     logs.configure("api", "INFO")
     for name in ("urllib3.connectionpool", "clickhouse_connect.driver.httpclient"):
         logging.getLogger(name).warning("Retrying")
-    logging.getLogger("api.store_executor").warning("ClickHouse is away")
+    logging.getLogger("api.store_executor").warning("ClickHouse is unavailable")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("WARNING api ClickHouse is away")
+    assert line.endswith("WARNING api ClickHouse is unavailable")
 
 
-def test_warnings_are_told_from_the_rest() -> None:
-    """Only lines of ours at WARNING and above are worth interrupting somebody for."""
+def test_warning_in_finds_only_our_warnings() -> None:
+    """Gives lines of several levels and formats; only ours at WARNING and above are shown to the user."""
     time = "2026-11-22T10:00:00.000Z"
     assert logs.warning_in(f"{time} WARNING usage late by 3 s") == "WARNING late by 3 s"
     assert logs.warning_in(f"{time} ERROR usage gone") == "ERROR gone"

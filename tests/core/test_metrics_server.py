@@ -1,4 +1,4 @@
-"""A service's own /metrics and /healthz."""
+"""Tests of a service's own /metrics and /healthz."""
 
 import urllib.error
 import urllib.request
@@ -22,14 +22,17 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 def served(healthy: Callable[[], bool]) -> int:
     registry = CollectorRegistry()
-    Gauge("something", "Of this test.", registry=registry).set(3)
+    Gauge("something", "A gauge for this test.", registry=registry).set(3)
     port = serve(MetricsSettings(port=free_port()), registry, healthy)
     assert port is not None
     return port
 
 
 def test_figures_and_health() -> None:
-    """Asks as Prometheus and a liveness probe would: a service that hangs must answer 503, or nobody restarts it."""
+    """Sends the requests of Prometheus and of a liveness probe.
+
+    A hung service must answer 503; otherwise Kubernetes does not restart it.
+    """
     alive = True
     port = served(lambda: alive)
     assert get(port, "/metrics")[0] == 200
@@ -41,12 +44,12 @@ def test_figures_and_health() -> None:
 
 
 def test_without_a_port_nothing_is_served() -> None:
-    """The default: on one machine nobody scrapes six services."""
+    """Serves with the default settings: no port may be opened."""
     assert serve(MetricsSettings(), CollectorRegistry(), lambda: True) is None
 
 
-def test_a_port_that_is_taken_is_named_with_its_setting() -> None:
-    """A user's mistake, told in one sentence."""
+def test_taken_port_is_reported_with_its_setting() -> None:
+    """Serves twice on one port: the error must name the port and the setting, because the user can fix it."""
     port = served(lambda: True)
     with pytest.raises(ExporterError, match=f"127.0.0.1:{port} .*AUDIOTEXT_METRICS__PORT"):
         serve(MetricsSettings(port=port), CollectorRegistry(), lambda: True)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from audiotext.cli import main
-from audiotext.stack.services import SERVICES, WITH_METRICS_PORT
+from audiotext.stack.services import METRICS_PORT_SERVICES, SERVICES
 from core.settings import load, variable_names
 from deploy.compose.env import made
 
@@ -133,7 +133,7 @@ def test_our_containers_can_do_little() -> None:
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-        if name in WITH_METRICS_PORT:
+        if name in METRICS_PORT_SERVICES:
             assert "9100/healthz" in service["healthcheck"]["test"][-1]
 
 

@@ -178,10 +178,10 @@ def _names(expression: str) -> set[str]:
 
 def _exposed() -> set[str]:
     found = set(_BUILT_IN)
-    for metric in metrics.every():
-        found.add(metric.exposed)
+    for metric in metrics.all_metrics():
+        found.add(metric.exposed_name)
         if metric.kind == "histogram":
-            found |= {f"{metric.exposed}{part}" for part in ("_bucket", "_sum", "_count")}
+            found |= {f"{metric.exposed_name}{part}" for part in ("_bucket", "_sum", "_count")}
     return found
 
 

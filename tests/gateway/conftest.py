@@ -1,4 +1,4 @@
-"""A gateway in the test's own process, over the real embedded log."""
+"""Fixtures that run a gateway in the test's process, with a real embedded log."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any

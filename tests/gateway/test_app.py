@@ -1,4 +1,4 @@
-"""The gateway as a carrier meets it: real sockets on one side, the real embedded log on the other."""
+"""Tests of the gateway with real sockets on one side and a real embedded log on the other."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ Socket = aiohttp.ClientWebSocketResponse[bool]
 
 
 async def dial(client: Client, *messages: bytes) -> Socket:
-    """An accepted media socket that has said these messages."""
+    """Opens a media socket and sends these messages."""
     media_socket = await client.ws_connect(MEDIA, headers=SIGNED)
     for message in messages:
         await media_socket.send_str(message.decode())
@@ -48,7 +48,7 @@ async def dial(client: Client, *messages: bytes) -> Socket:
 
 
 async def closing(media_socket: Socket) -> tuple[int, str]:
-    """Code and text of the server's close frame."""
+    """Returns code and text of the server's close frame."""
     while True:
         message = await media_socket.receive(timeout=5)
         if message.type is WSMsgType.CLOSE:
@@ -57,14 +57,14 @@ async def closing(media_socket: Socket) -> tuple[int, str]:
 
 
 async def figures(client: Client) -> Mapping[str, float]:
-    """The gateway's metrics."""
+    """Returns the gateway's metrics."""
     text = await (await client.get("/metrics")).text()
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in lines}
 
 
 async def until_ended(client: Client) -> None:
-    """Returns once no stream is live and the log has everything."""
+    """Returns when no stream is live and the log has all records."""
     async with asyncio.timeout(10):
         while True:
             now = await figures(client)
@@ -74,9 +74,11 @@ async def until_ended(client: Client) -> None:
 
 
 async def test_a_call_reaches_the_log(serve: Serve, kafka: KafkaSettings) -> None:
-    """Sends a whole call of two tracks with a digit and reads it back from the log: start first, every octet in
-    order, the digit, the end last with the carrier's reason, and the same told as events. Anything missing here is
-    missing for every service behind."""
+    """Sends a call of two tracks with a digit and reads it back from the log.
+
+    The start must be first, all audio bytes must be there in order, and the events must be complete. A record that is
+    missing here is missing for every service that follows.
+    """
     _, client = await serve()
     call = new_call()
     async with await dial(client, b'{"event":"connected"}', start(call, custom={"agent": "7"})) as media_socket:
@@ -123,8 +125,11 @@ async def test_a_text_message_that_is_not_utf8_is_recorded(serve: Serve, kafka: 
 
 
 async def test_a_dropped_socket_ends_the_stream(serve: Serve, kafka: KafkaSettings) -> None:
-    """Closes the socket without stop, in the middle of a window: what was sent is on the log, then the end with
-    socket-closed. Otherwise the last half second of every such call, or the call's end, would be missing."""
+    """Closes the socket without a stop, in the middle of a window.
+
+    All sent audio must be on the log, then the end with socket-closed. Otherwise the last half second or the end of the
+    call is missing.
+    """
     _, client = await serve()
     call = new_call()
     media_socket = await dial(client, start(call), *(media(number) for number in range(7)))
@@ -134,8 +139,8 @@ async def test_a_dropped_socket_ends_the_stream(serve: Serve, kafka: KafkaSettin
     assert records[-1].detail == EosReason.SOCKET_CLOSED
 
 
-async def test_a_trickle_is_not_held_for_ever(serve: Serve, kafka: KafkaSettings) -> None:
-    """Sends two frames and then nothing, with the socket open: they reach the log all the same."""
+async def test_incomplete_window_is_sent_after_its_time(serve: Serve, kafka: KafkaSettings) -> None:
+    """Sends two frames and then nothing, with the socket open: both must still reach the log."""
     _, client = await serve(merge_ms=100)
     call = new_call()
     media_socket = await dial(client, start(call), media(0), media(1))
@@ -145,8 +150,11 @@ async def test_a_trickle_is_not_held_for_ever(serve: Serve, kafka: KafkaSettings
 
 
 async def test_draining_ends_every_stream(serve: Serve, kafka: KafkaSettings) -> None:
-    """Drains a gateway with two live calls: both get 1001 and their end with gateway-draining, the audio before it is
-    on the log, and nobody new gets in. A deployment must not look like a crash to the recorder."""
+    """Drains a gateway with two live calls.
+
+    Both must get 1001 and their end with gateway-draining after their audio, and new sockets must be rejected. A
+    deployment must not look like a crash to the recorder.
+    """
     gateway, client = await serve()
     calls = [new_call(), new_call()]
     sockets = [await dial(client, start(call), *(media(number) for number in range(5))) for call in calls]
@@ -168,8 +176,10 @@ async def test_draining_ends_every_stream(serve: Serve, kafka: KafkaSettings) ->
 
 @pytest.mark.parametrize("headers", [{}, {HEADER: "bm90IHRoaXM="}, {HEADER: "\xff"}])
 async def test_a_wrong_signature_is_refused_before_the_upgrade(serve: Serve, headers: dict[str, str]) -> None:
-    """Asks for a media socket without, with a wrong and with a nonsensical signature: 403, and it is counted. An
-    unauthenticated media socket lets anybody write recordings."""
+    """Requests a media socket without, with a wrong and with an invalid signature: 403, and counted.
+
+    Without authentication any client could write recordings.
+    """
     _, client = await serve()
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await client.ws_connect(MEDIA, headers=headers)
@@ -177,11 +187,13 @@ async def test_a_wrong_signature_is_refused_before_the_upgrade(serve: Serve, hea
     assert (await figures(client))['audiotext_gateway_refused_sockets_total{reason="unauthorized"}'] == 1
 
 
-async def test_without_a_token_everything_is_refused(
+async def test_missing_auth_token_rejects_every_socket(
     serve: Serve, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Signs with the empty token a gateway that has none would have: refused; the log names the setting, the answer
-    does not. What is not configured is denied."""
+    """Signs with the empty token against a gateway without one: the socket must be rejected.
+
+    The log must name the setting; the response must not.
+    """
     _, client = await serve(Settings(public_url=PUBLIC_URL, kafka=kafka, twilio=TwilioSettings()))
     empty = {HEADER: sign("", PUBLIC_URL.replace("https", "wss") + MEDIA)}
     answer = await client.get(MEDIA, headers=empty)
@@ -191,7 +203,7 @@ async def test_without_a_token_everything_is_refused(
 
 
 async def test_an_unknown_carrier_is_not_found(serve: Serve) -> None:
-    """Asks for a carrier that does not exist: 404 on the socket and on the webhook, naming those that do."""
+    """Requests an unknown carrier, as a socket and as a webhook: 404 with the names of the known ones."""
     _, client = await serve()
     answer = await client.get("/v1/media/pigeon")
     assert answer.status == 404
@@ -200,7 +212,7 @@ async def test_an_unknown_carrier_is_not_found(serve: Serve) -> None:
 
 
 async def test_an_unknown_codec_is_refused_with_a_reason(serve: Serve) -> None:
-    """Starts a stream in a codec nobody here decodes: closed with 1003 and words, rather than recorded as static."""
+    """Starts a stream in an unknown codec: it must be closed with 1003 and a reason instead of recording noise."""
     _, client = await serve()
     code, text = await closing(await dial(client, start(new_call(), encoding="audio/x-opus")))
     assert code == 1003
@@ -209,8 +221,7 @@ async def test_an_unknown_codec_is_refused_with_a_reason(serve: Serve) -> None:
 
 @pytest.mark.parametrize("broken", [b'{"event":"start"}', start(""), start("C" * 1000), start("CA1", "")])
 async def test_a_broken_start_closes_the_socket(serve: Serve, broken: bytes) -> None:
-    """Starts a stream without a body, a call id, a sensible one, a stream id: closed with 1002 and words; there
-    would be nothing to file the audio under."""
+    """Starts a stream without a body, a valid call id or a stream id: it must be closed with 1002 and a reason."""
     _, client = await serve()
     code, text = await closing(await dial(client, broken))
     assert code == 1002
@@ -218,8 +229,10 @@ async def test_a_broken_start_closes_the_socket(serve: Serve, broken: bytes) -> 
 
 
 async def test_a_message_of_two_megabytes_closes_the_socket(serve: Serve, kafka: KafkaSettings) -> None:
-    """Sends 2 MB in one message in the middle of a call: closed with 1009; what came before is on the log, ended as
-    a protocol error. Without a limit one socket could take the process's memory."""
+    """Sends 2 MB in one message in the middle of a call: the socket must be closed with 1009.
+
+    Earlier audio must be on the log, with a protocol error as the end. Without a limit one socket could use all memory.
+    """
     _, client = await serve()
     call = new_call()
     media_socket = await dial(client, start(call), media(0), b'{"event":"media","x":"' + b"A" * 2_000_000)
@@ -230,9 +243,11 @@ async def test_a_message_of_two_megabytes_closes_the_socket(serve: Serve, kafka:
     assert records[-1].detail == EosReason.PROTOCOL_ERROR
 
 
-async def test_malformed_messages_are_passed_over(serve: Serve, kafka: KafkaSettings) -> None:
-    """Sends JSON that is none, base64 that is none, a binary message and an unknown event between good frames: the
-    good ones are on the log, the bad ones counted. One broken message must not cost a call."""
+async def test_malformed_messages_are_ignored(serve: Serve, kafka: KafkaSettings) -> None:
+    """Sends invalid JSON, invalid base64, a binary message and an unknown event between valid frames.
+
+    The valid frames must be on the log and the others must be counted. One broken message must not end a call.
+    """
     _, client = await serve()
     call = new_call()
     bad_base64 = media(1).replace(b'"payload": "', b'"payload": "!!')
@@ -248,7 +263,7 @@ async def test_malformed_messages_are_passed_over(serve: Serve, kafka: KafkaSett
 
 
 async def test_media_before_start_is_kept(serve: Serve, kafka: KafkaSettings) -> None:
-    """Sends frames before start, as carriers sometimes do: they are on the log behind it, in order."""
+    """Sends frames before the start, as carriers sometimes do: they must be on the log after it, in order."""
     _, client = await serve()
     call = new_call()
     async with await dial(client, media(0), media(1), dtmf("1"), start(call), media(2), stop()):
@@ -258,8 +273,7 @@ async def test_media_before_start_is_kept(serve: Serve, kafka: KafkaSettings) ->
 
 
 async def test_a_socket_without_start_is_closed(serve: Serve) -> None:
-    """Sends media for ever and never a start: closed with 1002 once more is parked than any carrier would send
-    early, so that nobody fills the memory with it."""
+    """Sends media without a start: the socket must be closed with 1002 when its buffer is full, to limit the memory."""
     _, client = await serve()
     code, text = await closing(await dial(client, *(media(number) for number in range(501))))
     assert code == 1002
@@ -267,7 +281,10 @@ async def test_a_socket_without_start_is_closed(serve: Serve) -> None:
 
 
 async def test_an_idle_socket_is_closed(serve: Serve, kafka: KafkaSettings) -> None:
-    """Says nothing after start, though it is there: closed after the idle time, and the stream's end says why."""
+    """Sends nothing after the start, although the peer is alive.
+
+    The socket must be closed after the idle timeout, and the end of the stream must name the reason.
+    """
     _, client = await serve(idle_timeout_s=0.2)
     call = new_call()
     code, text = await closing(await dial(client, start(call)))
@@ -327,8 +344,11 @@ async def test_a_carriers_ping_is_answered(serve: Serve) -> None:
 
 
 async def test_two_sockets_of_one_stream_end_once(serve: Serve, kafka: KafkaSettings) -> None:
-    """Opens a second socket for a live stream, as a reconnecting carrier does, and closes the first: audio of both is
-    on the log and the stream ends once, with the second. An early end would cut the recording short."""
+    """Opens a second socket for a live stream, as a reconnecting carrier does, and closes the first.
+
+    Audio of both must be on the log, and the stream must end once, with the second. An early end would truncate the
+    recording.
+    """
     _, client = await serve()
     call = new_call()
     first = await dial(client, start(call), media(0))
@@ -345,9 +365,11 @@ async def test_two_sockets_of_one_stream_end_once(serve: Serve, kafka: KafkaSett
     assert len({event.event_id for event in events}) == 2
 
 
-async def test_a_call_id_with_path_characters_is_kept_as_it_is(serve: Serve, kafka: KafkaSettings) -> None:
-    """Uses a call id that would climb out of a directory: it is the record's key unchanged; whoever makes a path
-    of it encodes it."""
+async def test_call_id_with_path_characters_is_unchanged(serve: Serve, kafka: KafkaSettings) -> None:
+    """Uses a call id that would leave a directory.
+
+    The record's key must be unchanged; code that builds a path encodes it.
+    """
     _, client = await serve()
     call = f"../../{uuid.uuid4().hex}/\u202e%2e"
     async with await dial(client, start(call), media(0), stop()):
@@ -355,9 +377,11 @@ async def test_a_call_id_with_path_characters_is_kept_as_it_is(serve: Serve, kaf
     assert {record.call_id for record in records} == {call}
 
 
-async def test_the_voice_webhook_answers_twiml(serve: Serve) -> None:
-    """Posts a signed voice request: TwiML that streams both tracks to this gateway's public address; unsigned: 403.
-    With a wrong URL in it no call would ever reach us."""
+async def test_voice_webhook_returns_twiml(serve: Serve) -> None:
+    """Posts a signed voice request: the TwiML must stream both tracks to the gateway's public address; unsigned: 403.
+
+    With a wrong URL no call would reach the gateway.
+    """
     _, client = await serve()
     form = {"CallSid": "CA1", "From": "+15550100"}
     headers = {HEADER: sign(TOKEN, f"{PUBLIC_URL}/v1/voice/twilio", list(form.items()))}
@@ -371,17 +395,19 @@ async def test_the_voice_webhook_answers_twiml(serve: Serve) -> None:
     assert (await client.post("/v1/voice/twilio", data=tampered, headers=headers)).status == 403
 
 
-async def test_nonsense_at_a_webhook_is_forbidden(serve: Serve) -> None:
-    """Posts a broken multipart body and an unknown charset without a signature: 403 and no server error, which an
-    outsider could otherwise fill the logs with."""
+async def test_invalid_webhook_bodies_get_403(serve: Serve) -> None:
+    """Posts a broken multipart body and an unknown charset without a signature: 403 and no server error.
+
+    Otherwise any client can fill the log with stack traces.
+    """
     _, client = await serve()
     for kind in ("multipart/form-data; boundary=x", "application/x-www-form-urlencoded; charset=klingon"):
         answer = await client.post("/v1/voice/twilio", data=b"--x\r\n\xff=%", headers={"Content-Type": kind})
         assert answer.status == 403
 
 
-async def test_the_status_webhook_wants_a_signature(serve: Serve) -> None:
-    """Posts a status callback signed and unsigned: 204 and 403."""
+async def test_status_webhook_requires_a_signature(serve: Serve) -> None:
+    """Posts a status callback with and without a signature: 204 and 403."""
     _, client = await serve()
     form = {"StreamEvent": "stream-stopped"}
     headers = {HEADER: sign(TOKEN, f"{PUBLIC_URL}/v1/status/twilio", list(form.items()))}
@@ -389,9 +415,11 @@ async def test_the_status_webhook_wants_a_signature(serve: Serve) -> None:
     assert (await client.post("/v1/status/twilio", data=form)).status == 403
 
 
-async def test_ready_means_that_a_call_can_be_taken(serve: Serve, kafka: KafkaSettings) -> None:
-    """Asks /readyz with the log there, with no log listening, and with an API that is away: 200, then 503 naming the
-    part that is missing. Alive it is in any case."""
+async def test_readyz_names_the_missing_part(serve: Serve, kafka: KafkaSettings) -> None:
+    """Requests /readyz with a log, without a log, and with an unreachable API: 200, then 503 with the missing part.
+
+    /healthz must be 200 in each case.
+    """
     _, client = await serve()
     assert (await client.get("/readyz")).status == 200
     nobody = f"127.0.0.1:{_free_port()}"
@@ -406,33 +434,35 @@ async def test_ready_means_that_a_call_can_be_taken(serve: Serve, kafka: KafkaSe
     assert list((await answer.json())["missing"]) == ["api"]
 
 
-async def test_other_paths_without_an_api_name_the_cure(serve: Serve) -> None:
-    """Asks a gateway without API for calls: 404 that says which setting is missing."""
+async def test_missing_api_names_the_setting(serve: Serve) -> None:
+    """Requests the calls from a gateway without an API: 404 with the name of the setting."""
     _, client = await serve()
     answer = await client.get("/v1/calls")
     assert answer.status == 404
     assert "AUDIOTEXT_GATEWAY__API_URL" in await answer.text()
 
 
-def test_a_taken_port_is_one_sentence(kafka: KafkaSettings) -> None:
-    """Runs a gateway on a port that is in use: SystemExit with one sentence that names the setting, no traceback."""
+def test_taken_port_gives_one_error(kafka: KafkaSettings) -> None:
+    """Runs a gateway on a used port: SystemExit with one sentence that names the setting, and no stack trace."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(SystemExit, match=rf"port {port} .* is taken.*AUDIOTEXT_GATEWAY__PORT"):
+        with pytest.raises(SystemExit, match=rf"port {port} .* is already in use.*AUDIOTEXT_GATEWAY__PORT"):
             run(Settings(kafka=kafka, gateway=GatewaySettings(port=port)))
 
 
-def test_without_a_log_it_says_so() -> None:
-    """Runs a gateway with no log configured: SystemExit naming the setting."""
+def test_missing_log_names_the_setting() -> None:
+    """Runs a gateway without a configured log: SystemExit with the name of the setting."""
     with pytest.raises(SystemExit, match="AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"):
         run(Settings())
 
 
 async def test_sigterm_ends_the_process_without_losing_audio(kafka: KafkaSettings, tmp_path: Path) -> None:
-    """Runs the gateway as a process of its own, sends SIGTERM in the middle of a call: the carrier gets 1001, the
-    audio and the end are on the log, the process exits with 0 within seconds."""
+    """Runs the gateway as a process and sends SIGTERM in the middle of a call.
+
+    The carrier must get 1001, audio and end must be on the log, and the process must exit with 0 within seconds.
+    """
     port = _free_port()
     variables = {
         "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers or "",

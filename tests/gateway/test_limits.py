@@ -1,4 +1,4 @@
-"""Every limit at a real socket: what is over it is turned away with words that name it, and counted under its name."""
+"""Tests of all limits on real sockets: each is enforced, named in the error and counted in its metric."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from aiohttp import WSMsgType
 from pydantic import SecretStr
 
 from core.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
-from gateway.app import allow_descriptors
+from gateway.app import raise_descriptor_limit
 from gateway.carriers.common.signatures import HEADER, sign
 from gateway.webhooks import MAX_BODY_BYTES
 from tests.gateway.conftest import Client, Serve, settings_for
@@ -26,7 +26,7 @@ BIG = b'{"event":"media","x":"' + b"A" * 100_000
 
 
 async def dial(client: Client, *messages: bytes, path: str = MEDIA) -> Socket:
-    """A media socket that has said these messages."""
+    """Opens a media socket and sends these messages."""
     media_socket = await client.ws_connect(path, headers=SIGNED)
     for message in messages:
         await media_socket.send_str(message.decode())
@@ -34,7 +34,7 @@ async def dial(client: Client, *messages: bytes, path: str = MEDIA) -> Socket:
 
 
 async def closing(media_socket: Socket) -> tuple[int, str]:
-    """Code and text of the server's close frame."""
+    """Returns code and text of the server's close frame."""
     async with asyncio.timeout(60):
         while True:
             message = await media_socket.receive()
@@ -43,7 +43,7 @@ async def closing(media_socket: Socket) -> tuple[int, str]:
 
 
 async def refused(client: Client, reason: str, metric: str = "sockets") -> float:
-    """How many were refused for that so far."""
+    """Returns the number of refusals with that reason."""
     text = await (await client.get("/metrics")).text()
     counted = (
         line
@@ -63,11 +63,13 @@ async def refused(client: Client, reason: str, metric: str = "sockets") -> float
         ({"start_timeout_s": 0.2}, (b'{"event":"connected"}',), 1008, "late-start", "START_TIMEOUT_S"),
     ],
 )
-async def test_a_socket_over_a_limit(
+async def test_socket_over_a_limit_is_closed(
     serve: Serve, limit: dict[str, object], said: tuple[bytes, ...], *, code: int, label: str, setting: str
 ) -> None:
-    """Sends a message too big, audio too fast, nothing any more, no start: closed, the close frame names the setting,
-    the metric the limit. Whoever runs into one by honest use has to learn which."""
+    """Sends a too large message, audio too fast, nothing after the start, or no start.
+
+    The socket must be closed, the close frame must name the setting, and the metric the limit.
+    """
     _, client = await serve(**limit)
     media_socket = await dial(client, *said)
     found, text = await closing(media_socket)
@@ -83,9 +85,13 @@ async def test_a_socket_over_a_limit(
         ("max_calls_per_tenant", "other", 1013, "tenant-calls", "MAX_CALLS_PER_TENANT"),
     ],
 )
-async def test_a_stream_too_many(serve: Serve, limit: str, call: str, *, code: int, label: str, setting: str) -> None:
-    """Opens one stream more of a call, and one call more of a tenant, than may be at once: closed likewise; after the
-    first has ended there is room again."""
+async def test_stream_over_a_limit_is_closed(
+    serve: Serve, limit: str, call: str, *, code: int, label: str, setting: str
+) -> None:
+    """Opens one stream too many of a call, and one call too many of a tenant: each must be closed.
+
+    After another one has ended, a new one must be accepted.
+    """
     _, client = await serve(**{limit: 1})
     first_call = new_call()
     second = start(first_call if call == "same" else new_call(), "MZ2")
@@ -100,7 +106,7 @@ async def test_a_stream_too_many(serve: Serve, limit: str, call: str, *, code: i
 
 
 async def _live(client: Client) -> None:
-    """Returns once a stream is live."""
+    """Returns when a stream is live."""
     async with asyncio.timeout(60):
         while True:
             if "audiotext_gateway_streams_live 1.0" in await (await client.get("/metrics")).text():
@@ -108,9 +114,11 @@ async def _live(client: Client) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_who_has_proved_nothing_may_not_be_many(serve: Serve, kafka: KafkaSettings) -> None:
-    """Opens sockets of a carrier whose proof comes with the start, and says nothing: of more than a few 503, while a
-    socket that brings its proof at once is let in. Anybody can open such sockets; they must not use up ours."""
+async def test_unauthenticated_sockets_are_limited(serve: Serve, kafka: KafkaSettings) -> None:
+    """Opens silent sockets of a carrier that authenticates with the start: more than the limit must get 503.
+
+    A socket that authenticates with its upgrade must be accepted meanwhile, because any client can open the others.
+    """
     gateway = GatewaySettings(stream_token_secret=SecretStr("a-secret-of-some-length"), max_unproven_sockets=2)
     twilio = TwilioSettings(auth_token=SecretStr(TOKEN))
     _, client = await serve(Settings(public_url=PUBLIC_URL, kafka=kafka, gateway=gateway, twilio=twilio))
@@ -133,9 +141,8 @@ async def test_who_has_proved_nothing_may_not_be_many(serve: Serve, kafka: Kafka
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_webhook_s_body_is_bounded(serve: Serve, chunked: bool) -> None:
-    """Posts too much, with its length and without: 413 and counted, without all of it in memory. Neither has anybody
-    proved anything yet."""
+async def test_webhook_body_is_limited(serve: Serve, chunked: bool) -> None:
+    """Posts a too large body, with and without its length: 413, counted, and without reading all of it."""
     _, client = await serve()
 
     async def much() -> object:
@@ -147,8 +154,8 @@ async def test_a_webhook_s_body_is_bounded(serve: Serve, chunked: bool) -> None:
     assert await refused(client, "oversized", "webhooks") == 1
 
 
-async def test_a_form_has_no_thousands_of_fields(serve: Serve) -> None:
-    """Posts 20,000 empty fields: refused before they are sorted and signed once for each account."""
+async def test_number_of_form_fields_is_limited(serve: Serve) -> None:
+    """Posts 20,000 empty fields: they must be rejected before the signature of each account is computed."""
     _, client = await serve()
     answer = await client.post("/v1/status/twilio", data=b"a&" * 20_000, headers=FORM)
     assert answer.status == 400
@@ -158,8 +165,7 @@ async def test_a_form_has_no_thousands_of_fields(serve: Serve) -> None:
 
 
 async def test_refused_webhooks_are_counted(serve: Serve) -> None:
-    """Posts without a signature, for a carrier that does not exist, and a body that never comes: counted by reason, so
-    that a flood of them shows."""
+    """Posts without a signature, for an unknown carrier, and with a missing body: each reason must be counted."""
     _, client = await serve(handshake_timeout_s=0.2)
     assert (await client.post("/v1/status/twilio", data=b"a=b")).status == 403
     assert (await client.post("/v1/voice/pigeon")).status == 404
@@ -174,14 +180,16 @@ async def test_refused_webhooks_are_counted(serve: Serve) -> None:
         assert await refused(client, reason, "webhooks") == 1, reason
 
 
-def test_as_many_descriptors_as_may_be(kafka: KafkaSettings) -> None:
-    """Lowers this process's limit and lets the gateway raise it: to what the system allows. With the usual 1024 a
-    gateway takes some thousand calls, whatever its own limits say."""
+def test_descriptor_limit_is_raised(kafka: KafkaSettings) -> None:
+    """Lowers this process's limit of open files and lets the gateway raise it to the system's maximum.
+
+    With the default of 1024 a gateway accepts about a thousand calls.
+    """
     assert settings_for(kafka).gateway.max_calls_per_tenant > 1024
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
-        allow_descriptors()
+        raise_descriptor_limit()
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -73,9 +73,11 @@ def _at_once(record: MediaRecord) -> MediaRecord:
 
 
 @pytest.mark.parametrize(("name", "audio"), LOSSLESS, ids=str)
-def test_the_same_speech_is_the_same_recording(name: str, audio: MediaFormat) -> None:
-    """Plays speech over the carrier in each lossless format: rate and samples are the speech's. A byte order that is
-    wrong, a channel that is swapped, a frame that is misplaced: none would leave them equal."""
+def test_lossless_formats_give_the_same_recording(name: str, audio: MediaFormat) -> None:
+    """Plays speech over the carrier in each lossless format: rate and samples must be those of the speech.
+
+    A wrong byte order, a swapped channel or a misplaced frame would change them.
+    """
     rate_hz, channels = called(name, audio)
     expected = speech(audio.rate_hz)
     assert rate_hz == audio.rate_hz
@@ -87,8 +89,8 @@ def test_the_same_speech_is_the_same_recording(name: str, audio: MediaFormat) ->
 
 
 @pytest.mark.parametrize(("name", "audio"), NUMBERED, ids=str)
-def test_a_bad_network_changes_nothing(name: str, audio: MediaFormat) -> None:
-    """The same with frames that overtake each other by up to 200 ms and come twice: the same samples."""
+def test_reordered_and_repeated_frames_give_the_same_recording(name: str, audio: MediaFormat) -> None:
+    """Plays frames that are up to 200 ms out of order and repeated: the samples must be the same."""
     _, channels = called(name, audio, Faults(shuffle_ms=200, duplicate=0.2, seed=5))
     assert np.array_equal(channels["inbound"], speech(audio.rate_hz)["inbound"])
 

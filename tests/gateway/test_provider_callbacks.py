@@ -1,4 +1,4 @@
-"""Providers' webhooks: from the request to whoever waits for the order."""
+"""Tests of provider callbacks, from the HTTP request to the stage that waits for the order."""
 
 import asyncio
 import uuid
@@ -66,10 +66,13 @@ async def client(log: Log) -> AsyncIterator[TestClient[web.Request, web.Applicat
     await one.close()
 
 
-async def test_a_notice_with_the_secret_is_put_on_the_log(
+async def test_callback_with_the_secret_is_written_to_the_log(
     client: TestClient[web.Request, web.Application], log: Log
 ) -> None:
-    """The documented body with the secret: 204, and a record that names the order. Told twice it has the same id."""
+    """Sends the documented body with the secret, twice: the response must be 204 and the record must name the order.
+
+    Both records must have the same event id.
+    """
     for _ in range(2):
         answer = await client.post(WEBHOOK_PATH, json={"id": "548d023b", "status": "completed"}, headers=HEADERS)
         assert answer.status == 204
@@ -81,16 +84,16 @@ async def test_a_notice_with_the_secret_is_put_on_the_log(
     "headers",
     [{}, {WEBHOOK_HEADER: ""}, {WEBHOOK_HEADER: SECRET[:-1]}, {WEBHOOK_HEADER: "\udcff"}, {"Authorization": SECRET}],
 )
-async def test_whoever_does_not_know_the_secret_is_refused(
+async def test_callback_without_the_secret_is_rejected(
     headers: dict[str, str], client: TestClient[web.Request, web.Application], log: Log
 ) -> None:
-    """No secret, an empty or a wrong one: 403 and nothing on the log, or anybody could make us ask the provider."""
+    """Sends no secret, an empty and a wrong one: 403 and no record, or any client could trigger provider requests."""
     answer = await client.post(WEBHOOK_PATH, json={"id": "548d023b", "status": "completed"}, headers=headers)
     assert (answer.status, log.taken) == (403, [])
 
 
-async def test_without_a_secret_everybody_is_refused(log: Log) -> None:
-    """Not configured is denied, an empty header included."""
+async def test_unconfigured_secret_rejects_every_callback(log: Log) -> None:
+    """Sends callbacks to a gateway without a secret, also with an empty header: all must be rejected."""
     client = await serve(ProviderCallbacks(settings(None), log))
     answer = await client.post(WEBHOOK_PATH, json={"id": "1", "status": "completed"}, headers={WEBHOOK_HEADER: ""})
     assert (answer.status, log.taken) == (403, [])
@@ -101,28 +104,29 @@ async def test_without_a_secret_everybody_is_refused(log: Log) -> None:
     "body",
     [b"", b"[]", b"{", b'{"id":"","status":"completed"}', b'{"id":"1","status":"?"}', b'{"id":"a b","status":"error"}'],
 )
-async def test_what_is_no_notice_is_refused(
+async def test_invalid_body_is_rejected(
     body: bytes, client: TestClient[web.Request, web.Application], log: Log
 ) -> None:
-    """Anything else than the documented body: 400, nothing on the log."""
+    """Sends other bodies than the documented one: 400 and no record."""
     answer = await client.post(WEBHOOK_PATH, data=body, headers=HEADERS)
     assert (answer.status, log.taken) == (400, [])
     answer = await client.post(WEBHOOK_PATH, data=b"x" * 10_000, headers=HEADERS)
     assert answer.status == 413
 
 
-async def test_while_the_log_is_away_the_provider_is_to_tell_again(
-    client: TestClient[web.Request, web.Application], log: Log
-) -> None:
-    """503: Soniox repeats what fails. 204 would lose the notice."""
+async def test_unavailable_log_gives_503(client: TestClient[web.Request, web.Application], log: Log) -> None:
+    """Sends a callback while the log is unavailable: 503, so that Soniox sends it again; 204 would lose it."""
     log.away = True
     answer = await client.post(WEBHOOK_PATH, json={"id": "1", "status": "completed"}, headers=HEADERS)
     assert answer.status == 503
 
 
-async def test_a_board_tells_early_and_late_and_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told before anybody waits, while somebody does, or never: the wait ends at once, then, or after its time. A
-    notice is good for one wait, and notices nobody waits for do not pile up."""
+async def test_listener_returns_early_and_late_notices_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends a notice before, during and never during a wait.
+
+    The wait must end at once, on arrival, or after its timeout. A notice ends one wait only, and unused notices must
+    not accumulate.
+    """
     monkeypatch.setattr("pipelines.jobs.completion_listener._KEPT", 3)
     board = CompletionListener()
     board.notify("early")
@@ -138,9 +142,8 @@ async def test_a_board_tells_early_and_late_and_forgets(monkeypatch: pytest.Monk
     assert list(board._told) == ["7", "8", "9"]
 
 
-async def test_from_the_webhook_over_the_log_to_the_waiting(kafka: KafkaSettings) -> None:
-    """All of it on a real log: a listener in another thread waits for an order, the webhook comes, the wait of an hour
-    is over."""
+async def test_callback_ends_a_wait_over_a_real_log(kafka: KafkaSettings) -> None:
+    """Waits for an order in another thread while the callback arrives: the wait must end long before its hour."""
     client = await serve(ProviderCallbacks(settings(kafka=kafka)))
     board = listen(kafka)
     remote_id = uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""The way through the gateway to the API: nothing changed that matters to either end."""
+"""Tests of the proxy to the API: requests and responses must arrive unchanged."""
 
 import asyncio
 import gzip
@@ -19,7 +19,7 @@ GO_ON = web.AppKey("go_on", asyncio.Event)
 
 
 async def _echo(request: web.Request) -> web.Response:
-    """Tells what arrived."""
+    """Returns the received request."""
     return web.json_response(
         {
             "method": request.method,
@@ -32,7 +32,7 @@ async def _echo(request: web.Request) -> web.Response:
 
 
 async def _slow(request: web.Request) -> web.StreamResponse:
-    """Answers one chunk, then another when asked to over the first one's connection."""
+    """Sends one chunk, and the second when another request allows it."""
     answer = web.StreamResponse()
     await answer.prepare(request)
     await answer.write(b"first")
@@ -42,7 +42,7 @@ async def _slow(request: web.Request) -> web.StreamResponse:
 
 
 async def _broken(request: web.Request) -> web.StreamResponse:
-    """Promises more than it sends."""
+    """Announces more bytes than it sends."""
     answer = web.StreamResponse(headers={"Content-Length": "100"})
     await answer.prepare(request)
     await answer.write(b"half")
@@ -52,7 +52,7 @@ async def _broken(request: web.Request) -> web.StreamResponse:
 
 
 async def _refused(_request: web.Request) -> web.Response:
-    """Does not read what was sent."""
+    """Rejects the request without reading its body."""
     return web.Response(status=401)
 
 
@@ -66,7 +66,7 @@ async def _moved(_request: web.Request) -> web.Response:
 
 @pytest.fixture
 async def api() -> AsyncIterator[TestServer]:
-    """An API of the test's own."""
+    """Starts an API for the test."""
     made = web.Application()
     made[GO_ON] = asyncio.Event()
     made.add_routes(
@@ -85,9 +85,11 @@ async def api() -> AsyncIterator[TestServer]:
     await server.close()
 
 
-async def test_requests_and_answers_pass_unchanged(serve: Serve, api: TestServer) -> None:
-    """Posts through the gateway: method, escaped path, query, body, Range and authorization arrive; status and ETag
-    come back; headers of the connection do neither."""
+async def test_requests_and_responses_are_unchanged(serve: Serve, api: TestServer) -> None:
+    """Posts through the gateway: method, escaped path, query, body, Range and authorization must arrive.
+
+    Status and ETag must come back; headers of the connection must be removed in both directions.
+    """
     _, client = await serve(api_url=str(api.make_url("")))
     headers = {"Range": "bytes=0-1", "Authorization": "Bearer x", "Connection": "X-Mine", "X-Mine": "1"}
     answer = await client.post("/v1/calls/a%2Fb?q=%20x&q=y", data=b"hello", headers=headers)
@@ -103,9 +105,11 @@ async def test_requests_and_answers_pass_unchanged(serve: Serve, api: TestServer
     assert (await client.get("/moved", allow_redirects=False)).status == 302
 
 
-async def test_answers_are_streamed(serve: Serve, api: TestServer) -> None:
-    """Reads the first chunk of an answer that is not finished: it is there before the second exists. A proxy that
-    collects would hold whole recordings in memory."""
+async def test_responses_are_streamed(serve: Serve, api: TestServer) -> None:
+    """Reads the first chunk of a response before its second exists.
+
+    A proxy that collects responses would hold whole recordings in memory.
+    """
     _, client = await serve(api_url=str(api.make_url("")))
     async with client.get("/slow") as answer:
         assert await answer.content.readany() == b"first"
@@ -113,8 +117,8 @@ async def test_answers_are_streamed(serve: Serve, api: TestServer) -> None:
         assert await answer.content.read() == b"second"
 
 
-async def test_an_api_that_is_away_is_502(serve: Serve) -> None:
-    """Asks through a gateway whose API does not listen: 502 in JSON; carriers' paths are not affected."""
+async def test_unreachable_api_gives_502(serve: Serve) -> None:
+    """Sends a request to a gateway whose API does not listen: 502 in JSON; carriers' paths must still work."""
     _, client = await serve(api_url="http://127.0.0.1:9")
     answer = await client.get("/v1/calls")
     assert answer.status == 502
@@ -122,20 +126,21 @@ async def test_an_api_that_is_away_is_502(serve: Serve) -> None:
     assert (await client.get("/v1/media/twilio")).status == 403
 
 
-async def test_half_an_answer_is_not_a_whole_one(serve: Serve, api: TestServer) -> None:
-    """Lets the API die in the middle of an answer: the caller sees a broken connection, not a short recording."""
+async def test_truncated_response_breaks_the_connection(serve: Serve, api: TestServer) -> None:
+    """Lets the API fail in the middle of a response: the client must see a broken connection, not a short recording."""
     _, client = await serve(api_url=str(api.make_url("")))
     async with client.get("/broken") as answer:
         with pytest.raises(ClientError):
             await answer.read()
 
 
-async def test_what_a_stranger_sends_is_no_part_of_another_s_request(kafka: KafkaSettings, api: TestServer) -> None:
-    """A stranger posts a compressed body and is refused by an API that does not read it; then somebody else asks over
-    the same connection to the API. Announced longer than it arrives, the rest of the first would be taken from the
-    second, whose key would then sign what the stranger wrote."""
+async def test_unread_body_does_not_reach_the_next_request(kafka: KafkaSettings, api: TestServer) -> None:
+    """Posts a compressed body that the API rejects unread, then sends another client's request.
+
+    The rest of the first body must not become part of the second request, whose key would then authorize it.
+    """
     gateway = Gateway(settings_for(kafka, api_url=str(api.make_url(""))))
-    runner = app.runner_of(gateway)
+    runner = app.create_runner(gateway)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -152,10 +157,10 @@ async def test_what_a_stranger_sends_is_no_part_of_another_s_request(kafka: Kafk
     await runner.cleanup()
 
 
-async def test_a_compressed_body_arrives_as_it_was_sent(kafka: KafkaSettings, api: TestServer) -> None:
-    """Posts a gzip body through the gateway as it is served: the API reads what was meant. It was a 500."""
+async def test_compressed_body_arrives_unchanged(kafka: KafkaSettings, api: TestServer) -> None:
+    """Posts a gzip body through the gateway: the API must read the original text."""
     gateway = Gateway(settings_for(kafka, api_url=str(api.make_url(""))))
-    runner = app.runner_of(gateway)
+    runner = app.create_runner(gateway)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     (address,) = runner.addresses
@@ -166,9 +171,11 @@ async def test_a_compressed_body_arrives_as_it_was_sent(kafka: KafkaSettings, ap
     await runner.cleanup()
 
 
-async def test_what_the_api_misses_is_told_as_its_own(serve: Serve) -> None:
-    """Asks /readyz while the API behind it misses a store, and while the API answers nonsense. Whoever waits for the
-    gateway has to learn which store to start, and not that the API does not answer."""
+async def test_readyz_reports_the_missing_parts_of_the_api(serve: Serve) -> None:
+    """Requests /readyz while the API misses a store, and while it returns an invalid response.
+
+    The response must name the missing store, so that the user knows what to start.
+    """
     missing = {"ClickHouse": "ClickHouse cannot be reached"}
     for body, told in (
         ({"status": "not ready", "missing": missing}, missing),
@@ -188,6 +195,6 @@ async def _not_ready(body: object, _request: web.Request) -> web.Response:
 
 
 async def test_ready_with_a_ready_api(serve: Serve, api: TestServer) -> None:
-    """Asks /readyz with log and API there: 200."""
+    """Requests /readyz with a log and an API: 200."""
     _, client = await serve(api_url=str(api.make_url("")))
     assert (await client.get("/readyz")).status == 200

@@ -1,5 +1,4 @@
-"""What is secret is written nowhere: not into the log, not into answers, metrics or the topics. And a token that one
-gateway process made is judged alike by all."""
+"""Tests that secrets appear in no log, response, metric or topic, and that all processes accept the same tokens."""
 
 import asyncio
 import base64
@@ -29,7 +28,7 @@ SHOWN = "shown-secret"  # what outsiders bring
 
 
 def settings_for(kafka: KafkaSettings | None = None) -> Settings:
-    """Every carrier, with secrets that can be looked for."""
+    """Returns settings of every carrier, with recognizable secrets."""
     doors = {"username": "user", "password": KEPT}
     return Settings.model_validate(
         {
@@ -48,24 +47,26 @@ def settings_for(kafka: KafkaSettings | None = None) -> Settings:
 
 
 def written(caplog: pytest.LogCaptureFixture) -> str:
-    """What was logged. The test server keeps an access log, which the gateway does not."""
+    """Returns the log without the test server's access log, which the gateway does not write."""
     return "\n".join(record.getMessage() for record in caplog.records if record.name != "aiohttp.access")
 
 
 def presented(name: str) -> list[dict[str, str]]:
-    """Headers with secrets that are not ours."""
+    """Returns headers with wrong secrets."""
     basic = base64.b64encode(f"user:{SHOWN}".encode()).decode()
     signed = request(name, f"/v1/voice/{name}", asking(name, "c-1")).headers
     return [signed | {"Authorization": f"Basic {basic}"}, {"Authorization": f"Bearer {SHOWN}"}, {HEADER: SHOWN}]
 
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
-async def test_refusals_tell_no_secret(
+async def test_refusals_contain_no_secret(
     serve: Serve, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    """Brings wrong passwords, bearer tokens, signatures and stream tokens, in headers, in the query string and in a
-    stream's start, and looks through log (all levels), answers and metrics: neither what was brought nor what is
-    configured is in any. A mistyped password in a log file is a password."""
+    """Sends wrong passwords, bearer tokens, signatures and stream tokens, in headers, query string and start.
+
+    Neither the sent nor the configured secrets may be in the log (all levels), the responses or the metrics. A mistyped
+    password in a log file is a leaked password.
+    """
     caplog.set_level(logging.DEBUG)
     _, client = await serve(settings_for(kafka))
     told = []
@@ -100,11 +101,11 @@ async def test_refusals_tell_no_secret(
 FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000}
 
 
-async def test_a_good_token_is_not_kept_either(
-    serve: Serve, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Streams a call whose start carries a good token beside the customer's own parameters: those are on the log and
-    among the events, the token is in neither, nor in the log file."""
+async def test_valid_token_is_not_stored(serve: Serve, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture) -> None:
+    """Streams a call whose start contains a valid token and custom parameters.
+
+    The parameters must be on the log and in the events; the token must be in neither, nor in the log file.
+    """
     caplog.set_level(logging.DEBUG)
     _, client = await serve(settings_for(kafka))
     call = new_call()
@@ -121,9 +122,12 @@ async def test_a_good_token_is_not_kept_either(
     assert "at1." not in everything
 
 
-def test_every_gateway_process_judges_a_token_alike() -> None:
-    """Lets one process make a token for a call and four others judge it: each takes it for that call and nobody's else,
-    at that carrier, until it expires. Behind a load balancer the socket comes to another process than the webhook."""
+def test_every_gateway_process_accepts_the_same_tokens() -> None:
+    """Issues a token in one process and checks it in four others.
+
+    Each must accept it for its call and its carrier until it expires, and for nothing else. Behind a load balancer,
+    webhook and socket can reach different processes.
+    """
     made = StreamAuthorizer(settings_for()).issue("acme", "telnyx", "c-1")
     old = issue(TOKENS, StreamClaims("acme", "telnyx", "c-1", "", int(time.time()) - 1))
     for _ in range(4):
@@ -140,9 +144,11 @@ def test_every_gateway_process_judges_a_token_alike() -> None:
                 other.authorize(carrier, CARRIERS[carrier], proof)
 
 
-def test_the_voice_answers_bind_their_tokens_to_the_call() -> None:
-    """Reads the call's id out of each carrier's voice request: known at once, so that no token of ours is good for
-    whoever comes first, and nothing has to be remembered between processes."""
+def test_voice_responses_bind_their_tokens_to_the_call() -> None:
+    """Reads the call id from each carrier's voice request.
+
+    With it each token is for one call, and no process has to store which call used a token.
+    """
     for name in WITH_WEBHOOKS:
         told = asking(name, "c-1")
         if name in ("vonage", "jambonz"):

@@ -1,4 +1,4 @@
-"""What the gateway's tests share: Twilio's messages, a sink that remembers, and a reader of the log."""
+"""Helpers of the gateway's tests: Twilio's messages, a sink that stores items, and a reader of the log."""
 
 import base64
 import json

@@ -30,5 +30,5 @@ def _commit_when_let_go(*args: Any, **more: Any) -> None:
 
 
 if HELD in os.environ:  # in the recorder's process only
-    commit_watchdog.LIMIT_S, commit_watchdog.LOOK_EVERY_S = LIMIT_S, 0.5
+    commit_watchdog.COMMIT_TIMEOUT_S, commit_watchdog.CHECK_INTERVAL_S = LIMIT_S, 0.5
     InternalProducer.commit_transaction = _commit_when_let_go  # type: ignore[method-assign]

@@ -103,9 +103,9 @@ def test_services_show_how_they_fare_and_live_on_while_the_log_hangs(start_serve
         until = time.monotonic() + 3 * LIMIT_S
         while time.monotonic() < until:
             for listener in listeners.values():
-                listener.heard()
+                listener.received()
             for stage, listener in listeners.items():
-                eventually(listener.heard, f"{stage} tells that it lives while the log is away")
+                eventually(listener.received, f"{stage} tells that it lives while the log is away")
         log.resume()
     for listener in listeners.values():
         listener.close()

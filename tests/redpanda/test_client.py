@@ -1,4 +1,4 @@
-"""Events on their way to a real log."""
+"""Tests of the event producer with a real log."""
 
 import pytest
 
@@ -12,15 +12,18 @@ from tests.conftest import StartServer, kafka_settings
 
 @pytest.fixture
 def kafka(start_server: StartServer) -> KafkaSettings:
-    """An empty log with our topics."""
+    """Starts an empty log with our topics."""
     settings = kafka_settings(start_server("log"))
     topics.apply(settings, embedded=True)
     return settings
 
 
-def test_an_event_that_is_too_large_is_not_a_log_that_is_away(kafka: KafkaSettings) -> None:
-    """Sends an event of a megabyte and a half, and then a small one. The first is refused for good, by name and size;
-    taken for a log that is away it would be sent for ever. The second arrives: the producer is none the worse."""
+def test_too_large_event_gives_its_own_error(kafka: KafkaSettings) -> None:
+    """Sends an event of 1.5 MB, then a small one.
+
+    The first must raise EventTooLargeError with size and call; as LogUnavailableError it would be retried forever. The
+    second must arrive, because the producer still works.
+    """
     small = StreamEnded(event_id="e", call_id="CA1", tenant="t", occurred_at_ms=1, stream_id="S", reason="stop")
     large = small.model_copy(update={"reason": "x" * 1_500_000})
     producer = EventProducer(kafka)

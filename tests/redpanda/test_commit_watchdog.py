@@ -1,11 +1,11 @@
-"""A commit that hangs, and one that waits for a log that is away."""
+"""Tests of the commit watchdog: a hung commit, and a commit that waits for an unavailable log."""
 
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redpanda.client import answers
+from redpanda.client import is_reachable
 from redpanda.commit_watchdog import CommitWatchdog
 from tests.conftest import StartServer, kafka_settings
 
@@ -13,73 +13,77 @@ LIMIT_S = 0.3
 SOON_S = 20.0
 
 
-class Seen:
-    """What came of a wait, and whether the log answers, which a test says."""
+class Observed:
+    """Effects of a watchdog, and the state of the log, which a test sets."""
 
     def __init__(self) -> None:
-        self.log_is_there = threading.Event()
-        self.ended, self.alive = threading.Event(), threading.Semaphore(0)
+        self.log_is_reachable = threading.Event()
+        self.ended, self.beats = threading.Event(), threading.Semaphore(0)
 
     @contextmanager
-    def patience(self) -> Iterator[CommitWatchdog]:
-        watched = CommitWatchdog(
-            self.log_is_there.is_set,
-            self.alive.release,
-            limit_s=LIMIT_S,
-            look_every_s=LIMIT_S / 10,
+    def watchdog(self) -> Iterator[CommitWatchdog]:
+        """Runs a watchdog with a short timeout."""
+        watchdog = CommitWatchdog(
+            self.log_is_reachable.is_set,
+            self.beats.release,
+            timeout_s=LIMIT_S,
+            check_interval_s=LIMIT_S / 10,
             on_hang=self.ended.set,
         )
         try:
-            yield watched
+            yield watchdog
         finally:
-            watched.stop()
+            watchdog.stop()
 
 
-def test_who_waits_for_a_log_that_answers_others_is_ended_after_the_limit() -> None:
-    """A commit does not come back while the log answers: that client will never have its answer."""
-    seen = Seen()
-    seen.log_is_there.set()
-    with seen.patience() as patience:
+def test_hung_commit_ends_the_process_after_the_timeout() -> None:
+    """Waits in a commit while the log answers other clients: the process must end, because no answer will come."""
+    observed = Observed()
+    observed.log_is_reachable.set()
+    with observed.watchdog() as watchdog:
         began = time.monotonic()
-        with patience:
-            assert seen.ended.wait(SOON_S)
+        with watchdog:
+            assert observed.ended.wait(SOON_S)
         assert time.monotonic() - began >= LIMIT_S
 
 
-def test_who_waits_for_a_log_that_is_away_lives_on_and_says_so() -> None:
-    """A commit waits for many times the limit because the log is away: ending would help nobody, and would be repeated
-    for as long as it is. Once the log is back the limit counts from then."""
-    seen = Seen()
-    with seen.patience() as patience, patience:
-        for _ in range(30):  # one every tenth of the limit
-            assert seen.alive.acquire(timeout=SOON_S)
-        assert not seen.ended.is_set()
-        back = time.monotonic()
-        seen.log_is_there.set()
-        assert seen.ended.wait(SOON_S)
-        assert time.monotonic() - back >= LIMIT_S / 2  # it was last seen away at most a look before it was back
+def test_unavailable_log_does_not_end_the_process() -> None:
+    """Waits in a commit for many times the timeout while the log is unavailable, then makes the log reachable.
+
+    Meanwhile the watchdog must beat and must not end the process, because a new process would wait as well. When the
+    log is reachable again, the timeout starts anew.
+    """
+    observed = Observed()
+    with observed.watchdog() as watchdog, watchdog:
+        for _ in range(30):  # one beat per tenth of the timeout
+            assert observed.beats.acquire(timeout=SOON_S)
+        assert not observed.ended.is_set()
+        reachable_s = time.monotonic()
+        observed.log_is_reachable.set()
+        assert observed.ended.wait(SOON_S)
+        assert time.monotonic() - reachable_s >= LIMIT_S / 2  # the last failed check was up to one interval earlier
 
 
-def test_commits_that_come_back_never_add_up() -> None:
-    """Commits one after the other for several times the limit, each much shorter: nothing happens."""
-    seen = Seen()
-    seen.log_is_there.set()
-    with seen.patience() as patience:
+def test_durations_of_commits_do_not_add_up() -> None:
+    """Runs short commits for several times the timeout: the process must not end."""
+    observed = Observed()
+    observed.log_is_reachable.set()
+    with observed.watchdog() as watchdog:
         until = time.monotonic() + 3 * LIMIT_S
         while time.monotonic() < until:
-            with patience:
-                assert not seen.ended.wait(LIMIT_S / 5)
-    assert not seen.ended.is_set()
+            with watchdog:
+                assert not observed.ended.wait(LIMIT_S / 5)
+    assert not observed.ended.is_set()
 
 
-def test_a_log_answers_unless_it_hangs_or_is_gone(start_server: StartServer) -> None:
-    """A real log, stopped (SIGSTOP) so that connections stand but nothing comes back, and going on again."""
+def test_is_reachable_notices_a_hung_and_a_killed_log(start_server: StartServer) -> None:
+    """Checks a real log while it runs, is suspended (SIGSTOP, so connections stay open), runs again, and is killed."""
     log = start_server("log")
     kafka = kafka_settings(log)
-    assert answers(kafka)
+    assert is_reachable(kafka)
     log.pause()
-    assert not answers(kafka, timeout_s=0.5)
+    assert not is_reachable(kafka, timeout_s=0.5)
     log.resume()
-    assert answers(kafka)
+    assert is_reachable(kafka)
     log.kill()
-    assert not answers(kafka, timeout_s=0.5)
+    assert not is_reachable(kafka, timeout_s=0.5)

@@ -1,4 +1,4 @@
-"""Where groups stand, and putting them elsewhere."""
+"""Tests of reading and moving a consumer group's offsets."""
 
 import time
 import uuid
@@ -9,17 +9,19 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from core.errors import UserError
 from core.settings import KafkaSettings
 from redpanda.client import consumer_config
-from redpanda.group_offsets import RECORDER, move, positions
+from redpanda.group_offsets import RECORDER, committed_offsets, move
 from schemas.topics import Topic
 from tests.kafka_lane import plain_producer_config
 
-TOPIC = Topic.PROVIDER_NOTICES.value  # nobody minds a record there that says nothing
+TOPIC = Topic.PROVIDER_NOTICES.value  # consumers of this topic ignore records without content
 
 
-def test_a_group_is_put_back_and_its_place_handed_on(any_log: KafkaSettings) -> None:
-    """Lets a group read to the end, puts it back to a time in between and to the start, and hands its place to a new
-    one: each then reads exactly what is after its place. While the group is at work it is refused, as its members
-    would commit over it."""
+def test_offsets_move_to_a_time_the_start_and_another_group(any_log: KafkaSettings) -> None:
+    """Lets a group read to the end, then moves a second group to its offsets, to a time and to the start.
+
+    Each move must set exactly the expected offsets. A move of a group with members must fail, because the members would
+    overwrite the offsets.
+    """
     old, new = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("old", "new"))
     producer = Producer(plain_producer_config(any_log))
     times: list[int] = []
@@ -35,22 +37,26 @@ def test_a_group_is_put_back_and_its_place_handed_on(any_log: KafkaSettings) -> 
         assert time.monotonic() < until
     end = member.get_watermark_offsets(TopicPartition(TOPIC, 0), timeout=10)[1]
     member.commit(offsets=[TopicPartition(TOPIC, 0, end)], asynchronous=False)
-    with pytest.raises(UserError, match="is at work"):
+    with pytest.raises(UserError, match="still has 1 members"):
         move(any_log, old, since_ms=0)
-    with pytest.raises(UserError, match="stands nowhere"):
+    with pytest.raises(UserError, match="has no committed offsets"):
         move(any_log, new, like=f"never-{new}")
 
     move(any_log, new, like=old)
-    assert positions(any_log, new) == positions(any_log, old) == {(TOPIC, 0): end}
+    assert committed_offsets(any_log, new) == committed_offsets(any_log, old) == {(TOPIC, 0): end}
     move(any_log, new, since_ms=times[2])
-    assert positions(any_log, new) == {(TOPIC, 0): end - 2}
+    assert committed_offsets(any_log, new) == {(TOPIC, 0): end - 2}
     move(any_log, new, since_ms=0)
-    assert positions(any_log, new)[TOPIC, 0] <= end - 4
+    assert committed_offsets(any_log, new)[TOPIC, 0] <= end - 4
     member.close()
 
 
-def test_the_recorder_is_not_moved() -> None:
-    """Its states say what it has seen: read again it would pass everything over, elsewhere it would know no call."""
+def test_the_recorder_cannot_be_moved() -> None:
+    """Moves the recorder, and a group to the recorder's offsets: both must fail.
+
+    The recorder's state belongs to its offsets. With earlier offsets it would skip every record; with later ones it
+    would miss the beginnings of calls.
+    """
     for group, like in ((RECORDER, None), ("new", RECORDER)):
         with pytest.raises(UserError, match="audiotext replay"):
             move(KafkaSettings(), group, like=like)

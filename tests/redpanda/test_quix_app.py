@@ -1,38 +1,81 @@
-"""The configuration of Quix applications. Nothing is connected to."""
+"""Tests of the configuration of Quix applications and of their hooks. No test connects to a log."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Message
 from pydantic import SecretStr
+from quixstreams import Application
+from quixstreams.internal_consumer import InternalConsumer
+from quixstreams.internal_producer import InternalProducer
 
 from core.settings import KafkaSettings, Settings
-from redpanda import quix_app
 from redpanda.client import LogUnavailableError
 from redpanda.consumer_monitor import ConsumerMonitor
-from redpanda.quix_app import application
+from redpanda.quix_app import AudioTextApplication, application
+
+SETTINGS = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9"))
 
 
-def test_an_application_keeps_what_loses_nothing() -> None:
-    """Looks at what Quix hands to its consumer and producer: offsets are committed only by checkpoints, a new group
-    starts at the earliest record, a restarted process is the same member, the producer never gives a record up."""
+def test_configuration_loses_no_record() -> None:
+    """Reads the settings that Quix gives to its consumer and producer.
+
+    Checkpoints alone commit offsets, a new group starts at the earliest record, a restarted process is the same member,
+    and the producer never gives up. A failure means that records can be skipped.
+    """
     settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9", instance_id="7"))
 
-    config = application(settings, "usage", commit_interval_s=0.2).config
+    config = application(settings, ConsumerMonitor("usage"), commit_interval_s=0.2).config
 
+    assert config.consumer_group == "usage"
     assert config.auto_offset_reset == "earliest"
     assert config.consumer_extra_config["group.instance.id"] == "usage-7"
     assert "enable.auto.commit" not in config.consumer_extra_config
     assert config.producer_extra_config["acks"] == "all"
     assert config.producer_extra_config["message.timeout.ms"] == 0
-    # The same partitioner as every other producer's, or a call's records would lie in two partitions.
+    # The same partitioner as every other producer's; otherwise the records of a call would be on two partitions.
     assert config.producer_extra_config["partitioner"] == "murmur2_random"
     assert config.consumer_poll_timeout < config.commit_interval
+    assert (config.use_changelog_topics, config.auto_create_topics) == (False, False)
+
+
+def test_clients_get_the_arguments_of_quix(tmp_path: Path) -> None:
+    """Compares our consumer and producer with those that Quix itself creates from the same settings.
+
+    Both kinds of producer are compared, because a transactional id must not reach a producer without transactions. A
+    failure means that a new version of Quix passes other arguments, which `AudioTextApplication` must pass as well.
+    """
+    app = AudioTextApplication(
+        SETTINGS,
+        ConsumerMonitor("recorder"),
+        producer_options={"transactional.id": "recorder-1"},
+        processing_guarantee="exactly-once",
+        state_dir=tmp_path,
+    )
+
+    consumer = Application._get_internal_consumer(app, extra_config_overrides={"client.id": "x"})
+    assert _options(app._get_internal_consumer(extra_config_overrides={"client.id": "x"})) == _options(consumer)
+    for transactional in (None, True, False):
+        producer = Application._get_internal_producer(app, transactional=transactional)
+        ours = app._get_internal_producer(transactional=transactional)
+        assert _options(ours._producer) == _options(producer._producer)
+
+
+def _options(client: object) -> dict[str, object]:
+    """The client's attributes that Quix derives from its arguments; callbacks and lazily created objects left out."""
+    found: dict[str, object] = {}
+    for name, value in vars(client).items():
+        if isinstance(value, (str, int, float, bool)):
+            found[name] = value
+        elif isinstance(value, dict):
+            found[name] = {key: item for key, item in value.items() if not callable(item)}
+    return found
 
 
 def test_credentials_reach_the_connection() -> None:
-    """A log with SASL: mechanism, user and password arrive, or no service could connect to it."""
+    """Configures SASL: mechanism, user and password must be in Quix' connection, or no service could connect."""
     kafka = KafkaSettings(
         bootstrap_servers="broker:9092",
         security_protocol="sasl_ssl",
@@ -41,9 +84,9 @@ def test_credentials_reach_the_connection() -> None:
         sasl_password=SecretStr("secret"),
     )
 
-    connection = application(Settings(kafka=kafka), "usage", commit_interval_s=1).config.broker_address
+    app = application(Settings(kafka=kafka), ConsumerMonitor("usage"), commit_interval_s=1)
 
-    assert connection.as_librdkafka_dict() == {
+    assert app.config.broker_address.as_librdkafka_dict() == {
         "bootstrap.servers": "broker:9092",
         "security.protocol": "sasl_ssl",
         "sasl.mechanism": "SCRAM-SHA-512",
@@ -52,25 +95,17 @@ def test_credentials_reach_the_connection() -> None:
     }
 
 
-def test_only_state_has_changelogs(tmp_path: Path) -> None:
-    """Without a state directory no changelog topic is made, and no missing topic either."""
-    settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9"))
-
-    without = application(settings, "usage", commit_interval_s=1).config
-    with_state = application(settings, "recorder", commit_interval_s=1, state_dir=tmp_path).config
-
-    assert (without.use_changelog_topics, without.auto_create_topics) == (False, False)
-    assert (with_state.use_changelog_topics, with_state.state_dir) == (True, tmp_path)
-
-
-def test_not_configured_says_what_to_set() -> None:
-    """Without a log the error names the setting that is missing."""
+def test_missing_log_names_the_setting() -> None:
+    """Creates an application without a log: the error must name the missing setting."""
     with pytest.raises(LogUnavailableError, match="AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"):
-        application(Settings(), "usage", commit_interval_s=1)
+        application(Settings(), ConsumerMonitor("usage"), commit_interval_s=1)
 
 
 _HANGS = """
 import sys, time
+from quixstreams import Application
+from quixstreams.internal_consumer import InternalConsumer
+from quixstreams.internal_producer import InternalProducer
 from core.settings import KafkaSettings, Settings
 from redpanda import commit_watchdog, quix_app
 from redpanda.consumer_monitor import ConsumerMonitor
@@ -78,44 +113,61 @@ from redpanda.consumer_monitor import ConsumerMonitor
 def never_answered(*args, **more):
     time.sleep(60)
 
+setattr({"_consumer": InternalConsumer, "_producer": InternalProducer}[sys.argv[1]], sys.argv[2], never_answered)
+Application.run = lambda app: getattr(getattr(app, sys.argv[1]), sys.argv[2])([], None)
+commit_watchdog.COMMIT_TIMEOUT_S, commit_watchdog.CHECK_INTERVAL_S = 0.3, 0.1
+commit_watchdog.is_reachable = lambda kafka: True
 settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9"))
-app = quix_app.application(settings, "usage", commit_interval_s=1)
-client = getattr(app, sys.argv[1])
-setattr(client, sys.argv[2], never_answered)
-app.run = lambda: getattr(client, sys.argv[2])([], None)
-commit_watchdog.LIMIT_S, commit_watchdog.LOOK_EVERY_S = 0.3, 0.1
-commit_watchdog.answers = lambda kafka: True
-quix_app.run(app, settings, ConsumerMonitor("usage"), ())
+quix_app.application(settings, ConsumerMonitor("usage"), commit_interval_s=1).run_monitored(())
 """
 
 
 @pytest.mark.parametrize("commit", [("_producer", "commit_transaction"), ("_consumer", "commit")])
-def test_a_commit_that_never_comes_back_ends_the_process(commit: tuple[str, str]) -> None:
-    """The log's client waits for ever in a commit, as librdkafka does if the group's coordinator dies at that moment,
-    while the log answers others: the process ends, and says where it was, so that another one goes on. It held up every
-    call of its partitions for two minutes before, until somebody outside saw that it hangs."""
+def test_hanging_commit_ends_the_process(commit: tuple[str, str]) -> None:
+    """Runs an application whose commit never returns, while the log answers other clients.
+
+    librdkafka does this if the group's coordinator dies at that moment. The process must end with exit code 1 and a
+    stack trace, so that a new one continues; otherwise every call of its partitions waits.
+    """
     command, root = [sys.executable, "-c", _HANGS, *commit], Path(__file__).parents[2]
     ended = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
-    assert "has not taken a commit" in ended.stderr
+    assert "has not finished a commit" in ended.stderr
     assert "never_answered" in ended.stderr
 
 
-def test_the_log_is_asked_nothing_once_its_consumer_closes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application ends while its lag is asked for: the questions end first, then the consumer is closed. The other
-    way round the question is never answered, and whoever ends waits seconds for it, more than Ctrl-C may take."""
+def test_polls_and_flushes_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polls and flushes without a log: each must beat.
+
+    A failure means that the supervisor kills a service that restores its state or waits for the log.
+    """
+    monkeypatch.setattr(InternalConsumer, "poll", lambda _self, _timeout: None)
+    monkeypatch.setattr(InternalProducer, "flush", lambda _self, _timeout: 0)
+    monitor = ConsumerMonitor("usage")
+    app = application(SETTINGS, monitor, commit_interval_s=1)
+    polled: list[Message | None] = []
+    beats: list[None] = []
+    monkeypatch.setattr(monitor, "record_poll", polled.append)
+    monkeypatch.setattr(monitor.heartbeat, "beat", lambda: beats.append(None))
+
+    app._consumer.poll(0.1)
+    assert app._producer.flush() == 0
+
+    assert (len(polled), len(beats)) == (1, 1)
+
+
+def test_monitor_stops_before_the_consumer_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends an application and records the order in which its parts end.
+
+    The monitor's requests must end first. In the other order a request gets no answer, and the process ends seconds
+    later, which is longer than Ctrl-C may take.
+    """
     ended: list[str] = []
-    app = application(Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9")), "usage", commit_interval_s=1)
-    monkeypatch.setattr(app._consumer, "close", lambda: ended.append("consumer closed"))
+    monkeypatch.setattr(InternalConsumer, "close", lambda _self: ended.append("consumer closed"))
+    monkeypatch.setattr(AudioTextApplication, "run", lambda app: app._consumer.close())
+    monitor = ConsumerMonitor("usage")
+    monkeypatch.setattr(monitor, "stop", lambda: ended.append("monitor stopped"))
 
-    def run() -> None:
-        """As Quix does at its end."""
-        app._consumer.close()  # type: ignore[no-untyped-call]
+    application(SETTINGS, monitor, commit_interval_s=1).run_monitored([])
 
-    monkeypatch.setattr(app, "run", run)
-    consuming = ConsumerMonitor("usage")
-    monkeypatch.setattr(consuming, "stop", lambda: ended.append("questions ended"))
-
-    quix_app.run(app, Settings(), consuming, [])
-
-    assert ended[:2] == ["questions ended", "consumer closed"]
+    assert ended[:2] == ["monitor stopped", "consumer closed"]

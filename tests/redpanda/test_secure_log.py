@@ -1,4 +1,4 @@
-"""A log that wants TLS and SCRAM: an Apache Kafka whose listener takes nothing else."""
+"""Tests with an Apache Kafka whose listener requires TLS and SCRAM."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from audiotext.embedded.state import State
 from core.settings import KafkaSettings, Settings
 from redpanda import topics
 from redpanda.client import EventProducer
+from redpanda.consumer_monitor import ConsumerMonitor
 from redpanda.quix_app import application
 from schemas.topics import Topic
 from tests import certificates
@@ -27,7 +28,7 @@ PASSWORD = "a password of some length"
 
 
 def _servers(state: State, pki: Certificates, port: int) -> Sequence[Server]:
-    """The usual node, with a second listener: SASL_SSL, SCRAM only, client certificates asked for."""
+    """Returns the usual node with a second listener: SASL_SSL, SCRAM only, client certificates required."""
     servers = embedded_kafka.servers(state)
     properties = state.data_dir / "kafka" / "node-1" / "server.properties"
     lines = dict(line.split("=", 1) for line in properties.read_text().splitlines())
@@ -50,7 +51,7 @@ def _servers(state: State, pki: Certificates, port: int) -> Sequence[Server]:
 
 @pytest.fixture(scope="module")
 def secure(kafka_lane: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
-    """How to reach it, with its one user."""
+    """Starts the log and returns its settings, with its one user."""
     directory: Path = tmp_path_factory.mktemp("secure-kafka")
     pki = certificates.make(directory)
     port = State(directory).port("kafka-secure")
@@ -59,7 +60,7 @@ def secure(kafka_lane: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         plain = server.start().addresses["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"]
         scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         user = UserScramCredentialUpsertion("audiotext", scram, PASSWORD.encode())
-        admin = AdminClient({"bootstrap.servers": plain})  # by name: what it was asked ends with it
+        admin = AdminClient({"bootstrap.servers": plain})  # kept in a variable: its requests end with it
         admin.alter_user_scram_credentials([user])["audiotext"].result(60)
         yield KafkaSettings(
             bootstrap_servers=f"127.0.0.1:{port}",
@@ -75,31 +76,33 @@ def secure(kafka_lane: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         server.kill()
 
 
-def test_every_client_signs_in(secure: KafkaSettings) -> None:
-    """What does this test do? Creates the topics, produces an event and reads it with a Quix application, all of it
-    over TLS and SCRAM, with the client certificate the broker demands.
+def test_every_client_authenticates(secure: KafkaSettings) -> None:
+    """Creates the topics, produces an event and reads it with a Quix application, over TLS and SCRAM.
 
-    How? Each client gets its connection from the same settings. If one did not, its service could not be run against
-    any log that is not open to everybody.
+    The broker also demands a client certificate. All clients get their connection from the same settings. A failure
+    means that a service cannot use a log that requires credentials.
     """
     topics.apply(secure, embedded=True)
     event = Call("CA-secure").usage()
     EventProducer(secure).send(Topic.USAGE_RECORDED, [event], timeout_s=60)
-    app = application(Settings(kafka=secure), "secure-test", commit_interval_s=0.2)
+    app = application(Settings(kafka=secure), ConsumerMonitor("secure-test"), commit_interval_s=0.2)
     read: list[bytes] = []
     topic = app.topic(Topic.USAGE_RECORDED.value, key_deserializer="bytes", value_deserializer="bytes")
     app.dataframe(topic).update(read.append)
     app.run(count=1, timeout=60)
     assert [event.event_id.encode() in value for value in read] == [True]
     found = stores.log(secure, embedded=True)
-    assert (found.ok, found.cure) == (True, "")
+    assert (found.ok, found.fix) == (True, "")
 
 
-def test_doctor_tells_a_wrong_password_from_a_wrong_authority(secure: KafkaSettings) -> None:
-    """Both end in "cannot connect"; which of them it is decides what a user has to look at."""
+def test_doctor_distinguishes_wrong_password_and_wrong_authority(secure: KafkaSettings) -> None:
+    """Checks a log with a wrong password and one with a wrong CA: the fix must name the setting in question.
+
+    librdkafka reports both as a failed connection.
+    """
     refused = stores.log(secure.model_copy(update={"sasl_password": SecretStr("wrong")}), embedded=True)
     assert not refused.ok
-    assert "SASL_PASSWORD" in refused.cure
+    assert "SASL_PASSWORD" in refused.fix
     unknown = stores.log(secure.model_copy(update={"ssl_ca_location": None}), embedded=True)
     assert not unknown.ok
-    assert "SSL_CA_LOCATION" in unknown.cure
+    assert "SSL_CA_LOCATION" in unknown.fix

@@ -1,4 +1,4 @@
-"""Topics as data: the file, what it becomes in Kafka's words, and a real log brought into line with it."""
+"""Tests of the topic definitions: the file, its translation into Kafka settings, and a real log."""
 
 import pytest
 
@@ -11,39 +11,39 @@ from tests.conftest import StartServer, kafka_settings
 
 
 def test_every_topic_is_in_the_file_and_nothing_else() -> None:
-    """What does this test do? Compares the names in the code with those in topics.yaml, both ways.
+    """Compares the names in the code with those in topics.yaml, in both directions.
 
-    If it failed, a service would wait for a topic nobody creates, or a topic would be kept that nobody knows.
+    A failure means that a service waits for a topic that is never created, or that an unused topic is created.
     """
     assert set(topics.load().topics) == set(Topic)
 
 
 def test_an_embedded_log_is_bounded() -> None:
-    """The embedded log lives in memory, so the audio topic must have a limit in bytes there, and not elsewhere."""
+    """Reads the audio topic's limit: the embedded log is in memory and needs one; other logs must have none."""
     media = topics.load().topics[Topic.CALL_MEDIA]
     assert int(media.config(embedded=True)["retention.bytes"]) > 0
     assert media.config(embedded=False)["retention.bytes"] == "-1"
 
 
-def test_the_bill_is_kept_for_ever() -> None:
-    """Ledger lines and dead letters must not be deleted by time, wherever the log runs."""
+def test_ledger_and_dead_letters_have_no_time_limit() -> None:
+    """Reads the retention of both topics: no kind of log may delete them by age."""
     for topic in (Topic.USAGE_RECORDED, Topic.DEAD_LETTERS):
         for embedded in (True, False):
             assert topics.load().topics[topic].config(embedded=embedded)["retention.ms"] == "-1"
 
 
-def test_partitions_come_from_the_settings_first() -> None:
-    """A number of partitions in the settings wins over the file, on any log."""
+def test_setting_overrides_the_number_of_partitions() -> None:
+    """Sets a number of partitions: it must replace that of the file, for any log."""
     assert topics.partitions(KafkaSettings(partitions=7), embedded=True) == 7
     assert topics.partitions(KafkaSettings(), embedded=True) == topics.load().embedded_partitions
     assert topics.partitions(KafkaSettings(), embedded=False) == topics.load().partitions
 
 
-def test_apply_creates_what_is_missing_once(start_server: StartServer) -> None:
-    """What does this test do? Applies the topics to an empty log, twice, and checks them.
+def test_apply_creates_missing_topics_once(start_server: StartServer) -> None:
+    """Applies the topics to an empty log, twice, and checks them.
 
-    The first time all are created with partitions and configuration as written; the second time nothing happens. If
-    it failed, a restart could fail on topics that are there, or run on topics with a broker's defaults.
+    The first call must create all topics as defined; the second call must do nothing. A failure means that a restart
+    can fail on existing topics, or that topics get the broker's defaults.
     """
     kafka = kafka_settings(start_server("log"))
     assert [difference.setting for difference in topics.check(kafka, embedded=True)] == ["missing"] * len(Topic)
@@ -52,8 +52,8 @@ def test_apply_creates_what_is_missing_once(start_server: StartServer) -> None:
     assert topics.check(kafka, embedded=True) == []
 
 
-def test_check_says_what_differs(start_server: StartServer) -> None:
-    """A log made with other partitions and limits is reported setting by setting, in words a user can act on."""
+def test_check_reports_each_difference(start_server: StartServer) -> None:
+    """Checks a log with other partitions and limits: the report must name each setting with both values."""
     kafka = kafka_settings(start_server("log"))
     topics.apply(kafka, embedded=True)
     differences = topics.check(kafka, embedded=False)
@@ -61,14 +61,14 @@ def test_check_says_what_differs(start_server: StartServer) -> None:
     assert "call.media: retention.bytes is 67108864, should be -1" in [str(difference) for difference in differences]
 
 
-def test_what_a_broker_does_not_tell_is_no_difference() -> None:
-    """Brokers leave configurations out that they do not know; that must not look like a mistake."""
+def test_settings_missing_at_the_broker_are_ignored() -> None:
+    """Compares with a broker that omits a setting, as brokers do for unknown ones: it must not be a difference."""
     found = topics.compare("call.media", {"retention.ms": "1", "segment.bytes": "2"}, {"retention.ms": "3"})
     assert found == [Difference("call.media", "retention.ms", "1", "3")]
 
 
-def test_a_log_that_is_away_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No stack of librdkafka errors: one exception that says the log cannot be reached."""
+def test_unreachable_log_gives_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Applies the topics to a closed port: one exception must say that the log cannot be reached."""
     monkeypatch.setattr(topics, "_TIMEOUT_S", 0.3)
     with pytest.raises(LogUnavailableError, match="cannot be reached"):
         topics.apply(KafkaSettings(bootstrap_servers="127.0.0.1:1"), embedded=True)

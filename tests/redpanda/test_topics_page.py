@@ -1,4 +1,4 @@
-"""docs/topics.md against the code: strangers build on that page."""
+"""Tests of docs/topics.md against the code, because other programs rely on that page."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ _UNITS = {"hour": 3_600_000, "day": 86_400_000}
 
 
 def _rows(heading: str) -> dict[str, list[str]]:
-    """The cells of the table under that heading, by its first column."""
+    """Returns the cells of the table under that heading, by its first column."""
     table = _PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:2] == "| "]
     return {row[0]: row[1:] for row in cells[1:]}
@@ -31,30 +31,30 @@ def _ms(retention: str) -> int:
     return int(number) * _UNITS[unit.rstrip("s")]
 
 
-def test_every_topic_is_told_with_its_retention() -> None:
-    """Compares the table with redpanda/topics.yaml, both ways."""
-    told = {_names(name)[0]: _ms(cells[1]) for name, cells in _rows("Topics").items()}
-    assert told == {topic.value: spec.retention_ms for topic, spec in topics.load().topics.items()}
+def test_page_lists_every_topic_with_its_retention() -> None:
+    """Compares the table with redpanda/topics.yaml, in both directions."""
+    listed = {_names(name)[0]: _ms(cells[1]) for name, cells in _rows("Topics").items()}
+    assert listed == {topic.value: spec.retention_ms for topic, spec in topics.load().topics.items()}
 
 
-def test_every_type_of_event_is_told_where_it_lies() -> None:
-    """Compares the table with schemas.json_schema.EVENTS, and that with the models: each type lies somewhere."""
-    told = {_names(name)[0]: tuple(_names(cells[0])) for name, cells in _rows("Topics").items()}
-    del told[Topic.CALL_MEDIA]
-    assert told == {topic.value: types for topic, types in EVENTS.items()}
+def test_page_lists_the_topic_of_every_event_type() -> None:
+    """Compares the table with schemas.json_schema.EVENTS, and that with the models: each type must have a topic."""
+    listed = {_names(name)[0]: tuple(_names(cells[0])) for name, cells in _rows("Topics").items()}
+    del listed[Topic.CALL_MEDIA]
+    assert listed == {topic.value: types for topic, types in EVENTS.items()}
     events = {name for name, model in models().items() if "event_id" in model.model_fields}
     assert {name for types in EVENTS.values() for name in types} == events
 
 
 def test_writers_and_readers_are_services() -> None:
-    """Nobody is named who is not there, and each topic has both."""
+    """Compares the writers and readers of each topic with the list of services and commands."""
     for cells in _rows("Topics").values():
         for cell in cells[2:4]:
             assert set(cell.split(", ")) <= SERVICES.keys() | _COMMANDS
 
 
-def test_every_header_is_told() -> None:
-    """Compares the headers' table with the published schema: names, and which no record lacks."""
+def test_page_lists_every_header() -> None:
+    """Compares the table of headers with the published schema: names, values, and the required headers."""
     schema = schemas()[MEDIA_HEADERS]
     rows = {name: cells for first, cells in _rows("call.media").items() for name in _names(first)}
     assert rows.keys() == schema["properties"].keys()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codecs import OPUS_CLOCK_HZ, RATES, PayloadError, with_length, opus_samples, packets, samples_of
+from schemas.codecs import OPUS_CLOCK_HZ, RATES, PayloadError, opus_samples, packets, samples_of, with_length
 from schemas.media import Codec
 
 

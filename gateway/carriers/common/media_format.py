@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from core.counting import number_of
 from gateway.carriers.base import ByteOrder, UnsupportedCodecError
-from schemas.codecs import RATES, PayloadError, with_length, opus_samples
+from schemas.codecs import RATES, PayloadError, opus_samples, with_length
 from schemas.media import Codec
 
 _NAMES = {

@@ -255,7 +255,7 @@ async def test_check(server: FakeKratos) -> None:
 
     assert good.ok
     for bad in (unready, away):
-        assert (bad.ok, "AUDIOTEXT_KRATOS__URL" in bad.cure) == (False, True)
+        assert (bad.ok, "AUDIOTEXT_KRATOS__URL" in bad.fix) == (False, True)
     await kratos.close()
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from api.auth.api_keys import create_key, list_keys
 from audiotext.cli import listing, main
-from audiotext.stack.environment import variables
+from audiotext.stack.environment import to_variables
 from core.errors import UserError
 from core.settings import ClickHouseSettings, KafkaSettings, S3Settings, Settings
 from redpanda.client import EventProducer
@@ -36,7 +36,7 @@ def settings(
 ) -> Settings:
     """Settings of real stores, which commands of this process and of others find in their environment."""
     made = Settings(kafka=kafka, clickhouse=clickhouse, s3=s3)
-    for name, value in variables(made).items():
+    for name, value in to_variables(made).items():
         monkeypatch.setenv(name, value)
     return made
 

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from audiotext.cli import main
-from audiotext.stack.environment import variables
+from audiotext.stack.environment import to_variables
 from core.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings
 from sinks.clickhouse.client import Database
 from sinks.object_store import ObjectStore
@@ -25,7 +25,7 @@ def put(
 ) -> Put:
     """Puts calls into the stores that the command line is pointed to."""
     settings = Settings(kafka=kafka, clickhouse=clickhouse, s3=s3, qdrant=qdrant)
-    for name, value in variables(settings).items():
+    for name, value in to_variables(settings).items():
         monkeypatch.setenv(name, value)
     return Put(Database(clickhouse), ObjectStore(s3), VectorStore(qdrant))
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from audiotext.cli import main
 from audiotext.doctor import environment, stores
 from audiotext.doctor.checks import Look, examine, looks
-from audiotext.stack.environment import variables
+from audiotext.stack.environment import to_variables
 from core.checks import Check
 from core.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings, SettingsError, load
 from sinks.clickhouse.client import Database
@@ -34,7 +34,7 @@ def test_a_stack_that_is_well_has_a_line_each(  # noqa: PLR0917 - pytest passes 
     """
     Database(clickhouse).migrate()
     whole = Settings(kafka=kafka, s3=s3, clickhouse=clickhouse, qdrant=qdrant)
-    for name, value in variables(whole).items():
+    for name, value in to_variables(whole).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AUDIOTEXT_KAFKA__PARTITIONS", "2")
     settings = load()
@@ -71,7 +71,7 @@ def test_what_is_away_says_what_to_look_at(look: Callable[[], Check], cure: str)
     began = time.monotonic()
     found = look()
     assert not found.ok
-    assert cure in found.cure
+    assert cure in found.fix
     assert time.monotonic() - began < 30
 
 
@@ -92,11 +92,11 @@ def test_who_is_refused_is_told_which_credentials(
         stores.qdrant(qdrant.model_copy(update={"api_key": wrong})),
     ]
     assert [check.ok for check in refused] == [False] * 3
-    assert "SECRET_KEY" in refused[0].cure
-    assert "password" in refused[1].cure
-    assert "API_KEY" in refused[2].cure
+    assert "SECRET_KEY" in refused[0].fix
+    assert "password" in refused[1].fix
+    assert "API_KEY" in refused[2].fix
     assert not stores.s3(s3.model_copy(update={"bucket": "no-such-bucket"})).ok
-    assert "migrate" in stores.s3(s3.model_copy(update={"bucket": "no-such-bucket"})).cure
+    assert "migrate" in stores.s3(s3.model_copy(update={"bucket": "no-such-bucket"})).fix
 
 
 async def test_one_that_hangs_is_a_line() -> None:
@@ -156,7 +156,7 @@ async def test_the_public_url_must_be_one() -> None:
         with pytest.raises(SettingsError, match=r"AUDIOTEXT_PUBLIC_URL.*https://your\.host"):
             load(public_url=nonsense, twilio=twilio)
     away = await environment.public_url(load(public_url=f"http://{AWAY}"))
-    assert "start the gateway" in away.cure
+    assert "start the gateway" in away.fix
 
 
 def test_a_disk_is_looked_at_where_the_data_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The embedded ClickHouse, by the client that every service uses, and by what ClickHouse's protocol promises."""
+"""Tests of the embedded ClickHouse with the services' client, and of ClickHouse's protocol."""
 
 import threading
 import time
@@ -42,11 +42,11 @@ def table(client: Client) -> str:
 
 
 @pytest.mark.parametrize("compression", ["lz4", "zstd", "gzip", ""])
-def test_a_large_insert_arrives_whole(clickhouse: ClickHouseSettings, table: str, compression: str) -> None:
-    """What does this test do? Inserts 100,000 rows with every compression the client has, and counts them.
+def test_large_insert_is_complete(clickhouse: ClickHouseSettings, table: str, compression: str) -> None:
+    """Inserts 100,000 rows with each compression of the client, and counts them.
 
-    The client sends one compressed frame per block. A server that reads only the first frame loses two thirds of the
-    rows without any error, and the bill with them.
+    The client sends one compressed frame per block. A failure means that only the first block is read and rows are
+    lost.
     """
     with connect(clickhouse, compress=compression) as client:
         summary = client.insert(table, [[i, f"row {i}"] for i in range(ROWS)], column_names=["id", "text"])
@@ -56,7 +56,10 @@ def test_a_large_insert_arrives_whole(clickhouse: ClickHouseSettings, table: str
 
 
 def test_parameters_are_data_not_sql(client: Client, table: str) -> None:
-    """Query parameters reach the engine apart from the SQL, quotes and all; with lists too."""
+    """Sends query parameters with quotes and lists.
+
+    The engine must receive them unchanged and separate from the SQL.
+    """
     nasty = 'it\'s `a` \\ "test"; DROP TABLE x --'
     client.insert(table, [[1, nasty], [2, "other"]], column_names=["id", "text"])
     found = client.query(f"SELECT id FROM {table} WHERE text = {{text:String}}", parameters={"text": nasty})
@@ -67,8 +70,8 @@ def test_parameters_are_data_not_sql(client: Client, table: str) -> None:
     assert found.result_rows == [(1,), (2,)]
 
 
-def test_a_setting_holds_for_its_request_only(client: Client) -> None:
-    """Settings in one request must not leak into another client's: every request has a session of its own."""
+def test_setting_applies_to_one_request(client: Client) -> None:
+    """Sets a setting in one request and reads it in the next: it must not apply there."""
     sql = "SELECT getSetting('max_block_size')"
     before = client.query(sql).result_rows
     assert client.query(sql, settings={"max_block_size": 1234}).result_rows == [(1234,)]
@@ -76,7 +79,7 @@ def test_a_setting_holds_for_its_request_only(client: Client) -> None:
 
 
 def test_errors_are_clickhouse_errors(client: Client) -> None:
-    """The client reads the error's code and text from the response; callers decide by them."""
+    """Causes an error: the client must read its code and text, because callers decide by them."""
     with pytest.raises(DatabaseError, match="UNKNOWN_TABLE") as caught:
         client.query("SELECT * FROM no_such_table")
     assert caught.value.code == 60
@@ -85,8 +88,8 @@ def test_errors_are_clickhouse_errors(client: Client) -> None:
     assert caught.value.code == 62
 
 
-def test_a_database_of_ones_own(clickhouse: ClickHouseSettings, client: Client) -> None:
-    """The database in the DSN is the one unqualified names are looked up in."""
+def test_database_of_the_dsn_is_used(clickhouse: ClickHouseSettings, client: Client) -> None:
+    """Uses a DSN with a database: unqualified names must refer to it."""
     name = f"d_{uuid.uuid4().hex}"
     client.command(f"CREATE DATABASE {name}")
     with connect(clickhouse, database=name) as inside:
@@ -97,8 +100,8 @@ def test_a_database_of_ones_own(clickhouse: ClickHouseSettings, client: Client) 
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-ClickHouse-User": "audiotext", "X-ClickHouse-Key": "wrong"}])
-def test_strangers_are_refused(clickhouse: ClickHouseSettings, headers: dict[str, str]) -> None:
-    """Every program on the machine can reach the loopback, so nothing is answered without the password."""
+def test_requests_without_the_password_are_rejected(clickhouse: ClickHouseSettings, headers: dict[str, str]) -> None:
+    """Sends requests with missing and wrong credentials: all must fail, because every local program can connect."""
     assert clickhouse.dsn is not None
     port = clickhouse.dsn.get_secret_value().rpartition(":")[2].split("/")[0]
     response = urllib3.request("POST", f"http://127.0.0.1:{port}/", body=b"SELECT 1", headers=headers)
@@ -106,8 +109,8 @@ def test_strangers_are_refused(clickhouse: ClickHouseSettings, headers: dict[str
     assert response.headers["X-ClickHouse-Exception-Code"] == "516"
 
 
-def test_a_long_query_does_not_stop_the_ping(clickhouse: ClickHouseSettings) -> None:
-    """Queries run in a thread, so that readiness checks are answered while one takes its time."""
+def test_ping_is_answered_during_a_long_query(clickhouse: ClickHouseSettings) -> None:
+    """Sends a ping during a long query: it must be answered at once, because readiness checks use it."""
     with connect(clickhouse, autogenerate_session_id=False) as client:
         query = threading.Thread(target=client.query, args=("SELECT sleep(1.5)",))
         query.start()
@@ -118,9 +121,9 @@ def test_a_long_query_does_not_stop_the_ping(clickhouse: ClickHouseSettings) -> 
 
 
 def test_rows_survive_a_kill(start_server: StartServer) -> None:
-    """What does this test do? Inserts, kills the process, starts it again on the same directory, and reads.
+    """Inserts rows, kills the process, starts it again with the same directory, and reads the rows.
 
-    What was answered must be there: ledger lines are acknowledged to the log once they are inserted.
+    A failure means that acknowledged rows are lost.
     """
     server = start_server("clickhouse")
     with connect(clickhouse_settings(server)) as client:
@@ -132,8 +135,8 @@ def test_rows_survive_a_kill(start_server: StartServer) -> None:
         assert client.query("SELECT count() FROM kept").result_rows == [(1000,)]
 
 
-def test_rows_behind_an_insert_are_told_from_sql() -> None:
-    """Only a statement that ends in FORMAT has rows behind it; the word inside a value list does not count."""
+def test_rows_after_an_insert_are_separated_from_sql() -> None:
+    """Parses inserts with rows after FORMAT, and values that contain this word: only the former have rows."""
     assert parse("INSERT INTO t FORMAT Native", b"\x01\x02") == Insert("t", "Native", b"\x01\x02")
     assert parse("", b"insert into `a`.`b` (`x`, `y`) format Native\n\x00") == Insert(
         "`a`.`b` (`x`, `y`)", "Native", b"\x00"
@@ -145,21 +148,24 @@ def test_rows_behind_an_insert_are_told_from_sql() -> None:
 
 @given(st.lists(st.binary(min_size=1, max_size=2000), min_size=1, max_size=8), st.sampled_from(["lz4", "zstd"]))
 def test_every_frame_is_read(blocks: list[bytes], encoding: str) -> None:
-    """However many frames a body has, all of its bytes come out."""
+    """Decompresses bodies with several frames: all bytes must be returned."""
     compress = {"lz4": lz4.frame.compress, "zstd": zstd.compress}[encoding]
     assert decompress(b"".join(compress(block) for block in blocks), encoding) == b"".join(blocks)
 
 
-def test_a_cut_or_foreign_body_is_refused() -> None:
-    """Half a frame must be an error, not fewer rows."""
+def test_truncated_or_invalid_body_is_rejected() -> None:
+    """Decompresses half a frame and invalid bytes: both must raise an error instead of returning fewer rows."""
     whole = lz4.frame.compress(b"rows" * 1000)
     for body, encoding in ((whole[:-10], "lz4"), (b"no frame", "zstd"), (whole, "br")):
         with pytest.raises(ValueError, match=encoding):
             decompress(body, encoding)
 
 
-def test_codes_become_the_statuses_clickhouse_gives() -> None:
-    """The client retries by status; an unknown table must not look like a server that is down."""
+def test_error_codes_have_the_statuses_of_clickhouse() -> None:
+    """Compares the HTTP status of errors.
+
+    The client retries by status, so an unknown table must not look like an outage.
+    """
     assert EngineError("Code: 60. DB::Exception: no").status == 404
     assert EngineError("Code: 62. DB::Exception: no").status == 400
     assert EngineError("something else").status == 500

@@ -1,4 +1,4 @@
-"""Queries that come to the embedded ClickHouse as a form, which is how the client sends long parameters."""
+"""Tests of queries sent as a form, which the client uses for long parameters."""
 
 import urllib3
 
@@ -7,9 +7,11 @@ from core.settings import ClickHouseSettings
 from sinks.clickhouse.client import Database
 
 
-def test_a_parameter_may_be_long(clickhouse: ClickHouseSettings) -> None:
-    """Asks with lists of 10, 150 and 2,000 ids, the first of which travels in the URL, the others in a form, and with
-    a text that has everything in it that a form could trip over. A form taken for the statement is a syntax error."""
+def test_long_parameters_are_accepted(clickhouse: ClickHouseSettings) -> None:
+    """Sends lists of 10, 150 and 2,000 ids, and a text with all characters that are special in a form.
+
+    The short list is in the URL, the others are in a form. A form that is read as the statement gives a syntax error.
+    """
     database = Database(clickhouse)
 
     for count in (10, 150, 2_000):
@@ -21,9 +23,8 @@ def test_a_parameter_may_be_long(clickhouse: ClickHouseSettings) -> None:
     assert database.query("SELECT {text:String} AS text", {"text": text}) == [{"text": text}]
 
 
-def test_a_table_that_comes_with_a_query_is_refused(clickhouse: ClickHouseSettings) -> None:
-    """Sends a form with a file, an external table to ClickHouse: the answer says that there are none here, rather than
-    that the query's table is unknown."""
+def test_external_table_is_rejected(clickhouse: ClickHouseSettings) -> None:
+    """Sends a form with a file, which is an external table: the error must say that these are not supported."""
     assert clickhouse.dsn is not None
     dsn = urllib3.util.parse_url(clickhouse.dsn.get_secret_value())
     assert dsn.auth is not None

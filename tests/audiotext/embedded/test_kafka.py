@@ -1,4 +1,4 @@
-"""Apache Kafka on this machine: what it promises, and that nobody else can reach it. A cluster: tests/chaos."""
+"""Tests of Apache Kafka on this machine: durability and access. Tests of a cluster are in tests/chaos."""
 
 from pathlib import Path
 
@@ -21,9 +21,11 @@ def listening_addresses(pid: int) -> set[str]:
     return {line[1].split(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in inodes}
 
 
-def test_what_was_acknowledged_survives_a_kill(kafka_node: KafkaNodes) -> None:
-    """A thousand records are acknowledged, the broker is killed with SIGKILL at once and started again: all are there,
-    and so is what a consumer had committed. The embedded log loses both."""
+def test_acknowledged_records_survive_a_kill(kafka_node: KafkaNodes) -> None:
+    """Kills the broker right after it has acknowledged a thousand records, and starts it again.
+
+    All records and the committed offsets must be there; the embedded log loses both.
+    """
     kafka = kafka_node.settings
     producer = Producer(producer_config(kafka))
     place = TopicPartition(Topic.DEAD_LETTERS.value, 0, 700)
@@ -43,8 +45,8 @@ def test_what_was_acknowledged_survives_a_kill(kafka_node: KafkaNodes) -> None:
     assert values == [str(number).encode() for number in range(1000)]
 
 
-def test_nobody_else_can_reach_it(kafka_node: KafkaNodes) -> None:
-    """The broker has no credentials, so it may listen on the loopback interface only."""
+def test_it_listens_on_the_loopback_interface_only(kafka_node: KafkaNodes) -> None:
+    """Reads the broker's listening sockets: all must be on the loopback interface, because it has no credentials."""
     (pid,) = kafka_node.pids()
     loopback = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and the same as an IPv6 address
     found = listening_addresses(pid)
@@ -52,8 +54,8 @@ def test_nobody_else_can_reach_it(kafka_node: KafkaNodes) -> None:
     assert found <= loopback
 
 
-def test_a_typo_makes_no_topic(kafka_node: KafkaNodes) -> None:
-    """A producer names a topic that is not there: it is told so, and the topic is still not there."""
+def test_unknown_topic_is_not_created(kafka_node: KafkaNodes) -> None:
+    """Produces to an unknown topic: the producer must get an error, and the topic must not be created."""
     refused: list[bool] = []
     producer = Producer(producer_config(kafka_node.settings) | {"message.timeout.ms": 2000})
     producer.produce("call.medai", b"?", on_delivery=lambda error, _: refused.append(error is not None))

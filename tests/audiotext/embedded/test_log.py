@@ -1,4 +1,4 @@
-"""The embedded log behind its proxy: idle consumers cost nothing, waiting ones are woken at once, SIGTERM keeps all."""
+"""Tests of the embedded log with its proxy: idle cost, latency, and durability over a restart."""
 
 import os
 import struct
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Message, Producer
 
-from audiotext.embedded.kafka_longpoll_proxy import is_empty, longest_wait_s
+from audiotext.embedded.kafka_longpoll_proxy import is_empty, max_wait_s
 from core.settings import KafkaSettings
 from redpanda import topics
 from redpanda.client import consumer_config, producer_config
@@ -41,11 +41,10 @@ def processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_an_idle_consumer_costs_nothing(start_server: StartServer) -> None:
-    """What does this test do? Lets a consumer wait for two seconds and weighs what the log used meanwhile.
+def test_idle_consumer_uses_little_cpu(start_server: StartServer) -> None:
+    """Lets a consumer wait for two seconds and measures the processor time of the log.
 
-    noida-db answers an empty fetch at once, and a consumer asks again at once: without the proxy's waiting, one
-    idle consumer keeps the log busy at 40 % of a processor, and six leave none for speech recognition.
+    Without the proxy an idle consumer uses more than one processor.
     """
     server = start_server("log")
     kafka = kafka_settings(server)
@@ -62,10 +61,10 @@ def test_an_idle_consumer_costs_nothing(start_server: StartServer) -> None:
     assert used < 0.2
 
 
-def test_a_waiting_consumer_is_woken_by_a_record(kafka: KafkaSettings) -> None:
-    """What does this test do? Measures from produce to arrival at a consumer that waits.
+def test_waiting_consumer_receives_a_record_at_once(kafka: KafkaSettings) -> None:
+    """Measures the time from producing a record to its arrival at a waiting consumer.
 
-    The fetch waits up to 500 ms; if the proxy did not wake it, every stage of a call would take that much longer.
+    A failure means that the proxy delays responses although there are records.
     """
     subscriber = consumer(kafka)
     marker = uuid.uuid4().hex.encode()
@@ -90,8 +89,8 @@ def test_a_waiting_consumer_is_woken_by_a_record(kafka: KafkaSettings) -> None:
     assert sorted(delays)[2] < 0.15, delays
 
 
-def test_what_was_acknowledged_survives_a_restart(start_server: StartServer) -> None:
-    """SIGTERM saves the log: everything that was acknowledged is read again after a restart, at the same address."""
+def test_acknowledged_records_survive_a_restart(start_server: StartServer) -> None:
+    """Ends the log by SIGTERM and starts it again: all acknowledged records must be there, at the same address."""
     server = start_server("log")
     kafka = kafka_settings(server)
     topics.apply(kafka, embedded=True)
@@ -121,14 +120,14 @@ def fetch_response(records: bytes | None, error: int = 0) -> bytes:
     return struct.pack(">i", 7) + b"\x00" + struct.pack(">ihi", 0, 0, 0) + b"\x02" + topic + b"\x00"
 
 
-def test_the_consumers_longest_wait_is_read() -> None:
-    """The proxy waits as long as the consumer allows; for a request it cannot read it does not wait."""
-    assert longest_wait_s(fetch_request(500)) == 0.5
-    assert longest_wait_s(b"") == 0.0
+def test_wait_time_of_a_fetch_is_read() -> None:
+    """Reads the wait time of a fetch request, and of an unreadable one, which must be 0."""
+    assert max_wait_s(fetch_request(500)) == 0.5
+    assert max_wait_s(b"") == 0.0
 
 
-def test_only_an_empty_answer_is_held_back() -> None:
-    """Records and errors must go through at once; so must anything that is not understood."""
+def test_only_empty_responses_are_delayed() -> None:
+    """Checks responses with records, with errors, and unreadable ones: none may be delayed."""
     assert is_empty(fetch_response(None))
     assert is_empty(fetch_response(b""))
     assert not is_empty(fetch_response(b"records"))

@@ -1,4 +1,4 @@
-"""The embedded object storage: what is stored stays, and nobody reads it without credentials."""
+"""Tests of the embedded object storage: durability and access control."""
 
 import json
 
@@ -12,10 +12,9 @@ from tests.conftest import StartServer, s3_settings
 
 
 def test_objects_survive_restart_and_kill(start_server: StartServer) -> None:
-    """What does this test do? Writes, ends the server by SIGTERM and by SIGKILL, and reads and writes after each.
+    """Writes objects, ends the server by SIGTERM and by SIGKILL, and reads and writes after each.
 
-    The master starts without a memory of its own (it would wait up to 20 s otherwise); if it then gave out a volume
-    number twice, an earlier recording would be overwritten, which this would show.
+    A failure means that recordings are lost or that the storage does not start again.
     """
     server = start_server("objects")
     contents = {}
@@ -30,18 +29,18 @@ def test_objects_survive_restart_and_kill(start_server: StartServer) -> None:
         assert {key: store.get(key) for key in contents} == contents
 
 
-def test_wrong_credentials_are_refused(s3: S3Settings) -> None:
-    """A wrong secret must not get anything, nor may it be told what there is."""
+def test_wrong_credentials_are_rejected(s3: S3Settings) -> None:
+    """Reads and lists with a wrong secret: both must fail."""
     wrong = s3.model_copy(update={"secret_key": SecretStr("wrong")})
     with pytest.raises(ObjectStoreError):
         ObjectStore(wrong).put("x", b"x", "text/plain")
     assert urllib3.request("GET", f"{s3.endpoint}/{s3.bucket}/").status == 403
 
 
-def test_the_filer_hands_nothing_out(start_server: StartServer) -> None:
-    """SeaweedFS' filer serves every object to whoever asks unless it is told to want a signed token.
+def test_filer_requires_a_token(start_server: StartServer) -> None:
+    """Requests an object from SeaweedFS' filer without a token.
 
-    The test asks the filer, the volume server and the master directly, as any program on the machine could.
+    It must be rejected; by default the filer returns it.
     """
     server = start_server("objects")
     ObjectStore(s3_settings(server)).put("secret.wav", b"what was said", "audio/wav")
@@ -57,8 +56,8 @@ def test_the_filer_hands_nothing_out(start_server: StartServer) -> None:
         assert b"what was said" not in response.data
 
 
-def test_its_files_are_for_its_owner(start_server: StartServer) -> None:
-    """Credentials and tokens lie in files that nobody else on the machine can read."""
+def test_credential_files_are_private(start_server: StartServer) -> None:
+    """Reads the permissions of the files with credentials: only the owner may read them."""
     server = start_server("objects")
     for name in ("stack.json", "objects/s3.json", "objects/security.toml"):
         assert (server.data_dir / name).stat().st_mode & 0o077 == 0, name

@@ -1,4 +1,4 @@
-"""The embedded vector store, by the client that every service uses."""
+"""Tests of the embedded vector store with the services' client."""
 
 import importlib.metadata
 import uuid
@@ -49,23 +49,26 @@ def tenant(name: str) -> models.Filter:
     return models.Filter(must=[models.FieldCondition(key="tenant", match=models.MatchValue(value=name))])
 
 
-def test_the_nearest_come_first_within_a_filter(client: QdrantClient, collection: str) -> None:
-    """Search: the nearest vector first, never one the filter excludes, with its payload."""
+def test_search_returns_the_nearest_within_the_filter(client: QdrantClient, collection: str) -> None:
+    """Searches with a filter.
+
+    The nearest vector must be first, with its payload, and excluded points must be missing.
+    """
     found = client.query_points(collection, query=[0.0, 1.0, 0.0], query_filter=tenant("a"), limit=2, with_payload=True)
     assert [(point.payload or {})["text"] for point in found.points] == ["third", "first"]
     assert found.points[0].score > 0.99
 
 
-def test_points_are_replaced_not_doubled(client: QdrantClient, collection: str) -> None:
-    """Deterministic ids make an upsert idempotent: a redelivered call must not be found twice."""
+def test_upsert_replaces_points(client: QdrantClient, collection: str) -> None:
+    """Writes a point twice with the same id: it must be found once, so that a redelivered call is not duplicated."""
     for _ in range(2):
         client.upsert(collection, [models.PointStruct(id=3, vector=[1, 1, 1], payload={"tenant": "c"})], wait=True)
     assert client.count(collection).count == 3
     assert client.retrieve(collection, [3])[0].payload == {"tenant": "c"}
 
 
-def test_scroll_pages_through_everything(client: QdrantClient, collection: str) -> None:
-    """Paging by offset gives each point once."""
+def test_scroll_returns_each_point_once(client: QdrantClient, collection: str) -> None:
+    """Reads all points in pages: each point must be returned once."""
     seen = []
     offset = None
     while True:
@@ -77,7 +80,7 @@ def test_scroll_pages_through_everything(client: QdrantClient, collection: str) 
 
 
 def test_deletion_by_filter_and_by_id(client: QdrantClient, collection: str) -> None:
-    """Erasure deletes by filter: nothing of that tenant may be left, and everything of the others."""
+    """Deletes by filter, as an erasure does, and by id: all points of that tenant must be gone, and no others."""
     client.delete(collection, models.FilterSelector(filter=tenant("a")), wait=True)
     assert client.count(collection, count_filter=tenant("a")).count == 0
     assert client.count(collection).count == 1
@@ -87,7 +90,7 @@ def test_deletion_by_filter_and_by_id(client: QdrantClient, collection: str) -> 
 
 
 def test_collections_are_listed_described_and_dropped(client: QdrantClient, collection: str) -> None:
-    """What a service asks when it starts: is my collection there, and of the right size?"""
+    """Lists, describes and deletes collections, as a service does at its start."""
     assert client.collection_exists(collection)
     assert collection in [item.name for item in client.get_collections().collections]
     vectors = client.get_collection(collection).config.params.vectors
@@ -99,7 +102,7 @@ def test_collections_are_listed_described_and_dropped(client: QdrantClient, coll
 
 
 def test_errors_have_the_statuses_of_a_server(client: QdrantClient, collection: str) -> None:
-    """Callers tell "not there" from "there already" from "wrong" by the status."""
+    """Causes errors: the statuses for missing, existing and invalid must be those of a Qdrant server."""
     with pytest.raises(UnexpectedResponse) as missing:
         client.count("no-such-collection")
     assert missing.value.status_code == 404
@@ -113,20 +116,20 @@ def test_errors_have_the_statuses_of_a_server(client: QdrantClient, collection: 
     assert wrong.value.status_code == 400
 
 
-def test_strangers_are_refused(qdrant: QdrantSettings) -> None:
-    """Every program on the machine can reach the loopback, so nothing is answered without the key."""
+def test_requests_without_the_key_are_rejected(qdrant: QdrantSettings) -> None:
+    """Sends requests with missing and wrong keys: all must fail, because every local program can connect."""
     for headers in ({}, {"api-key": "wrong"}):
         assert urllib3.request("GET", f"{qdrant.url}/collections", headers=headers).status == 401
     assert urllib3.request("GET", f"{qdrant.url}/healthz").status == 200
 
 
-def test_its_version_is_the_clients(client: QdrantClient) -> None:
-    """Clients compare versions when they connect and warn where they are apart."""
+def test_version_is_that_of_the_client(client: QdrantClient) -> None:
+    """Reads the version: clients warn if it differs from their own."""
     assert client.info().version == importlib.metadata.version("qdrant-client")
 
 
-def test_a_body_that_is_no_request_is_refused(qdrant: QdrantSettings) -> None:
-    """Nonsense gives 400 and words, not a fault of the server."""
+def test_invalid_body_gives_400(qdrant: QdrantSettings) -> None:
+    """Sends invalid bodies: each must get 400 with a message, not a server error."""
     assert qdrant.api_key is not None
     headers = {"api-key": qdrant.api_key.get_secret_value()}
     response = urllib3.request("POST", f"{qdrant.url}/collections/x/points/count", body=b"{", headers=headers)
@@ -135,7 +138,7 @@ def test_a_body_that_is_no_request_is_refused(qdrant: QdrantSettings) -> None:
 
 
 def test_points_survive_a_kill(start_server: StartServer) -> None:
-    """What was answered is on disk: killed and started again, the vectors are still found."""
+    """Writes points, kills the process, starts it again, and searches: all written points must be found."""
     server = start_server("qdrant")
     client = connect(qdrant_settings(server))
     client.create_collection("kept", vectors_config=models.VectorParams(size=2, distance=models.Distance.COSINE))

@@ -1,4 +1,4 @@
-"""What a stack remembers between runs."""
+"""Tests of the stack's persistent ports and secrets."""
 
 import socket
 from pathlib import Path
@@ -7,7 +7,7 @@ from audiotext.embedded.state import State, write_private
 
 
 def test_ports_and_secrets_stay_the_same(tmp_path: Path) -> None:
-    """Addresses a user wrote down, and passwords inside the servers' data, hold after a restart."""
+    """Reads ports and secrets in two runs: they must be equal, because users and servers' data contain them."""
     first = State(tmp_path)
     port, secret = first.port("s3"), first.secret("s3")
     assert State(tmp_path).port("s3") == port
@@ -16,7 +16,7 @@ def test_ports_and_secrets_stay_the_same(tmp_path: Path) -> None:
 
 
 def test_a_port_taken_meanwhile_is_replaced(tmp_path: Path) -> None:
-    """Another program may have taken last run's port; then the stack moves instead of failing."""
+    """Takes the previous run's port: the stack must choose another one instead of failing."""
     port = State(tmp_path).port("s3")
     with socket.create_server(("127.0.0.1", port)):
         moved = State(tmp_path).port("s3")
@@ -24,8 +24,8 @@ def test_a_port_taken_meanwhile_is_replaced(tmp_path: Path) -> None:
     assert State(tmp_path).port("s3") == moved
 
 
-def test_a_preferred_port_is_taken_if_free(tmp_path: Path) -> None:
-    """The API's usual port is used where nobody else has it, and names never share one."""
+def test_free_preferred_port_is_used(tmp_path: Path) -> None:
+    """Requests a preferred port: it must be used if it is free, and two names must never share one."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         free = probe.getsockname()[1]
     state = State(tmp_path)
@@ -33,8 +33,8 @@ def test_a_preferred_port_is_taken_if_free(tmp_path: Path) -> None:
     assert state.port("other", free) != free
 
 
-def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
-    """A file with secrets is never readable by others, also not for a moment, and never half written."""
+def test_private_file_is_replaced_atomically(tmp_path: Path) -> None:
+    """Replaces a file with secrets: it must never be readable by others, and never be incomplete."""
     path = tmp_path / "secret"
     write_private(path, "one")
     write_private(path, "two")

@@ -1,4 +1,4 @@
-"""One owner per data directory, and one clear sentence for whoever cannot have it."""
+"""Tests of the data directory: one owner, and one clear error for every other process."""
 
 import os
 import shutil
@@ -14,8 +14,11 @@ from audiotext.stack.datadir import DataDir, DataDirError, RunningStack, running
 Usage = namedtuple("Usage", "total used free")
 
 
-def test_a_second_owner_is_told_who_has_it(tmp_path: Path) -> None:
-    """Two stacks over the same files would destroy them; the message says which process to stop."""
+def test_second_owner_gets_the_process_id(tmp_path: Path) -> None:
+    """Locks a directory twice: the second lock must fail and name the process to stop.
+
+    Two stacks on the same files would destroy them.
+    """
     first = DataDir(tmp_path)
     with pytest.raises(DataDirError, match=f"process {os.getpid()}"):
         DataDir(tmp_path)
@@ -23,38 +26,41 @@ def test_a_second_owner_is_told_who_has_it(tmp_path: Path) -> None:
     DataDir(tmp_path).release()
 
 
-def test_a_directory_is_not_free_while_children_of_a_killed_stack_write(tmp_path: Path) -> None:
-    """What does this test do? Hands the lock to a child, gives up its own hold, and tries to take the directory.
+def test_directory_stays_locked_by_children_of_a_killed_stack(tmp_path: Path) -> None:
+    """Gives the lock to a child, releases the owner's, and tries to lock the directory.
 
-    After SIGKILL of the supervisor the log still saves itself for a moment. Starting another over the same file then
-    would lose what is being saved; so the lock lives as long as any child.
+    The lock must fail while the child runs and succeed afterwards. A failure means that two stacks can write to the
+    same files.
     """
     owner = DataDir(tmp_path)
     child = subprocess.Popen((sys.executable, "-c", "input()"), stdin=subprocess.PIPE, pass_fds=(owner.lock_fd,))
     (tmp_path / "lock").write_text("999999999")  # as if the owner had died
     owner.release()
-    with pytest.raises(DataDirError, match="still run"):
+    with pytest.raises(DataDirError, match="still use"):
         DataDir(tmp_path, wait_s=0.3)
     child.communicate(b"\n")
     DataDir(tmp_path).release()
 
 
-def test_a_nearly_full_disk_is_refused_with_its_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stack that cannot write recordings should not take calls; the user learns how much is missing."""
+def test_almost_full_disk_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks a directory on an almost full disk: the error must contain the free and the needed space."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 10**12, 123_000_000))
     with pytest.raises(DataDirError, match="123 MB free, 500 MB are needed"):
         DataDir(tmp_path)
 
 
-def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
-    """A path below a file, as an example of what cannot be written whoever one is."""
+def test_directory_that_cannot_be_created_gives_one_error(tmp_path: Path) -> None:
+    """Uses a path below a file, which no user can create: one error must say so."""
     (tmp_path / "file").touch()
     with pytest.raises(DataDirError, match="cannot be written: Not a directory"):
         DataDir(tmp_path / "file" / "data")
 
 
 def test_a_running_stack_is_found_until_it_ends(tmp_path: Path) -> None:
-    """Client commands find addresses and secrets here; what an ended stack left behind must not be taken for it."""
+    """Publishes a stack and reads it until it ends.
+
+    Client commands read addresses and secrets here and must not use those of an ended stack.
+    """
     stack = RunningStack({"AUDIOTEXT_GATEWAY__PORT": "1"}, ["log"])
     owner = DataDir(tmp_path)
     assert running_stack(tmp_path) is None

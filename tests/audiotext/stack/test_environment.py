@@ -1,4 +1,4 @@
-"""Settings handed to children as environment variables come out as they went in."""
+"""Tests of settings passed to services as environment variables."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from audiotext.stack.environment import child_environment, variables
+from audiotext.stack.environment import child_environment, to_variables
 from core.settings import Settings, load, variable_names
 
 
-def test_settings_survive_the_way_through_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does this test do? Turns unusual settings into variables, loads them, and compares.
+def test_settings_survive_conversion_to_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converts unusual settings to variables, loads them, and compares.
 
-    If it failed, a service would run with other settings than the user gave `audiotext up`.
+    A failure means that services run with other settings than the user gave.
     """
     given = load(
         data_dir=Path("elsewhere"),
@@ -26,7 +26,7 @@ def test_settings_survive_the_way_through_the_environment(monkeypatch: pytest.Mo
         exotel={"accounts": {"e": {"allowed_peers": ["10.1.0.0/16"], "password": "s3"}}},
         pricing={"price_per_unit": "0.00031"},
     )
-    for name, value in variables(given).items():
+    for name, value in to_variables(given).items():
         monkeypatch.setenv(name, value)
     assert load() == given
     assert load().pricing.price_per_unit == Decimal("0.00031")
@@ -34,13 +34,15 @@ def test_settings_survive_the_way_through_the_environment(monkeypatch: pytest.Mo
 
 
 def test_every_variable_is_a_setting() -> None:
-    """A service refuses variables it does not know, so none may be made up here."""
-    assert set(variables(Settings())) <= set(variable_names())
+    """Compares the generated variables with the settings: a service rejects unknown variables."""
+    assert set(to_variables(Settings())) <= set(variable_names())
 
 
-def test_children_get_the_settings_and_nothing_stale() -> None:
-    """The parent's environment, without its AUDIOTEXT_ variables: an address that was replaced must not shine through.
-    Numeric libraries keep to one thread unless the user says otherwise."""
+def test_children_get_only_the_current_settings() -> None:
+    """Builds a child's environment from one with old AUDIOTEXT_ variables: they must not be in it.
+
+    Numeric libraries must use one thread unless the user sets another number.
+    """
     parent = {"PATH": "/bin", "AUDIOTEXT_S3__ENDPOINT": "http://old", "MKL_NUM_THREADS": "4"}
     env = child_environment(parent, Settings())
     assert env["PATH"] == "/bin"

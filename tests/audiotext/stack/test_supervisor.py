@@ -18,7 +18,7 @@ from audiotext.stack import supervisor as supervisor_module
 from audiotext.stack.supervisor import Failures, LogFile, Program, RestartPolicy, Status, Supervisor
 
 _ROOT = Path(__file__).parents[2]
-QUICK = RestartPolicy(first_delay_s=0.05, max_delay_s=0.2, healthy_s=30, early_s=5, hopeless_after=3)
+QUICK = RestartPolicy(first_delay_s=0.05, max_delay_s=0.2, healthy_s=30, early_s=5, failing_after=3)
 
 WAITS = "import time\nprint('up', flush=True)\ntime.sleep(600)"
 IGNORES_SIGTERM = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITS
@@ -47,8 +47,8 @@ def alive(pid: int) -> bool:
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-class Told:
-    """What the supervisor said."""
+class Messages:
+    """Messages of the supervisor to the user."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -61,13 +61,13 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def messages() -> Messages:
+    return Messages()
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path, told: Told) -> Iterator[Supervisor]:
-    running = Supervisor(tmp_path / "logs", told, policy=QUICK)
+def supervisor(tmp_path: Path, messages: Messages) -> Iterator[Supervisor]:
+    running = Supervisor(tmp_path / "logs", messages, policy=QUICK)
     yield running
     running.close()
 
@@ -79,61 +79,59 @@ def pid_of(supervisor: Supervisor, name: str) -> int:
     return pid
 
 
-def test_a_killed_child_is_started_again_and_it_is_said(supervisor: Supervisor, told: Told) -> None:
-    """What does this test do? Kills a child with SIGKILL and waits for its successor.
-
-    A service that the out-of-memory killer took must come back by itself, and somebody must be told.
-    """
+def test_killed_child_is_restarted_and_reported(supervisor: Supervisor, messages: Messages) -> None:
+    """Kills a child with SIGKILL and waits for its successor: it must start, and the user must get a message."""
     supervisor.start([program("dummy", WAITS)])
     first = pid_of(supervisor, "dummy")
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: supervisor.status()["dummy"].pid not in (None, first))
     assert supervisor.status()["dummy"].restarts == 1
-    assert told.has("dummy", "killed by signal 9", "started again")
+    assert messages.has("dummy", "was killed by signal 9", "restarts in")
 
 
-def test_a_child_that_never_comes_up_says_where_its_log_is(supervisor: Supervisor, told: Told) -> None:
-    """After three deaths in a row the user gets the child's last words and the path of its log, once."""
+def test_failing_child_is_reported_with_its_log(supervisor: Supervisor, messages: Messages) -> None:
+    """Runs a child that always fails: after three failures the user must get its last line and its log's path, once."""
     supervisor.start([program("dummy", FAILS)])
     wait_for(lambda: supervisor.status()["dummy"].restarts >= 4)
-    hopeless = [line for line in told.lines if "does not stay up" in line]
-    assert len(hopeless) == 1
-    assert "no such setting" in hopeless[0]
-    assert str(supervisor.log_path("dummy")) in hopeless[0]
-    assert supervisor.status()["dummy"].hopeless
+    failing = [line for line in messages.lines if "keeps failing" in line]
+    assert len(failing) == 1
+    assert "no such setting" in failing[0]
+    assert str(supervisor.log_path("dummy")) in failing[0]
+    assert supervisor.status()["dummy"].failing
 
 
 REFUSES = "import sys\nprint('audiotext: no key', file=sys.stderr)\nsys.exit(2)"
 
 
-def test_a_child_that_refuses_to_run_is_not_started_again(tmp_path: Path) -> None:
-    """What does this test do? Runs a child that ends with the exit code of a user's mistake, and, as one that is not
-    ours and may end like that for anything, a second.
+def test_child_with_refusal_code_is_not_restarted(tmp_path: Path) -> None:
+    """Runs two children with exit code 2; only for the first it is the refusal code.
 
-    Started again and again it would fail for ever, while `audiotext up` says that all is well; now the first is told
-    with its reason, which it wrote just before its end.
+    The first must be reported with its reason and not be restarted; the second must be restarted. Otherwise a wrong
+    setting causes endless restarts while `audiotext up` reports success.
     """
-    said, refused = Told(), Told()
-    supervisor = Supervisor(tmp_path / "logs", said, policy=QUICK, refused=refused)
+    messages, refused = Messages(), Messages()
+    supervisor = Supervisor(tmp_path / "logs", messages, policy=QUICK, on_refused=refused)
     try:
-        supervisor.start([replace(program("service", REFUSES), refuses=2), program("server", REFUSES)])
+        supervisor.start([replace(program("service", REFUSES), refusal_code=2), program("server", REFUSES)])
         wait_for(lambda: refused.lines and supervisor.status()["server"].restarts >= 2)
         assert refused.lines == ["service cannot run: no key"]
-        assert supervisor.status()["service"] == Status("service", None, 0, hopeless=False)
-        assert not said.has("service")
+        assert supervisor.status()["service"] == Status("service", None, 0, failing=False)
+        assert not messages.has("service")
     finally:
         supervisor.close()
 
 
-def test_a_child_that_ran_before_is_started_again_whatever_it_says(tmp_path: Path) -> None:
-    """A child runs, is killed, and then refuses to run, as one does while somebody edits audiotext.toml: calls are live
-    in its neighbours, which must not be ended for it."""
-    refused = Told()
+def test_refusal_after_the_first_start_causes_a_restart(tmp_path: Path) -> None:
+    """Runs a child, kills it, and lets the next start return the refusal code, as during an edit of audiotext.toml.
+
+    It must be restarted, and the live calls of other services must not be ended.
+    """
+    refused = Messages()
     once = tmp_path / "once"
     source = f"from pathlib import Path\nif Path({str(once)!r}).exists(): raise SystemExit(2)\n{WAITS}"
-    supervisor = Supervisor(tmp_path / "logs", Told(), policy=QUICK, refused=refused)
+    supervisor = Supervisor(tmp_path / "logs", Messages(), policy=QUICK, on_refused=refused)
     try:
-        supervisor.start([replace(program("dummy", source), refuses=2)])
+        supervisor.start([replace(program("dummy", source), refusal_code=2)])
         first = pid_of(supervisor, "dummy")
         once.touch()
         os.kill(first, signal.SIGKILL)
@@ -143,23 +141,26 @@ def test_a_child_that_ran_before_is_started_again_whatever_it_says(tmp_path: Pat
         supervisor.close()
 
 
-def test_a_command_that_is_not_there_is_a_failure_like_others(supervisor: Supervisor, told: Told) -> None:
-    """A missing program must not end the supervisor's thread, and the others with it."""
+def test_missing_command_is_reported(supervisor: Supervisor, messages: Messages) -> None:
+    """Starts a missing program: it must be reported, and the supervisor and the other children must continue."""
     supervisor.start([Program("gone", ("/no/such/program",), {}), program("dummy", WAITS)])
     pid_of(supervisor, "dummy")
-    wait_for(lambda: told.has("gone", "cannot be started"))
+    wait_for(lambda: messages.has("gone", "cannot be started"))
 
 
-def test_warnings_reach_the_terminal_and_the_rest_the_file(supervisor: Supervisor, told: Told) -> None:
-    """WARNING and worse are shown with the service's name; everything is in its log."""
+def test_warnings_are_shown_and_all_lines_are_logged(supervisor: Supervisor, messages: Messages) -> None:
+    """Writes an info and a warning.
+
+    The user must see the warning with the service's name; the log must contain both.
+    """
     supervisor.start([program("dummy", WARNS)])
-    wait_for(lambda: told.has("dummy: WARNING hot"))
-    assert not told.has("fine")
+    wait_for(lambda: messages.has("dummy: WARNING hot"))
+    assert not messages.has("fine")
     assert "INFO dummy fine" in supervisor.log_path("dummy").read_text()
 
 
 def test_children_are_ended_together(supervisor: Supervisor) -> None:
-    """SIGTERM goes to all of a group at once; none is started again."""
+    """Stops three children at the same time: all must end, and none may be restarted."""
     supervisor.start(program(f"dummy{number}", WAITS) for number in range(3))
     pids = [pid_of(supervisor, f"dummy{number}") for number in range(3)]
     assert supervisor.stop(["dummy0", "dummy1", "dummy2"], lambda: 5.0) == []
@@ -168,8 +169,8 @@ def test_children_are_ended_together(supervisor: Supervisor) -> None:
     assert all(status.pid is None for status in supervisor.status().values())
 
 
-def test_who_does_not_end_is_killed_at_the_deadline(supervisor: Supervisor) -> None:
-    """A child that ignores SIGTERM holds nothing up longer than its time, and is named."""
+def test_child_that_ignores_sigterm_is_killed_at_the_deadline(supervisor: Supervisor) -> None:
+    """Stops a child that ignores SIGTERM: it must be killed at the deadline and be named."""
     supervisor.start([program("stubborn", IGNORES_SIGTERM), program("dummy", WAITS)])
     pid, _ = pid_of(supervisor, "stubborn"), pid_of(supervisor, "dummy")
     deadline = time.monotonic() + 0.3
@@ -179,20 +180,20 @@ def test_who_does_not_end_is_killed_at_the_deadline(supervisor: Supervisor) -> N
 
 
 def test_a_second_ctrl_c_shortens_the_wait(supervisor: Supervisor) -> None:
-    """The time to wait is asked for again and again: hurrying works while the wait is on."""
+    """Shortens the timeout during a stop, as a second Ctrl-C does: the stop must end at once."""
     supervisor.start([program("stubborn", IGNORES_SIGTERM)])
     pid_of(supervisor, "stubborn")
-    hurry = threading.Event()
-    threading.Timer(0.2, hurry.set).start()
+    forced = threading.Event()
+    threading.Timer(0.2, forced.set).start()
     began = time.monotonic()
-    supervisor.stop(["stubborn"], lambda: 0.0 if hurry.is_set() else 60.0)
+    supervisor.stop(["stubborn"], lambda: 0.0 if forced.is_set() else 60.0)
     assert time.monotonic() - began < 5.0
 
 
-def test_a_child_waiting_for_its_restart_is_not_started_after_stop(supervisor: Supervisor, told: Told) -> None:
-    """Stopping while a child is down must not bring it back up a moment later."""
+def test_a_child_waiting_for_its_restart_is_not_started_after_stop(supervisor: Supervisor, messages: Messages) -> None:
+    """Stops a child that waits for its restart: it must not start again."""
     supervisor.start([program("dummy", FAILS)])
-    wait_for(lambda: told.has("started again"))
+    wait_for(lambda: messages.has("restarts in"))
     supervisor.stop(["dummy"], lambda: 5.0)
     restarts = supervisor.status()["dummy"].restarts
     time.sleep(3 * QUICK.max_delay_s)
@@ -200,9 +201,9 @@ def test_a_child_waiting_for_its_restart_is_not_started_after_stop(supervisor: S
 
 
 def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    """What does this test do? Runs a supervisor in a process of its own, kills that, and looks for the child.
+    """Runs a supervisor in a separate process, kills it, and looks for its child.
 
-    Without it, a killed `audiotext up` would leave services behind that hold the ports and write into the data.
+    The child must end too; otherwise it would keep its ports and write to the data directory.
     """
     source = f"""
 import os, sys, time
@@ -227,15 +228,15 @@ time.sleep(600)
 
 @given(st.integers(1, 500))
 def test_the_delay_doubles_up_to_its_limit(failures: int) -> None:
-    """Back-off: never shorter than the first delay, never longer than the limit, and not shrinking."""
+    """Computes the delays: never below the first, never above the limit, and never decreasing."""
     policy = RestartPolicy()
     assert policy.first_delay_s <= policy.delay_s(failures) <= policy.max_delay_s
     assert policy.delay_s(failures) <= policy.delay_s(failures + 1)
     assert [policy.delay_s(number) for number in (1, 2, 3, 10)] == [0.2, 0.4, 0.8, 10.0]
 
 
-def test_a_healthy_life_is_a_new_start() -> None:
-    """A service that dies once a day must come back in 0.2 s each time, not in 10 s after a fortnight."""
+def test_healthy_run_resets_the_failures() -> None:
+    """Counts a failure after a healthy run: the count must start again, so that a rare failure has a short delay."""
     policy = RestartPolicy()
     failures = Failures()
     for _ in range(20):
@@ -245,8 +246,8 @@ def test_a_healthy_life_is_a_new_start() -> None:
     assert failures.after(15.0, policy) == Failures(21, 0)
 
 
-def test_a_large_log_makes_room_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logs must not fill the disk over months: at its child's start a large one becomes NAME.log.1."""
+def test_large_log_is_renamed_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opens a large log: it must become NAME.log.1, so that logs do not fill the disk over months."""
     monkeypatch.setattr(supervisor_module, "_LOG_LIMIT", 100)
     path = tmp_path / "dummy.log"
     path.write_text("old\n" * 100)
@@ -255,8 +256,11 @@ def test_a_large_log_makes_room_at_the_start(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "dummy.log.1").read_text().startswith("old")
 
 
-def test_only_whole_lines_are_read(tmp_path: Path) -> None:
-    """A line that is still being written is read once it is whole; the linker's noise is left out."""
+def test_only_complete_lines_are_read(tmp_path: Path) -> None:
+    """Reads a line that is still being written.
+
+    It must be returned once, when complete; the linker's warning is ignored.
+    """
     log = LogFile(tmp_path / "dummy.log")
     with log.path.open("a") as file:
         file.write("one\ntw")
@@ -268,10 +272,11 @@ def test_only_whole_lines_are_read(tmp_path: Path) -> None:
         assert log.new_lines() == []
 
 
-def test_a_killed_supervisor_takes_its_children_with_it(tmp_path: Path) -> None:
-    """A supervisor in a process of its own is killed; its child, which ignores SIGTERM as one does that waits for
-    something else which is ending, is gone all the same. If it stayed, it would hold the data directory, and the
-    stack could not be started again before somebody found it."""
+def test_killed_supervisor_kills_children_that_ignore_sigterm(tmp_path: Path) -> None:
+    """Kills a supervisor in a separate process whose child ignores SIGTERM: the child must be killed.
+
+    Otherwise it would keep the data directory locked, and the stack could not be restarted.
+    """
     source = f"""
 import os, sys, time
 from pathlib import Path
@@ -303,15 +308,13 @@ DEADLOCKS = BEATS + "lock = threading.Lock()\nlock.acquire()\nlock.acquire()"
 WORKS = BEATS + "while True:\n    time.sleep(0.1)\n    heart.beat()"
 
 
-def test_a_child_that_hangs_is_killed_and_started_again(tmp_path: Path, told: Told) -> None:
-    """What does this test do? One child stops itself (SIGSTOP), one deadlocks after its loop has come round, one works,
-    and one never tells anything, as servers that are not ours do.
+def test_hung_child_is_killed_and_restarted(tmp_path: Path, messages: Messages) -> None:
+    """Runs four children: one suspends itself (SIGSTOP), one deadlocks after a heartbeat, one works, one never beats.
 
-    The first two would sit there for ever, their calls with them, since a process that hangs does not end; the others
-    must be left alone.
+    The first two must be killed and restarted, because a hung process does not end; the others must continue.
     """
-    policy = RestartPolicy(first_delay_s=0.05, max_delay_s=0.1, hangs_s=3)
-    supervisor = Supervisor(tmp_path / "logs", told, policy=policy)
+    policy = RestartPolicy(first_delay_s=0.05, max_delay_s=0.1, hang_timeout_s=3)
+    supervisor = Supervisor(tmp_path / "logs", messages, policy=policy)
     try:
         supervisor.start(
             program(name, source)
@@ -319,8 +322,8 @@ def test_a_child_that_hangs_is_killed_and_started_again(tmp_path: Path, told: To
         )
         for name in ("pauses", "deadlocks"):
             wait_for(lambda name=name: supervisor.status()[name].restarts, 30)  # type: ignore[misc]  # its default
-            assert told.has(f"{name}: hangs")
-            assert told.has(f"{name}: killed by signal 9")
+            assert messages.has(f"{name}: hangs")
+            assert messages.has(f"{name}: was killed by signal 9")
         assert {supervisor.status()[name].restarts for name in ("works", "silent")} == {0}
     finally:
         supervisor.close()

@@ -1,4 +1,4 @@
-"""Who may stream: every way in, and every way that looks like one."""
+"""Tests of stream authorization: all valid credentials, and invalid ones that resemble them."""
 
 import base64
 import time
@@ -22,7 +22,7 @@ PUBLIC_URL = "https://calls.example.com"
 
 
 def settings(**gateway: object) -> Settings:
-    """Two Twilio accounts of two tenants, and stream tokens."""
+    """Returns settings with two Twilio accounts of two tenants, and stream tokens."""
     accounts = {name: TwilioAccount(auth_token=SecretStr(f"token-{name}"), tenant=name) for name in ("ACone", "ACtwo")}
     return Settings(
         public_url=PUBLIC_URL,
@@ -40,16 +40,18 @@ def proof(target: str, headers: Mapping[str, str] | None = None) -> IncomingRequ
     return IncomingRequest(target, headers or {}, at_s=time.time())
 
 
-def refused(admit: Admit, told: StreamStart, words: str, label: str = "unauthorized") -> None:
+def refused(admit: Admit, start: StreamStart, words: str, label: str = "unauthorized") -> None:
     with pytest.raises(SessionClosedError, match=words) as closed:
-        admit(told)
+        admit(start)
     assert closed.value.label == label
 
 
 @pytest.mark.parametrize("name", sorted(set(CARRIERS) - {"audiosocket"}))
-def test_a_stream_token_opens_every_carrier_s_socket(name: str) -> None:
-    """Brings a token in the query string, as bearer token and as Basic password: let in for its tenant and its call,
-    and for a second stream of that call; not for another call, nor at another carrier."""
+def test_stream_token_is_valid_for_its_call_and_carrier(name: str) -> None:
+    """Sends a token in the query string, as a bearer token and as the Basic password.
+
+    It must be accepted for its tenant and its call, also for a second stream, and rejected for another call or carrier.
+    """
     admissions = StreamAuthorizer(settings())
     token = admissions.issue("acme", name, "c-1")
     basic = base64.b64encode(f"audiotext:{token}".encode()).decode()
@@ -68,9 +70,11 @@ def test_a_stream_token_opens_every_carrier_s_socket(name: str) -> None:
         admissions.authorize(other, CARRIERS[other], proof(f"/v1/media/{other}?token={token}"))
 
 
-def test_a_token_that_names_no_call_is_its_first_user_s() -> None:
-    """Uses a token without a call id for two calls: the first one has it from then on. A token that leaks cannot bring
-    in a call of somebody else's."""
+def test_token_without_call_id_is_bound_to_its_first_call() -> None:
+    """Uses a token without a call id for two calls: only the first may use it.
+
+    A leaked token must not allow another call.
+    """
     admissions = StreamAuthorizer(settings())
     admit = admissions.authorize(
         "telnyx", CARRIERS["telnyx"], proof(f"/v1/media/telnyx?token={admissions.issue('acme', 'telnyx', '')}")
@@ -81,7 +85,7 @@ def test_a_token_that_names_no_call_is_its_first_user_s() -> None:
 
 
 def test_an_expired_token_is_refused() -> None:
-    """Brings a token a second too late, at the upgrade and at the start."""
+    """Sends a token one second after its expiry, in the upgrade and in the start: both must be rejected."""
     admissions = StreamAuthorizer(settings())
     old = issue(SECRET, StreamClaims("acme", "vonage", "c-1", "", int(time.time()) - 1))
     with pytest.raises(UnauthorizedError, match="expired"):
@@ -90,9 +94,12 @@ def test_an_expired_token_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["vonage", "plivo"])
-def test_a_token_in_the_start_is_good_where_it_can_only_come_there(name: str) -> None:
-    """Brings nothing with the upgrade and the token with the start: let in, and the token is taken out, or it would be
-    kept with the call. Without it, or with another carrier's: refused."""
+def test_token_in_the_start_is_accepted_and_removed(name: str) -> None:
+    """Sends no credentials with the upgrade and a token with the start, for carriers that allow nothing else.
+
+    It must be accepted and removed from the stored start. Without it, or with another carrier's token, the stream must
+    be rejected.
+    """
     admissions = StreamAuthorizer(settings())
     admit = admissions.authorize(name, CARRIERS[name], proof(f"/v1/media/{name}"))
     assert admit(start(token=admissions.issue("acme", name, "c-1"))) == ("acme", start())
@@ -104,7 +111,10 @@ def test_a_token_in_the_start_is_good_where_it_can_only_come_there(name: str) ->
 
 @pytest.mark.parametrize("name", sorted(CARRIERS))
 def test_nothing_configured_is_denied(name: str) -> None:
-    """Asks a gateway without any secret, with nothing and with a token made with the empty secret: refused."""
+    """Uses a gateway without any secret, without credentials and with a token signed by the empty secret.
+
+    Both must fail.
+    """
     admissions = StreamAuthorizer(Settings())
     assert admissions.issue("acme", name, "c-1") == ""
     forged = issue("", StreamClaims("acme", name, "c-1", "", 2**40))
@@ -114,21 +124,26 @@ def test_nothing_configured_is_denied(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(CARRIERS) - {"vonage", "plivo"}))
-def test_whose_upgrade_can_carry_a_proof_must_bring_it_there(name: str) -> None:
-    """Brings nothing with the upgrade, though tokens are given out: refused before a socket is opened."""
+def test_upgrade_without_credentials_is_rejected(name: str) -> None:
+    """Sends an upgrade without credentials for carriers that can send them.
+
+    It must be rejected before a socket opens.
+    """
     with pytest.raises(UnauthorizedError):
         StreamAuthorizer(settings()).authorize(name, CARRIERS[name], proof(f"/v1/media/{name}"))
 
 
 def twilio(admissions: StreamAuthorizer, account: str) -> Admit:
-    """A Twilio socket signed by that account."""
+    """Returns the admission of a Twilio socket signed by that account."""
     signature = sign(f"token-{account}", f"{PUBLIC_URL.replace('https', 'wss')}/v1/media/twilio")
     return admissions.authorize("twilio", CARRIERS["twilio"], proof("/v1/media/twilio", {HEADER: signature}))
 
 
 def test_accounts_are_tenants() -> None:
-    """Signs with each of two accounts' tokens: each is its own tenant's, and neither can bring a stream of the
-    other's, nor one with a token of the other's. A third account's signature is refused."""
+    """Signs with the tokens of two accounts: each must belong to its own tenant.
+
+    Neither may bring a stream or a token of the other, and the signature of a third account must be rejected.
+    """
     admissions = StreamAuthorizer(settings())
     for account, other in (("ACone", "ACtwo"), ("ACtwo", "ACone")):
         admit = twilio(admissions, account)
@@ -141,7 +156,7 @@ def test_accounts_are_tenants() -> None:
 
 
 def test_streams_of_a_call_are_limited() -> None:
-    """Opens one stream too many, and a second socket of a stream that is there, which is none."""
+    """Opens one stream too many: it must be rejected, but a second socket of an open stream must not."""
     admissions = StreamAuthorizer(settings(max_streams_per_call=2))
     admit = twilio(admissions, "ACone")
     admissions.streams.update([("ACone", "c-1", "s-1"), ("ACone", "c-1", "s-2"), ("ACtwo", "c-1", "s-9")])
@@ -151,7 +166,7 @@ def test_streams_of_a_call_are_limited() -> None:
 
 
 def test_calls_of_a_tenant_are_limited() -> None:
-    """Opens one call too many for a tenant: refused; a stream of a call that is there and another tenant's are not."""
+    """Opens one call too many of a tenant: it must be rejected; streams of open calls and other tenants must not."""
     admissions = StreamAuthorizer(settings(max_calls_per_tenant=1))
     admissions.streams.update([("ACone", "c-1", "s-1")])
     refused(twilio(admissions, "ACone"), start(call_id="c-2"), "MAX_CALLS_PER_TENANT", "tenant-calls")

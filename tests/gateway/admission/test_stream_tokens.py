@@ -1,4 +1,4 @@
-"""Our own stream tokens: only what we signed, only while it is good."""
+"""Tests of our stream tokens: only tokens with our signature are valid, and only until they expire."""
 
 import pytest
 from hypothesis import given
@@ -11,8 +11,8 @@ CLAIMS = StreamClaims("acme", "vonage", "c-1", "", 1000)
 
 
 @given(st.text(), st.text(), st.text(max_size=100), st.text(), st.integers(1, 2**40))
-def test_what_is_issued_is_what_is_verified(tenant: str, carrier: str, call: str, nonce: str, expires_s: int) -> None:
-    """Issues tokens about anything and reads them back; they fit into a URL as they are."""
+def test_verify_returns_the_issued_claims(tenant: str, carrier: str, call: str, nonce: str, expires_s: int) -> None:
+    """Issues tokens with generated claims and verifies them; their text must not need escaping in a URL."""
     claims = StreamClaims(tenant[:50], carrier[:20], call, nonce[:20], expires_s)
     token = issue(SECRET, claims)
     assert verify(SECRET, token, expires_s - 1) == claims
@@ -20,14 +20,14 @@ def test_what_is_issued_is_what_is_verified(tenant: str, carrier: str, call: str
 
 
 @given(st.text() | st.builds("at1.{}.{}".format, st.text(), st.text()))
-def test_anything_else_is_refused(token: str) -> None:
-    """Verifies whatever an outsider may think of: a TokenError, never another exception."""
+def test_other_texts_raise_token_error(token: str) -> None:
+    """Verifies generated texts: each must raise TokenError and no other exception."""
     with pytest.raises(TokenError):
         verify(SECRET, token, 0)
 
 
 def test_a_changed_token_is_refused() -> None:
-    """Changes each character of a good token: none of them may be changed."""
+    """Changes each character of a valid token: each change must be rejected."""
     token = issue(SECRET, CLAIMS)
     for place in range(4, len(token) - 1):  # the last digit of base64url has bits that say nothing
         other = "A" if token[place] != "A" else "B"
@@ -35,16 +35,16 @@ def test_a_changed_token_is_refused() -> None:
             verify(SECRET, token[:place] + other + token[place + 1 :], 0)
 
 
-def test_an_expired_token_is_refused_and_says_so_without_secrets() -> None:
-    """Verifies at the second it expires: refused, with its age and nothing of the token."""
+def test_expired_token_error_contains_its_age_only() -> None:
+    """Verifies a token at its expiry: the error must contain its age and nothing of the token."""
     token = issue(SECRET, CLAIMS)
     with pytest.raises(TokenError, match="expired 0 s ago") as refused:
         verify(SECRET, token, CLAIMS.expires_s)
     assert token.split(".")[2] not in str(refused.value)
 
 
-def test_another_secret_or_none_is_refused() -> None:
-    """Verifies with another secret and with the empty one: refused; the latter names the setting."""
+def test_other_and_empty_secrets_are_rejected() -> None:
+    """Verifies with another secret and with the empty one: both must fail, and the latter must name the setting."""
     with pytest.raises(TokenError, match="signature"):
         verify(SECRET + "x", issue(SECRET, CLAIMS), 0)
     with pytest.raises(TokenError, match="STREAM_TOKEN_SECRET"):

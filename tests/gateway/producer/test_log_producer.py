@@ -1,4 +1,4 @@
-"""The way to the log when the log is there, slow, dead, and back again. Real brokers throughout."""
+"""Tests of the log producer with real brokers: an available, a slow, a dead and a restarted log."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ MakeWriter = Callable[..., LogProducer]
 
 @pytest.fixture
 async def make_writer() -> AsyncIterator[MakeWriter]:
-    """Makes started writers and closes them."""
+    """Creates and starts producers, and closes them."""
     writers: list[LogProducer] = []
 
     def make(kafka: KafkaSettings, limit_bytes: int = 64 << 20, window_bytes: int = 8 << 20) -> LogProducer:
@@ -42,7 +42,7 @@ async def make_writer() -> AsyncIterator[MakeWriter]:
 
 
 def record(call: str, kind: RecordType, number: int = 0) -> MediaRecord:
-    """A record; media is half a second that begins at number half seconds."""
+    """Returns a record; media is half a second that begins at `number` half seconds."""
     return MediaRecord(
         type=kind,
         call_id=call,
@@ -59,7 +59,7 @@ def record(call: str, kind: RecordType, number: int = 0) -> MediaRecord:
 
 
 def ended(call: str) -> StreamEnded:
-    """The event at a stream's end."""
+    """Returns the event at a stream's end."""
     return StreamEnded(
         event_id=uuid_of("stream.ended", call),
         call_id=call,
@@ -71,7 +71,7 @@ def ended(call: str) -> StreamEnded:
 
 
 def started(call: str) -> StreamStarted:
-    """The event at a stream's start."""
+    """Returns the event at a stream's start."""
     return StreamStarted(
         event_id=uuid_of("stream.started", call),
         call_id=call,
@@ -86,7 +86,7 @@ def started(call: str) -> StreamStarted:
 
 
 def put_call(writer: LogProducer, call: str, runs: int) -> None:
-    """A whole call."""
+    """Puts all records of a call."""
     writer.put(record(call, RecordType.START))
     for number in range(runs):
         writer.put(record(call, RecordType.MEDIA, number))
@@ -95,7 +95,7 @@ def put_call(writer: LogProducer, call: str, runs: int) -> None:
 
 
 async def test_everything_arrives_in_order(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
-    """Puts 500 records through a window that holds ten: all on the log, in order, and nothing is held afterwards."""
+    """Puts 500 records through a window of ten: all must be on the log in order, and the buffer must be empty."""
     writer = make_writer(any_log, window_bytes=10 * RUN_BYTES)
     call = new_call()
     put_call(writer, call, 500)
@@ -107,9 +107,11 @@ async def test_everything_arrives_in_order(make_writer: MakeWriter, any_log: Kaf
 
 
 async def test_a_dead_log_costs_the_oldest_audio_only(make_writer: MakeWriter, own_log: RunningServer) -> None:
-    """Stops the log, puts ten times what the buffer holds, starts the log again: memory stayed within the limit, a
-    put never took long, the newest audio is on the log, the oldest is not, one gap says so, start and eos are there,
-    and the event tells how much is missing."""
+    """Stops the log, puts ten times the buffer's size, and starts the log again.
+
+    Memory must stay within the limit, and no put may take long. The newest audio, start and eos must be on the log; one
+    gap must replace the oldest audio, and the event must contain its amount.
+    """
     kafka = kafka_settings(own_log)
     topics.apply(kafka, embedded=True)
     limit = 100 * RUN_BYTES
@@ -151,16 +153,17 @@ async def test_a_dead_log_costs_the_oldest_audio_only(make_writer: MakeWriter, o
 
 
 async def test_a_broken_producer_is_replaced(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
-    """Reports a fatal error for a record in the middle of a call, as librdkafka does when the log has forgotten the
-    producer: a new producer sends everything that was not acknowledged, in order, and nothing is missing (a record
-    may be there twice)."""
+    """Reports a fatal error for a record in a call, as librdkafka does when the log has forgotten the producer.
+
+    All records must be on the log in order; some may be there twice. A failure means that audio is lost.
+    """
     writer = make_writer(any_log)
     call = new_call()
     writer.put(record(call, RecordType.START))
     assert await writer.drain(20)  # it knows where the call goes: what is put now is sent at once
     put_call(writer, call, 50)
     for number in list(writer._in_flight)[10:]:
-        writer._reported(writer._generation, number, KafkaError(KafkaError._FATAL, "fenced"), None)
+        writer._on_delivery(writer._generation, number, KafkaError(KafkaError._FATAL, "fenced"), None)
     assert await writer.drain(20)
     records = await asyncio.to_thread(
         records_on_log, any_log, call, lambda got: len({one.seq for one in media_of(got)}) == 50
@@ -171,12 +174,14 @@ async def test_a_broken_producer_is_replaced(make_writer: MakeWriter, any_log: K
 
 
 @pytest.mark.parametrize("lost", [False, True])
-async def test_a_stream_is_told_of_when_the_log_has_its_start(
+async def test_events_wait_for_the_acknowledged_start(
     make_writer: MakeWriter, any_log: KafkaSettings, lost: bool
 ) -> None:
-    """Puts a stream's start and what is told of it: the events are not even sent before the start is acknowledged, also
-    if a first producer fails over it, and come in order then. A gateway killed in between would else have told of a
-    call of which there is nothing to record: it is live for ever."""
+    """Puts a stream's start and its events, also with a first producer that fails.
+
+    The events must not be sent before the start is acknowledged, and must then arrive in order. If the gateway were
+    killed in between, a call without records would be shown as live forever.
+    """
     writer = make_writer(any_log)
     warm, call = new_call(), new_call()
     writer.put(record(warm, RecordType.START))
@@ -186,16 +191,18 @@ async def test_a_stream_is_told_of_when_the_log_has_its_start(
     assert [type(item) for item in writer._in_flight.values()] == [MediaRecord, MediaRecord]
     if lost:
         first = min(writer._in_flight)
-        writer._reported(writer._generation, first, KafkaError(KafkaError._FATAL, "fenced"), None)
+        writer._on_delivery(writer._generation, first, KafkaError(KafkaError._FATAL, "fenced"), None)
     assert await writer.drain(20)
     events = await asyncio.to_thread(events_on_log, any_log, call, 2)
     assert [event.type for event in events] == ["stream.started", "stream.ended"]
     assert writer.held_bytes == 0
 
 
-async def test_a_record_too_large_does_not_hold_up_the_others(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
-    """Puts a record no log takes between two good ones: it is left out, a gap says so, the others arrive. Sending it
-    again and again would be the end of every call."""
+async def test_too_large_record_is_replaced_by_a_gap(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
+    """Puts a record that is too large for the log between two valid ones.
+
+    It must be replaced by a gap, and the others must arrive. Sending it again and again would block all calls.
+    """
     writer = make_writer(any_log)
     call = new_call()
     giant = record(call, RecordType.MEDIA, 1)
@@ -213,8 +220,8 @@ async def test_a_record_too_large_does_not_hold_up_the_others(make_writer: MakeW
     assert records[1].duration_ms == 250_000
 
 
-async def test_the_log_s_topics_are_asked_for(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
-    """Probes a living log: it names the topics a gateway needs."""
+async def test_probe_returns_the_topics(make_writer: MakeWriter, any_log: KafkaSettings) -> None:
+    """Requests the topics of a real log: call.media and call.events must be among them."""
     found = await make_writer(any_log).probe(5)
     assert {Topic.CALL_MEDIA, Topic.CALL_EVENTS} <= found
 

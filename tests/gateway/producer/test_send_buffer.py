@@ -1,4 +1,4 @@
-"""The buffer in front of the log: in order, bounded, and honest about what it gave up."""
+"""Tests of the buffer in front of the log: order, limit, and gap records for discarded audio."""
 
 from collections.abc import Sequence
 
@@ -43,10 +43,12 @@ def emptied(backlog: SendBuffer) -> list[Item]:
     return [backlog.popleft() for _ in range(len(backlog))]
 
 
-def test_the_oldest_audio_goes_first_and_leaves_a_gap() -> None:
-    """Shrinks start, five half seconds and eos to the size of three: the first three are given up and one gap in
-    their place says from when and how long; start and eos stay. Dropping the newest would cut the calls that can
-    still be saved."""
+def test_oldest_audio_is_replaced_by_a_gap() -> None:
+    """Shrinks start, five half seconds and eos to the size of three.
+
+    The first three must be discarded and replaced by one gap with their time and duration; start and eos must stay.
+    Discarding the newest audio would damage calls that can still be recorded completely.
+    """
     items = [record(RecordType.START), *(run(number) for number in range(5)), record(RecordType.EOS)]
     backlog = filled(items)
     dropped = backlog.shrink_to(backlog.bytes - size_of(items[1]) - 4000 - 1)
@@ -60,9 +62,11 @@ def test_the_oldest_audio_goes_first_and_leaves_a_gap() -> None:
     assert backlog.bytes == 0
 
 
-def test_gaps_are_per_track_and_per_stretch() -> None:
-    """Gives up both tracks of a call with a hole of 10 s in it: a gap per track and stretch, so that no gap claims
-    what was never sent."""
+def test_gaps_are_per_track_and_not_joined_over_pauses() -> None:
+    """Discards both tracks of a call with a pause of 10 s: each track must have one gap before and one after the pause.
+
+    A longer gap would claim audio that was never sent.
+    """
     items = [run(number, track) for number in (0, 1, 22) for track in ("inbound", "outbound")]
     backlog = filled(items)
     backlog.shrink_to(0)
@@ -75,8 +79,8 @@ def test_gaps_are_per_track_and_per_stretch() -> None:
     ]
 
 
-def test_what_tells_a_call_is_never_given_up() -> None:
-    """Shrinks a backlog without audio to nothing: all of it stays."""
+def test_only_audio_is_discarded() -> None:
+    """Shrinks a buffer without audio to zero: all items must stay."""
     kinds = (RecordType.START, RecordType.DTMF, RecordType.MARK, RecordType.GAP, RecordType.EOS)
     backlog = filled([record(kind) for kind in kinds])
     assert backlog.shrink_to(0) == []
@@ -84,8 +88,10 @@ def test_what_tells_a_call_is_never_given_up() -> None:
 
 
 def test_restoring_keeps_the_order() -> None:
-    """Takes two items out, appends one, puts the two back: the order is the first one, and what was put back can be
-    given up like any other audio."""
+    """Removes two items, appends one and restores the two.
+
+    The order must be the original one, and restored audio must be discardable like all other audio.
+    """
     items: list[Item] = [run(number) for number in range(4)]
     backlog = filled(items[:3])
     taken = [backlog.popleft(), backlog.popleft()]
@@ -102,9 +108,12 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(0, 60_000))
-def test_any_history_keeps_order_and_account(steps: list[str], allowed: int) -> None:
-    """Runs random histories: bytes held are always those of the items; what comes out is in the order it went in,
-    and each half second of audio comes out or is covered by a gap of its track."""
+def test_random_operations_keep_order_and_size(steps: list[str], allowed: int) -> None:
+    """Runs random operations and checks the buffer after each.
+
+    Its size must be the sum of its items, items must leave in their order, and each half second of audio must leave or
+    be covered by a gap of its track.
+    """
     backlog = SendBuffer()
     out: list[Item] = []
     dropped: list[MediaRecord] = []
@@ -136,6 +145,9 @@ def test_any_history_keeps_order_and_account(steps: list[str], allowed: int) -> 
         assert lost not in records
 
 
-def test_size_counts_what_an_object_costs() -> None:
-    """A record without payload still has a size: a flood of empty ones must not go uncounted."""
+def test_size_includes_the_overhead() -> None:
+    """Reads the size of a record without payload.
+
+    It must not be zero, or a flood of empty records would be unlimited.
+    """
     assert size_of(record(RecordType.MARK)) == OVERHEAD_BYTES

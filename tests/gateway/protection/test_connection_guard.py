@@ -1,4 +1,4 @@
-"""New connections: those that make no request, and those of whom asks too much."""
+"""Tests of the limits on new connections: connections without a request, floods, and malformed HTTP."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from gateway.carriers.common.signatures import HEADER, sign
 from gateway.media import websocket_server
 from gateway.metrics import Metrics
 from gateway.protection import http_handler, log_rate_limit
-from gateway.protection.client_limiter import MOST_FLOODS, ClientLimiter
+from gateway.protection.client_limiter import MAX_FLOODS, ClientLimiter
 from gateway.protection.connection_guard import ConnectionGuard
 from gateway.protection.request_prefilter import RequestPrefilter
 from tests.gateway.conftest import settings_for
@@ -28,17 +28,19 @@ MEDIA = "/v1/media/twilio"
 SECOND = media(0, octet=1).decode().replace('"payload": "', '"payload": "' + "AAAA" * 2_667)  # of audio
 
 
-async def test_who_asks_for_nothing_is_hung_up_on() -> None:
-    """Opens three connections: one says nothing, one sends half a request, one asks and stays: only that one lives on.
-    Half-open connections are the cheapest way to use up a server's descriptors."""
+async def test_connections_without_a_request_are_closed() -> None:
+    """Opens three connections: one sends nothing, one half a request, one a whole request. Only the last may stay open.
+
+    Half-open connections are the cheapest way to use up a server's file descriptors.
+    """
     metrics = Metrics()
-    door = _door(metrics, handshake_timeout_s=0.2)
-    app = web.Application(middlewares=[door.middleware])
+    guard = _guard(metrics, handshake_timeout_s=0.2)
+    app = web.Application(middlewares=[guard.middleware])
     app.router.add_get("/", _hello)
     runner = web.AppRunner(app)
     await runner.setup()
     assert runner.server is not None
-    server = await asyncio.get_running_loop().create_server(door.factory(runner.server), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(guard.factory(runner.server), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     silent, slow, good = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
     slow[1].write(b"GET / HTTP/1.1\r\nHost: x\r\nX-")
@@ -56,17 +58,19 @@ async def test_who_asks_for_nothing_is_hung_up_on() -> None:
     await runner.cleanup()
 
 
-async def test_of_too_many_the_oldest_goes_first() -> None:
-    """Opens one silent connection more than there may be: the one that was silent longest is closed at once, and who
-    asks is answered. Otherwise a flood of them would use up the descriptors within the time each may be silent."""
+async def test_oldest_idle_connection_is_closed_first() -> None:
+    """Opens one idle connection more than allowed: the oldest must be closed, and a request must be answered.
+
+    Otherwise a flood of idle connections could use up the file descriptors before the handshake timeout.
+    """
     metrics = Metrics()
-    door = _door(metrics, most_silent=2, handshake_timeout_s=600)
-    app = web.Application(middlewares=[door.middleware])
+    guard = _guard(metrics, max_idle=2, handshake_timeout_s=600)
+    app = web.Application(middlewares=[guard.middleware])
     app.router.add_get("/", _hello)
     runner = web.AppRunner(app)
     await runner.setup()
     assert runner.server is not None
-    server = await asyncio.get_running_loop().create_server(door.factory(runner.server), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(guard.factory(runner.server), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
     async with asyncio.timeout(60):
@@ -81,11 +85,13 @@ async def test_of_too_many_the_oldest_goes_first() -> None:
     await runner.cleanup()
 
 
-async def test_who_floods_is_not_listened_to(kafka: KafkaSettings) -> None:
-    """An address, of which three requests are taken, floods a real gateway: a forged upgrade is forbidden; of requests
-    on one connection the fourth is told that it is one too many; all further connections are closed before they say a
-    word. Another address brings call after call meanwhile, since what it brings is signed. Each refusal costs as much
-    as any request: without this a flood would cost us more than who makes it."""
+async def test_requests_over_the_limit_are_rejected(kafka: KafkaSettings) -> None:
+    """Sends requests over the limit of three from one address to a real gateway.
+
+    A forged upgrade must get 403, the fourth request 429, and later connections must be closed without a response.
+    Signed upgrades from another address must succeed meanwhile. Otherwise a flood costs the gateway more than the
+    sender.
+    """
     settings = settings_for(kafka, max_stranger_requests=3, unlimited_peers=[])
     async with _served(settings) as port:
         url = f"http://127.0.0.1:{port}"
@@ -109,13 +115,15 @@ async def test_who_floods_is_not_listened_to(kafka: KafkaSettings) -> None:
 
 
 @pytest.mark.parametrize("call_between", [False, True])
-async def test_who_floods_signed_sockets_is_not_listened_to(
+async def test_signed_sockets_that_flood_block_their_address(
     kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch, *, call_between: bool
 ) -> None:
-    """An address that knows our secret sends audio far too fast on three sockets, one after the other: each is cut off,
-    and its next connections are closed before they say a word. Until it is cut off such a socket costs us ten times
-    what it costs who floods. If a call of usual speed comes between, it is a carrier's address and goes on: what others
-    do there may not have our calls refused. (That a call takes ten seconds is left out here.)"""
+    """Sends audio far too fast on three signed sockets in a row.
+
+    Each must be closed, and new connections of the address must be closed without a response. With a call of normal
+    speed between them, the address must not be blocked, because it may be a carrier's. (The test reduces the minimum
+    duration of a normal call from 10 s to 0.)
+    """
     monkeypatch.setattr(websocket_server, "_CALL_S", 0.0)
     settings = settings_for(kafka, max_speed=1, unlimited_peers=[])
     async with _served(settings) as port:
@@ -135,8 +143,8 @@ async def test_who_floods_signed_sockets_is_not_listened_to(
                 return socket.close_code or 0
 
         async with _from("127.0.0.66") as flood, _from("127.0.0.1") as carrier:
-            for number in range(MOST_FLOODS):
-                if call_between and number == MOST_FLOODS - 1:
+            for number in range(MAX_FLOODS):
+                if call_between and number == MAX_FLOODS - 1:
                     assert await stream(flood, 1) == aiohttp.WSCloseCode.OK
                 assert await stream(flood, 40) == aiohttp.WSCloseCode.POLICY_VIOLATION
             for _ in range(3):
@@ -151,7 +159,7 @@ async def test_who_floods_signed_sockets_is_not_listened_to(
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "data",
     [
         b"GET /v1/media/twilio\xff HTTP/1.1\r\nHost: x\r\n\r\n",
         "GET /v1/calls/ä HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
@@ -160,38 +168,43 @@ async def test_who_floods_signed_sockets_is_not_listened_to(
         b"\x16\x03\x01 hello\r\n\r\n",
     ],
 )
-async def test_what_is_no_request_is_a_line_and_not_a_trace(
-    octets: bytes, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
+async def test_malformed_http_gives_json_and_one_log_line(
+    data: bytes, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Sends thirty times what is no HTTP request: each is answered in JSON, as everything is, and the log has a few
-    lines without a stack trace or what was sent. Else whoever likes fills the disk with them, and the terminal."""
+    """Sends malformed HTTP thirty times.
+
+    Each response must be JSON, and the log must contain a few lines without stack trace and without the received bytes.
+    Otherwise any client can fill the disk.
+    """
     async with _served(settings_for(kafka)) as port:
         with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
             patch.setattr(
                 http_handler,
-                "_refusals",
+                "_warnings",
                 log_rate_limit.RateLimitedLogger(logging.getLogger("gateway.protection.http_handler")),
             )
             for _ in range(30):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(octets)
+                writer.write(data)
                 head, _, body = (await reader.read()).partition(b"\r\n\r\n")
                 assert head.startswith(b"HTTP/1.0 400 Bad Request\r\nContent-Type: application/json")
-                assert json.loads(body)["error"].startswith("that is no HTTP request")
+                assert json.loads(body)["error"].startswith("malformed HTTP request")
                 writer.close()
-    told = [record for record in caplog.records if record.name in ("gateway.protection.http_handler", "aiohttp.server")]
-    assert len(told) == log_rate_limit.MOST
-    assert all(record.levelname == "WARNING" and record.exc_info is None for record in told)
-    assert all(len(record.getMessage()) < 100 for record in told)
+    logged = [
+        record for record in caplog.records if record.name in ("gateway.protection.http_handler", "aiohttp.server")
+    ]
+    assert len(logged) == log_rate_limit.MAX_WARNINGS
+    assert all(record.levelname == "WARNING" and record.exc_info is None for record in logged)
+    assert all(len(record.getMessage()) < 100 for record in logged)
 
 
 @contextlib.asynccontextmanager
 async def _served(settings: Settings) -> AsyncIterator[int]:
-    """A gateway with its door, and its port."""
+    """Serves a gateway with its connection guard; yields its port."""
     gateway = Gateway(settings)
-    runner = app.runner_of(gateway)
+    runner = app.create_runner(gateway)
     await runner.setup()
-    connected = app.connections_of(gateway, runner)
+    connected = app.connection_factory(gateway, runner)
     server = await asyncio.get_running_loop().create_server(connected, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
@@ -201,7 +214,7 @@ async def _served(settings: Settings) -> AsyncIterator[int]:
 
 
 def _from(address: str) -> aiohttp.ClientSession:
-    """A client at this address of loopback."""
+    """Returns a client with this loopback address."""
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(address, 0)))
 
 
@@ -216,8 +229,8 @@ async def _hello(_request: web.Request) -> web.Response:
     return web.Response(text="hello")
 
 
-def _door(metrics: Metrics, *, most_silent: int = 1000, **limits: object) -> ConnectionGuard:
+def _guard(metrics: Metrics, *, max_idle: int = 1000, **limits: object) -> ConnectionGuard:
     settings = Settings(gateway=GatewaySettings.model_validate(limits))
-    strangers = ClientLimiter(settings.gateway)
-    first_look = RequestPrefilter({}, StreamAuthorizer(settings, strangers), strangers, metrics, lambda: False)
-    return ConnectionGuard(settings, strangers, metrics, first_look, most_silent)
+    limiter = ClientLimiter(settings.gateway)
+    prefilter = RequestPrefilter({}, StreamAuthorizer(settings, limiter), limiter, metrics, lambda: False)
+    return ConnectionGuard(settings, limiter, metrics, prefilter, max_idle)

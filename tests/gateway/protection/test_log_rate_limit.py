@@ -1,25 +1,27 @@
-"""Outsiders cannot make us write more than a little."""
+"""Tests of the rate limit for log lines that remote clients cause."""
 
 import logging
 
-from gateway.protection.log_rate_limit import MOST, WINDOW_S, FloodFilter, RateLimitedLogger
+from gateway.protection.log_rate_limit import MAX_WARNINGS, WINDOW_S, RateLimitedLogger, WarningRateFilter
 
 
-def knock(logger: logging.Logger, number: int) -> None:
-    """Everything refused is written down in one place, as in the gateway."""
+def log_refusal(logger: logging.Logger, number: int) -> None:
+    """Logs a refusal. All refusals come from this one source line, as in the gateway."""
     logger.warning("socket %d refused", number)
 
 
-def test_a_flood_is_told_once_in_a_while() -> None:
-    """Logs a thousand warnings of one place, one of another and an error within one window, then one in the next: a
-    few, the other and the error pass, and the next window says how many were kept back. A disk that fills because
-    somebody knocks is an outage for nothing."""
+def test_repeated_warnings_are_suppressed_and_counted() -> None:
+    """Logs a thousand warnings from one source line, one from another, and an error, then one in the next window.
+
+    Only the first warnings, the other line and the error may pass, and the next window must report the number of
+    suppressed ones. A failure means that a client can fill the disk.
+    """
     written: list[logging.LogRecord] = []
     logger = logging.Logger("test")
-    logger.addFilter(FloodFilter(most=3, window_s=10))
-    logger.addHandler(_Keeping(written))
+    logger.addFilter(WarningRateFilter(limit=3, window_s=10))
+    logger.addHandler(_RecordingHandler(written))
     for number in range(1000):
-        knock(logger, number)
+        log_refusal(logger, number)
     logger.warning("another place")
     logger.error("an error")
     assert [record.getMessage() for record in written] == [
@@ -33,26 +35,28 @@ def test_a_flood_is_told_once_in_a_while() -> None:
     assert written[-1].getMessage() == "socket 7 (997 more like this before)"
 
 
-def test_what_must_cost_nothing_is_kept_back_before_it_is_a_record() -> None:
-    """Warns a thousand times within one window, by the way that makes no record of what is kept back, and once in the
-    next: as above."""
+def test_rate_limited_logger_suppresses_warnings() -> None:
+    """Logs a thousand warnings within one window with RateLimitedLogger, then two in the next window.
+
+    It must suppress and count them as WarningRateFilter does, before a log record is created.
+    """
     written: list[logging.LogRecord] = []
     logger, now = logging.Logger("test"), [100.0]
-    logger.addHandler(_Keeping(written))
-    sparing = RateLimitedLogger(logger, lambda: now[0])
+    logger.addHandler(_RecordingHandler(written))
+    limited = RateLimitedLogger(logger, lambda: now[0])
     for number in range(1000):
-        sparing.warning("socket %d refused", number)
+        limited.warning("socket %d refused", number)
     now[0] += WINDOW_S
-    sparing.warning("socket %d refused", 7)
-    sparing.warning("socket %d refused", 8)
+    limited.warning("socket %d refused", 7)
+    limited.warning("socket %d refused", 8)
     assert [record.getMessage() for record in written] == [
-        *(f"socket {number} refused" for number in range(MOST)),
-        f"socket 7 refused ({1000 - MOST} more like this before)",
+        *(f"socket {number} refused" for number in range(MAX_WARNINGS)),
+        f"socket 7 refused ({1000 - MAX_WARNINGS} more like this before)",
         "socket 8 refused",
     ]
 
 
-class _Keeping(logging.Handler):
+class _RecordingHandler(logging.Handler):
     def __init__(self, written: list[logging.LogRecord]) -> None:
         super().__init__()
         self._written = written

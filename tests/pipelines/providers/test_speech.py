@@ -269,7 +269,7 @@ async def test_each_tells_whether_it_can_be_used(speech: Speech) -> None:
     engine = speech.new()
     assert isinstance(engine, HealthCheck)
     found = await engine.check()
-    assert (found.ok, found.cure) == (True, "")
+    assert (found.ok, found.fix) == (True, "")
     assert engine.model in found.detail
 
 

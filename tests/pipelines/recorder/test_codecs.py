@@ -10,7 +10,7 @@ import soundfile
 from G722 import G722
 
 from pipelines.recorder.codecs import decodable, decoder
-from schemas.codecs import OPUS_CLOCK_HZ, RATES, with_length, packets, samples_of
+from schemas.codecs import OPUS_CLOCK_HZ, RATES, packets, samples_of, with_length
 from schemas.media import Codec
 from tests.pipelines.recorder.sounds import opus_packets, speech_like
 

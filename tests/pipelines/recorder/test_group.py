@@ -19,7 +19,9 @@ from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
 from tests.pipelines.recorder.running import Bench, eventually
 from tests.running import RunningServer
 
-pytestmark = pytest.mark.skipif(embedded_kafka.available() is not None, reason=str(embedded_kafka.available()))
+pytestmark = pytest.mark.skipif(
+    embedded_kafka.unavailable_reason() is not None, reason=str(embedded_kafka.unavailable_reason())
+)
 
 PARTITIONS = (0, 1)
 

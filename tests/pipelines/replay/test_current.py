@@ -10,7 +10,7 @@ import pytest
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings, Settings
 from pipelines.providers.base import TranscriptionJob
 from pipelines.replay.selection import Selection
-from pipelines.replay.switching import NoSuchReplayError, VersionSwitcher, Switched, Target
+from pipelines.replay.switching import NoSuchReplayError, Switched, Target, VersionSwitcher
 from pipelines.runtime.errors import PermanentError
 from schemas.artifacts import Transcript
 from sinks.clickhouse.replay_projection import ReplayDoc

@@ -291,7 +291,7 @@ async def test_what_the_log_does_not_take_ends_in_the_dead_letters(lab: Lab) -> 
         await lab.until_committed(2)
     assert isinstance(letter, StageFailed)
     assert (letter.error_class, letter.tenant, letter.part) == ("permanent", "t", 2)
-    assert "larger than the log takes" in letter.error
+    assert "is larger than topic" in letter.error
     assert call in letter.payload
     assert not is_replayable(letter)
 
@@ -498,7 +498,9 @@ async def test_a_commit_that_is_never_answered_ends_the_process(lab: Lab) -> Non
     lab.send("first")
     async with lab.running(FAST) as worker:
         worker._consumer = _StuckInCommit(worker._consumer, answered)
-        worker._patience = CommitWatchdog(lambda: True, lambda: None, limit_s=0.3, look_every_s=0.1, on_hang=ended.set)
+        worker._patience = CommitWatchdog(
+            lambda: True, lambda: None, timeout_s=0.3, check_interval_s=0.1, on_hang=ended.set
+        )
         assert await asyncio.to_thread(ended.wait, DEADLINE_S)
         answered.set()
     assert lab.handled == ["first"]

@@ -4,7 +4,7 @@ import pytest
 
 from core.settings import ClickHouseSettings
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.phone_numbers import matches, sql_matches, search_digits
+from sinks.clickhouse.phone_numbers import matches, search_digits, sql_matches
 
 _AMERICAN = ("+15550100123", "15550100123", "0015550100123", "+1 555 010 0123", "sip:+15550100123@carrier.example")
 _SPELLINGS = (
@@ -56,6 +56,7 @@ def test_clickhouse_finds_the_same_numbers(clickhouse: ClickHouseSettings) -> No
         digits = search_digits(query)
         if not digits:
             continue
-        sql = f"SELECT toBool({sql_matches('number', '{digits:String}')}) AS found FROM (SELECT {{number:String}} AS number)"
+        matches = sql_matches("number", "{digits:String}")
+        sql = f"SELECT toBool({matches}) AS found FROM (SELECT {{number:String}} AS number)"
         (row,) = database.query(sql, {"number": number, "digits": digits})
         assert bool(row["found"]) is same, (number, query)

@@ -166,7 +166,7 @@ async def test_check(google: FakeGemini) -> None:
         (away, "AUDIOTEXT_GEMINI__BASE_URL"),
     ):
         assert not bad.ok
-        assert cure in bad.cure
+        assert cure in bad.fix
     assert google.asked == []
 
 

@@ -192,10 +192,10 @@ async def test_a_server_that_hangs_is_retried(server: FakeOpenAi, tmp_path: Path
 async def test_check_says_what_to_do(server: FakeOpenAi) -> None:
     """A good key and model; a wrong key, a wrong model, a server that is away: each names the setting."""
     assert (await client(server).check()).ok
-    assert "AUDIOTEXT_OPENAI__API_KEY" in (await client(server, key="wrong").check()).cure
-    assert "AUDIOTEXT_OPENAI__MODEL to one of" in (await client(server, model="whisper-9").check()).cure
+    assert "AUDIOTEXT_OPENAI__API_KEY" in (await client(server, key="wrong").check()).fix
+    assert "AUDIOTEXT_OPENAI__MODEL to one of" in (await client(server, model="whisper-9").check()).fix
     await server.stop()
-    assert "AUDIOTEXT_OPENAI__BASE_URL" in (await client(server).check()).cure
+    assert "AUDIOTEXT_OPENAI__BASE_URL" in (await client(server).check()).fix
 
 
 def test_the_configuration_names_all_that_changes_a_transcript() -> None:

@@ -339,18 +339,18 @@ async def test_check_says_what_to_do(server: FakeSoniox) -> None:
     """A good key and model in one line; a wrong key, a wrong model and a server that is away each say so, and name the
     setting."""
     good = await client(server).check()
-    assert (good.ok, good.cure) == (True, "")
+    assert (good.ok, good.fix) == (True, "")
     assert "stt-async-v5" in good.detail
     wrong_key = await client(server, key="wrong").check()
-    assert "AUDIOTEXT_SONIOX__API_KEY" in wrong_key.cure
+    assert "AUDIOTEXT_SONIOX__API_KEY" in wrong_key.fix
     assert fake.KEY not in wrong_key.detail
     wrong_model = await client(server, model="stt-async-v1").check()
-    assert "AUDIOTEXT_SONIOX__MODEL to one of stt-async-v5" in wrong_model.cure
+    assert "AUDIOTEXT_SONIOX__MODEL to one of stt-async-v5" in wrong_model.fix
     server.refusals.append(Refusal("GET /v1/models", *fake.ERRORS[4]))
-    assert "credit" in (await client(server).check()).cure
+    assert "credit" in (await client(server).check()).fix
     await server.stop()
     away = await client(server).check()
-    assert "AUDIOTEXT_SONIOX__BASE_URL" in away.cure
+    assert "AUDIOTEXT_SONIOX__BASE_URL" in away.fix
     assert not any(one.ok for one in (wrong_key, wrong_model, away))
 
 
