@@ -26,7 +26,7 @@ from audiotext.embedded.state import State
 from core import process
 from core.settings import KafkaSettings
 from pipelines.recorder.journal import PartId
-from pipelines.recorder.recording import make
+from pipelines.recorder.recording import make_recording
 from pipelines.recorder.spool import Spool
 from redpanda import topics
 from redpanda.client import consumer_config, producer_config
@@ -86,7 +86,7 @@ def _rendering(directory: Path) -> tuple[float, int]:
     spool.append(part, close, offset + 1)
     spool.flush()
     before = time.process_time()
-    make(part, spool.directory_of(part))
+    make_recording(part, spool.directory_of(part))
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return LONG_CALL_S / (time.process_time() - before), peak_kb // 1024
 

@@ -29,7 +29,7 @@ from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.rows import Row, SegmentRow, erased_row, event_row, replay_row, segment_rows
 from sinks.object_store import ObjectMissingError, ObjectStore
 
-GROUP = "analytics"
+STAGE = "analytics"
 TOPICS = (
     Topic.CALL_EVENTS,
     Topic.RECORDING_READY,
@@ -49,7 +49,7 @@ _COMMIT_INTERVAL_S = 0.2
 _COMMIT_EVERY = 2_000
 
 
-class Segments:
+class SegmentReader:
     """The segments of transcripts, fetched from object storage."""
 
     def __init__(self, objects: ObjectStore) -> None:
@@ -101,17 +101,17 @@ def run(settings: Settings) -> None:
     """
     database = Database(settings.clickhouse, timeout_s=INSERT_TIMEOUT_S)
     producer = EventProducer(settings.kafka)
-    consuming = ConsumerMonitor(GROUP)
+    consuming = ConsumerMonitor(STAGE)
     sink = ClickHouseSink(
-        GROUP,
+        STAGE,
         database,
         rows=rows,
-        later_rows=Segments(ObjectStore(settings.s3)).rows,
-        afterwards=erase_handler.LateResultEraser(
+        later_rows=SegmentReader(ObjectStore(settings.s3)).rows,
+        after_insert=erase_handler.LateResultEraser(
             CallStore(settings.clickhouse), lambda requests: producer.send(Topic.ERASURE_REQUESTS, requests)
         ),
         dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),
-        consuming=consuming,
+        monitor=consuming,
     )
     app = quix_app.application(settings, consuming, commit_interval_s=_COMMIT_INTERVAL_S, commit_every=_COMMIT_EVERY)
     for name in TOPICS:

@@ -65,7 +65,7 @@ class Installation:
         self.database = Database(settings.clickhouse)
         self.calls, self.replays = CallStore(settings.clickhouse), ReplayStore(settings.clickhouse)
         self.objects, self.vectors, self.words = ObjectStore(settings.s3), VectorStore(settings.qdrant), words
-        self._segments = analytics.Segments(self.objects)
+        self._segments = analytics.SegmentReader(self.objects)
         self.desk = ReplayService(self.tell, self.objects, self.replays)
 
     def tell(self, topic: str, events: Sequence[Event]) -> None:

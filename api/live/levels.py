@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipelines.recorder.codecs import Decoder, decoder
+from pipelines.recorder.codecs import Decoder, new_decoder
 from schemas.media import MediaRecord, RecordType
 
 STEP_MS = 100
@@ -34,7 +34,7 @@ class LevelMeter:
         if found is None:
             if len(self._decoders) >= self._limit:
                 return []
-            found = self._decoders[key] = decoder(record.codec, record.rate_hz)
+            found = self._decoders[key] = new_decoder(record.codec, record.rate_hz)
         samples = found.decode(record.payload).astype(np.float32) / _FULL_SCALE
         length = max(1, found.rate_hz * STEP_MS // 1000)
         power = [float(np.mean(samples[at : at + length] ** 2)) for at in range(0, len(samples), length)]

@@ -23,7 +23,7 @@ class Port:
 
 def validate_startup(settings: Settings, services: Container[str]) -> None:
     """Raises SettingsError with the fix if a service could not run: an engine's key is missing, or a port is in use."""
-    registry.refuse_incomplete(settings)
+    registry.require_settings(settings)
     owners: dict[tuple[str, int], str] = {}
     for port in ports(settings, services):
         other = owners.setdefault((port.host, port.number), port.owner)

@@ -28,11 +28,6 @@ class SttSettings(Section):
     per_minute: int | None = Field(None, ge=1)
     """Attempts that one process starts per minute. Default: no limit."""
 
-    @property
-    def calls(self) -> int:
-        """Calls that one process transcribes at the same time."""
-        return self.concurrency or {"whisper": 1, "openai": 4, "soniox": 16}[self.provider]
-
     @model_validator(mode="after")
     def _language_is_known(self) -> Self:
         """Rejects a language that Whisper does not know. Other engines may know more languages than this list."""

@@ -63,3 +63,15 @@ class PricingSettings(Section):
     gemini_rates: dict[str, TokenRates] = {}
     """Cost of a million tokens by model: JSON {model: {"input", "output", "cached"}}. It takes precedence over the
     built-in rates."""
+
+    def per_hour(self, provider: str) -> Decimal:
+        """Returns your cost of an hour of audio with a speech-to-text provider: the field `<provider>_per_hour`.
+
+        Raises:
+            KeyError: There is no such field.
+        """
+        name = f"{provider}_per_hour"
+        if name not in type(self).model_fields:
+            raise KeyError(provider)
+        rate: Decimal = getattr(self, name)
+        return rate

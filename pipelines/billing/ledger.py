@@ -34,7 +34,7 @@ def run(settings: Settings) -> None:
         database,
         rows=rows,
         dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),
-        consuming=consuming,
+        monitor=consuming,
     )
     app = quix_app.application(settings, consuming, commit_interval_s=_COMMIT_INTERVAL_S)
     topic = app.topic(Topic.USAGE_RECORDED.value, key_deserializer="bytes", value_deserializer="bytes")

@@ -76,12 +76,7 @@ def cost_discrepancy(charge: Charge, provider: str, pricing: PricingSettings) ->
 
 
 def _by_rate(audio_ms: int, provider: str, pricing: PricingSettings) -> Decimal:
-    per_hour = {
-        "whisper": pricing.whisper_per_hour,
-        "soniox": pricing.soniox_per_hour,
-        "openai": pricing.openai_per_hour,
-    }[provider]
-    return _EXACT.divide(_EXACT.multiply(per_hour, Decimal(audio_ms)), Decimal(_MS_PER_HOUR))
+    return _EXACT.divide(_EXACT.multiply(pricing.per_hour(provider), Decimal(audio_ms)), Decimal(_MS_PER_HOUR))
 
 
 def replay_charge(charge: Charge, tenant: str, pricing: PricingSettings) -> Charge:

@@ -1,4 +1,7 @@
-"""Engines behind small protocols: speech to text, summary, embedding. One file each; a registry picks by setting."""
+"""Protocols of the engines: speech to text, summaries and embeddings.
+
+Each provider has a folder. pipelines.providers.registry chooses one by the settings.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +22,16 @@ from schemas.ids import config_hash
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionJob:
-    """What an engine needs. audio: a 16-bit PCM WAV; speakers: name per channel, in channel order
-    ("inbound", "outbound"). key: the job key, for providers that take a reference of ours. tenant: whose call it is,
-    for what is set per tenant."""
+    """Input of a speech-to-text engine.
+
+    Attributes:
+        key: Job key, for providers that accept a reference of ours.
+        call_id: Id of the call.
+        audio: 16-bit PCM WAV file.
+        duration_ms: Duration of the recording.
+        speakers: Name per channel, in channel order, for example ("inbound", "outbound").
+        tenant: Tenant of the call, for settings per tenant.
+    """
 
     key: str
     call_id: str
@@ -33,8 +43,13 @@ class TranscriptionJob:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a provider says it charges for a job. audio_ms: the audio it counted; cost: None where it does not say
-    (yet), then the rate of the settings applies."""
+    """Cost of a job as the provider reports it.
+
+    Attributes:
+        audio_ms: Audio that the provider counted; None if it does not say.
+        cost: Amount; None if the provider does not report it (yet). Then the rate of the settings applies.
+        currency: Currency of `cost`.
+    """
 
     audio_ms: int | None
     cost: Decimal | None
@@ -42,111 +57,143 @@ class Bill:
 
 
 class PerTenant(dict[str, object]):
-    """Part of a provider's configuration: what it says of each tenant, which changes nothing for the others."""
+    """Part of a provider's configuration, by tenant. An entry does not affect the results of other tenants."""
 
 
 class Configured(Protocol):
-    """Whatever has a configuration that its results follow from."""
+    """Engine whose results depend on a configuration."""
 
-    def config(self) -> Mapping[str, object]: ...
+    def config(self) -> Mapping[str, object]:
+        """Returns everything that changes the result, as JSON-serializable data. Its hash is part of the job key."""
+        ...
 
 
 def config_hash_for(provider: Configured) -> Callable[[str], str]:
-    """Gives for a tenant the hash of all in the provider's configuration that changes its results for that tenant."""
+    """Returns a function that maps a tenant to the hash of the configuration that applies to it."""
     config = provider.config()
 
     @lru_cache(1_000)
     def hash_for(tenant: str) -> str:
-        def told(value: object) -> object:
+        def for_tenant(value: object) -> object:
             return (
-                {whose: one for whose, one in value.items() if whose == tenant}
+                {name: part for name, part in value.items() if name == tenant}
                 if isinstance(value, PerTenant)
                 else value
             )
 
-        return config_hash({name: told(value) for name, value in config.items()})
+        return config_hash({name: for_tenant(value) for name, value in config.items()})
 
     return hash_for
 
 
 class SpeechToText(Protocol):
-    """Speech to text. Raises pipelines.runtime.errors."""
+    """Speech-to-text engine that returns the transcript in its response."""
 
     name: str
     model: str
 
     def config(self) -> Mapping[str, object]:
-        """All that changes the result, JSON-able: it is hashed into the job key."""
+        """Returns everything that changes the result, as JSON-serializable data. Its hash is part of the job key."""
+        ...
 
-    async def transcribe(self, job: TranscriptionJob) -> Transcript: ...
+    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+        """Transcribes the recording.
+
+        Raises:
+            StageError: See pipelines.runtime.errors.
+        """
+        ...
 
 
 class RemoteJobGoneError(RetryableError):
-    """The provider has no such job any more, or it failed there for a reason that is not the audio's."""
+    """The provider no longer has the order, or it failed there for a reason other than the audio."""
 
 
 @runtime_checkable
 class RemoteJobs(Protocol):
-    """Speech to text that is ordered, paid per order and collected later. pipelines.jobs.remote_orders orders a job
-    once, whatever
-    is killed, and does the waiting; all a provider does is one request after the other.
+    """Speech-to-text provider that accepts an order, charges per order and is polled for the result.
 
-    Raises pipelines.runtime.errors: ProviderOutageError without a connection and for 503, RetryableError for 429 (with
-    `refused` and Retry-After), time-outs and 5xx, QuotaError, PermanentError for what will never work.
+    pipelines.jobs.remote_orders places one order per job, whichever process is killed, and waits for the result. A
+    provider only sends the requests.
+
+    Every method raises the errors of pipelines.runtime.errors: ProviderOutageError without a connection and for 503,
+    RetryableError for 429 (with `refused` and Retry-After), time-outs and 5xx, QuotaError for limits that waiting does
+    not clear, and PermanentError for failures that repeat.
     """
 
     name: str
     model: str
 
     def config(self) -> Mapping[str, object]:
-        """All that changes the result, JSON-able: it is hashed into the job key."""
+        """Returns everything that changes the result, as JSON-serializable data. Its hash is part of the job key."""
+        ...
 
     async def prepare(self, job: TranscriptionJob) -> str:
-        """Does what costs nothing yet, such as uploading the audio, and names it. May be called again."""
+        """Takes the steps that cost nothing, such as uploading the audio. Repeatable.
+
+        Returns a reference to the prepared audio.
+        """
+        ...
 
     async def withdraw(self, prepared: str) -> None:
-        """Deletes what was prepared for a job that needs no order any more. Raises nothing: `tidy` finds what stays."""
+        """Deletes prepared audio that no order needs. Raises nothing: `delete_orphans` deletes what remains."""
+        ...
 
     async def submit(self, job: TranscriptionJob, prepared: str) -> str:
-        """Orders the job under its key: the request that costs money. Returns the provider's id.
+        """Places the order under the job's key: the request that costs money. Returns the provider's id.
 
-        One request, never repeated in here. PermanentError, QuotaError and `refused` errors say that nothing was
-        ordered; after any other failure the provider may have taken the order.
+        Sends one request and never repeats it. PermanentError, QuotaError and `refused` errors mean that no order was
+        placed; after any other failure the provider may have accepted the order.
         """
+        ...
 
     async def find(self, key: str) -> str | None:
-        """The provider's id of an order under that key that is under way or done; None if there is none, or it
-        failed."""
+        """Returns the provider's id of an order under this key that is in progress or done.
+
+        Returns None if there is no such order, or if it failed.
+        """
+        ...
 
     async def result(self, remote_id: str, job: TranscriptionJob) -> Transcript | None:
-        """The transcript, or None while the provider works. Raises RemoteJobGoneError."""
+        """Returns the transcript, or None while the provider works.
+
+        Raises:
+            RemoteJobGoneError: The order does not exist or has failed.
+        """
+        ...
 
     async def bill(self, remote_id: str) -> Bill | None:
-        """What the provider charges for a job that is done; None if it does not say. Asked before `release`."""
+        """Returns the cost of a finished order; None if the provider does not report it. Precedes `release`."""
+        ...
 
     async def release(self, remote_id: str) -> None:
-        """Deletes what the provider keeps of a job, its audio included. What is not there is deleted."""
+        """Deletes the order and its audio at the provider. Does nothing if they are already deleted."""
+        ...
 
     async def delete_orphans(self) -> int:
-        """Deletes what the provider keeps of ours and nobody can need: audio that was never ordered, orders that
-        failed. Returns how many things that were."""
+        """Deletes our unused data at the provider: audio that was never ordered, and failed orders.
+
+        Returns the number of deleted objects.
+        """
+        ...
 
 
 @runtime_checkable
 class Billing(Protocol):
-    """Speech to text that answers at once and says what it charges."""
+    """Speech-to-text engine that returns the transcript in its response and reports the cost."""
 
     def billed(self, key: str) -> Bill | None:
-        """What transcribing the job of that key cost; told once."""
+        """Returns the cost of the job with this key, once."""
+        ...
 
 
 NOTHING_SAID = "Nothing was said."
-"""The abstract of a call in which nobody spoke, whoever summarizes it."""
+"""Abstract of a call in which no one spoke. Every summarizer uses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryJob:
-    """What a summarizer needs. answers: where what is paid for is kept, and counted."""
+    """Input of a summarizer. answers: store of the steps that are paid for, and of their token counts."""
 
     tenant: str
     transcript: Transcript
@@ -154,30 +201,43 @@ class SummaryJob:
 
 
 class Summarizer(Protocol):
-    """Summary of a transcript. Raises pipelines.runtime.errors.
+    """Engine that summarizes a transcript.
 
-    Who pays for answers keeps each in `job.answers` at once, or counts it there as wasted, and asks for none that is
-    kept.
+    A summarizer that pays per response saves each response in `job.answers` at once, or counts its tokens there as
+    wasted. It never requests a response that is saved.
     """
 
     name: str
     model: str
 
-    def config(self) -> Mapping[str, object]: ...
+    def config(self) -> Mapping[str, object]:
+        """Returns everything that changes the result, as JSON-serializable data. Its hash is part of the job key."""
+        ...
 
-    async def summarize(self, job: SummaryJob) -> Summary: ...
+    async def summarize(self, job: SummaryJob) -> Summary:
+        """Summarizes the transcript.
+
+        Raises:
+            StageError: See pipelines.runtime.errors.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """vectors: rows of unit length, float32 [texts, dimension]. tokens: what a provider counted and bills."""
+    """Embeddings of texts.
+
+    Attributes:
+        vectors: Rows of unit length, float32 [texts, dimension].
+        tokens: Tokens that the provider counted and charges.
+    """
 
     vectors: npt.NDArray[np.float32]
     tokens: Tokens = NO_TOKENS
 
 
 class UnusableResponseError(BilledFailureError):
-    """An answer that nobody can use. tokens: what it cost."""
+    """An unusable response. tokens: the tokens it cost."""
 
     def __init__(self, message: str, tokens: Tokens) -> None:
         super().__init__(message)
@@ -185,17 +245,25 @@ class UnusableResponseError(BilledFailureError):
 
 
 class Embedder(Protocol):
-    """Sentence embeddings; those of another model or dimension cannot be compared. Raises pipelines.runtime.errors, and
-    UselessAnswerError for what has to be paid all the same."""
+    """Engine for sentence embeddings. Vectors of different models or dimensions cannot be compared."""
 
     name: str
     model: str
     dimension: int
 
-    def config(self) -> Mapping[str, object]: ...
+    def config(self) -> Mapping[str, object]:
+        """Returns everything that changes the result, as JSON-serializable data. Its hash is part of the job key."""
+        ...
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Texts to be found."""
+        """Embeds texts, so that a search finds them.
+
+        Raises:
+            UnusableResponseError: The provider charges for a response that is not usable.
+            StageError: See pipelines.runtime.errors.
+        """
+        ...
 
     async def embed_query(self, text: str) -> npt.NDArray[np.float32]:
-        """What they are searched by: a vector of unit length. Some models embed a question otherwise than a text."""
+        """Embeds the text of a search, as a vector of unit length. Some models embed queries differently."""
+        ...

@@ -1,1 +1,1 @@
-"""The recorder: from `call.media` to WAV files in S3. Its state is a function of the log, its files a cache of it."""
+"""The recorder: turns `call.media` into WAV files in S3. Its state is a function of the log; its files are a cache."""

@@ -1,9 +1,8 @@
-"""The recorder as a service: a Quix Streams app over call.media.
+"""The recorder service: a Quix Streams application that reads call.media.
 
-What a record means is decided by pipelines.recorder.state_machine on state that Quix keeps per call (RocksDB, with a
-changelog topic); what is done about it is pipelines.recorder.journal_sink. An exception ends the process before
-anything
-is committed, and the record comes again.
+pipelines.recorder.state_machine decides what a record means, with the state that Quix keeps per call (RocksDB with a
+changelog topic). pipelines.recorder.journal_sink carries the decision out. An exception ends the process before
+anything is committed, and the record is delivered again.
 """
 
 import errno
@@ -35,24 +34,28 @@ from schemas.media import MediaError, MediaRecord
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 GROUP = "recorder"
-# How long Quix waits for a record before it looks whether a checkpoint is due.
+# Quix waits this long for a record before it checks if a checkpoint is due.
 _POLL_S = 0.1
-# A checkpoint's transaction lasts milliseconds. One that was left open by a killed process holds up whoever takes its
-# partitions over for so long.
+# A checkpoint's transaction takes milliseconds. A transaction that a killed process left open blocks the next owner of
+# its partitions for this long.
 _TRANSACTION_TIMEOUT_MS = 10_000
-# How long the log may keep the consumer waiting for records. A broker answers a connection's questions in order, and
-# Quix asks for several partitions' ends before a call goes on after a restart: each would take half a second.
+# The longest time that the broker holds a fetch request without records. A broker handles the requests of a connection
+# in order, and after a restart Quix requests the ends of several partitions before a call continues: with the default,
+# each of these requests would take half a second.
 _FETCH_WAIT_MS = 100
 
 
 def run(settings: Settings) -> None:
-    """Runs the recorder until SIGTERM or SIGINT. Raises LogUnavailableError, SpoolError, SettingsError (no store).
+    """Runs the recorder until SIGTERM or SIGINT.
 
-    LogUnavailableError also if the log has lost its end: what is known beyond it is deleted then, so that the next run
-    can begin, from the changelog and the log as they are.
+    Raises:
+        LogUnavailableError: The log is unreachable or has no topic. Also if the log lost acknowledged records: the
+            recorder then deletes its state about them, so that the next run starts from the log as it is.
+        SpoolError: The disk does not accept the audio, or another recorder uses the directory.
+        SettingsError: Object storage is not configured.
     """
     logging.getLogger("quixstreams").setLevel(logging.WARNING)
     _require_topic(settings.kafka)
@@ -63,79 +66,83 @@ def run(settings: Settings) -> None:
     metrics = RecorderMetrics(GROUP)
     decisions = DecisionWriter(settings.kafka)
     events = EventProducer(settings.kafka)
-    closer = CallTimeouts(
+    call_timeouts = CallTimeouts(
         grace_ms=settings.recorder.grace_ms,
         idle_timeout_ms=settings.recorder.idle_timeout_ms,
         propose=decisions.put,
     )
-    finisher = RecordingFinalizer(
-        store=store, events=events, tell=decisions.put, workers=settings.recorder.uploads, metrics=metrics
+    finalizer = RecordingFinalizer(
+        store=store, events=events, put_record=decisions.put, workers=settings.recorder.uploads, metrics=metrics
     )
-    ownership = PartitionLifecycle(
+    lifecycle = PartitionLifecycle(
         spool=spool,
-        closer=closer,
-        finisher=finisher,
+        call_timeouts=call_timeouts,
+        finalizer=finalizer,
         read_log=partial(read_calls, settings.kafka),
-        lookup=partial(read_changelog, settings.kafka, CHANGELOG),
-        forgetter=StateReaper(decisions.put),
+        lookup_states=partial(read_changelog, settings.kafka, CHANGELOG),
+        state_reaper=StateReaper(decisions.put),
     )
     metrics.watch(
-        open_calls=lambda: closer.open_calls,
-        unfinished=lambda: finisher.unfinished,
-        rebuilding=lambda: ownership.rebuilding,
+        open_calls=lambda: call_timeouts.open_calls,
+        unfinished=lambda: finalizer.unfinished,
+        rebuilding=lambda: lifecycle.rebuilding,
         directory=directory,
     )
-    effects = JournalSink(spool=spool, closer=closer, finisher=finisher, metrics=metrics)
-    app = application(settings, metrics, effects, ownership)
-    closer.start()
-    finisher.start()
+    journal_sink = JournalSink(spool=spool, call_timeouts=call_timeouts, finalizer=finalizer, metrics=metrics)
+    app = application(settings, metrics, journal_sink, lifecycle)
+    call_timeouts.start()
+    finalizer.start()
     try:
         app.run_monitored([Topic.CALL_MEDIA])
     except InvalidStoreChangelogOffset as error:
         shutil.rmtree(directory / "state", ignore_errors=True)
         spool.delete_open()
         raise LogUnavailableError(
-            "the log has lost records that it had acknowledged, and this recorder knows of them. What it knew is "
-            "deleted; the next one goes on with what the log still has"
+            "the log has lost records that it had acknowledged. The recorder has deleted its state about them: start "
+            "it again, and it continues with the records that the log still has"
         ) from error
     except Exception as error:
         if isinstance(error, SpoolError) or not is_full_disk(error):
             raise
         raise cannot_write(directory, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
     finally:
-        ownership.close()
-        closer.stop()
-        finisher.stop()
+        lifecycle.close()
+        call_timeouts.stop()
+        finalizer.stop()
         decisions.close()
         events.close()
         os.close(lock)
 
 
 def application(
-    settings: Settings, metrics: RecorderMetrics, effects: JournalSink, owner: PartitionListener
+    settings: Settings, metrics: RecorderMetrics, journal_sink: JournalSink, listener: PartitionListener
 ) -> PartitionedApplication:
-    """Returns the Quix application, wired but not running. Raises LogUnavailableError."""
-    continuity = OffsetGapDetector()
+    """Creates the Quix application without running it.
+
+    Raises:
+        LogUnavailableError: The log is unreachable.
+    """
+    gap_detector = OffsetGapDetector()
     app = PartitionedApplication(
         settings,
         metrics,
         topic_name=Topic.CALL_MEDIA.value,
-        owner=owner,
-        continuity=continuity,
-        auto_create_topics=True,  # for its changelog; `_require_topic` checks that call.media exists
+        listener=listener,
+        gap_detector=gap_detector,
+        auto_create_topics=True,  # for the changelog; `run` checks that call.media exists
         commit_interval=settings.recorder.commit_interval_s,
         consumer_poll_timeout=_POLL_S,
         consumer_options={"fetch.wait.max.ms": _FETCH_WAIT_MS},
-        # States and offsets are committed in one transaction, for one reason: a recorder that was replaced without
-        # knowing it (it was suspended, or cut off) must not overwrite the states of its successor with old ones.
+        # One transaction commits states and offsets: a recorder that was replaced without noticing (it was suspended
+        # or lost its network) must not overwrite its successor's states with its old ones.
         processing_guarantee="exactly-once",
         producer_options=_transaction_options(settings.kafka),
         state_dir=settings.data_dir / "recorder" / "state",
     )
     media = app.topic(Topic.CALL_MEDIA.value, value_deserializer="bytes", key_deserializer="bytes")
-    parsed = app.dataframe(media).apply(partial(_parse, continuity), metadata=True)
+    parsed = app.dataframe(media).apply(partial(_parse, gap_detector), metadata=True)
     records = parsed.filter(lambda record: record is not None)
-    records.apply(_decide, stateful=True, metadata=True).sink(effects)
+    records.apply(_decide, stateful=True, metadata=True).sink(journal_sink)
     return app
 
 
@@ -148,34 +155,39 @@ def _transaction_options(kafka: KafkaSettings) -> dict[str, str | int | bool]:
 
 
 def _parse(
-    continuity: OffsetGapDetector, value: bytes | None, key: bytes | None, _timestamp: int, headers: Any
+    gap_detector: OffsetGapDetector, value: bytes | None, key: bytes | None, _timestamp: int, headers: Any
 ) -> MediaRecord | None:
-    """The record, or None for what is none: passed over, or it would stop every call of its partition for ever."""
-    place = message_context()
-    continuity.saw(place.partition, place.offset)
+    """Returns the record, or None if it is invalid: an exception would block its partition without end."""
+    context = message_context()
+    gap_detector.observe(context.partition, context.offset)
     try:
         return parse(key, headers, value)
     except MediaError as error:
-        log.error("%s[%d] offset %d is passed over: %s", place.topic, place.partition, place.offset, error)
+        logger.error(
+            "%s[%d] offset %d: skipped an invalid record: %s", context.topic, context.partition, context.offset, error
+        )
         return None
 
 
 def _decide(record: MediaRecord, _key: bytes, _timestamp: int, _headers: Any, state: State[str, Any]) -> DecidedRecord:
-    """Quix' state is per call id; two tenants that should have the same one are still two calls."""
+    """Decides what a record means. Quix keeps the state per call id, and in it we keep one state per tenant.
+
+    Two tenants with the same call id are two calls.
+    """
     known = state.get(record.tenant)
-    following, decision = transition(from_json(known), record, message_context().offset)
+    following, decided = transition(from_json(known), record, message_context().offset)
     if following.parts:
         state.set(record.tenant, to_json(following))
     elif known is not None:
         state.delete(record.tenant)
-    return DecidedRecord(record, decision)
+    return DecidedRecord(record, decided)
 
 
 def _require_topic(kafka: KafkaSettings) -> None:
-    """Raises LogUnavailableError unless the log answers and has the topic."""
+    """Raises LogUnavailableError if the log is unreachable or has no topic call.media."""
     try:
         topics = AdminClient(connection_config(kafka)).list_topics(timeout=10).topics
     except KafkaException as error:
-        raise LogUnavailableError(f"the log at {kafka.bootstrap_servers} does not answer: {error}") from error
+        raise LogUnavailableError(f"the log at {kafka.bootstrap_servers} does not respond: {error}") from error
     if Topic.CALL_MEDIA not in topics:
         raise LogUnavailableError(f"the log has no topic {Topic.CALL_MEDIA}: run `audiotext topics apply`")

@@ -1,8 +1,8 @@
-"""The recorder's clock: it notices that a call is over and says so on the log.
+"""Time-outs of open calls: detects that a call is over, and proposes on the log to close it.
 
-It only ever proposes. Its `close` record names the last record it knew of, and counts only if the log has none of
-the call between that one and the close itself (see pipelines.recorder.state_machine). So a recorder that is behind,
-or two that both believe to own a call, cannot cut it short.
+A `close` record names the last record that this recorder knew. It takes effect only if the log has no other record of
+the call between that one and the close (see pipelines.recorder.state_machine). So neither a recorder that is behind
+nor two recorders that both assume to own a call can cut it short.
 """
 
 import heapq
@@ -15,44 +15,44 @@ from dataclasses import dataclass
 from pipelines.recorder.journal import PartId
 from schemas.media import CloseReason, MediaRecord, RecordType
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Propose = Callable[[MediaRecord, int], None]
-"""Puts a record on a partition of call.media."""
+"""Writes a record to a partition of call.media."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """An open part as its last record left it. seen: that record's offset; ended: all its streams have ended."""
+    """An open part after its last record. last_offset: of that record; ended: True if all its streams have ended."""
 
     identity: PartId
     carrier: str
-    seen: int
+    last_offset: int
     ended: bool
 
 
 class CallTimeouts:
-    """Watches open parts. Thread-safe."""
+    """Closes open parts after a time-out. Thread-safe."""
 
     def __init__(self, *, grace_ms: int, idle_timeout_ms: int, propose: Propose) -> None:
         self._grace_s = grace_ms / 1000
         self._idle_s = idle_timeout_ms / 1000
         self._propose = propose
         self._changed = threading.Condition()
-        # Of each open part, and when it is to be closed (time.monotonic). The heap may hold outdated times of a
-        # part; what counts is the dictionary.
-        self._watched: dict[PartId, tuple[OpenCall, float]] = {}
+        # Each open part and the time at which it is closed (time.monotonic). The heap may have outdated times; the
+        # dictionary is correct.
+        self._open: dict[PartId, tuple[OpenCall, float]] = {}
         self._due: list[tuple[float, int, PartId]] = []
         self._pushed = 0
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="closer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="call-timeouts", daemon=True)
 
     def start(self) -> None:
-        """Starts the clock."""
+        """Starts the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the clock. Whoever is watched is found again in the calls' states."""
+        """Stops the thread. The next start finds the open parts in the states of the calls."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -60,33 +60,31 @@ class CallTimeouts:
 
     @property
     def open_calls(self) -> int:
-        """How many parts are open."""
-        return len(self._watched)
+        """Number of open parts."""
+        return len(self._open)
 
-    def touch(self, watched: OpenCall) -> None:
-        """A record of the part was processed just now."""
-        due = time.monotonic() + (self._grace_s if watched.ended else self._idle_s)
+    def touch(self, call: OpenCall) -> None:
+        """Restarts the time-out of a part, because one of its records was processed."""
+        due = time.monotonic() + (self._grace_s if call.ended else self._idle_s)
         with self._changed:
-            before = self._watched.get(watched.identity)
-            self._watched[watched.identity] = (watched, due)
+            before = self._open.get(call.identity)
+            self._open[call.identity] = (call, due)
             if before is None or due < before[1]:
-                self._push(due, watched.identity)
+                self._push(due, call.identity)
                 self._changed.notify()
 
     def forget(self, identity: PartId) -> None:
-        """The part is closed."""
+        """Drops a part, because it is closed."""
         with self._changed:
-            self._watched.pop(identity, None)
+            self._open.pop(identity, None)
 
     def on_revoked(self, partition: int) -> None:
-        """The partition's calls are somebody else's now."""
+        """Drops the parts of a revoked partition."""
         with self._changed:
-            self._watched = {
-                identity: entry for identity, entry in self._watched.items() if identity.partition != partition
-            }
+            self._open = {identity: entry for identity, entry in self._open.items() if identity.partition != partition}
 
     def _push(self, due: float, identity: PartId) -> None:
-        self._pushed += 1  # ties must not compare identities
+        self._pushed += 1  # a unique number, because the heap cannot compare identities
         heapq.heappush(self._due, (due, self._pushed, identity))
 
     def _run(self) -> None:
@@ -95,7 +93,7 @@ class CallTimeouts:
             self._propose(close_record(watched, reason, time.time_ns() // 1_000_000), watched.identity.partition)
 
     def _next(self) -> OpenCall | None:
-        """Waits for the next part that is due; it is watched again only when another record of it comes."""
+        """Waits for the next part that is due and drops it. Another record of the part adds it again."""
         with self._changed:
             while not self._stopping:
                 now = time.monotonic()
@@ -103,27 +101,27 @@ class CallTimeouts:
                     self._changed.wait(self._due[0][0] - now if self._due else None)
                     continue
                 identity = heapq.heappop(self._due)[2]
-                entry = self._watched.get(identity)
+                entry = self._open.get(identity)
                 if entry is None:
                     continue
                 if entry[1] > now:
                     self._push(entry[1], identity)
                     continue
-                del self._watched[identity]
+                del self._open[identity]
                 return entry[0]
         return None
 
 
-def close_record(watched: OpenCall, reason: CloseReason, at_ms: int) -> MediaRecord:
-    """The proposal to close a part. at_ms: now, ms since the epoch."""
+def close_record(call: OpenCall, reason: CloseReason, at_ms: int) -> MediaRecord:
+    """Returns the record that proposes to close a part. at_ms: now (ms since the epoch)."""
     return MediaRecord(
         type=RecordType.CLOSE,
-        call_id=watched.identity.call_id,
-        tenant=watched.identity.tenant,
-        carrier=watched.carrier,
+        call_id=call.identity.call_id,
+        tenant=call.identity.tenant,
+        carrier=call.carrier,
         stream_id="",
         at_ms=at_ms,
         detail=reason,
-        seen=watched.seen,
-        part=watched.identity.part,
+        seen=call.last_offset,
+        part=call.identity.part,
     )

@@ -1,7 +1,7 @@
-"""Decoders by codec: the payloads of one stretch of audio, in order, to 16-bit samples.
+"""Decoders by codec: convert the payloads of continuous audio, in order, to 16-bit samples.
 
-G.722 and Opus remember what they have decoded, so a decoder belongs to one stretch of one track and is told its
-payloads one after the other. What schemas.codecs says a payload lasts is what comes out, to the sample.
+G.722 and Opus are stateful, so a decoder belongs to one continuous part of one track and gets its payloads in order.
+A payload gives exactly as many samples as schemas.codecs calculates for it.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,16 +21,17 @@ _NOTHING = np.zeros(0, np.int16)
 
 
 class Decoder(Protocol):
-    """Decodes one stretch. rate_hz: of the samples it gives."""
+    """Decoder of one continuous part of a track. rate_hz: rate of the decoded samples."""
 
     rate_hz: int
 
     def decode(self, payload: bytes) -> Samples:
-        """The samples of the stretch's next payload."""
+        """Returns the samples of the next payload."""
+        ...
 
 
-class _Memoryless:
-    """A codec whose octets mean the same wherever they stand."""
+class _Stateless:
+    """Codec without state: each byte has the same meaning everywhere."""
 
     def __init__(self, decode: Callable[[bytes], Samples], rate_hz: int) -> None:
         self.rate_hz = rate_hz
@@ -56,7 +57,7 @@ class _Opus:
     rate_hz = OPUS_CLOCK_HZ
 
     def __init__(self) -> None:
-        # libopus and not FFmpeg's own: that one gives a packet's samples later than the packet.
+        # libopus instead of FFmpeg's decoder, which returns the samples of a packet later than with the packet.
         self._context = av.CodecContext.create("libopus", "r")
         self._context.sample_rate = self.rate_hz
         self._context.layout = "mono"
@@ -72,12 +73,12 @@ class _Opus:
             decoded = _decoded(self._context, packet)[:length]
         except av.FFmpegError:
             decoded = _NOTHING
-        # A packet that cannot be decoded, or not all of it, is silence of its length: what follows keeps its place.
+        # A packet that cannot be decoded completely is padded with silence, so that later audio keeps its position.
         return np.pad(decoded, (0, length - len(decoded)))
 
 
-def _decoded(context: av.AudioCodecContext, octets: bytes) -> Samples:
-    frames = context.decode(av.Packet(octets))
+def _decoded(context: av.AudioCodecContext, data: bytes) -> Samples:
+    frames = context.decode(av.Packet(data))
     return np.concatenate([_NOTHING, *(np.asarray(frame.to_ndarray(), np.int16).ravel() for frame in frames)])
 
 
@@ -85,22 +86,26 @@ def _l16(payload: bytes) -> Samples:
     return np.frombuffer(payload[: len(payload) & ~1], "<i2").astype(np.int16, copy=False)
 
 
-_MAKERS: Mapping[Codec, Callable[[int], Decoder]] = {
-    Codec.PCMU: lambda rate_hz: _Memoryless(decode_ulaw, rate_hz),
-    Codec.PCMA: lambda rate_hz: _Memoryless(decode_alaw, rate_hz),
-    Codec.L16: lambda rate_hz: _Memoryless(_l16, rate_hz),
+_DECODERS: Mapping[Codec, Callable[[int], Decoder]] = {
+    Codec.PCMU: lambda rate_hz: _Stateless(decode_ulaw, rate_hz),
+    Codec.PCMA: lambda rate_hz: _Stateless(decode_alaw, rate_hz),
+    Codec.L16: lambda rate_hz: _Stateless(_l16, rate_hz),
     Codec.G722: lambda _rate_hz: _G722(),
     Codec.OPUS: lambda _rate_hz: _Opus(),
 }
 
 
-def decodable(codec: Codec, rate_hz: int) -> bool:
-    """Whether there is a decoder of the codec at this rate."""
-    return codec in _MAKERS and rate_hz in RATES[codec]
+def is_decodable(codec: Codec, rate_hz: int) -> bool:
+    """True if there is a decoder for the codec at this rate."""
+    return codec in _DECODERS and rate_hz in RATES[codec]
 
 
-def decoder(codec: Codec, rate_hz: int) -> Decoder:
-    """A new decoder. Raises KeyError for what is not decodable."""
-    if not decodable(codec, rate_hz):
+def new_decoder(codec: Codec, rate_hz: int) -> Decoder:
+    """Returns a new decoder.
+
+    Raises:
+        KeyError: There is no decoder for the codec at this rate.
+    """
+    if not is_decodable(codec, rate_hz):
         raise KeyError(f"{codec} at {rate_hz} Hz")
-    return _MAKERS[codec](rate_hz)
+    return _DECODERS[codec](rate_hz)

@@ -1,28 +1,28 @@
-"""Streams that carry the same audio at the same time: a carrier was asked twice to stream one direction of a call.
+"""Detects streams that carry the same audio at the same time.
 
-Two voices are mixed, but the same voice twice would be twice as loud, with an echo. So a copy only fills what its
-original lacks.
+A carrier sends such copies if two requests ask it to stream one direction of a call. Two voices are mixed, but the same
+voice twice would be twice as loud, with an echo. So a copy only fills the gaps of its original.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
-from pipelines.recorder.decoding import Encoded, Load
+from pipelines.recorder.decoding import EncodedAudio, Load
 from pipelines.recorder.timeline import TRACKS, Copies, Layout, Segment
 from schemas.codecs import packets, samples_of
 from schemas.media import Codec
 
 CHUNK_MS = 20
-APART_MS = 200
-"""Copies begin this close to each other: their sockets are opened one after the other."""
+MAX_OFFSET_MS = 200
+"""Maximum time between the starts of two copies: their sockets open one after the other."""
 
-_CHUNKS = 500  # of a stream that are compared: 10 s
-_LEAST = 10  # that say anything; silence is like other silence
-_SHARE = 0.9
+_MAX_CHUNKS = 500  # compared chunks of a stream: 10 s
+_MIN_CHUNKS = 10  # audible chunks that a comparison needs: all silence is alike
+_MIN_SHARE = 0.9
 
 
-def copies(layout: Layout, load: Load, stream_of: Callable[[int], str]) -> Copies:
-    """The copies among the streams of a layout. stream_of: a record's stream."""
+def find_copies(layout: Layout, load: Load, stream_of: Callable[[int], str]) -> Copies:
+    """Returns the copies among the streams of a layout. stream_of: returns the stream of a record."""
     found: dict[tuple[str, str], str] = {}
     for number, overlay in layout.overlays:
         others = [layout.segments[number], *(one for track, one in layout.overlays if track == number)]
@@ -37,15 +37,15 @@ def copies(layout: Layout, load: Load, stream_of: Callable[[int], str]) -> Copie
 
 
 def _original(segments: Sequence[Segment], others: Sequence[Sequence[Segment]], rate_hz: int, load: Load) -> str:
-    """The stream that carries what these segments of one stream carry, "" if none does."""
-    slack = APART_MS * rate_hz // 1000
+    """Returns the stream that carries the same audio as these segments of one stream; "" if there is none."""
+    slack = MAX_OFFSET_MS * rate_hz // 1000
     stream = load(segments[0].record).stream_id
     compared: list[tuple[int, bytes]] = []
     for segment in segments:
-        compared += _telling(segment, load(segment.record), rate_hz)
-        if len(compared) >= _CHUNKS:
+        compared += _audible_chunks(segment, load(segment.record), rate_hz)
+        if len(compared) >= _MAX_CHUNKS:
             break
-    if len(compared) < _LEAST:
+    if len(compared) < _MIN_CHUNKS:
         return ""
     begin, end = compared[0][0] - slack, compared[-1][0] + slack
     places: dict[bytes, list[tuple[int, str]]] = defaultdict(list)
@@ -54,7 +54,7 @@ def _original(segments: Sequence[Segment], others: Sequence[Sequence[Segment]], 
             if segment.start < end and segment.start + segment.length > begin:
                 encoded = load(segment.record)
                 if encoded.stream_id != stream:
-                    for place, chunk in _telling(segment, encoded, rate_hz):
+                    for place, chunk in _audible_chunks(segment, encoded, rate_hz):
                         places[chunk].append((place, encoded.stream_id))
     same = Counter(
         other
@@ -62,11 +62,11 @@ def _original(segments: Sequence[Segment], others: Sequence[Sequence[Segment]], 
         for other in {other for place, other in places[chunk] if abs(place - at) <= slack}
     )
     other, count = same.most_common(1)[0] if same else ("", 0)
-    return other if count >= _SHARE * len(compared) else ""
+    return other if count >= _MIN_SHARE * len(compared) else ""
 
 
-def _telling(segment: Segment, encoded: Encoded, rate_hz: int) -> Iterator[tuple[int, bytes]]:
-    """The segment's frames that are not silence, and where each lies."""
+def _audible_chunks(segment: Segment, encoded: EncodedAudio, rate_hz: int) -> Iterator[tuple[int, bytes]]:
+    """Yields the position and content of the segment's chunks that are not silent."""
     start = segment.start - segment.skip
     for offset, chunk in _chunks(encoded):
         at = start + offset * rate_hz // encoded.rate_hz
@@ -74,8 +74,8 @@ def _telling(segment: Segment, encoded: Encoded, rate_hz: int) -> Iterator[tuple
             yield at, chunk
 
 
-def _chunks(encoded: Encoded) -> Iterator[tuple[int, bytes]]:
-    """A record's audio in pieces as carriers send it, and the sample at which each begins."""
+def _chunks(encoded: EncodedAudio) -> Iterator[tuple[int, bytes]]:
+    """Yields the first sample and the content of each chunk of a record, in the size that carriers send."""
     measure = samples_of(encoded.codec, encoded.rate_hz)
     if encoded.codec is Codec.OPUS:
         offset = 0

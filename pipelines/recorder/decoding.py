@@ -1,8 +1,8 @@
-"""One track's segments become samples at the recording's rate, in order and one at a time.
+"""Decodes the segments of one track, in order, to samples at the rate of the recording.
 
-Segments that join are one stretch: a codec that remembers goes on, and resampling sees the audio on either side of
-a seam, so that no seam is heard. Every part of it is a function of the segments: the same journal gives the same
-samples.
+Adjacent segments are decoded as continuous audio: a stateful codec keeps its state, and the resampler sees the audio on
+both sides of a seam, so that the seam is inaudible. The result is a function of the segments: the same journal gives
+the same samples.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from pipelines.recorder.codecs import Decoder, Samples, decoder
+from pipelines.recorder.codecs import Decoder, Samples, new_decoder
 from pipelines.recorder.timeline import Segment
 from schemas.media import Codec
 
-CONTEXT_MS = 40  # of audio on either side of what is resampled: several times the filter's length
+CONTEXT_MS = 40  # audio on both sides of a resampled segment: several times the filter's length
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """A media record's audio."""
+class EncodedAudio:
+    """Audio of a media record."""
 
     stream_id: str
     codec: Codec
@@ -28,13 +28,13 @@ class Encoded:
     payload: bytes
 
 
-Load = Callable[[int], Encoded]
-"""The audio of the part's record with this number."""
+Load = Callable[[int], EncodedAudio]
+"""Returns the audio of the part's record with this number."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A segment's samples at the rate they were decoded to. joins: they continue the block before."""
+    """Samples of a segment, at the decoder's rate. joins: True if they continue the previous block."""
 
     segment: Segment
     rate_hz: int
@@ -43,8 +43,8 @@ class _Block:
 
 
 def samples_of(segments: Sequence[Segment], load: Load, rate_hz: int) -> Iterator[Samples]:
-    """The samples of each segment, `segment.length` of them."""
-    before = np.zeros(0, np.int16)  # the end of the last block, if the next one joins it
+    """Yields the samples of each segment: `segment.length` of them."""
+    before = np.zeros(0, np.int16)  # the end of the previous block, if this one continues it
     blocks = _decoded(segments, load, rate_hz)
     block = next(blocks, None)
     while block is not None:
@@ -61,7 +61,7 @@ def samples_of(segments: Sequence[Segment], load: Load, rate_hz: int) -> Iterato
 
 
 def _decoded(segments: Sequence[Segment], load: Load, rate_hz: int) -> Iterator[_Block]:
-    end = -1  # where the last segment ended, -1 if its record had more to say
+    end = -1  # the end of the previous segment; -1 if it did not use its record's audio up to the end
     last: tuple[str, Codec, int] | None = None
     codec: Decoder | None = None
     for segment in segments:
@@ -69,10 +69,10 @@ def _decoded(segments: Sequence[Segment], load: Load, rate_hz: int) -> Iterator[
         kind = (encoded.stream_id, encoded.codec, encoded.rate_hz)
         joins = segment.start == end and segment.skip == 0 and kind == last and codec is not None
         if codec is None or not joins:
-            codec = decoder(encoded.codec, encoded.rate_hz)
+            codec = new_decoder(encoded.codec, encoded.rate_hz)
         samples = codec.decode(encoded.payload)
         begin, until = (_scaled(at, rate_hz, codec.rate_hz) for at in (segment.skip, segment.skip + segment.length))
-        # A record of another rate may last a fraction of a sample longer.
+        # A record at another rate may be a fraction of a sample longer.
         end = segment.start + segment.length if until >= len(samples) - 1 else -1
         last = kind
         yield _Block(segment, codec.rate_hz, samples[begin:until], joins)
@@ -83,8 +83,8 @@ def _scaled(samples: int, from_hz: int, to_hz: int) -> int:
 
 
 def _resampled(before: Samples, block: _Block, after: Samples, rate_hz: int) -> Samples:
-    whole = np.concatenate([before, block.samples, after]).astype(np.float32)
-    resampled = soxr.resample(whole, block.rate_hz, rate_hz, quality="HQ")
+    joined = np.concatenate([before, block.samples, after]).astype(np.float32)
+    resampled = soxr.resample(joined, block.rate_hz, rate_hz, quality="HQ")
     start = _scaled(len(before), block.rate_hz, rate_hz)
     samples = np.clip(np.rint(resampled[start : start + block.segment.length]), -32768, 32767).astype(np.int16)
     return np.pad(samples, (0, block.segment.length - len(samples)))

@@ -1,8 +1,8 @@
 """Makes the recording of a closed part: WAV, waveform, manifest, upload, `recording.ready`, `recorded`.
 
-Each step gives the same result when it is done again, so a crash between any two needs no clean-up: the part is
-found in the spool and everything is done once more. It runs in threads of its own; a store that is away holds up
-recordings, never audio.
+Each step gives the same result when it is repeated, so a crash between two steps needs no clean-up: the part is still
+in the spool, and all steps run again. The finalizer has its own threads, so an unavailable store delays recordings and
+never audio.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipelines.recorder.journal import PartId
 from pipelines.recorder.metrics import RecorderMetrics
-from pipelines.recorder.recording import Recording, make
+from pipelines.recorder.recording import Recording, make_recording
 from pipelines.recorder.spool import JOURNAL
 from redpanda.client import EventProducer, EventTooLargeError, LogUnavailableError
 from schemas.artifacts import recording_prefix
@@ -25,11 +25,11 @@ from schemas.media import MediaRecord, RecordType
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore, ObjectStoreError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _JSON = "application/json"
 _FIRST_DELAY_S = 1.0
-_LONGEST_DELAY_S = 60.0
+_MAX_DELAY_S = 60.0
 
 
 @dataclass(slots=True)
@@ -40,33 +40,40 @@ class _Job:
 
 
 class RecordingFinalizer:
-    """Threads that finish parts. Thread-safe. A part that fails waits aside, and holds up no other.
-
-    tell: puts a record on a partition of call.media.
-    """
+    """Threads that make the recordings of closed parts. Thread-safe. A failed part waits without delaying others."""
 
     def __init__(
         self,
         *,
         store: ObjectStore,
         events: EventProducer,
-        tell: Callable[[MediaRecord, int], None],
+        put_record: Callable[[MediaRecord, int], None],
         workers: int,
         metrics: RecorderMetrics | None = None,
     ) -> None:
+        """Creates the threads without starting them.
+
+        Args:
+            store: Object storage.
+            events: Producer for `recording.ready`.
+            put_record: Writes a record to a partition of call.media.
+            workers: Number of threads.
+            metrics: Metrics of the recorder.
+        """
         self._store = store
         self._events = events
-        self._tell = tell
+        self._put_record = put_record
         self._metrics = metrics or RecorderMetrics("recorder")
         self._changed = threading.Condition()
         self._due: list[tuple[float, int, _Job]] = []  # a heap by time.monotonic()
         self._pushed = 0
-        self._wanted: set[PartId] = set()
-        self._begun: set[PartId] = set()  # in the heap or under way, wanted or not: never twice in one directory
+        self._owned: set[PartId] = set()
+        # In the heap or in progress, owned or not, so that two threads never work in one directory.
+        self._queued: set[PartId] = set()
         self._stopping = False
-        # Daemons: at the end of the process an upload may be cut off anywhere.
+        # Daemon threads, because the end of the process may interrupt an upload anywhere.
         self._threads = [
-            threading.Thread(target=self._work, name=f"finisher-{number}", daemon=True) for number in range(workers)
+            threading.Thread(target=self._work, name=f"finalizer-{number}", daemon=True) for number in range(workers)
         ]
 
     def start(self) -> None:
@@ -75,30 +82,30 @@ class RecordingFinalizer:
             thread.start()
 
     def submit(self, identity: PartId, directory: Path) -> None:
-        """Finishes the closed part whose journal lies in the directory, unless that is under way."""
+        """Queues the closed part whose journal is in the directory, unless it is queued."""
         with self._changed:
-            self._wanted.add(identity)
-            if identity not in self._begun:
-                self._begun.add(identity)
+            self._owned.add(identity)
+            if identity not in self._queued:
+                self._queued.add(identity)
                 self._push(_Job(identity, directory, _FIRST_DELAY_S), 0)
 
     def on_revoked(self, partition: int) -> None:
-        """The partition's calls are somebody else's now. What is just being uploaded goes on: it is the same."""
+        """Drops the parts of a revoked partition. An upload in progress continues: the new owner makes the same one."""
         with self._changed:
-            self._wanted = {identity for identity in self._wanted if identity.partition != partition}
+            self._owned = {identity for identity in self._owned if identity.partition != partition}
 
     @property
     def unfinished(self) -> int:
-        """How many parts are to be finished."""
-        return len(self._wanted)
+        """Number of parts that wait for their recording."""
+        return len(self._owned)
 
-    def busy(self, identity: PartId) -> bool:
-        """Whether the part's files are in use, or will be."""
+    def is_busy(self, identity: PartId) -> bool:
+        """True if the part's files are in use, or will be."""
         with self._changed:
-            return identity in self._begun
+            return identity in self._queued
 
     def stop(self, timeout_s: float = 1.0) -> None:
-        """Gives what is under way a moment. What is not done by then is done after the next start."""
+        """Waits up to `timeout_s` for the parts in progress. The next start makes the other recordings."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -107,7 +114,7 @@ class RecordingFinalizer:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _push(self, job: _Job, delay_s: float) -> None:
-        self._pushed += 1  # ties must not compare jobs
+        self._pushed += 1  # a unique number, because the heap cannot compare jobs
         heapq.heappush(self._due, (time.monotonic() + delay_s, self._pushed, job))
         self._changed.notify()
 
@@ -116,14 +123,14 @@ class RecordingFinalizer:
             done = self._attempt(job)
             with self._changed:
                 if done:
-                    self._wanted.discard(job.identity)
-                    self._begun.discard(job.identity)
+                    self._owned.discard(job.identity)
+                    self._queued.discard(job.identity)
                 else:
                     self._push(job, job.delay_s)
-                    job.delay_s = min(job.delay_s * 2, _LONGEST_DELAY_S)
+                    job.delay_s = min(job.delay_s * 2, _MAX_DELAY_S)
 
     def _next(self) -> _Job | None:
-        """Waits for a job that is due and still wanted."""
+        """Waits for a job that is due and whose partition is still owned. Returns None when stopping."""
         with self._changed:
             while not self._stopping:
                 now = time.monotonic()
@@ -131,40 +138,40 @@ class RecordingFinalizer:
                     self._changed.wait(self._due[0][0] - now if self._due else None)
                     continue
                 job = heapq.heappop(self._due)[2]
-                if job.identity in self._wanted:
+                if job.identity in self._owned:
                     return job
-                self._begun.discard(job.identity)
+                self._queued.discard(job.identity)
         return None
 
     def _attempt(self, job: _Job) -> bool:
-        """Whether there is nothing more to do."""
+        """Makes a recording. Returns False if it must be tried again."""
         identity, directory = job.identity, job.directory
         try:
             self._finish(identity, directory)
         except (ObjectStoreError, LogUnavailableError, EventTooLargeError, OSError) as error:
             if not (directory / JOURNAL).exists():
-                return True  # released meanwhile: an earlier attempt had got through
-            log.error(
-                "call %s part %d: %s. The audio is kept in %s; trying again in %g s",
+                return True  # released meanwhile, so an earlier attempt succeeded
+            logger.error(
+                "call %s part %d: %s. The audio stays in %s; retrying in %g s",
                 identity.call_id, identity.part, error, directory, job.delay_s,
             )  # fmt: skip
         except Exception:
-            # A recording that cannot be made must not stop the others; its audio stays where it is.
-            log.exception(
-                "call %s part %d cannot be recorded; the audio is kept in %s; trying again in %g s",
+            # A defect in one recording must not stop the others. Its audio stays in the spool.
+            logger.exception(
+                "call %s part %d: making the recording failed. The audio stays in %s; retrying in %g s",
                 identity.call_id, identity.part, directory, job.delay_s,
             )  # fmt: skip
         else:
             return True
         self._metrics.finish_failures.inc()
-        _make_room(directory)
+        _delete_outputs(directory)
         return False
 
     def _finish(self, identity: PartId, directory: Path) -> None:
-        recording = make(identity, directory)
+        recording = make_recording(identity, directory)
         event = upload(self._store, recording)
         self._events.send(Topic.RECORDING_READY, [event])
-        self._tell(
+        self._put_record(
             MediaRecord(
                 type=RecordType.RECORDED,
                 call_id=identity.call_id,
@@ -177,7 +184,7 @@ class RecordingFinalizer:
             identity.partition,
         )
         self._metrics.recorded(event, recording.manifest.tracks)
-        log.info(
+        logger.info(
             "call %s part %d recorded: %.1f s, %s",
             identity.call_id,
             identity.part,
@@ -191,7 +198,11 @@ class RecordingFinalizer:
 
 
 def upload(store: ObjectStore, recording: Recording) -> RecordingReady:
-    """Stores a recording's files, verified, and returns the event that tells of them. Raises ObjectStoreError."""
+    """Uploads and verifies the files of a recording, and returns the event that announces them.
+
+    Raises:
+        ObjectStoreError: Object storage is unavailable or does not accept a file.
+    """
     manifest = recording.manifest
     prefix = recording_prefix(manifest.tenant, manifest.call_id, manifest.part)
     return recording.event(
@@ -201,9 +212,9 @@ def upload(store: ObjectStore, recording: Recording) -> RecordingReady:
     )
 
 
-def _make_room(directory: Path) -> None:
-    """Deletes what is made anew with the next attempt: the disk may be what it failed for."""
-    with suppress(OSError):  # it may just have been released
+def _delete_outputs(directory: Path) -> None:
+    """Deletes the files that the next attempt makes again: a full disk may have caused the failure."""
+    with suppress(OSError):  # the part may have been released meanwhile
         for path in directory.iterdir():
             if path.name != JOURNAL:
                 path.unlink()

@@ -1,9 +1,9 @@
-"""The file that holds one part's records as they came: append-only, and honest about where it ends.
+"""Journal: the append-only file with the records of one part, in the order in which they arrived.
 
 Layout: frames of `length u32, crc32 u32, body`, little-endian. The first body is the part's identity as JSON; every
-other is `offset i64, header count u16, (name length u8, name, value length u16, value)…, payload`. A frame that is
-cut short or does not match its CRC ends the file: it was being written when the machine stopped, and its record will
-be read from the log again.
+other body is `offset i64, header count u16, (name length u8, name, value length u16, value)…, payload`. A frame that is
+incomplete or does not match its CRC ends the file: the machine stopped while it was written, and its record will be
+read from the log again.
 """
 
 import json
@@ -24,7 +24,7 @@ _U16 = struct.Struct("<H")
 
 @dataclass(frozen=True, slots=True)
 class PartId:
-    """Whose part a journal holds, and the partition of call.media it comes from."""
+    """Identity of a part, and the partition of call.media that its records come from."""
 
     tenant: str
     call_id: str
@@ -34,7 +34,7 @@ class PartId:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A journalled record: its log offset, and the position of its payload in the file (bytes)."""
+    """A record in a journal. offset: on the log; position: of its payload in the file (bytes)."""
 
     offset: int
     record: MediaRecord
@@ -42,12 +42,12 @@ class Entry:
 
 
 def encode_identity(identity: PartId) -> bytes:
-    """The frame a journal begins with."""
+    """Returns the first frame of a journal."""
     return _frame(json.dumps(asdict(identity), sort_keys=True).encode())
 
 
 def encode_record(record: MediaRecord, offset: int) -> bytes:
-    """The frame of a record."""
+    """Returns the frame of a record."""
     headers = to_headers(record)
     body = [_PREFIX.pack(offset, len(headers))]
     for name, value in headers:
@@ -61,13 +61,13 @@ def _frame(body: bytes) -> bytes:
 
 
 def _bodies(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Position and content of each whole frame's body."""
+    """Yields the position and content of the body of each complete frame."""
     with path.open("rb") as file:
         position = 0
         while len(head := file.read(_FRAME.size)) == _FRAME.size:
             length, crc = _FRAME.unpack(head)
             body = file.read(length)
-            # Zeros, which a file system may leave after a power cut, are a frame of no bytes with the right checksum.
+            # A file system may leave zeros after a power failure. They look like an empty frame with a valid checksum.
             if not body or len(body) < length or zlib.crc32(body) != crc:
                 return
             yield position + _FRAME.size, body
@@ -75,8 +75,10 @@ def _bodies(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def read_identity(path: Path) -> PartId | None:
-    """Whose journal it is, or None if it does not begin with that: not even that was written, or the file was deleted
-    and begun anew behind the recorder's back."""
+    """Returns the identity of the journal's part, or None if the file does not begin with one.
+
+    Then not even the identity was written, or the file was deleted and created again without the recorder.
+    """
     for _, body in _bodies(path):
         try:
             return PartId(**json.loads(body))
@@ -86,7 +88,11 @@ def read_identity(path: Path) -> PartId | None:
 
 
 def read(path: Path) -> Iterator[Entry]:
-    """The records, in log order, up to the end or a torn tail. Raises OSError."""
+    """Yields the records in log order, up to the end of the file or its first incomplete frame.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     identity: PartId | None = None
     for position, body in _bodies(path):
         if identity is None:
@@ -106,15 +112,17 @@ def read(path: Path) -> Iterator[Entry]:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Where a journal ends: offset of its last record (-1: none) and its whole frames' size in bytes."""
+    """End of a journal. last_offset: of its last record, -1 without one; size: of its complete frames, in bytes."""
 
     last_offset: int
     size: int
 
 
 def recover(path: Path) -> Tail:
-    """Cuts a torn tail off and says where the journal ends now. A missing file is an empty journal, and so is one
-    without a record, or without its part's identity."""
+    """Cuts off incomplete frames and returns the end of the journal.
+
+    A journal is empty if the file is missing, or has no record or no identity.
+    """
     if not path.exists():
         return Tail(-1, 0)
     if read_identity(path) is None:

@@ -1,4 +1,4 @@
-"""Carries decisions out: the end of the recorder's Quix dataframe. Memory and disk only."""
+"""Carries out the decisions about records: the sink of the recorder's Quix dataframe. Uses memory and disk only."""
 
 import logging
 import threading
@@ -15,73 +15,89 @@ from pipelines.recorder.spool import Spool
 from pipelines.recorder.state_machine import Action, Transition
 from schemas.media import MediaRecord
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class DecidedRecord:
-    """A record and what is to be done about it."""
+    """A record and the transition that the state machine decided for it."""
 
     record: MediaRecord
-    decision: Transition
+    transition: Transition
 
 
 class JournalBehindError(Exception):
-    """A journal lacks records that its call's state knows. Going on would lose them; starting again brings them back
-    from the log."""
+    """A journal lacks records that the state of its call includes.
+
+    To continue would lose them. After a restart they are read from the log again.
+    """
 
 
 class JournalSink(BaseSink):
-    """Quix calls `add` for every record and `flush` before offsets are committed, which makes "committed" mean "on
-    disk"."""
+    """Sink that writes journals.
+
+    Quix invokes `add` for every record, and `flush` before it commits offsets. So "committed" means "on disk".
+    """
 
     def __init__(
         self,
         *,
         spool: Spool,
-        closer: CallTimeouts,
-        finisher: RecordingFinalizer,
+        call_timeouts: CallTimeouts,
+        finalizer: RecordingFinalizer,
         metrics: RecorderMetrics | None = None,
     ) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self._spool = spool
-        self._closer = closer
-        self._finisher = finisher
+        self._call_timeouts = call_timeouts
+        self._finalizer = finalizer
         self._metrics = metrics or RecorderMetrics("recorder")
-        # When a partition is taken away Quix flushes in a thread of its own, for which it does not wait for ever.
+        # When a partition is revoked, Quix flushes in a thread of its own and waits for it only for a limited time.
         self._lock = threading.Lock()
 
     def add(  # noqa: PLR0917  (the signature is Quix')
         self, value: Any, key: Any, timestamp: int, headers: Any, topic: str, partition: int, offset: int
     ) -> None:
-        """Carries one decision out. Raises SpoolError, JournalBehindError."""
-        record, decision = value.record, value.decision
+        """Carries out the decision about one record.
+
+        Raises:
+            SpoolError: The disk does not accept the record.
+            JournalBehindError: The journal lacks earlier records.
+        """
+        decided: DecidedRecord = value
+        record, decision = decided.record, decided.transition
         identity = PartId(record.tenant, record.call_id, decision.part, partition)
         with self._lock:
             match decision.action:
                 case Action.APPEND:
                     if decision.expected_offset < 0:
-                        log.info("call %s part %d opened (%s)", record.call_id, decision.part, record.carrier)
+                        logger.info("call %s part %d opened (%s)", record.call_id, decision.part, record.carrier)
                     self._append(identity, record, decision, offset)
-                    self._closer.touch(OpenCall(identity, record.carrier, offset, decision.ended))
+                    self._call_timeouts.touch(OpenCall(identity, record.carrier, offset, decision.ended))
                 case Action.FINISH:
                     self._append(identity, record, decision, offset)
-                    self._closer.forget(identity)
-                    self._finisher.submit(identity, self._spool.write(identity))
+                    self._call_timeouts.forget(identity)
+                    self._finalizer.submit(identity, self._spool.write(identity))
                     self._metrics.closed(record.detail)
-                    log.info("call %s part %d closed (%s)", record.call_id, decision.part, record.detail)
+                    logger.info("call %s part %d closed (%s)", record.call_id, decision.part, record.detail)
                 case Action.WATCH:
-                    self._closer.touch(OpenCall(identity, record.carrier, decision.expected_offset, decision.ended))
+                    self._call_timeouts.touch(
+                        OpenCall(identity, record.carrier, decision.expected_offset, decision.ended)
+                    )
                 case Action.RELEASE:
-                    self._closer.forget(identity)
+                    self._call_timeouts.forget(identity)
                     self._spool.release(identity)
                 case Action.FORGET:
-                    log.debug("call %s is forgotten", record.call_id)
+                    logger.debug("call %s: state deleted", record.call_id)
                 case Action.IGNORE:
-                    log.debug("call %s: %s at offset %d ignored: %s", key, record.type, offset, decision.why)
+                    logger.debug("call %s: %s at offset %d ignored: %s", key, record.type, offset, decision.reason)
 
     def flush(self) -> None:
-        """Brings every journal to disk. Raises SpoolError, and nothing is committed."""
+        """Syncs every journal to disk.
+
+        Raises:
+            SpoolError: The disk does not accept the records. Quix then commits nothing.
+        """
         with self._lock:
             self._spool.flush()
 
@@ -89,7 +105,7 @@ class JournalSink(BaseSink):
         if self._spool.last_offset(identity) < decision.expected_offset:
             raise JournalBehindError(
                 f"the journal of call {identity.call_id} part {identity.part} ends before offset "
-                f"{decision.expected_offset} of partition {identity.partition}; start the recorder again, and the log "
-                "completes it"
+                f"{decision.expected_offset} of partition {identity.partition}: start the recorder again, and it "
+                "completes the journal from the log"
             )
         self._spool.append(identity, record, offset)

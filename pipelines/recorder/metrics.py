@@ -1,4 +1,4 @@
-"""What is counted of the recorder."""
+"""Metrics of the recorder."""
 
 import shutil
 import time
@@ -13,7 +13,7 @@ from schemas.events import RecordingReady, TrackReport
 
 
 class RecorderMetrics(ConsumerMonitor):
-    """See core.metrics."""
+    """Metrics of the recorder. core.metrics describes each of them."""
 
     def __init__(self, stage: str, registry: CollectorRegistry | None = None) -> None:
         super().__init__(stage, registry)
@@ -35,18 +35,18 @@ class RecorderMetrics(ConsumerMonitor):
         rebuilding: Callable[[], int],
         directory: Path,
     ) -> None:
-        """Asks these whenever somebody looks. directory: whose disk it is that fills."""
+        """Registers the functions that return current values when metrics are read. directory: on the spool's disk."""
         self._open_calls.set_function(open_calls)
         self._unfinished.set_function(unfinished)
         self._rebuilding.set_function(rebuilding)
         self._disk_free.set_function(lambda: float(shutil.disk_usage(directory).free))
 
     def closed(self, reason: str) -> None:
-        """A call's part was closed."""
+        """Counts a closed part by its reason."""
         self._closed.labels(reason).inc()
 
     def recorded(self, event: RecordingReady, tracks: Iterable[TrackReport]) -> None:
-        """A recording was made, and the log knows. tracks: with all their gaps."""
+        """Counts a recording that the log has acknowledged. tracks: with all their gaps."""
         self._recorded.inc()
         self.latency.observe(max(0.0, time.time() - event.occurred_at_ms / 1000))
         for track in tracks:

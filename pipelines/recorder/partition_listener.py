@@ -1,7 +1,7 @@
-"""The recorder's Quix application, which reports assigned and revoked partitions.
+"""The recorder's Quix application, which notifies a listener about assigned and revoked partitions.
 
-Quix has no callbacks for that, so this module extends four of its methods. The version of Quix is pinned, and
-tests/pipelines/recorder/test_takeover.py fails if Quix no longer calls them.
+Quix has no callbacks for this, so four of its methods are extended here and nowhere else. The version of Quix is
+pinned, and tests/pipelines/recorder/test_takeover.py fails if Quix no longer invokes these methods.
 """
 
 import logging
@@ -23,27 +23,30 @@ from redpanda.quix_app import AudioTextApplication
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_S = 30.0
-_SHORT_TIMEOUT_S = 5.0  # for a request that can be repeated later, because reading waits meanwhile
+_REQUEST_TIMEOUT_S = 5.0  # for a request that is not urgent: it blocks reading
 
 
 class PartitionListener(Protocol):
-    """Receiver of partition changes; see pipelines.recorder.partition_lifecycle.PartitionLifecycle."""
+    """Receiver of changes. See pipelines.recorder.partition_lifecycle.PartitionLifecycle."""
 
     def assigned(self, partition: int) -> None:
-        """Handles a new partition, which is paused."""
+        """Records that the partition is assigned to this process, and paused."""
+        ...
 
     def revoked(self, partition: int) -> None:
-        """Handles the loss of a partition."""
+        """Records that the partition is revoked."""
+        ...
 
     def tick(self, partitions: Partitions) -> None:
-        """Runs between two records."""
+        """Does pending work between two records."""
+        ...
 
 
 class PartitionedApplication(AudioTextApplication):
-    """Application of one stateful topic. An assigned partition stays paused until the listener resumes it.
+    """Application with one stateful topic. A newly assigned partition is paused until the listener resumes it.
 
-    If the log has lost records that were not read yet, the partition is read from its earliest record, with an error in
-    the log: waiting would lose more.
+    If the log has lost unread records of a partition, the application logs an error and continues at the earliest
+    record: to stop would lose more.
     """
 
     def __init__(
@@ -52,29 +55,41 @@ class PartitionedApplication(AudioTextApplication):
         monitor: ConsumerMonitor,
         *,
         topic_name: str,
-        owner: PartitionListener,
-        continuity: OffsetGapDetector,
+        listener: PartitionListener,
+        gap_detector: OffsetGapDetector,
         **options: Any,
     ) -> None:
+        """Creates the application.
+
+        Args:
+            settings: Settings of the process.
+            monitor: Metrics and heartbeat of the process.
+            topic_name: The stateful topic.
+            listener: Receiver of assigned and revoked partitions.
+            gap_detector: Detects records that the log has lost.
+            **options: Further arguments of AudioTextApplication.
+        """
         super().__init__(settings, monitor, **options)
         self._topic_name = topic_name
-        self._owner = owner
-        self._continuity = continuity
+        self._listener = listener
+        self._gap_detector = gap_detector
 
     def states(self, partition: int, after: Call | None = None) -> Iterator[tuple[Call, CallState]]:
-        """Yields the state of every call as of the last commit, in key order; only those after `after` if it is given.
+        """Yields the state of every call at the last commit, ordered by key. after: yields only later keys.
 
-        The iterator holds the store open, so the caller must not keep it.
+        Consume the iterator at once: it keeps the store open.
         """
         store = self._state_manager.get_store(self._topic_name, DEFAULT_STATE_STORE_NAME)
         stored = store.partitions[partition]
         assert isinstance(stored, RocksDBStorePartition)  # Quix' default, which the application does not change
         return decode(stored.iter_items(lower_bound=key_of(after) + b"\0" if after else b""))
 
-    def begins(self, partition: int) -> int | None:
-        """Returns the partition's earliest offset on the log, or None if the log does not answer."""
+    def first_offset(self, partition: int) -> int | None:
+        """Returns the earliest offset on the log; None if the log does not report it now."""
         try:
-            found = self._consumer.get_watermark_offsets(TopicPartition(self._topic_name, partition), _SHORT_TIMEOUT_S)
+            found = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic_name, partition), _REQUEST_TIMEOUT_S
+            )
         except KafkaException:
             return None
         return None if found is None else found[0]
@@ -84,19 +99,19 @@ class PartitionedApplication(AudioTextApplication):
         self._consumer.pause([TopicPartition(self._topic_name, partition)])
 
     def resume(self, partition: int) -> None:
-        """Reads the partition again."""
+        """Continues reading the partition."""
         self._consumer.resume([TopicPartition(self._topic_name, partition)])
 
     def _on_assign(self, _: Any, topic_partitions: list[TopicPartition]) -> None:
         ours = self._ours(topic_partitions)
         if ours:
-            # The client knows a partition that was just added, but not yet the changelog's partition for it.
+            # After partitions were added, the client may not know the new partitions of the changelog yet.
             self._consumer.list_topics(timeout=_TIMEOUT_S)
             self._skip_lost_records(ours)
         super()._on_assign(_, topic_partitions)
         for place in ours:
             self.pause(place.partition)
-            self._owner.assigned(place.partition)
+            self._listener.assigned(place.partition)
 
     def _on_revoke(self, _: Any, topic_partitions: list[TopicPartition]) -> None:
         try:
@@ -109,27 +124,27 @@ class PartitionedApplication(AudioTextApplication):
         self._notify_revoked(topic_partitions)
 
     def _process_message(self, dataframe_composed: Any) -> None:
-        # Quix calls this method between two records, and not while it restores state.
-        self._owner.tick(self)
-        super()._process_message(dataframe_composed)  # type: ignore[no-untyped-call]  # Quix has no type for it
+        # Between two records, and only when no state is being restored.
+        self._listener.tick(self)
+        super()._process_message(dataframe_composed)  # type: ignore[no-untyped-call]  # Quix does not say
 
     def _notify_revoked(self, topic_partitions: list[TopicPartition]) -> None:
         for place in self._ours(topic_partitions):
-            self._owner.revoked(place.partition)
+            self._listener.revoked(place.partition)
 
     def _ours(self, topic_partitions: list[TopicPartition]) -> list[TopicPartition]:
         return [place for place in topic_partitions if place.topic == self._topic_name]
 
     def _skip_lost_records(self, places: list[TopicPartition]) -> None:
-        """Commits the log's earliest offset where it lies after the committed one; Quix would reject the partition."""
+        """Moves committed offsets that the log no longer has. Quix would refuse such partitions without end."""
         for place in self._consumer.committed(places, timeout=_TIMEOUT_S):
             lowest, _ = self._consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)
             if place.error is not None or place.offset < 0:
-                continue  # nothing was ever committed
-            self._continuity.expect(place.partition, place.offset)
+                continue  # no offset was ever committed
+            self._gap_detector.expect(place.partition, place.offset)
             if place.offset < lowest:
                 logger.error(
-                    "%s[%d] begins at offset %d, but only the records before %d were read; continues at the former",
+                    "%s[%d] begins at offset %d, but only the records before offset %d are recorded; continuing there",
                     self._topic_name, place.partition, lowest, place.offset,
                 )  # fmt: skip
                 start = TopicPartition(self._topic_name, place.partition, lowest)

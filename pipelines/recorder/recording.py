@@ -1,4 +1,4 @@
-"""From a closed part's journal to the recording's files and what is told about it. Reads and writes one directory."""
+"""Makes the files of a recording, and the event about it, from a closed part's journal. Uses one directory."""
 
 import os
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.recorder import wav
-from pipelines.recorder.copies import copies
-from pipelines.recorder.decoding import Encoded
+from pipelines.recorder.copies import find_copies
+from pipelines.recorder.decoding import EncodedAudio
 from pipelines.recorder.journal import PartId, read
 from pipelines.recorder.spool import JOURNAL
 from pipelines.recorder.timeline import lay_out
@@ -17,7 +17,7 @@ from schemas.events import ObjectRef, RecordingReady, TrackOutline, TrackReport
 from schemas.ids import uuid_of
 from schemas.media import Codec, MediaRecord, RecordType, ended_stream
 
-_MOST_GAPS = 1_000  # of a track in the event: some 60 KB, and a replay's job may hold several events
+_MAX_GAPS = 1_000  # gaps per track in the event: about 60 KB, and a replay's job may contain several events
 
 
 class NotClosedError(Exception):
@@ -26,7 +26,7 @@ class NotClosedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A part's artefacts. audio: the WAV file. closed_at_ms: when it was decided that the part is complete."""
+    """Recording of a part. audio: the WAV file; closed_at_ms: time of the decision to close the part."""
 
     audio: Path
     peaks: Peaks
@@ -34,7 +34,7 @@ class Recording:
     closed_at_ms: int
 
     def event(self, *, audio: ObjectRef, peaks: ObjectRef, manifest: ObjectRef) -> RecordingReady:
-        """The event that tells of it. The same recording makes the same event, whenever it is made."""
+        """Returns the event that announces the recording. The same recording always gives the same event."""
         facts = self.manifest
         return RecordingReady(
             event_id=uuid_of("recording", facts.tenant, facts.call_id, facts.part, audio.sha256),
@@ -66,23 +66,23 @@ class _Payload:
 
 
 @dataclass(slots=True)
-class _Facts:
-    """What one reading of the journal leaves behind: everything but the audio."""
+class _JournalFacts:
+    """Facts from one reading of the journal: everything except the audio."""
 
     first_offset: int = -1
     first_at_ms: int = 0
     last_offset: int = -1
     streams: list[str] = field(default_factory=list)
     started_at_ms: int | None = None
-    ends: dict[str, int] = field(default_factory=dict)  # of each stream: its end, or when it was last heard of
+    ends: dict[str, int] = field(default_factory=dict)  # by stream: time of its end, or of its last record so far
     ended: set[str] = field(default_factory=set)
-    gateways: dict[str, str] = field(default_factory=dict)  # of each stream: who was the last to start it
+    gateways: dict[str, str] = field(default_factory=dict)  # by stream: the gateway that started it last
     last: MediaRecord | None = None
     last_but_one_at_ms: int = 0
     payloads: list[_Payload] = field(default_factory=list)
 
-    def watch(self, path: Path) -> Iterator[MediaRecord]:
-        """The journal's records, noted down as they pass."""
+    def collect(self, path: Path) -> Iterator[MediaRecord]:
+        """Yields the journal's records and collects their facts."""
         for entry in read(path):
             record = entry.record
             if self.last is None:
@@ -114,29 +114,37 @@ class _Facts:
 
     @property
     def ended_at_ms(self) -> int:
-        """When the last stream ended. A gateway that is gone sent no end, and then its last record has to do: counted
-        as if it had not been there, the stream would seem to go on after the recording, for ever."""
+        """Time at which the last stream ended.
+
+        A gateway that crashed sent no end. Then its last record counts as the end: otherwise the stream would seem to
+        continue after the recording without end.
+        """
         return max(self.ends.values(), default=self.last_but_one_at_ms)
 
 
-def make(identity: PartId, directory: Path) -> Recording:
-    """Renders a part. The same journal gives the same bytes. Raises OSError, NotClosedError."""
-    facts = _Facts()
+def make_recording(identity: PartId, directory: Path) -> Recording:
+    """Makes the recording of a part. The same journal gives the same bytes.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        NotClosedError: The journal does not end with a close record.
+    """
+    facts = _JournalFacts()
     journal = directory / JOURNAL
-    layout = lay_out(facts.watch(journal))
+    layout = lay_out(facts.collect(journal))
     close = facts.last
     if close is None or close.type is not RecordType.CLOSE:
         raise NotClosedError(f"{journal} does not end with a close record")
     audio = directory / "audio.wav"
     with journal.open("rb") as file:
 
-        def load(number: int) -> Encoded:
+        def load(number: int) -> EncodedAudio:
             return _load(file, facts.payloads[number])
 
         if layout.overlays:
-            same = copies(layout, load, lambda number: facts.payloads[number].stream_id)
+            same = find_copies(layout, load, lambda number: facts.payloads[number].stream_id)
             layout = lay_out((entry.record for entry in read(journal)), same) if same else layout
-        rendered = wav.write(layout, load, audio)
+        rendered = wav.write_wav(layout, load, audio)
     manifest = Manifest(
         call_id=identity.call_id,
         tenant=identity.tenant,
@@ -149,7 +157,7 @@ def make(identity: PartId, directory: Path) -> Recording:
         close_reason=close.detail,
         audio_sha256=rendered.sha256,
         audio_size=rendered.size,
-        started_at_ms=facts.started_at_ms or facts.first_at_ms,  # late audio has no start
+        started_at_ms=facts.started_at_ms or facts.first_at_ms,  # late audio has no start record
         ended_at_ms=facts.ended_at_ms,
         partition=identity.partition,
         first_offset=facts.first_offset,
@@ -159,9 +167,11 @@ def make(identity: PartId, directory: Path) -> Recording:
 
 
 def _outline(track: TrackReport) -> TrackOutline:
-    """The track for the event. A line that loses a frame every second makes more gaps in a long call than the log takes
-    in one record; where that is so, the longest are told, of equals the first."""
-    longest = sorted(track.gaps, key=lambda gap: gap.start_ms - gap.end_ms)[:_MOST_GAPS]
+    """Returns the track for the event, with its longest gaps; of equal gaps, the first.
+
+    A line that loses a frame every second makes more gaps in a long call than a record of the log can contain.
+    """
+    longest = sorted(track.gaps, key=lambda gap: gap.start_ms - gap.end_ms)[:_MAX_GAPS]
     return TrackOutline(
         name=track.name,
         audio_ms=track.audio_ms,
@@ -172,6 +182,6 @@ def _outline(track: TrackReport) -> TrackOutline:
     )
 
 
-def _load(journal: BinaryIO, payload: _Payload) -> Encoded:
-    octets = os.pread(journal.fileno(), payload.size, payload.position)
-    return Encoded(payload.stream_id, payload.codec, payload.rate_hz, octets)
+def _load(journal: BinaryIO, payload: _Payload) -> EncodedAudio:
+    data = os.pread(journal.fileno(), payload.size, payload.position)
+    return EncodedAudio(payload.stream_id, payload.codec, payload.rate_hz, data)

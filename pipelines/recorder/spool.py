@@ -1,8 +1,8 @@
-"""The recorder's files: one directory per part with its journal. Everything here can be rebuilt from the log.
+"""Spool: the recorder's files, one directory with a journal per part. All of it can be rebuilt from the log.
 
-Records are held in memory until the next `flush`, which the checkpoint calls before it commits offsets: then each
-journal is opened, written and fsynced once. So "committed" means "on disk", thousands of open calls need no open
-files, and what a crash takes was not committed and comes again.
+Records stay in memory until the next `flush`, which the checkpoint invokes before it commits offsets. It opens, writes
+and syncs each journal once. So "committed" means "on disk", thousands of open calls need no open files, and a crash
+loses only uncommitted records, which are delivered again.
 """
 
 import errno
@@ -22,15 +22,15 @@ from schemas.media import MediaRecord, RecordType
 
 JOURNAL = "journal"
 _LOCK = "lock"
-# Free on the disk, or the recorder does not begin: what Quix keeps its states in takes a full disk for a locked one
-# and retries for half a minute.
-_ROOM_BYTES = 16 * 1024 * 1024
-# The file system writes its own journal once for all who ask at the same time: 1,000 files take 0.2 s instead of 1.2.
+# The recorder does not start with less free disk space: RocksDB, in which Quix stores states, takes a full disk for a
+# locked database, and Quix retries for half a minute.
+_MIN_FREE_BYTES = 16 * 1024 * 1024
+# The file system commits its own journal once for simultaneous fsyncs: 1,000 files take 0.2 s instead of 1.2 s.
 _SYNCERS = 8
 
 
 class SpoolError(Exception):
-    """The disk does not take the audio. The message says what to do."""
+    """The disk does not accept the audio. The message names the fix."""
 
 
 @dataclass(slots=True)
@@ -39,16 +39,20 @@ class _Journal:
     last_offset: int
     pending: list[bytes] = field(default_factory=list)
     unsynced: bool = False  # written since the last fsync
-    begun: bool = False  # there is a file
+    exists: bool = False  # the file was created
 
 
 def directory_of(root: Path, identity: PartId) -> Path:
-    """Where a part lies. The name is a hash: call ids may hold anything."""
+    """Returns the directory of a part. Its name is a hash, because call ids may contain any character."""
     return root / f"{uuid_of(identity.tenant, identity.call_id)}.{identity.part}"
 
 
 def write_frames(directory: Path, frames: Sequence[bytes]) -> bool:
-    """Appends to the part's journal, unsynced. Returns whether the journal is new. Raises OSError."""
+    """Appends frames to the part's journal without syncing it. Returns True if the journal is new.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     path = directory / JOURNAL
     new = not path.exists()
     directory.mkdir(exist_ok=True)
@@ -58,7 +62,11 @@ def write_frames(directory: Path, frames: Sequence[bytes]) -> bool:
 
 
 def sync(directories: Iterable[Path]) -> None:
-    """Brings the parts' journals to disk, and that they are there. Raises OSError."""
+    """Syncs the parts' journals and their directories to disk.
+
+    Raises:
+        OSError: A file cannot be synced.
+    """
     listed = list(directories)
     with ThreadPoolExecutor(_SYNCERS, thread_name_prefix="fsync") as syncers:
         list(syncers.map(_fsync, [path for directory in listed for path in (directory / JOURNAL, directory)]))
@@ -67,11 +75,17 @@ def sync(directories: Iterable[Path]) -> None:
 
 
 def lock_root(root: Path) -> int:
-    """Creates the directory and takes it for this process: two recorders writing one journal would spoil it. Returns
-    the descriptor that holds it, for as long as it is open. Raises SpoolError, also if its disk is full."""
+    """Creates the directory and locks it for this process: two recorders would corrupt each other's journals.
+
+    Returns:
+        The file descriptor that holds the lock while it is open.
+
+    Raises:
+        SpoolError: Another recorder uses the directory, or the disk is full.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(root).free < _ROOM_BYTES:
+        if shutil.disk_usage(root).free < _MIN_FREE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -80,17 +94,19 @@ def lock_root(root: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise SpoolError(
-            f"another recorder works in {root}: give each recorder an AUDIOTEXT_DATA_DIR of its own"
-        ) from None
+        raise SpoolError(f"another recorder uses {root}: give each recorder its own AUDIOTEXT_DATA_DIR") from None
     return descriptor
 
 
 class Spool:
-    """The parts on this machine's disk. Belongs to one thread; `directory_of` and `parts` may be called from any."""
+    """The parts on this machine's disk. Belongs to one thread; `directory_of` and `parts` are thread-safe."""
 
     def __init__(self, root: Path) -> None:
-        """Creates the directory. Raises SpoolError."""
+        """Creates the directory.
+
+        Raises:
+            SpoolError: The directory cannot be created.
+        """
         self._journals: dict[PartId, _Journal] = {}
         self._released: list[PartId] = []
         self._new_directories = False  # since the last flush
@@ -102,43 +118,45 @@ class Spool:
         self.root = root
 
     def directory_of(self, identity: PartId) -> Path:
-        """Where a part lies."""
+        """Returns the directory of a part."""
         return directory_of(self.root, identity)
 
     def parts(self) -> Iterator[PartId]:
-        """The parts that lie here. Directories without a readable journal are passed over: nothing in them was
-        ever committed."""
+        """Yields the parts on this disk.
+
+        Skips directories without a readable journal: none of their records was committed.
+        """
         for path in sorted(self.root.glob(f"*/{JOURNAL}")):
             identity = read_identity(path)
             if identity is not None and path.parent == self.directory_of(identity):
                 yield identity
 
     def age_s(self, identity: PartId) -> float:
-        """Seconds since the part's journal was last written; 0 if there is none. May be called from any thread."""
+        """Returns the seconds since the part's journal was last written; 0 without a journal. Thread-safe."""
         try:
             return time.time() - (self.directory_of(identity) / JOURNAL).stat().st_mtime
         except FileNotFoundError:
             return 0.0
 
     def last_offset(self, identity: PartId) -> int:
-        """Log offset of the part's last journalled record, -1 if there is none. Reads the journal if need be."""
+        """Returns the log offset of the last record in the part's journal; -1 if it is empty. May read the file."""
         return self._journal(identity).last_offset
 
     def known_offset(self, identity: PartId) -> int | None:
-        """The same, if it is known without reading."""
+        """Returns the same offset if it is in memory, else None. Reads no file."""
         journal = self._journals.get(identity)
         return None if journal is None else journal.last_offset
 
     def set_known_offset(self, identity: PartId, last_offset: int) -> None:
-        """The part's journal was completed behind our back: it lies on disk, up to that offset of the log."""
-        self._journals[identity] = _Journal(self.directory_of(identity), last_offset, begun=True)
+        """Sets the last offset of a journal that a rebuild has completed on disk."""
+        self._journals[identity] = _Journal(self.directory_of(identity), last_offset, exists=True)
 
     def forget(self, identity: PartId) -> None:
-        """Its journal may be changed behind our back from now on; what is not flushed comes again from the log."""
+        """Drops the part from memory, so that a rebuild may change its file. Unflushed records are delivered again."""
         self._journals.pop(identity, None)
 
     def append(self, identity: PartId, record: MediaRecord, offset: int) -> bool:
-        """Adds a record unless the journal has it already: False says that it was a redelivery."""
+        """Adds a record. Returns False if the journal has it already, because it was delivered again."""
         journal = self._journal(identity)
         if offset <= journal.last_offset:
             return False
@@ -149,8 +167,14 @@ class Spool:
         return True
 
     def write(self, identity: PartId) -> Path:
-        """Hands the part's records to the operating system, so that its directory, which is returned, can be read.
-        They are not on disk before `flush`. Raises SpoolError."""
+        """Writes the part's records to its file, so that other threads can read them. Only `flush` syncs them to disk.
+
+        Returns:
+            The directory of the part.
+
+        Raises:
+            SpoolError: The disk does not accept the records.
+        """
         journal = self._journal(identity)
         try:
             if journal.pending:
@@ -161,8 +185,10 @@ class Spool:
         return journal.directory
 
     def release(self, identity: PartId) -> None:
-        """The part is not needed any more: the next flush deletes it. Should the machine stop before the offsets
-        are committed, it is rebuilt or found to be gone, either of which is right."""
+        """Marks the part for deletion by the next `flush`.
+
+        If the machine stops before the offsets are committed, the part is rebuilt or found missing. Both are correct.
+        """
         self._released.append(identity)
 
     def delete(self, identity: PartId) -> None:
@@ -171,15 +197,21 @@ class Spool:
         shutil.rmtree(self.directory_of(identity), ignore_errors=True)
 
     def delete_open(self) -> None:
-        """Deletes the parts that are not closed: the log's offsets do not mean what they meant when those were written.
-        They are made anew from the log. What is closed only waits for its recording, and needs no log."""
+        """Deletes the open parts after the log has lost records: their offsets no longer match the log.
+
+        They are built again from the log. Closed parts stay: they wait for their recording and do not need the log.
+        """
         for identity in list(self.parts()):
             last = deque(read(self.directory_of(identity) / JOURNAL), maxlen=1)
             if not last or last[0].record.type is not RecordType.CLOSE:
                 self.delete(identity)
 
     def flush(self) -> None:
-        """Brings everything appended to disk. Raises SpoolError; nothing may be committed then."""
+        """Writes and syncs all appended records to disk.
+
+        Raises:
+            SpoolError: The disk does not accept the records. No offset may be committed then.
+        """
         try:
             for journal in self._journals.values():
                 if journal.pending:
@@ -189,7 +221,7 @@ class Spool:
             if self._new_directories:
                 _fsync(self.root)
         except OSError as error:
-            # What is known of the files may be wrong now: whoever goes on has to read them again.
+            # The state in memory may not match the files now, so it has to be read again.
             self._journals.clear()
             raise cannot_write(self.root, error) from error
         for journal in unsynced:
@@ -198,10 +230,10 @@ class Spool:
         self._delete_released()
 
     def _write(self, journal: _Journal) -> None:
-        if journal.begun and not (journal.directory / JOURNAL).exists():
-            # What comes next would be taken for the whole of it.
+        if journal.exists and not (journal.directory / JOURNAL).exists():
+            # The next records alone would look like a complete journal.
             raise FileNotFoundError(errno.ENOENT, "the journal was deleted while its call is open")
-        journal.begun = True
+        journal.exists = True
         new = write_frames(journal.directory, journal.pending)
         journal.pending.clear()
         journal.unsynced = True
@@ -214,7 +246,7 @@ class Spool:
         if journal is None:
             directory = self.directory_of(identity)
             tail = recover(directory / JOURNAL)
-            journal = self._journals[identity] = _Journal(directory, tail.last_offset, begun=tail.last_offset >= 0)
+            journal = self._journals[identity] = _Journal(directory, tail.last_offset, exists=tail.last_offset >= 0)
         return journal
 
     def _delete_released(self) -> None:
@@ -232,7 +264,7 @@ def _fsync(path: Path) -> None:
 
 
 def is_full_disk(error: BaseException | None) -> bool:
-    """Whether a full disk is behind an error, of RocksDB's too, which is told by its text alone."""
+    """True if a full disk caused the error. RocksDB reports it only in the text of its errors."""
     while error is not None:
         if os.strerror(errno.ENOSPC) in str(error):
             return True
@@ -241,8 +273,8 @@ def is_full_disk(error: BaseException | None) -> bool:
 
 
 def cannot_write(path: Path, error: OSError) -> SpoolError:
-    """What a user is told of a disk that fails."""
+    """Returns the error about a disk that fails."""
     return SpoolError(
-        f"cannot write {path}: {error.strerror or error}. Free space there, or point AUDIOTEXT_DATA_DIR elsewhere; "
-        "nothing is lost, the recorder goes on where it stopped"
+        f"cannot write {path}: {error.strerror or error}. Free space there, or set AUDIOTEXT_DATA_DIR to another disk. "
+        "No audio is lost: the recorder continues where it stopped"
     )

@@ -1,10 +1,9 @@
-"""Forgets finished calls, so that what the recorder knows does not grow for ever.
+"""Deletes the states of finished calls, so that the recorder's state does not grow without end.
 
-What is known of a call keeps a late stream from overwriting its first part. It goes once nothing of the call is on
-call.media any more, so that whoever reads the topic again could not know of it either, and no stream can still be on
-its way. As every decision, that is a record on the log (pipelines.recorder.state_machine), which counts only if it
-knew of
-the call's last record.
+The state of a call prevents a late stream from overwriting the call's first part. It is deleted once call.media has no
+more records of the call, so that reading the topic again could not restore it either, and once no stream can still
+arrive. Like every decision, the deletion is a record on the log (pipelines.recorder.state_machine). It takes effect
+only if it refers to the call's last record.
 """
 
 import time
@@ -17,61 +16,70 @@ from pipelines.recorder.state_machine import CallState, forget_record
 from schemas.media import MediaRecord
 
 AFTER_S = 7 * 24 * 3_600.0
-"""At the least: no gateway holds audio for so long, and no carrier resumes a call."""
+"""Minimum age of a deleted state. No gateway buffers audio for this long, and no carrier resumes a call after it."""
 _EVERY_S = 3_600.0
-_AT_ONCE = 200  # states looked at between two records: about a millisecond
+_STATES_PER_TICK = 200  # checked between two records, in about a millisecond
 
 
-class States(Protocol):
-    """Where the states are, and the log. See pipelines.recorder.partition_lifecycle.Partitions."""
+class StateStore(Protocol):
+    """The states and the log. See pipelines.recorder.partition_lifecycle.Partitions."""
 
-    def states(self, partition: int, after: Call | None = None) -> Iterator[tuple[Call, CallState]]: ...
-    def begins(self, partition: int) -> int | None: ...
+    def states(self, partition: int, after: Call | None = None) -> Iterator[tuple[Call, CallState]]:
+        """Yields the states of a partition, ordered by key."""
+        ...
+
+    def first_offset(self, partition: int) -> int | None:
+        """Returns the earliest offset of a partition on the log; None if the log does not report it now."""
+        ...
 
 
 class StateReaper:
-    """Walks through all states now and then, a few at a time. propose: puts a record on a partition of call.media.
-
-    Belongs to the thread that reads the log.
-    """
+    """Checks all states from time to time, a few at a time. Belongs to the thread that reads the log."""
 
     def __init__(
         self, propose: Callable[[MediaRecord, int], None], *, after_s: float = AFTER_S, every_s: float = _EVERY_S
     ) -> None:
+        """Creates a reaper.
+
+        Args:
+            propose: Writes a record to a partition of call.media.
+            after_s: Minimum age of a deleted state, in seconds.
+            every_s: Seconds between the starts of two complete checks.
+        """
         self._propose = propose
         self._after_s = after_s
         self._every_s = every_s
         self._due = time.monotonic() + every_s
-        self._left: list[int] = []  # partitions still to walk through; the first one is under way
-        self._begins: int | None = None  # where the log begins of that one
-        self._at: Call | None = None  # the last call looked at
+        self._partitions_left: list[int] = []  # partitions still to check; the first one is in progress
+        self._first_offset: int | None = None  # earliest offset of that partition on the log
+        self._last_call: Call | None = None  # the last call that was checked
 
-    def tick(self, partitions: States, owned: Collection[int]) -> None:
-        """Goes on. Costs next to nothing when nothing is due."""
-        if not self._left:
+    def tick(self, partitions: StateStore, owned: Collection[int]) -> None:
+        """Checks the next states. Costs almost nothing if no check is due."""
+        if not self._partitions_left:
             if time.monotonic() < self._due:
                 return
             self._due = time.monotonic() + self._every_s
-            self._left = sorted(owned)
-        while self._left and self._left[0] not in owned:
+            self._partitions_left = sorted(owned)
+        while self._partitions_left and self._partitions_left[0] not in owned:
             self._next()
-        if self._left and not self._walk(partitions, self._left[0]):
+        if self._partitions_left and not self._walk(partitions, self._partitions_left[0]):
             self._next()
 
     def _next(self) -> None:
-        self._left.pop(0)
-        self._begins = self._at = None
+        self._partitions_left.pop(0)
+        self._first_offset = self._last_call = None
 
-    def _walk(self, partitions: States, partition: int) -> bool:
-        """Looks at some states of the partition. Whether there are more."""
-        if self._begins is None:
-            self._begins = partitions.begins(partition)
-        if self._begins is None:
+    def _walk(self, partitions: StateStore, partition: int) -> bool:
+        """Checks some states of the partition. Returns True if there are more."""
+        if self._first_offset is None:
+            self._first_offset = partitions.first_offset(partition)
+        if self._first_offset is None:
             return False
         now_ms = time.time_ns() // 1_000_000
-        found = list(islice(partitions.states(partition, self._at), _AT_ONCE))
+        found = list(islice(partitions.states(partition, self._last_call), _STATES_PER_TICK))
         for call, state in found:
-            if state.finished and state.last < self._begins and now_ms - state.at_ms >= self._after_s * 1000:
+            if state.finished and state.last < self._first_offset and now_ms - state.at_ms >= self._after_s * 1000:
                 self._propose(forget_record(call, state, now_ms), partition)
-        self._at = found[-1][0] if found else None
-        return len(found) == _AT_ONCE
+        self._last_call = found[-1][0] if found else None
+        return len(found) == _STATES_PER_TICK

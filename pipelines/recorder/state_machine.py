@@ -1,7 +1,7 @@
-"""What a record means for its call: a pure function of the call's state, the record and its place on the log.
+"""State machine of a call: a pure function of the call's state, a record and the record's offset.
 
-Nothing here knows the time. Whether a call is over is decided by a `close` record that lies on the log itself
-(see pipelines.recorder.call_timeout), so reading the log again decides the same, part by part.
+It does not depend on the time. A `close` record on the log itself ends a part (see pipelines.recorder.call_timeout), so
+reading the log again gives the same parts.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,16 @@ from schemas.media import MediaRecord, RecordType, ended_stream
 
 @dataclass(frozen=True, slots=True)
 class OpenPart:
-    """A part that still takes records. Offsets are those of call.media; `streams` says of each stream whether it
-    has ended; carrier: of the record that opened it; gateways: by stream, who was the last to start it."""
+    """A part that accepts records.
+
+    Attributes:
+        number: Number of the part.
+        first_offset: Offset of its first record on call.media.
+        last_offset: Offset of its last record so far.
+        streams: Streams of the part; True for a stream that has ended.
+        carrier: Carrier of the record that opened the part.
+        gateways: By stream, the gateway that started it last.
+    """
 
     number: int
     first_offset: int
@@ -26,17 +34,21 @@ class OpenPart:
 
     @property
     def ended(self) -> bool:
-        """Whether every stream heard of has ended."""
+        """True if all known streams have ended."""
         return bool(self.streams) and all(self.streams.values())
 
 
 @dataclass(frozen=True, slots=True)
 class CallState:
-    """All that has to be known of a call (of one tenant).
+    """State of a call of one tenant.
 
-    parts: how many were ever opened; while a stream may still come it is not forgotten, or that would overwrite part 1.
-    unfinished: first and close offset of each part that is closed, but whose recording is not known to be ready.
-    last, at_ms: offset of the call's last record, of whatever type, and its time (ms since the epoch).
+    Attributes:
+        parts: Number of parts that were ever opened. It is kept while a stream may still arrive: without it, the
+            stream would overwrite part 1.
+        open: The open part, if there is one.
+        unfinished: First offset and close offset of each closed part whose recording is not known to be ready.
+        last: Offset of the call's last record of any type.
+        at_ms: Time of that record (ms since the epoch).
     """
 
     parts: int = 0
@@ -47,16 +59,21 @@ class CallState:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do for the call, unless more of it comes."""
+        """True if the call needs no more work, unless further records arrive."""
         return self.open is None and not self.unfinished
 
 
 @dataclass(frozen=True, slots=True)
 class UnrecordedPart:
-    """A part whose recording is not known to be ready, and what its journal must hold.
+    """A part whose recording is not known to be ready, and the required content of its journal.
 
-    first_offset, last_offset: of its records on the log; last_offset is the close record's if the part is closed.
-    ended: it is open, and all its streams have ended.
+    Attributes:
+        number: Number of the part.
+        first_offset: Offset of its first record on the log.
+        last_offset: Offset of its last record; that of the close record if the part is closed.
+        closed: True if the part is closed.
+        ended: True if the part is open and all its streams have ended.
+        carrier: Carrier of an open part.
     """
 
     number: int
@@ -68,7 +85,7 @@ class UnrecordedPart:
 
 
 def unrecorded(state: CallState) -> list[UnrecordedPart]:
-    """The parts there is still something to do about."""
+    """Returns the parts of a call that need more work."""
     parts = [
         UnrecordedPart(number, first, close, closed=True) for number, (first, close) in sorted(state.unfinished.items())
     ]
@@ -78,47 +95,53 @@ def unrecorded(state: CallState) -> list[UnrecordedPart]:
 
 
 def is_recorded(state: CallState, part: int) -> bool:
-    """Whether the part's recording is known to be ready."""
+    """True if the part's recording is known to be ready."""
     is_open = state.open is not None and state.open.number == part
     return part <= state.parts and part not in state.unfinished and not is_open
 
 
 class Action(StrEnum):
-    """What has to be done about a record."""
+    """Action for a record."""
 
-    APPEND = "append"  # it belongs to the part: journal it
-    FINISH = "finish"  # it closes the part: journal it, then make the recording
-    RELEASE = "release"  # the part's recording is ready: its spool may go
-    FORGET = "forget"  # the call is done for good: its state goes
-    WATCH = "watch"  # a decision to close came too late: the part goes on
+    APPEND = "append"  # the record belongs to the part: write it to the journal
+    FINISH = "finish"  # the record closes the part: write it to the journal, then make the recording
+    RELEASE = "release"  # the part's recording is ready: delete its journal
+    FORGET = "forget"  # the call is finished: its state is deleted
+    WATCH = "watch"  # a decision to close arrived too late: the part continues
     IGNORE = "ignore"
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """The action and the part it is about.
+    """Decision about a record.
 
-    expected_offset: the part's last record before this one, which its journal must already hold; -1 if there is none,
-    for this record opened the part. ended: all its streams have ended. why: for the log.
+    Attributes:
+        action: Action for the record.
+        part: Number of the part that the action applies to.
+        expected_offset: Offset of the part's previous record, which its journal must contain; -1 if this record
+            opened the part.
+        ended: True if all streams of the part have ended.
+        reason: Reason, for the log.
     """
 
     action: Action
     part: int
     expected_offset: int = -1
     ended: bool = False
-    why: str = ""
+    reason: str = ""
 
 
-# A part is opened by what there is to record. Anything else that comes after the close says nothing new.
-_OPENING = (RecordType.START, RecordType.MEDIA)
+# Only these records open a part. Others that arrive after the close add nothing.
+_OPENING_TYPES = (RecordType.START, RecordType.MEDIA)
 
-# Streams that have ended are known so that audio which overtook its end does not seem to go on. It comes within
-# moments; a call of thousands of streams would have a state that the changelog does not take, and stop its partition.
-_ENDED_KEPT = 50
+# Ended streams are kept, so that audio that arrives after its stream's end does not open the stream again. It arrives
+# within moments. If all streams were kept, the state of a call with thousands of them would be too large for the
+# changelog, and would block its partition.
+_MAX_ENDED_STREAMS = 50
 
 
 def transition(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Transition]:
-    """The call's next state, and what to do about this record of it. A state without parts need not be kept."""
+    """Returns the call's next state and the decision about the record. A state without parts need not be stored."""
     if record.type is RecordType.FORGET:
         return _forget(state, record)
     if record.type is RecordType.CLOSE:
@@ -126,20 +149,20 @@ def transition(state: CallState, record: MediaRecord, offset: int) -> tuple[Call
     elif record.type is RecordType.RECORDED:
         following, decision = _recorded(state, record)
     else:
-        following, decision = _take(state, record, offset)
+        following, decision = _append(state, record, offset)
     if offset > state.last:
         following = replace(following, last=offset, at_ms=record.at_ms)
     return following, decision
 
 
-def _take(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Transition]:
+def _append(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Transition]:
     part = state.open
     if part is not None and offset <= part.last_offset:
-        return state, Transition(Action.IGNORE, part.number, why="redelivered")
+        return state, Transition(Action.IGNORE, part.number, reason="redelivered")
     if part is None and offset <= state.last:
-        return state, Transition(Action.IGNORE, state.parts, why="redelivered")
-    if part is None and record.type not in _OPENING:
-        return state, Transition(Action.IGNORE, state.parts, why=f"{record.type} after the part was closed")
+        return state, Transition(Action.IGNORE, state.parts, reason="redelivered")
+    if part is None and record.type not in _OPENING_TYPES:
+        return state, Transition(Action.IGNORE, state.parts, reason=f"{record.type} after the part was closed")
     if part is None:
         part = OpenPart(state.parts + 1, offset, -1, {}, record.carrier)
     streams, gateways = _streams(part, record)
@@ -149,24 +172,26 @@ def _take(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState
 
 
 def _streams(part: OpenPart, record: MediaRecord) -> tuple[Mapping[str, bool], Mapping[str, str]]:
-    """The part's streams after the record, and the gateways of those that go on."""
+    """Returns the part's streams after the record, and the gateways of the streams that continue."""
     streams, gateways, stream = part.streams, part.gateways, record.stream_id
     if record.type is RecordType.START:
         others = {name: gateway for name, gateway in gateways.items() if name != stream}
         return {**streams, stream: False}, {**others, stream: record.gateway} if record.gateway else others
     if record.type is RecordType.EOS:
         if not stream:
-            return _latest(dict.fromkeys(streams, True)), {}
+            return _without_old_streams(dict.fromkeys(streams, True)), {}
         if stream in streams and not ended_stream(record, gateways.get(stream, "")):
             return streams, gateways
-        return _latest({**streams, stream: True}), {name: by for name, by in gateways.items() if name != stream}
-    # Audio of a stream whose start lies in an earlier part; audio that overtook its end changes nothing.
+        return _without_old_streams({**streams, stream: True}), {
+            name: by for name, by in gateways.items() if name != stream
+        }
+    # Audio may belong to a stream that started in an earlier part. Audio after its stream's end changes nothing.
     return streams if stream in streams else {**streams, stream: False}, gateways
 
 
-def _latest(streams: Mapping[str, bool]) -> Mapping[str, bool]:
-    """Without the first ones of many that have ended."""
-    old = set([name for name, ended in streams.items() if ended][:-_ENDED_KEPT])
+def _without_old_streams(streams: Mapping[str, bool]) -> Mapping[str, bool]:
+    """Drops the oldest ended streams if there are many."""
+    old = set([name for name, ended in streams.items() if ended][:-_MAX_ENDED_STREAMS])
     return {name: ended for name, ended in streams.items() if name not in old}
 
 
@@ -174,21 +199,21 @@ def _close(state: CallState, record: MediaRecord, offset: int) -> tuple[CallStat
     part = state.open
     if part is not None and record.part == part.number:
         if record.seen < part.last_offset:
-            why = "the call went on after the decision to close"
-            return state, Transition(Action.WATCH, part.number, part.last_offset, part.ended, why)
+            reason = "the call continued after the decision to close"
+            return state, Transition(Action.WATCH, part.number, part.last_offset, part.ended, reason)
         unfinished = {**state.unfinished, part.number: (part.first_offset, offset)}
         return replace(state, open=None, unfinished=unfinished), Transition(
             Action.FINISH, part.number, part.last_offset
         )
     if record.part in state.unfinished or record.part > state.parts:
-        return state, Transition(Action.IGNORE, record.part, why="not open, and not recorded yet")
-    # Somebody who does not know that the recording is ready still holds the part.
+        return state, Transition(Action.IGNORE, record.part, reason="not open, and not recorded yet")
+    # A recorder that does not know that the recording is ready still has the part's journal.
     return state, Transition(Action.RELEASE, record.part)
 
 
 def _recorded(state: CallState, record: MediaRecord) -> tuple[CallState, Transition]:
     if state.open is not None and state.open.number == record.part:
-        return state, Transition(Action.IGNORE, record.part, why="recorded, it says, but the part is open")
+        return state, Transition(Action.IGNORE, record.part, reason="a part that is still open is reported as recorded")
     unfinished = {part: offsets for part, offsets in state.unfinished.items() if part != record.part}
     return replace(state, unfinished=unfinished), Transition(Action.RELEASE, record.part)
 
@@ -196,12 +221,18 @@ def _recorded(state: CallState, record: MediaRecord) -> tuple[CallState, Transit
 def _forget(state: CallState, record: MediaRecord) -> tuple[CallState, Transition]:
     if state.finished and record.seen == state.last:
         return CallState(), Transition(Action.FORGET, state.parts)
-    # A stream that comes now is one more part, as long as whoever decided to forget did not know of it.
-    return state, Transition(Action.IGNORE, state.parts, why="the call went on after the decision to forget")
+    # The decision did not include the call's latest record, so the state stays and a new stream gets a new part.
+    return state, Transition(Action.IGNORE, state.parts, reason="the call continued after the decision to forget")
 
 
 def forget_record(call: tuple[str, str], state: CallState, at_ms: int) -> MediaRecord:
-    """The proposal to forget a finished call (tenant, call id) in this state. at_ms: now, ms since the epoch."""
+    """Returns the record that proposes to delete the state of a finished call.
+
+    Args:
+        call: Tenant and call id.
+        state: The state to delete.
+        at_ms: Now (ms since the epoch).
+    """
     tenant, call_id = call
     return MediaRecord(
         RecordType.FORGET, call_id, tenant, carrier="", stream_id="", at_ms=at_ms, seen=state.last, part=state.parts
@@ -209,9 +240,8 @@ def forget_record(call: tuple[str, str], state: CallState, at_ms: int) -> MediaR
 
 
 def to_json(state: CallState) -> dict[str, Any]:
-    """The state as JSON-able data."""
+    """Returns the state as JSON-serializable data."""
     part = state.open
-    # By itself: a recorder of before, that takes over, reads the rest as it always did.
     gateways = {"gateways": dict(part.gateways)} if part and part.gateways else {}
     return {
         "parts": state.parts,
@@ -222,7 +252,7 @@ def to_json(state: CallState) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any] | None) -> CallState:
-    """The state in what `to_json` made; None is a call never heard of."""
+    """Returns the state from the data of `to_json`; None is an unknown call."""
     if data is None:
         return CallState()
     unfinished = {int(number): (first, close) for number, (first, close) in data["unfinished"].items()}

@@ -1,11 +1,10 @@
-"""Where each sample of a part belongs: a pure function of the part's records.
+"""Timeline of a part: the position of each sample, as a pure function of the part's records.
 
-Samples are placed by the timestamps on the log (gateway.media.placing decides them). A stream's timeline begins at
-the wall
-clock of its start record, so streams that follow each other (hold and resume) or run beside each other (one per track)
-lie on one call timeline. Streams of one track that sound at the same time are mixed. The timeline's zero is the part's
-earliest audio. A part has the rate of its best stream; all positions and lengths are samples at that rate unless named
-`_ms`.
+Samples are placed by the timestamps on the log (gateway.media.placing sets them). The timeline of a stream begins at
+the wall-clock time of its start record, so consecutive streams (hold and resume) and parallel streams (one per track)
+share the timeline of the call. Streams of one track that have audio at the same time are mixed. The zero of the
+timeline is the part's earliest audio. A part has the highest rate of its streams; all positions and lengths are samples
+at that rate unless their name ends with `_ms`.
 """
 
 import json
@@ -14,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from pipelines.recorder.codecs import decodable
+from pipelines.recorder.codecs import is_decodable
 from schemas.codecs import samples_of
 from schemas.events import Gap, TrackReport
 from schemas.media import OVERLAP, MediaRecord, RecordType
@@ -22,18 +21,19 @@ from schemas.media import OVERLAP, MediaRecord, RecordType
 TRACKS = ("inbound", "outbound")  # left, right
 
 DEFAULT_RATE_HZ = 8000
-# Carriers' clocks are off by a millisecond or two from frame to frame. Half a frame cannot be another frame.
+# Carriers' timestamps deviate by a millisecond or two from frame to frame. Half a frame cannot be another frame.
 SNAP_MS = 10
-# A timestamp further away from its stream's clock than this is a clock that was set, not a hole. The gateway notices
-# smaller ones. It bounds the file a broken carrier can make us write; a call on hold for hours stays as it was.
+# A larger distance between a timestamp and its stream's clock means that the carrier set its clock, not that audio is
+# missing. The gateway detects smaller steps. The limit bounds the size of a file that a faulty carrier can cause; a
+# call on hold for hours is below it.
 CLOCK_SET_MS = 24 * 3_600_000
-# A carrier that comes back repeats less than this of what it has sent. If it repeats more, its clock began anew.
+# A carrier that reconnects repeats less audio than this. If its timestamps go back further, its clock restarted at 0.
 REPEATED_MS = 2_000
-MIN_GAP_MS = 20  # a frame
-MIN_EDGE_GAP_MS = 100  # tracks never start and end in the same instant
+MIN_GAP_MS = 20  # one frame
+MIN_EDGE_GAP_MS = 100  # the tracks of a call never start and end at exactly the same time
 
 Copies = Mapping[tuple[str, str], str]
-"""Track and stream of audio that another stream carries at the same time, and that stream."""
+"""Maps the track and stream of copied audio to the stream that carries the same audio at the same time."""
 
 NO_COPIES: Copies = MappingProxyType({})
 
@@ -43,7 +43,7 @@ NO_AUDIO = "no-audio"
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Samples [skip, skip + length) of the part's record number `record` belong at `start`."""
+    """Places the samples [skip, skip + length) of the part's record number `record` at `start`."""
 
     start: int
     length: int
@@ -53,9 +53,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A part, laid out. segments: per track of TRACKS, ordered, without overlap. length: of the whole recording.
+    """Layout of a part.
 
-    overlays: what sounds at the same time as those; each has the number of its track in TRACKS, and segments like them.
+    Attributes:
+        rate_hz: Rate of the recording.
+        length: Length of the recording in samples.
+        segments: Per track of TRACKS, its segments in order, without overlap.
+        tracks: Reports about the tracks.
+        overlays: Audio to mix with those segments: the index of a track in TRACKS, and segments in order.
     """
 
     rate_hz: int
@@ -66,6 +71,7 @@ class Layout:
 
     @property
     def duration_ms(self) -> int:
+        """Duration of the recording in ms."""
         return self.length * 1000 // self.rate_hz
 
 
@@ -86,7 +92,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _ReceivedRun:
-    """A run before the part's rate is known. samples: at the run's own rate."""
+    """Continuous audio of one record, before the part's rate is known. samples: at the audio's own rate."""
 
     record: int
     stream: int
@@ -104,7 +110,7 @@ class _ReceivedRun:
 
 @dataclass(frozen=True, slots=True)
 class _ReportedGap:
-    """What is known about a hole. Before the part's rate is known, its places are in ms: see `at`."""
+    """Gap with a known reason. start, end: in ms until `at` converts them to samples of the recording."""
 
     track: str
     start: int
@@ -117,22 +123,26 @@ class _ReportedGap:
 
 
 def lay_out(records: Iterable[MediaRecord], copies: Copies = NO_COPIES) -> Layout:
-    """The layout of a part whose records these are, in log order. Payloads are only measured, never kept.
+    """Returns the layout of a part.
 
-    copies: they fill what their originals lack.
+    Args:
+        records: The part's records in log order. Their payloads are measured and not kept.
+        copies: Streams that only fill the gaps of their originals.
     """
     timeline = _Timeline()
     for number, record in enumerate(records):
         timeline.add(number, record)
-    rate = max((heard.rate_hz for heard in timeline.heard), default=DEFAULT_RATE_HZ)
-    runs = _snapped([heard.at(rate) for heard in timeline.heard], rate)
+    rate = max((run.rate_hz for run in timeline.runs), default=DEFAULT_RATE_HZ)
+    runs = _snap_to_frames([run.at(rate) for run in timeline.runs], rate)
     origin = min((run.start for run in runs), default=0)
     runs = [replace(run, start=run.start - origin) for run in runs]
-    notes = [note.at(rate, origin) for note in timeline.notes]
+    reported = [gap.at(rate, origin) for gap in timeline.gaps]
     length = max((run.end for run in runs), default=0)
-    tracks = [_layered([run for run in runs if run.track == track], timeline.groups(track, copies)) for track in TRACKS]
+    tracks = [
+        _layers_of([run for run in runs if run.track == track], timeline.groups(track, copies)) for track in TRACKS
+    ]
     reports = tuple(
-        _report(track, layers, length, rate, [note for note in notes if note.track == track])
+        _report(track, layers, length, rate, [gap for gap in reported if gap.track == track])
         for track, layers in zip(TRACKS, tracks, strict=True)
         if layers.main or track in timeline.announced
     )
@@ -143,32 +153,33 @@ def lay_out(records: Iterable[MediaRecord], copies: Copies = NO_COPIES) -> Layou
 
 
 class _Timeline:
-    """Gives each run its place on the call's clock, in log order."""
+    """Places the audio of each record, in log order, on the call's timeline."""
 
     def __init__(self) -> None:
-        self.heard: list[_ReceivedRun] = []
-        self.notes: list[_ReportedGap] = []
+        self.runs: list[_ReceivedRun] = []
+        self.gaps: list[_ReportedGap] = []
         self.announced: set[str] = set()
         self._clocks: dict[str, _Clock] = {}
         self._streams = 0
         self._first_ms: int | None = None
 
     def add(self, number: int, record: MediaRecord) -> None:
+        """Adds the part's record with this number."""
         if record.type is RecordType.START:
             self.announced |= _announced(record.payload)
             clock = self._clocks.get(record.stream_id)
             if clock is None:
                 self._new_clock(record.stream_id, record.at_ms)
             else:
-                clock.came_back(record.at_ms)
+                clock.restart(record.at_ms)
         elif record.type is RecordType.GAP:
             start_ms = self._place(record, record.duration_ms)
-            self._note(record.track, start_ms, record.duration_ms, record.detail)
+            self._report_gap(record.track, start_ms, record.duration_ms, record.detail)
         elif record.type is RecordType.MEDIA:
             self._media(number, record)
 
     def groups(self, track: str, copies: Copies) -> Mapping[int, int]:
-        """The numbers of the track's streams that are copies, with those of their originals."""
+        """Maps the numbers of the track's copied streams to the numbers of their originals."""
         return {
             self._clocks[stream].number: self._clocks[original].number
             for (of, stream), original in copies.items()
@@ -176,30 +187,28 @@ class _Timeline:
         }
 
     def _media(self, number: int, record: MediaRecord) -> None:
-        if not decodable(record.codec, record.rate_hz):
+        if not is_decodable(record.codec, record.rate_hz):
             duration_ms = record.frames * MIN_GAP_MS
             start_ms = self._place(record, duration_ms)
-            self._note(record.track, start_ms, duration_ms, f"unsupported-codec {record.codec}/{record.rate_hz}")
+            self._report_gap(record.track, start_ms, duration_ms, f"unsupported-codec {record.codec}/{record.rate_hz}")
             return
         samples = samples_of(record.codec, record.rate_hz)(record.payload)
         start_ms = self._place(record, samples * 1000 // record.rate_hz)
         stream, frames, overlap = self._clock(record).number, max(1, record.frames), record.detail == OVERLAP
-        self.heard.append(
-            _ReceivedRun(number, stream, record.track, start_ms, samples, record.rate_hz, frames, overlap)
-        )
+        self.runs.append(_ReceivedRun(number, stream, record.track, start_ms, samples, record.rate_hz, frames, overlap))
 
     def _place(self, record: MediaRecord, duration_ms: int) -> int:
-        """Place of the record's audio on the call's timeline, which begins with its first stream (ms)."""
+        """Returns the position of the record's audio on the timeline, which begins with the first stream (ms)."""
         clock = self._clock(record)
         assert self._first_ms is not None
         return clock.at(record.track, record.ts_ms, duration_ms, record.at_ms) - self._first_ms
 
-    def _note(self, track: str, start_ms: int, duration_ms: int, reason: str) -> None:
-        self.notes.append(_ReportedGap(track, start_ms, start_ms + duration_ms, reason))
+    def _report_gap(self, track: str, start_ms: int, duration_ms: int, reason: str) -> None:
+        self.gaps.append(_ReportedGap(track, start_ms, start_ms + duration_ms, reason))
 
     def _clock(self, record: MediaRecord) -> "_Clock":
         clock = self._clocks.get(record.stream_id)
-        # Late audio: its start lies in an earlier part, but the gateway said when it came.
+        # Late audio: its start record is in an earlier part, but the gateway recorded the time of the audio.
         return clock or self._new_clock(record.stream_id, record.at_ms - record.ts_ms)
 
     def _new_clock(self, stream_id: str, zero_ms: int) -> "_Clock":
@@ -211,36 +220,40 @@ class _Timeline:
 
 
 class _Clock:
-    """One stream's clock. zero_ms: when its timestamp 0 was, by the wall clock.
+    """Clock of one stream. zero_ms: wall-clock time of its timestamp 0.
 
-    A stream may start again: its carrier was cut off and comes back, to this gateway or another, or was on hold. Then
-    either its timestamps went on meanwhile, and the outage is a gap of its real length, or they begin at 0 once more.
-    The wall clock of the first audio that follows says which.
+    A stream may restart: its carrier reconnects after an interruption, to this gateway or another, or after a hold.
+    Then its timestamps either have continued, and the interruption is a gap of its real length, or they restart at 0.
+    The wall-clock time of the next audio shows which.
     """
 
     def __init__(self, number: int, zero_ms: int) -> None:
         self.number = number
         self._zero_ms = zero_ms
-        self._again_ms: int | None = None  # when the stream started again, until audio of it comes
-        # Furthest timestamp that each track has reached: a long hole of one is on the log before that of the other.
+        self._restarted_ms: int | None = None  # time of a restart, until the stream has audio again
+        # Highest timestamp of each track. The log may have a long gap of one track before that of the other.
         self._furthest_ms: dict[str, int] = {}
 
-    def came_back(self, at_ms: int) -> None:
-        """Takes in that the stream started again then."""
-        self._again_ms = at_ms
+    def restart(self, at_ms: int) -> None:
+        """Records that the stream restarted at this time."""
+        self._restarted_ms = at_ms
 
     def at(self, track: str, ts_ms: int, duration_ms: int, at_ms: int) -> int:
-        """When the audio was, by the wall clock. A timestamp that cannot be true continues where the stream was.
+        """Returns the wall-clock time of the audio. Audio with an impossible timestamp follows the audio before it.
 
-        at_ms: when the audio was put on the log.
+        Args:
+            track: Track of the audio.
+            ts_ms: Timestamp of the audio.
+            duration_ms: Duration of the audio.
+            at_ms: Time at which the audio was written to the log.
         """
-        if self._again_ms is not None:
-            if self._begins_anew(self._again_ms, ts_ms, at_ms - duration_ms):
-                # Never on top of what the stream has sent: a carrier that plays faster than real time does that.
+        if self._restarted_ms is not None:
+            if self._starts_at_zero(self._restarted_ms, ts_ms, at_ms - duration_ms):
+                # Never place it over the stream's earlier audio: a carrier that plays faster than real time needs this.
                 end_ms = self._zero_ms + max(self._furthest_ms.values(), default=0)
-                self._zero_ms = max(self._again_ms, end_ms)
+                self._zero_ms = max(self._restarted_ms, end_ms)
                 self._furthest_ms = {}
-            self._again_ms = None
+            self._restarted_ms = None
         reached = self._furthest_ms.values() or (0,)
         if min(abs(ts_ms - furthest_ms) for furthest_ms in reached) > CLOCK_SET_MS:
             self._zero_ms += max(reached) - ts_ms
@@ -248,15 +261,15 @@ class _Clock:
         self._furthest_ms[track] = max(self._furthest_ms.get(track, ts_ms), ts_ms + duration_ms)
         return self._zero_ms + ts_ms
 
-    def _begins_anew(self, again_ms: int, ts_ms: int, heard_ms: int) -> bool:
-        """Whether the timestamps of a stream that started again count from then on. heard_ms: when it was heard."""
+    def _starts_at_zero(self, restarted_ms: int, ts_ms: int, heard_ms: int) -> bool:
+        """True if the timestamps of a restarted stream count from its restart. heard_ms: time of its audio."""
         if ts_ms + REPEATED_MS < max(self._furthest_ms.values(), default=ts_ms):
             return True
-        return abs(again_ms + ts_ms - heard_ms) < abs(self._zero_ms + ts_ms - heard_ms)
+        return abs(restarted_ms + ts_ms - heard_ms) < abs(self._zero_ms + ts_ms - heard_ms)
 
 
 def _announced(payload: bytes) -> set[str]:
-    """The tracks a start record's JSON names; whatever else it holds is the carrier's business."""
+    """Returns the tracks that a start record names in its JSON. Its other content is specific to the carrier."""
     try:
         content = json.loads(payload)
     except ValueError:
@@ -265,10 +278,11 @@ def _announced(payload: bytes) -> set[str]:
     return {track for track in TRACKS if track in tracks} if isinstance(tracks, list) else set()
 
 
-def _snapped(runs: Sequence[_Run], rate_hz: int) -> list[_Run]:
-    """The runs, in the order given, each moved onto the frame grid of the run before it in time, if that is at most
-    SNAP_MS away. The end of that run is on its grid too. No run is ever moved further than SNAP_MS from its own
-    timestamp, so errors do not add up; and a frame that comes again lands exactly on itself.
+def _snap_to_frames(runs: Sequence[_Run], rate_hz: int) -> list[_Run]:
+    """Moves each run onto the frame grid of the previous run in time, if the grid is at most SNAP_MS away.
+
+    The end of a run is on its grid too. No run moves further than SNAP_MS from its own timestamp, so errors do not add
+    up, and a repeated frame is placed exactly on its first copy. The order of the runs stays.
     """
     reach = SNAP_MS * rate_hz // 1000
     placed: dict[int, _Run] = {}
@@ -290,8 +304,13 @@ def _snapped(runs: Sequence[_Run], rate_hz: int) -> list[_Run]:
 
 @dataclass(slots=True)
 class _Layers:
-    """One track's audio. main, and each of the overlays: ordered, without overlap. mixed: how many samples of the
-    track are of several streams."""
+    """Audio of one track.
+
+    Attributes:
+        main: Segments in order, without overlap.
+        overlays: Further layers of segments, each in order and without overlap.
+        mixed: Number of the track's samples that come from several streams.
+    """
 
     main: list[Segment]
     overlays: list[list[Segment]]
@@ -302,24 +321,27 @@ class _Layers:
         return [self.main, *self.overlays]
 
 
-def _layered(runs: Sequence[_Run], groups: Mapping[int, int]) -> _Layers:
-    """A track's runs, in log order. Each stream is whole in one layer: the first in which no other stream sounds at
-    the same time, so that a codec that remembers is not interrupted. groups: of streams that count as one."""
+def _layers_of(runs: Sequence[_Run], groups: Mapping[int, int]) -> _Layers:
+    """Distributes a track's runs, in log order, to layers.
+
+    All audio of a stream is in one layer, so that a stateful codec is not interrupted: the first layer in which no
+    other stream has audio at the same time. groups: maps streams to the stream with which they count as one.
+    """
     streams: dict[int, list[_Run]] = {}
     for run in runs:
         streams.setdefault(groups.get(run.stream, run.stream), []).append(run)
     layers = _Layers([], [])
-    doubled: list[Segment] = []
+    overlaps: list[Segment] = []
     for of_stream in streams.values():
-        segments = _uncovered(of_stream, doubled)
-        _put_in(layers, segments)
-    layers.mixed = sum(end - start for start, end in _sounding(layers.all, 2))
-    for segment in doubled:
-        _put_in(layers, [segment])
+        segments = _new_audio(of_stream, overlaps)
+        _add_to_layer(layers, segments)
+    layers.mixed = sum(end - start for start, end in _audible_ranges(layers.all, 2))
+    for segment in overlaps:
+        _add_to_layer(layers, [segment])
     return layers
 
 
-def _put_in(layers: _Layers, segments: list[Segment]) -> None:
+def _add_to_layer(layers: _Layers, segments: list[Segment]) -> None:
     for layer in layers.all:
         if _fits(layer, segments):
             if not layer or not segments or layer[-1].start < segments[0].start:
@@ -344,8 +366,8 @@ def _start_of(segment: Segment) -> int:
     return segment.start
 
 
-def _sounding(layers: Sequence[Sequence[Segment]], least: int) -> list[tuple[int, int]]:
-    """Where at least so many of the layers have audio: begin and end, ordered."""
+def _audible_ranges(layers: Sequence[Sequence[Segment]], min_layers: int) -> list[tuple[int, int]]:
+    """Returns the start and end of the ranges in which at least `min_layers` layers have audio, in order."""
     edges = sorted(
         edge
         for layer in layers
@@ -356,16 +378,19 @@ def _sounding(layers: Sequence[Sequence[Segment]], least: int) -> list[tuple[int
     depth, begin = 0, 0
     for position, falls in edges:
         depth -= falls
-        if falls < 0 and depth == least:
+        if falls < 0 and depth == min_layers:
             begin = position
-        elif falls > 0 and depth == least - 1 and position > begin:
+        elif falls > 0 and depth == min_layers - 1 and position > begin:
             found.append((begin, position))
     return found
 
 
-def _uncovered(runs: Iterable[_Run], doubled: list[Segment]) -> list[Segment]:
-    """The audio that each run of a stream adds to those before it on the log: the first audio at a place stays, and
-    what comes again is a repetition. Audio that the gateway says is none is appended to `doubled`."""
+def _new_audio(runs: Iterable[_Run], overlaps: list[Segment]) -> list[Segment]:
+    """Returns the audio that each run of a stream adds to the runs before it on the log.
+
+    The first audio at a position stays, and later audio there is a repetition. If the gateway marked later audio as no
+    repetition, it is appended to `overlaps`.
+    """
     taken: list[Segment] = []  # ordered by start, without overlap
     for run in runs:
         position, end = run.start, run.end
@@ -374,7 +399,7 @@ def _uncovered(runs: Iterable[_Run], doubled: list[Segment]) -> list[Segment]:
             covered = taken[index - 1].start + taken[index - 1].length
             if run.overlap:
                 length = min(covered, end) - position
-                doubled.append(Segment(position, length, run.record, position - run.start))
+                overlaps.append(Segment(position, length, run.record, position - run.start))
             position = covered
         while position < end:
             free_until = min(end, taken[index].start) if index < len(taken) else end
@@ -388,25 +413,25 @@ def _uncovered(runs: Iterable[_Run], doubled: list[Segment]) -> list[Segment]:
     return taken
 
 
-def _report(track: str, layers: _Layers, length: int, rate_hz: int, notes: Sequence[_ReportedGap]) -> TrackReport:
+def _report(track: str, layers: _Layers, length: int, rate_hz: int, reported: Sequence[_ReportedGap]) -> TrackReport:
     gaps: list[Gap] = []
 
-    def hole(start: int, end: int, reason: str, least_ms: int) -> None:
+    def add_gap(start: int, end: int, reason: str, least_ms: int) -> None:
         if (end - start) * 1000 >= least_ms * rate_hz:
-            known = max(notes, key=lambda note: min(note.end, end) - max(note.start, start), default=None)
+            known = max(reported, key=lambda gap: min(gap.end, end) - max(gap.start, start), default=None)
             if known is not None and min(known.end, end) > max(known.start, start):
                 reason = known.reason
             gaps.append(Gap(start_ms=start * 1000 // rate_hz, end_ms=end * 1000 // rate_hz, reason=reason))
 
-    sounding = _sounding(layers.all, 1)
-    if not sounding:
+    audible = _audible_ranges(layers.all, 1)
+    if not audible:
         gaps.append(Gap(start_ms=0, end_ms=length * 1000 // rate_hz, reason=NO_AUDIO))
         return TrackReport(name=track, audio_ms=0, gaps=gaps)
     position = 0
-    for start, end in sounding:
+    for start, end in audible:
         edge = position == 0
-        hole(position, start, NO_AUDIO if edge else MISSING, MIN_EDGE_GAP_MS if edge else MIN_GAP_MS)
+        add_gap(position, start, NO_AUDIO if edge else MISSING, MIN_EDGE_GAP_MS if edge else MIN_GAP_MS)
         position = end
-    hole(position, length, NO_AUDIO, MIN_EDGE_GAP_MS)
-    audio = sum(end - start for start, end in sounding)
+    add_gap(position, length, NO_AUDIO, MIN_EDGE_GAP_MS)
+    audio = sum(end - start for start, end in audible)
     return TrackReport(name=track, audio_ms=audio * 1000 // rate_hz, gaps=gaps, mixed_ms=layers.mixed * 1000 // rate_hz)

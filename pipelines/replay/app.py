@@ -108,7 +108,7 @@ def run(settings: Settings) -> None:
             timeout_s=settings.replay.timeout_s,
             per_minute=settings.replay.per_minute,
             replays=True,
-            turn=LivePriorityGate(settings.kafka, live),
+            admission=LivePriorityGate(settings.kafka, live),
         ),
         Stage(
             name=planner.NAME,

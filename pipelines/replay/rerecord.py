@@ -17,8 +17,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from core.settings import KafkaSettings
 from pipelines.recorder.finalizer import upload
 from pipelines.recorder.journal import PartId
-from pipelines.recorder.journal_rebuild import Read, rebuild_journals
-from pipelines.recorder.recording import Recording, make
+from pipelines.recorder.journal_rebuild import ReadLog, rebuild_journals
+from pipelines.recorder.recording import Recording, make_recording
 from pipelines.recorder.spool import directory_of
 from pipelines.recorder.state_machine import UnrecordedPart
 from redpanda.client import LogUnavailableError, connection_config
@@ -44,7 +44,7 @@ class RebuildResult:
 class RecordingRebuilder:
     """Makes recordings again. `directory` is its own; what a killed process left in it is deleted."""
 
-    def __init__(self, kafka: KafkaSettings, objects: ObjectStore, directory: Path, read_log: Read) -> None:
+    def __init__(self, kafka: KafkaSettings, objects: ObjectStore, directory: Path, read_log: ReadLog) -> None:
         self._kafka = kafka
         self._objects = objects
         self._directory = directory
@@ -82,7 +82,7 @@ class RecordingRebuilder:
                 if cancelled.is_set():
                     break
                 directory = directory_of(root, identity)
-                found[key] = self._compare(make(identity, directory), parts[key][0])
+                found[key] = self._compare(make_recording(identity, directory), parts[key][0])
                 shutil.rmtree(directory)
         return found
 

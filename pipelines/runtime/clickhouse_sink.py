@@ -1,7 +1,7 @@
-"""From the log into ClickHouse: a Quix Streams sink that inserts all that came since the last checkpoint at once.
+"""Quix Streams sink that writes events to ClickHouse, in one insert per checkpoint.
 
-Offsets are committed after `flush` has returned, so what is committed is in ClickHouse. Whatever is away (ClickHouse,
-the log for dead letters) makes the whole checkpoint wait and come again; every row stands being inserted twice.
+Quix commits offsets after `flush` has returned, so every committed event is in ClickHouse. If a store or the log is
+unavailable, the whole checkpoint waits and is delivered again; inserting a row twice is harmless.
 """
 
 import logging
@@ -23,14 +23,14 @@ from sinks.clickhouse.client import Database, StoreUnavailableError
 from sinks.clickhouse.rows import Row
 from sinks.object_store import ObjectStoreError
 
-_log = logging.getLogger(__name__)
-_RETRY_AFTER_S = 1.0
+logger = logging.getLogger(__name__)
+_RETRY_DELAY_S = 1.0
 _LOGGED_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record of the log as a sink gets it. timestamp_ms: when it was produced."""
+    """A record of the log as Quix passes it to a sink. timestamp_ms: time at which it was produced."""
 
     topic: str
     partition: int
@@ -40,18 +40,12 @@ class Record:
     timestamp_ms: int
 
     def __str__(self) -> str:
+        """Returns the record's position on the log."""
         return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
 class ClickHouseSink(BaseSink):
-    """Puts events as rows into ClickHouse.
-
-    service: its name, in dead letters and metrics. rows: an event's rows; raises ValueError for an event that can
-    never be one. Rows of the second function, which may need other stores, are inserted after those of the first, so
-    that a store that is away holds up its own rows only. dead_letter: puts a dead letter on the log and returns once
-    it is there. afterwards: told the events once all their rows are there; raises what the stores and the log raise.
-    consuming: the figures of the process; without, nobody sees them.
-    """
+    """Writes events as rows to ClickHouse."""
 
     def __init__(
         self,
@@ -61,26 +55,39 @@ class ClickHouseSink(BaseSink):
         rows: Callable[[AnyEvent], Sequence[Row]],
         dead_letter: Callable[[StageFailed], None],
         later_rows: Callable[[AnyEvent], Sequence[Row]] = lambda _event: (),
-        afterwards: Callable[[Sequence[AnyEvent]], None] = lambda _events: None,
-        consuming: ConsumerMonitor | None = None,
+        after_insert: Callable[[Sequence[AnyEvent]], None] = lambda _events: None,
+        monitor: ConsumerMonitor | None = None,
     ) -> None:
+        """Creates a sink. It connects when it first writes.
+
+        Args:
+            service: Name of the service, in dead letters and metrics.
+            database: ClickHouse.
+            rows: Returns the rows of an event. Raises ValueError for an event that has no valid rows.
+            dead_letter: Writes a dead letter and returns when the log has acknowledged it.
+            later_rows: Returns rows that may need other stores. They are inserted after those of `rows`, so that an
+                unavailable store delays only its own rows.
+            after_insert: Receives the events once all their rows are stored. May raise the errors of the stores and
+                of the log.
+            monitor: Metrics of the process. Default: metrics that are not served.
+        """
         super().__init__()
-        self._consuming = consuming or ConsumerMonitor(service)
-        self._counted = metrics.SINK_RECORDS.on(self._consuming.registry)
-        self._away = metrics.SINK_BACKPRESSURE.on(self._consuming.registry).labels(service)
+        self._monitor = monitor or ConsumerMonitor(service)
+        self._counted = metrics.SINK_RECORDS.on(self._monitor.registry)
+        self._backpressure = metrics.SINK_BACKPRESSURE.on(self._monitor.registry).labels(service)
         self._service = service
         self._database = database
         self._rows = rows
         self._later_rows = later_rows
-        self._afterwards = afterwards
+        self._after_insert = after_insert
         self._dead_letter = dead_letter
         self._records: list[Record] = []
 
     def setup(self) -> None:
-        """Nothing to do: the database connects when first used, and may be away for now."""
+        """Does nothing: the database connects when it is first used, and may be unavailable now."""
 
     def start(self) -> None:
-        """Likewise."""
+        """Does nothing, for the same reason."""
 
     def add(  # noqa: PLR0917 - the signature is Quix'
         self,
@@ -96,19 +103,23 @@ class ClickHouseSink(BaseSink):
         self._records.append(Record(topic, partition, offset, key or b"", value or b"", timestamp))
 
     def flush(self) -> None:
-        """Inserts what came since the last checkpoint. Raises SinkBackpressureError if it cannot be now."""
+        """Inserts the events since the last checkpoint.
+
+        Raises:
+            SinkBackpressureError: A store or the log is unavailable. Quix delivers the records again.
+        """
         records, self._records = self._records, []
         if not records:
             return
         try:
             self._write(records)
         except (StoreUnavailableError, ObjectStoreError, LogUnavailableError) as error:
-            _log.warning("%s waits %g s and tries again: %s", self._service, _RETRY_AFTER_S, error)
-            self._away.inc()
-            raise SinkBackpressureError(retry_after=_RETRY_AFTER_S) from error
+            logger.warning("%s: retrying in %g s: %s", self._service, _RETRY_DELAY_S, error)
+            self._backpressure.inc()
+            raise SinkBackpressureError(retry_after=_RETRY_DELAY_S) from error
 
     def on_paused(self) -> None:
-        """Another sink could not write: all records will come again."""
+        """Drops the records, because another sink could not write: Quix delivers all of them again."""
         self._records = []
 
     def _write(self, records: Sequence[Record]) -> None:
@@ -125,33 +136,35 @@ class ClickHouseSink(BaseSink):
                 events.append(event)
         self._database.insert(rows)
         later: list[Row] = []
-        for event in events:  # thousands of objects, after a while behind
+        for event in events:  # may read thousands of objects after a pause, so each one counts as a heartbeat
             later += self._later_rows(event)
-            self._consuming.heartbeat.beat()
+            self._monitor.heartbeat.beat()
         self._database.insert(later)
-        self._afterwards(events)
+        self._after_insert(events)
         for record, reason in malformed:
-            self._refuse(record, reason)
+            self._reject(record, reason)
         now = time.time()
         for event in events:
-            self._consuming.latency.observe(max(0.0, now - event.occurred_at_ms / 1000))
+            self._monitor.latency.observe(max(0.0, now - event.occurred_at_ms / 1000))
         self._counted.labels(self._service, "inserted").inc(len(events))
         self._counted.labels(self._service, "malformed").inc(len(malformed))
 
-    def _refuse(self, record: Record, reason: str) -> None:
-        _log.error("%s passes over %s: %s: %r", self._service, record, reason, record.value[:_LOGGED_BYTES])
-        # A dead letter that cannot be read would make another one, and so on for ever.
+    def _reject(self, record: Record, reason: str) -> None:
+        logger.error(
+            "%s: skipped the invalid record %s: %s: %r", self._service, record, reason, record.value[:_LOGGED_BYTES]
+        )
+        # An invalid dead letter must not create another dead letter, or this would never end.
         if record.topic != Topic.DEAD_LETTERS:
             self._dead_letter(dead_letter(self._service, record, reason))
-            self._consuming.record_dead_letter("permanent")
+            self._monitor.record_dead_letter("permanent")
 
 
 def dead_letter(service: str, record: Record, reason: str) -> StageFailed:
-    """The dead letter of a record that a service cannot read. It has the same id however often it is written."""
+    """Returns the dead letter of a record that a service cannot parse. Its id is the same each time."""
     return StageFailed(
         event_id=uuid_of("dead-letter", service, record.topic, record.partition, record.offset),
         call_id=record.key.decode(errors="replace"),
-        tenant="",  # only the event could have told
+        tenant="",  # unknown: only a valid event names its tenant
         occurred_at_ms=record.timestamp_ms,
         stage=service,
         error_class="permanent",
@@ -165,7 +178,7 @@ def dead_letter(service: str, record: Record, reason: str) -> StageFailed:
 
 
 def explain(error: ValueError) -> str:
-    """What is wrong with an event, in one line and without its content."""
+    """Returns the reason why an event is invalid, in one line and without its content."""
     if not isinstance(error, ValidationError):
         return str(error)
     problems = error.errors(include_url=False, include_input=False, include_context=False)

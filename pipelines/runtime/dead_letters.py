@@ -1,4 +1,4 @@
-"""Dead letters: what a stage gave up on, read from the log, and given back to the stage."""
+"""Dead letters: reads the jobs that stages gave up on from the log, and returns them to their stages."""
 
 import time
 import uuid
@@ -20,8 +20,13 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRecord:
-    """A dead letter. replayed_at_ms: when somebody gave it back (ms since the epoch). healed: its stage has a result
-    for that part by now."""
+    """A dead letter and its state.
+
+    Attributes:
+        letter: The event that reports the failure.
+        replayed_at_ms: Time at which it was replayed (ms since the epoch); None if it was not replayed.
+        healed: True if its stage has a result for that part now.
+    """
 
     letter: StageFailed
     replayed_at_ms: int | None = None
@@ -29,19 +34,20 @@ class DeadLetterRecord:
 
     @property
     def open(self) -> bool:
-        """Whether there is still something to do about it."""
+        """True if it needs an action: it was neither replayed nor healed."""
         return self.replayed_at_ms is None and not self.healed
 
     @property
     def id(self) -> str:
-        """What names it."""
+        """Id of the dead letter: that of its event."""
         return self.letter.event_id
 
 
 def dead_letters_of(events: Iterable[AnyEvent]) -> list[DeadLetterRecord]:
-    """The letters that these events of the dead-letter topic tell of, oldest first. Pure.
+    """Returns the dead letters in these events of the dead-letter topic, oldest first. Pure.
 
-    The same letter told twice is one: a crash between the letter and its offset writes it again.
+    Two events with the same id are one dead letter: a crash between the dead letter and the commit of its offset
+    writes it again.
     """
     letters: dict[str, StageFailed] = {}
     replayed: dict[str, int] = {}
@@ -55,8 +61,11 @@ def dead_letters_of(events: Iterable[AnyEvent]) -> list[DeadLetterRecord]:
 
 
 def healed(letters: Sequence[DeadLetterRecord], store: CallStore) -> list[DeadLetterRecord]:
-    """The letters, each with whether its call was healed: its stage has a result, from whatever attempt. Raises
-    StoreUnavailableError."""
+    """Marks the dead letters whose stage has a result by now, from any attempt.
+
+    Raises:
+        StoreUnavailableError: ClickHouse does not reply.
+    """
     names = {(one.letter.tenant, one.letter.call_id) for one in letters if one.open}
     results = store.find_results(sorted(names))
     return [
@@ -66,12 +75,16 @@ def healed(letters: Sequence[DeadLetterRecord], store: CallStore) -> list[DeadLe
 
 
 def is_replayable(letter: StageFailed) -> bool:
-    """Whether the letter carries its record whole. What was no text, or too long, does not survive in one."""
+    """True if the dead letter contains its complete record. Records that are not text, or too long, are cut."""
     return letter.origin_topic != Topic.CALL_MEDIA and CUT not in letter.payload
 
 
 def read_dead_letters(kafka: KafkaSettings) -> list[DeadLetterRecord]:
-    """All letters on the log now. Joins no group and commits nothing. Raises LogUnavailableError."""
+    """Returns all dead letters on the log. Joins no consumer group and commits no offsets.
+
+    Raises:
+        LogUnavailableError: The log cannot be read.
+    """
     config = consumer_config(kafka.model_copy(update={"instance_id": None}), f"dlq-{uuid.uuid4().hex}")
     consumer = Consumer(config)
     try:
@@ -82,22 +95,30 @@ def read_dead_letters(kafka: KafkaSettings) -> list[DeadLetterRecord]:
         consumer.close()
 
 
-def replay(kafka: KafkaSettings, letters: Iterable[DeadLetterRecord]) -> Iterator[DeadLetterRecord]:
-    """Puts each letter's payload, which must be `whole`, back on its origin topic, notes that beside the letter, and
-    yields it.
+def replay(kafka: KafkaSettings, dead_letters: Iterable[DeadLetterRecord]) -> Iterator[DeadLetterRecord]:
+    """Writes the payload of each dead letter to its origin topic, records the replay, and yields the dead letter.
 
-    The note comes second: a crash between leaves the letter open, and a payload that is there twice changes nothing,
-    since every stage's effects are idempotent. Raises LogUnavailableError.
+    The payload is written first. A crash before the replay is recorded leaves the dead letter open; a payload that is
+    written twice is harmless, because every effect of a stage is idempotent.
+
+    Args:
+        kafka: Settings of the log.
+        dead_letters: Dead letters that are replayable (`is_replayable`).
+
+    Raises:
+        LogUnavailableError: The log does not acknowledge a record.
     """
     producer = Producer(producer_config(kafka))
-    notes = EventProducer(kafka)
-    for one in letters:
+    events = EventProducer(kafka)
+    for one in dead_letters:
         letter = one.letter
         producer.produce(letter.origin_topic, key=letter.call_id, value=letter.payload)
         if producer.flush(_TIMEOUT_S) > 0:
-            raise LogUnavailableError(f"the log does not acknowledge letter {one.id}; it stays open")
+            raise LogUnavailableError(
+                f"the log does not acknowledge dead letter {one.id}, so it stays open: check the broker and try again"
+            )
         now = time.time_ns() // 1_000_000
-        note = LetterReplayed(
+        replayed = LetterReplayed(
             event_id=uuid_of("letter.replayed", one.id),
             call_id=letter.call_id,
             tenant=letter.tenant,
@@ -105,21 +126,21 @@ def replay(kafka: KafkaSettings, letters: Iterable[DeadLetterRecord]) -> Iterato
             occurred_at_ms=now,
             letter_id=one.id,
         )
-        notes.send(Topic.DEAD_LETTERS, [note])
+        events.send(Topic.DEAD_LETTERS, [replayed])
         yield DeadLetterRecord(letter, now)
 
 
 def _events(consumer: Consumer) -> Iterator[AnyEvent]:
-    """The events on the dead-letter topic; what is none is passed over."""
+    """Yields the events on the dead-letter topic. Skips invalid ones."""
     topic = consumer.list_topics(Topic.DEAD_LETTERS, _TIMEOUT_S).topics[Topic.DEAD_LETTERS]
     if topic.error is not None:
-        raise LogUnavailableError(f"there is no topic {Topic.DEAD_LETTERS}: `audiotext topics apply` creates it")
+        raise LogUnavailableError(f"the topic {Topic.DEAD_LETTERS} is missing: run `audiotext topics apply`")
     ends: dict[int, int] = {}
     begin: list[TopicPartition] = []
     for number in topic.partitions:
         bounds = consumer.get_watermark_offsets(TopicPartition(Topic.DEAD_LETTERS, number), _TIMEOUT_S)
         if bounds is None:
-            raise LogUnavailableError("the log does not say how many dead letters there are")
+            raise LogUnavailableError("the log does not report the offsets of the dead letters: try again")
         low, end = bounds
         if low < end:
             ends[number] = end
@@ -128,7 +149,7 @@ def _events(consumer: Consumer) -> Iterator[AnyEvent]:
     while ends:
         message = consumer.poll(_TIMEOUT_S)
         if message is None:
-            raise LogUnavailableError("the log stopped giving dead letters before their end")
+            raise LogUnavailableError("the log stopped sending dead letters before the last one: try again")
         if message.error() is not None:
             raise LogUnavailableError(f"the dead letters cannot be read: {message.error().str()}")
         number, offset = message.partition() or 0, message.offset() or 0

@@ -1,16 +1,21 @@
-"""The classes of failure, which decide what happens to a job."""
+"""Classes of failure. The class of an error decides how its job continues."""
 
 
 class StageError(Exception):
-    """Base of what a stage raises on purpose."""
+    """Base of the errors that a stage raises on purpose."""
 
 
 class RetryableError(StageError):
-    """May work later: time-outs, 408, 425, 429, 5xx, a store that is away. The default for unknown exceptions too.
+    """A failure that may pass: a time-out, 408, 425, 429, 5xx, an unreachable store.
 
-    retry_after_s: the provider's own wish (Retry-After), seconds; the schedule waits no less. refused: the provider
-    said no before it did anything (429, a connection refused), so that asking again at once cannot pay twice; where
-    nobody knows whether it took the request (a time-out, a connection lost, 5xx), it stays False.
+    The runtime treats unknown exceptions the same way.
+
+    Attributes:
+        retry_after_s: Delay that the provider requests (Retry-After), in seconds. The next attempt waits at least
+            that long.
+        refused: True if the provider rejected the request before it did any work (429, connection refused). A new
+            request then cannot be paid twice. False if the provider may have accepted the request (a time-out, a
+            lost connection, 5xx).
     """
 
     def __init__(self, message: str = "", *, retry_after_s: float | None = None, refused: bool = False) -> None:
@@ -20,25 +25,36 @@ class RetryableError(StageError):
 
 
 class BilledFailureError(RetryableError):
-    """The provider did its work and it came to nothing: its answer is none, or could not be kept. It is not away, and
-    another attempt pays again, so each of them counts."""
+    """The provider completed the work, but its response is unusable or could not be stored.
+
+    The provider is reachable, so this is not an outage. Each further attempt is charged again, so every attempt
+    counts.
+    """
 
 
 class ProviderOutageError(RetryableError):
-    """The provider is away altogether (no connection, 503): every job would fail, so the stage waits and no attempt
-    is counted."""
+    """The provider is unreachable (no connection, 503).
+
+    Every job would fail, so the stage waits and counts no attempt.
+    """
 
 
 class RetryLaterError(RetryableError):
-    """Nothing failed, but the job must not go on before `retry_after_s`: no attempt is counted, nobody is blamed."""
+    """The job has not failed, but it must not continue before `retry_after_s`.
+
+    It counts neither as an attempt nor as a failure of the provider.
+    """
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
 
 
 class QuotaError(StageError):
-    """A limit that waiting does not clear (storage full at the provider): free space, then retry."""
+    """A limit that waiting does not clear, such as full storage at the provider: free space, then retry."""
 
 
 class PermanentError(StageError):
-    """Will never work with this input or these settings (400, 401, broken audio): straight to the dead letters."""
+    """A failure that repeats with the same input and settings (400, 401, broken audio).
+
+    The job becomes a dead letter at once.
+    """

@@ -1,4 +1,4 @@
-"""One attempt at a stage's work, and what goes on the log about it: from records to jobs to events. Pure."""
+"""One attempt at a stage's job, and the events that record its failure. Pure."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,9 +12,16 @@ from schemas.ids import uuid_of
 
 @dataclass(frozen=True, slots=True)
 class JobAttempt:
-    """One attempt: the input event's JSON, and where it stood on the log first.
+    """One attempt at a job.
 
-    attempts: failed so far. due_at_ms: not before this time (ms since the epoch).
+    Attributes:
+        stage: Name of the stage.
+        payload: JSON of the input event.
+        attempts: Attempts that have failed so far.
+        due_at_ms: Earliest start of this attempt (ms since the epoch).
+        origin_topic: Topic on which the event first arrived.
+        origin_partition: Its partition there.
+        origin_offset: Its offset there.
     """
 
     stage: str
@@ -25,8 +32,8 @@ class JobAttempt:
     origin_partition: int
     origin_offset: int
 
-    def scheduled(self, event: Event, error: BaseException, *, attempts: int, now_ms: int, delay_s: float) -> Event:
-        """The record on the retry topic that makes the job due again."""
+    def retry_event(self, event: Event, error: BaseException, *, attempts: int, now_ms: int, delay_s: float) -> Event:
+        """Returns the event for the retry topic that schedules the job again."""
         return RetryScheduled(
             event_id=self._event_id("retry", attempts),
             call_id=event.call_id,
@@ -43,10 +50,10 @@ class JobAttempt:
             payload=self.payload,
         )
 
-    def failed(
+    def dead_letter(
         self, error: BaseException, *, attempts: int, now_ms: int, call_id: str, tenant: str = "", part: int = 1
     ) -> Event:
-        """The dead letter. tenant is "" where the payload is no event that could tell."""
+        """Returns the dead letter. tenant: "" if the payload is not a valid event, so that the tenant is unknown."""
         return StageFailed(
             event_id=self._event_id("failed", 0),
             call_id=call_id,
@@ -67,18 +74,20 @@ class JobAttempt:
         return uuid_of(kind, self.stage, self.origin_topic, self.origin_partition, self.origin_offset, attempts)
 
 
-def job_of(stage: str, retry_topic: str, *, topic: str, partition: int, offset: int, value: str) -> JobAttempt:
-    """The job in a record of the stage's source or retry topic."""
+def attempt_from_record(
+    stage: str, retry_topic: str, *, topic: str, partition: int, offset: int, value: str
+) -> JobAttempt:
+    """Returns the attempt that a record of the stage's source or retry topic asks for."""
     if topic == retry_topic:
-        with suppress(ValidationError):  # not written by this runtime: it will turn out to be no event either
-            again = RetryScheduled.model_validate_json(value)
+        with suppress(ValidationError):  # not written by this runtime; its payload will not parse as an event either
+            scheduled = RetryScheduled.model_validate_json(value)
             return JobAttempt(
                 stage,
-                again.payload,
-                again.attempts,
-                again.due_at_ms,
-                again.origin_topic,
-                again.origin_partition,
-                again.origin_offset,
+                scheduled.payload,
+                scheduled.attempts,
+                scheduled.due_at_ms,
+                scheduled.origin_topic,
+                scheduled.origin_partition,
+                scheduled.origin_offset,
             )
     return JobAttempt(stage, value, 0, 0, topic, partition, offset)

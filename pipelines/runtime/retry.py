@@ -1,8 +1,8 @@
-"""What happens after a failed attempt. Pure: decides, does nothing.
+"""Decides how a job continues after a failed attempt. Pure.
 
-A job that failed is put aside on the stage's retry topic, with the number of its attempts and the time it is due, and
-its place on the source topic is done: the schedule survives restarts because it is on the log, and a job that waits
-ten minutes holds up no offset behind it.
+The runtime writes a failed job to the stage's retry topic, with the number of its attempts and its due time, and marks
+its offset on the source topic as done. The schedule survives restarts because it is on the log, and a job that waits
+ten minutes blocks no offset behind it.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,17 @@ from redpanda.client import EventTooLargeError
 
 ErrorClass = Literal["retry", "quota", "permanent"]
 
-_LONGEST_WISH_S = 3_600.0  # a Retry-After beyond is a mistake, and would hold a call back for ever
+_MAX_RETRY_AFTER_S = 3_600.0  # a longer Retry-After is a mistake of the provider, and would block a call without end
 
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """Put the job aside for `delay_s` seconds. attempts: what then counts as failed."""
+    """Schedules the job again.
+
+    Attributes:
+        delay_s: Seconds until the job is due.
+        attempts: Failed attempts that the schedule records.
+    """
 
     delay_s: float
     attempts: int
@@ -27,14 +32,14 @@ class TryAgain:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Send the job to the dead letters."""
+    """Turns the job into a dead letter."""
 
     error_class: ErrorClass
     attempts: int
 
 
 def classify(error: BaseException) -> ErrorClass:
-    """The class of an exception. What nobody classified may well work later, so it is retried."""
+    """Returns the class of an exception. An unknown exception may pass, so it is retried."""
     if isinstance(error, (PermanentError, EventTooLargeError)):
         return "permanent"
     if isinstance(error, QuotaError):
@@ -43,22 +48,27 @@ def classify(error: BaseException) -> ErrorClass:
 
 
 def decide(error: BaseException, failed: int, delays_s: Sequence[float]) -> TryAgain | GiveUp:
-    """What to do after an attempt failed with `error`, before which `failed` had. The schedule's delay, or what the
-    provider asks for if that is longer."""
-    wish_s = 0.0
+    """Returns the next step after an attempt failed with `error`.
+
+    Args:
+        error: Error of the attempt.
+        failed: Number of attempts that failed before.
+        delays_s: Delay after each failed attempt. The provider's Retry-After takes precedence if it is longer.
+    """
+    retry_after_s = 0.0
     if isinstance(error, RetryableError) and error.retry_after_s is not None:
-        wish_s = min(max(error.retry_after_s, 0.0), _LONGEST_WISH_S)
+        retry_after_s = min(max(error.retry_after_s, 0.0), _MAX_RETRY_AFTER_S)
     if isinstance(error, RetryLaterError):
-        return TryAgain(wish_s, failed)
+        return TryAgain(retry_after_s, failed)
     attempts = failed + 1
     error_class = classify(error)
     if error_class == "permanent" or attempts > len(delays_s):
         return GiveUp(error_class, attempts)
-    return TryAgain(max(delays_s[attempts - 1], wish_s), attempts)
+    return TryAgain(max(delays_s[attempts - 1], retry_after_s), attempts)
 
 
 def describe(error: BaseException) -> str:
-    """One line for people: the exception's text, or its name where it has none (as time-outs do)."""
+    """Returns one readable line: the exception's name, and its text if there is one (time-outs have none)."""
     text = str(error).strip().replace("\n", " ")
     name = type(error).__name__
     return (f"{name}: {text}" if text else name)[:2000]

@@ -1,4 +1,4 @@
-"""What a slow stage is: a name, where its work comes from, and one coroutine."""
+"""Definition of a slow stage: its name, its topics and the coroutine that does the work."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -12,30 +12,43 @@ E_contra = TypeVar("E_contra", bound=Event, contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """An event and the topic it belongs on."""
+    """An event and the topic to publish it on."""
 
     topic: str
     event: Event
 
 
 class Handler(Protocol[E_contra]):
-    """The work. Called again with the same event after a crash or a failure: every effect must be idempotent.
+    """Work of a stage.
 
-    Raises the errors of pipelines.runtime.errors; any other exception counts as retryable.
+    The runtime invokes it again with the same event after a crash or a failure, so every effect must be idempotent.
     """
 
-    async def __call__(self, event: E_contra) -> Sequence[Output]: ...
+    async def __call__(self, event: E_contra) -> Sequence[Output]:
+        """Processes the event and returns the events to publish.
+
+        Raises:
+            StageError: See pipelines.runtime.errors. Any other exception counts as retryable.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stage(Generic[E]):
     """A consumer group and its work.
 
-    name: consumer group, and the stage's name in dead letters ("transcribe").
-    source, retry: topics the work comes from and is put aside on. event_type: what is on `source`.
-    concurrency: calls in flight per process. timeout_s: deadline of one attempt. per_minute: attempts begun per minute
-    and process at the most; None does not limit. replays: whether it is the replays' own: what a replay tells is not
-    followed up by the others, since the replay does so itself. turn: returns when an attempt may begin.
+    Attributes:
+        name: Consumer group, and the stage's name in dead letters, for example "transcribe".
+        source: Topic that the work arrives on.
+        retry: Topic that failed jobs wait on.
+        event_type: Type of the events on `source`.
+        handler: Coroutine that does the work.
+        concurrency: Calls in flight per process.
+        timeout_s: Deadline of one attempt, in seconds.
+        per_minute: Maximum of attempts that one process starts per minute; None means no limit.
+        replays: True for the stage that runs replays. The other stages skip the events that a replay publishes,
+            because the replay runs the following stages itself.
+        admission: Returns when an attempt may start; None means at once.
     """
 
     name: str
@@ -47,4 +60,4 @@ class Stage(Generic[E]):
     timeout_s: float
     per_minute: int | None = None
     replays: bool = False
-    turn: Callable[[], Awaitable[None]] | None = None
+    admission: Callable[[], Awaitable[None]] | None = None

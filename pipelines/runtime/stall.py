@@ -1,55 +1,67 @@
-"""Tells a consumer that silently stopped from one that has nothing to do. Pure."""
+"""Distinguishes a consumer that silently stopped from one that has no work. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-Place = tuple[str, int]  # topic, partition
+PartitionKey = tuple[str, int]  # topic, partition
 
 
 class ConsumerStalledError(Exception):
-    """The consumer gets nothing although there is more and more to get. Only a new process helps."""
+    """The consumer receives no records although the log grows. Only a new process helps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A partition: the next offset its consumer is to get, and one past the last on the log."""
+    """Progress of a partition.
+
+    Attributes:
+        position: Offset of the next record that the consumer receives.
+        end: One past the last offset on the log.
+    """
 
     position: int
     end: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
-    progress: Progress  # when the position was first seen
-    growing_since_s: float | None
+class _LastMove:
+    progress: Progress  # at the time of the move
+    growing_since_s: float | None  # monotonic time at which the end first moved after it
 
 
 class StallDetector:
-    """A partition is stalled when its end moves and for `patience_s` seconds its position does not.
+    """Reports a partition as stalled if its end moves and its position does not move for `limit_s` seconds.
 
-    That the log must have grown, and not only be longer, spares a consumer that waits behind a transaction's marker or
-    a hole, where position and end never meet.
+    The end must move: being ahead of the position is not enough. After a transaction marker or a missing offset the
+    position never reaches the end, although the consumer is healthy.
     """
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
-        self._standing: dict[Place, _Standing] = {}
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._last_moves: dict[PartitionKey, _LastMove] = {}
 
-    def observe(self, now_s: float, seen: Mapping[Place, Progress]) -> list[Place]:
-        """The stalled among the partitions that are being read now. now_s: monotonic. What is left out is forgotten;
-        so observe nothing while the log is away, or its return would look like a stall."""
-        standing: dict[Place, _Standing] = {}
-        for place, progress in seen.items():
-            before = self._standing.get(place)
-            if before is None or before.progress.position != progress.position:
-                standing[place] = _Standing(progress, None)
-            elif before.growing_since_s is None and progress.end > before.progress.end:
-                standing[place] = _Standing(before.progress, now_s)
+    def observe(self, now_s: float, progress: Mapping[PartitionKey, Progress]) -> list[PartitionKey]:
+        """Records the progress of all partitions that are read now, and returns the stalled ones.
+
+        A partition that is missing from `progress` is forgotten. Pass no partitions while the log is unreachable:
+        otherwise its return would look like a stall.
+
+        Args:
+            now_s: Monotonic time, in seconds.
+            progress: Progress of each partition that is read now.
+        """
+        moves: dict[PartitionKey, _LastMove] = {}
+        for partition, now in progress.items():
+            last = self._last_moves.get(partition)
+            if last is None or last.progress.position != now.position:
+                moves[partition] = _LastMove(now, None)
+            elif last.growing_since_s is None and now.end > last.progress.end:
+                moves[partition] = _LastMove(last.progress, now_s)
             else:
-                standing[place] = before
-        self._standing = standing
+                moves[partition] = last
+        self._last_moves = moves
         return [
-            place
-            for place, at in standing.items()
-            if at.growing_since_s is not None and now_s - at.growing_since_s >= self._patience_s
+            partition
+            for partition, last in moves.items()
+            if last.growing_since_s is not None and now_s - last.growing_since_s >= self._limit_s
         ]

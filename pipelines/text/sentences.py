@@ -1,21 +1,21 @@
-"""Splitting text into sentences. Pure, and without a dictionary: it works wherever punctuation does."""
+"""Splits text into sentences. Pure, and without a dictionary: it works in every language with punctuation."""
 
 import re
 
 # Latin punctuation ends a sentence before white space, Chinese, Japanese and Devanagari also without it.
 _END = re.compile(r"[.!?…][\"')\]]*(?=\s)|[\u3002\uff01\uff1f\u0964]+")
-# What is written with a full stop in the middle of a sentence; a wrong guess joins two sentences, which is harmless.
+# Abbreviations with a full stop in the middle of a sentence. A wrong match joins two sentences, which is harmless.
 _ABBREVIATION = re.compile(r"\b(?:mr|mrs|ms|dr|st|prof|sr|jr|no|vs|approx|[a-z])\.$", re.IGNORECASE)
-_ABBREVIATION_CHARS = 8  # how far before the full stop one can begin
+_ABBREVIATION_CHARS = 8  # the longest abbreviation, with its full stop
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of the text, in order, without white space around them; none is empty."""
+    """Returns the sentences of the text in order, without empty ones and without white space around them."""
     return [text[start:end] for start, end in sentence_spans(text)]
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """Where the sentences of the text are: start and end of each, in characters."""
+    """Returns the start and end of each sentence of the text, in characters."""
     ends = [
         match.end()
         for match in _END.finditer(text)

@@ -204,7 +204,7 @@ class TranscribeHandler:
 def run(settings: Settings) -> None:
     """The service: blocks until it is told to end. Raises SettingsError."""
     provider = registry.speech_to_text(settings)
-    notices = listen(settings.kafka) if registry.webhook_url(settings) else None
+    notices = listen(settings.kafka) if registry.callback_url(settings) else None
     objects = ObjectStore(settings.s3)
     handler = TranscribeHandler(provider, objects, settings.pricing, notices=notices)
     registry.load_in_background(provider)
@@ -216,7 +216,7 @@ def run(settings: Settings) -> None:
             retry=Topic.TRANSCRIBE_RETRY,
             event_type=RecordingReady,
             handler=IdempotentStage(NAME, handler, objects),
-            concurrency=settings.stt.calls,
+            concurrency=registry.transcription_concurrency(settings),
             timeout_s=settings.stt.timeout_s,
             per_minute=settings.stt.per_minute,
         ),

@@ -110,15 +110,15 @@ async def test_requests_that_fail_are_seen(services: ApiContext) -> None:
             return service["state"], provider["state"], provider["reason"], check.ok
 
         assert await seen() == ("up", "idle", None, True)
-        stage.attempted(refused)
+        stage.record_attempt(refused)
         assert await seen() == ("failing", "failing", "PermanentError: 401 Incorrect API key", False)
-        stage.attempted()
+        stage.record_attempt()
         assert await seen() == ("up", "healthy", None, True)
-        stage.attempted(refused)
-        stage.attempted(RetryLaterError("later", retry_after_s=1))
+        stage.record_attempt(refused)
+        stage.record_attempt(RetryLaterError("later", retry_after_s=1))
         assert await seen() == ("up", "healthy", None, True)
-        stage.attempted(refused)
-        stage.attempted(refused)
+        stage.record_attempt(refused)
+        stage.record_attempt(refused)
         assert (await seen())[:2] == ("failing", "failing")
         assert "requests: transcriber" in [look.name for look in looks(settings, embedded=True)]
 

@@ -26,7 +26,7 @@ def bench(
     made = Bench(kafka_node, object_server, tmp_path_factory.mktemp("data"), supervised=True)
     made.start()
     try:
-        eventually(lambda: "are this recorder's" in made.output.read_text() or None, "the recorder reads")
+        eventually(lambda: "this recorder owns the partitions" in made.output.read_text() or None, "the recorder reads")
         yield made
         assert made.stop() == 0
     finally:

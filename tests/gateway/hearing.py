@@ -11,9 +11,9 @@ import pytest
 
 from gateway.media.session import Session
 from gateway.metrics import Metrics
-from pipelines.recorder.decoding import Encoded
+from pipelines.recorder.decoding import EncodedAudio
 from pipelines.recorder.timeline import TRACKS, lay_out
-from pipelines.recorder.wav import write
+from pipelines.recorder.wav import write_wav
 from schemas.events import TrackReport
 from schemas.media import EosReason, MediaRecord
 from tests.gateway.carriers.talk import hear, new_decoder
@@ -118,12 +118,12 @@ def recorded(records: Iterable[MediaRecord], folder: Path) -> Recorded:
     kept = list(records)
     layout = lay_out(kept)
 
-    def load(number: int) -> Encoded:
+    def load(number: int) -> EncodedAudio:
         record = kept[number]
-        return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
+        return EncodedAudio(record.stream_id, record.codec, record.rate_hz, record.payload)
 
     path = folder / "audio.wav"
-    write(layout, load, path)
+    write_wav(layout, load, path)
     samples = wav_channels(path.read_bytes())
     channels = {track: samples[:, number] for number, track in enumerate(TRACKS)}
     return Recorded(layout.rate_hz, channels, {report.name: report for report in layout.tracks})

@@ -13,7 +13,7 @@ from core.audio.g711 import decode_ulaw, encode_ulaw
 from gateway.carriers.common.media_format import MediaFormat
 from gateway.simulator.encoders import Shape, load_dialects
 from gateway.simulator.faults import NO_FAULTS, Faults
-from pipelines.recorder.decoding import Encoded, samples_of
+from pipelines.recorder.decoding import EncodedAudio, samples_of
 from pipelines.recorder.timeline import lay_out
 from schemas.media import Codec, MediaRecord
 from tests.gateway.carriers.talk import FORMATS, heard, spoken
@@ -45,9 +45,9 @@ def recorded(records: Sequence[MediaRecord]) -> tuple[int, dict[str, Pcm]]:
     """The recording's rate and its two channels."""
     layout = lay_out(records)
 
-    def load(number: int) -> Encoded:
+    def load(number: int) -> EncodedAudio:
         record = records[number]
-        return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
+        return EncodedAudio(record.stream_id, record.codec, record.rate_hz, record.payload)
 
     channels = {}
     for track, segments in zip(("inbound", "outbound"), layout.segments, strict=True):

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Producer
 
 from core.settings import ClickHouseSettings, S3Settings
-from pipelines.analytics import Segments
+from pipelines.analytics import SegmentReader
 from pipelines.erase.handler import requested
 from redpanda import topics
 from redpanda.client import EventProducer, producer_config
@@ -159,7 +159,7 @@ def test_a_transcript_that_is_none_has_no_segments(s3: S3Settings, content: byte
     """An object that is no transcript, or not the one that was announced, yields nothing and holds nobody up."""
     objects = ObjectStore(s3)
     ref = objects.put(f"broken/{sha256_hex(content)}.json", content, "application/json")
-    segments = Segments(objects)
+    segments = SegmentReader(objects)
 
     assert segments.rows(Call("CA1").transcript(ref=ref)) == ()
     assert segments.rows(Call("CA1").transcript(ref=ref.model_copy(update={"sha256": "0" * 64}))) == ()
@@ -170,4 +170,4 @@ def test_object_storage_that_is_away_is_waited_for(s3: S3Settings) -> None:
     objects = ObjectStore(s3.model_copy(update={"endpoint": "http://127.0.0.1:9"}))
 
     with pytest.raises(ObjectStoreError):
-        Segments(objects).rows(Call("CA1").transcript())
+        SegmentReader(objects).rows(Call("CA1").transcript())

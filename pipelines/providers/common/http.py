@@ -1,4 +1,4 @@
-"""Failures of a provider's HTTP API as the runtime's classes."""
+"""Maps failures of a provider's HTTP API to the runtime's error classes."""
 
 import asyncio
 import email.utils
@@ -17,20 +17,20 @@ _CHECK_S = 5.0
 
 
 @contextmanager
-def classified(provider: str) -> Iterator[None]:
-    """Turns failures of the connection into the runtime's."""
+def translate_http_errors(provider: str) -> Iterator[None]:
+    """Translates failures of the connection into the runtime's error classes."""
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise ProviderOutageError(f"no connection to {provider}: {error}", refused=True) from error
     except httpx.TimeoutException as error:
-        raise RetryableError(f"{provider} did not answer in time: {error!r}") from error
+        raise RetryableError(f"{provider} did not respond in time: {error!r}") from error
     except httpx.HTTPError as error:
         raise RetryableError(f"the connection to {provider} was lost: {error!r}") from error
 
 
-def failure(status: int, message: str, headers: Mapping[str, str]) -> StageError:
-    """The class of an HTTP status that is no success, where the provider says no more about it."""
+def error_for_status(status: int, message: str, headers: Mapping[str, str]) -> StageError:
+    """Returns the error for an HTTP error status. Use it if the body gives no better classification."""
     wait_s = retry_after_s(headers)
     match status:
         case HTTPStatus.TOO_MANY_REQUESTS:
@@ -47,7 +47,7 @@ def failure(status: int, message: str, headers: Mapping[str, str]) -> StageError
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds of the Retry-After header, which may also be a date; None without, or if it makes no sense."""
+    """Returns the seconds of the Retry-After header, which may also be a date; None if it is missing or invalid."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -61,19 +61,26 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-async def checked(provider: str, models: Awaitable[Sequence[str]], model: str, section: str) -> Check:
-    """What came of asking a provider for its models. model: the one that is set; section: where ("SONIOX")."""
+async def check_model_available(provider: str, models: Awaitable[Sequence[str]], model: str, section: str) -> Check:
+    """Checks that a provider responds, accepts the key and has the model.
+
+    Args:
+        provider: Name of the provider.
+        models: Request for the names of its models.
+        model: Model in the settings.
+        section: Section of the settings, for example "SONIOX".
+    """
     try:
         found = await asyncio.wait_for(models, _CHECK_S)
     except PermanentError as error:
-        cure = f"set AUDIOTEXT_{section}__API_KEY to a key that belongs to AUDIOTEXT_{section}__BASE_URL"
-        return Check(provider, False, str(error), cure)
+        fix = f"set AUDIOTEXT_{section}__API_KEY to a key that belongs to AUDIOTEXT_{section}__BASE_URL"
+        return Check(provider, False, str(error), fix)
     except QuotaError as error:
         return Check(provider, False, str(error), f"add credit, or raise the budget, at {provider}")
     except (RetryableError, TimeoutError) as error:
-        cure = f"see whether AUDIOTEXT_{section}__BASE_URL is right and can be reached from here; else wait"
-        return Check(provider, False, str(error) or f"no answer within {_CHECK_S:g} s", cure)
+        fix = f"check that AUDIOTEXT_{section}__BASE_URL is correct and reachable from this machine, or wait"
+        return Check(provider, False, str(error) or f"no response within {_CHECK_S:g} s", fix)
     if model not in found:
-        cure = f"set AUDIOTEXT_{section}__MODEL to one of {', '.join(sorted(set(found))) or 'its models'}"
-        return Check(provider, False, f"it takes the key, but has no model {model!r}", cure)
-    return Check(provider, True, f"it takes the key and has {model}")
+        fix = f"set AUDIOTEXT_{section}__MODEL to one of {', '.join(sorted(set(found))) or 'its models'}"
+        return Check(provider, False, f"it accepts the key, but has no model {model!r}", fix)
+    return Check(provider, True, f"it accepts the key and has {model}")

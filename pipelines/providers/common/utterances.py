@@ -1,6 +1,7 @@
-"""From the words of each channel to the turns of a conversation. Pure.
+"""Builds the segments of a conversation from the words of each channel. Pure.
 
-An engine's own segments are no guide: a batched one may span a minute. Words have times; turns are built from them.
+The segments of an engine do not help: a batching engine may return one that lasts a minute. Words have times, so the
+segments are built from words.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,16 +10,16 @@ from itertools import pairwise
 
 from schemas.artifacts import Segment, Word
 
-_GAP_MS = 600  # a longer pause ends an utterance: the other speaker may have spoken in it
-# The same speaker goes on in the same segment unless the other spoke, but only so far: after a long pause it is
-# another thought, and a monologue must stay readable as subtitles and findable by search.
+_GAP_MS = 600  # a longer pause ends an utterance: the other speaker may have spoken during it
+# A segment continues until the other speaker speaks, but within limits: after a long pause the speaker begins a new
+# thought, and a monologue must stay readable as subtitles and findable by search.
 _MAX_PAUSE_MS = 3_000
 _MAX_TURN_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
-    """A word as the engine gave it: text with the space before it, where the language has one. Times in ms."""
+    """Word as the engine returned it. text: includes the space before it, if the language has one. Times in ms."""
 
     start_ms: int
     end_ms: int
@@ -41,15 +42,21 @@ class _Utterance:
 
 
 def segments_of(channels: Sequence[Iterable[SpokenWord]], speakers: Sequence[str]) -> list[Segment]:
-    """The conversation, ordered by start. channels: the words of each; speakers: its name. Speech at the same time
-    is kept, as segments that overlap."""
+    """Returns the segments of the conversation, ordered by start.
+
+    Segments overlap where two speakers speak at the same time.
+
+    Args:
+        channels: Words of each channel.
+        speakers: Speaker of each channel.
+    """
     utterances = [utterance for channel, words in enumerate(channels) for utterance in _split(channel, words)]
     utterances.sort(key=lambda utterance: (utterance.start_ms, utterance.channel))
     return [_segment(utterance, speakers[utterance.channel]) for utterance in _merge(utterances)]
 
 
 def _split(channel: int, words: Iterable[SpokenWord]) -> list[_Utterance]:
-    """The channel's words, split where nothing was said for _GAP_MS."""
+    """Splits the channel's words at pauses longer than _GAP_MS."""
     ordered = sorted((word for word in words if word.text.strip()), key=lambda word: word.start_ms)
     if not ordered:
         return []
@@ -61,17 +68,17 @@ def _split(channel: int, words: Iterable[SpokenWord]) -> list[_Utterance]:
 
 
 def _merge(utterances: Iterable[_Utterance]) -> list[_Utterance]:
-    """Neighbours of the same speaker made one."""
+    """Joins neighbouring utterances of the same speaker."""
     merged: list[_Utterance] = []
     for utterance in utterances:
-        if merged and _goes_on(merged[-1], utterance):
+        if merged and _continues(merged[-1], utterance):
             merged[-1] = replace(merged[-1], words=merged[-1].words + utterance.words)
         else:
             merged.append(utterance)
     return merged
 
 
-def _goes_on(one: _Utterance, two: _Utterance) -> bool:
+def _continues(one: _Utterance, two: _Utterance) -> bool:
     return (
         one.channel == two.channel
         and two.start_ms - one.end_ms <= _MAX_PAUSE_MS

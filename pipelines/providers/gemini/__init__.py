@@ -1,1 +1,1 @@
-"""Google's Gemini: summaries and embeddings, over the Gemini API (https://ai.google.dev/api)."""
+"""Google Gemini: summaries and embeddings with the Gemini API (https://ai.google.dev/api)."""

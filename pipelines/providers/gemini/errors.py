@@ -1,6 +1,7 @@
-"""What Gemini says when it does not do what it was asked, as the runtime's classes. Pure.
+"""Maps Gemini's errors and finish reasons to the runtime's error classes. Pure.
 
-https://ai.google.dev/gemini-api/docs/troubleshooting and https://ai.google.dev/api/generate-content#FinishReason
+Sources: https://ai.google.dev/gemini-api/docs/troubleshooting and
+https://ai.google.dev/api/generate-content#FinishReason
 """
 
 import re
@@ -11,20 +12,22 @@ from typing import Any
 from google.genai.errors import APIError
 from google.genai.types import FinishReason
 
-from pipelines.providers.common.http import failure
+from pipelines.providers.common.http import error_for_status
 from pipelines.runtime.errors import BilledFailureError, PermanentError, QuotaError, RetryableError, StageError
 
-_KEY_CURE = "set AUDIOTEXT_GEMINI__API_KEY to a key of the Gemini API that may use the model"
-_MODEL_CURE = "set AUDIOTEXT_GEMINI__SUMMARY_MODEL or __EMBEDDING_MODEL to a model the key may use"
-_LENGTH_CURE = "raise AUDIOTEXT_SUMMARY__MAX_OUTPUT_TOKENS, or lower __MAX_PROMPT_TOKENS"
+_KEY_FIX = "set AUDIOTEXT_GEMINI__API_KEY to a key of the Gemini API that may use the model"
+_MODEL_FIX = "set AUDIOTEXT_GEMINI__SUMMARY_MODEL or __EMBEDDING_MODEL to a model the key may use"
+_LENGTH_FIX = "raise AUDIOTEXT_SUMMARY__MAX_OUTPUT_TOKENS, or lower __MAX_PROMPT_TOKENS"
 
-# A limit per day, and credit that is used up, come as the 429 of a limit per minute, with a RetryInfo of some seconds.
-_LASTING = re.compile(r"per_?day|prepa(?:y|id)|credits? (?:are|is) depleted|spend(?:ing)? cap|billing account", re.I)
-_CANCELLED = 499  # the connection was closed before the answer
+# Limits per day and used-up credit arrive as a 429 with a RetryInfo of some seconds, like a limit per minute.
+_LASTING_LIMIT = re.compile(
+    r"per_?day|prepa(?:y|id)|credits? (?:are|is) depleted|spend(?:ing)? cap|billing account", re.I
+)
+_CANCELLED = 499  # the connection was closed before the response
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
 
-# The model samples: another answer to the same question may well be fine.
-_CHANCE = frozenset(
+# The model's output is random: another response to the same prompt may be usable.
+_RANDOM_REASONS = frozenset(
     {
         FinishReason.RECITATION,
         FinishReason.OTHER,
@@ -38,43 +41,45 @@ _CHANCE = frozenset(
 )
 
 
-def error_of(error: APIError) -> StageError:
-    """An answer other than 200."""
+def api_error(error: APIError) -> StageError:
+    """Returns the error for a response with a status other than 200."""
     details = _details(error.details)
-    said = f"Gemini answered {error.code} {error.status or ''}: {error.message or 'no reason given'}"[:500]
+    text = f"Gemini responded {error.code} {error.status or ''}: {error.message or 'no reason given'}"[:500]
     if is_key_invalid(error):
-        return PermanentError(f"{said}: {_KEY_CURE}")
+        return PermanentError(f"{text}: {_KEY_FIX}")
     if error.code == HTTPStatus.NOT_FOUND:
-        return PermanentError(f"{said}: {_MODEL_CURE}")
-    if error.code == HTTPStatus.TOO_MANY_REQUESTS and _lasts(details, error.message or ""):
-        return QuotaError(f"{said} (the project's limits and credit: https://ai.dev/rate-limit)")
-    classified = RetryableError(said) if error.code == _CANCELLED else failure(error.code, said, _headers(error))
+        return PermanentError(f"{text}: {_MODEL_FIX}")
+    if error.code == HTTPStatus.TOO_MANY_REQUESTS and _is_lasting(details, error.message or ""):
+        return QuotaError(f"{text} (the project's limits and credit: https://ai.dev/rate-limit)")
+    stage_error = (
+        RetryableError(text) if error.code == _CANCELLED else error_for_status(error.code, text, _headers(error))
+    )
     wait_s = _retry_delay_s(details)
-    if isinstance(classified, RetryableError) and wait_s is not None:
-        classified.retry_after_s = wait_s
-    return classified
+    if isinstance(stage_error, RetryableError) and wait_s is not None:
+        stage_error.retry_after_s = wait_s
+    return stage_error
 
 
-def refusal_of(reason: str) -> StageError:
-    """A prompt that was blocked (200, and no candidate)."""
-    return PermanentError(f"Gemini does not work on this call: {reason}")
+def blocked_prompt_error(reason: str) -> StageError:
+    """Returns the error for a blocked prompt (status 200 without a candidate)."""
+    return PermanentError(f"Gemini refuses this call: {reason}")
 
 
-def finish_of(reason: FinishReason | None, message: str | None) -> StageError | None:
-    """An answer that ended otherwise than it should; None if it ended well."""
+def finish_error(reason: FinishReason | None, message: str | None) -> StageError | None:
+    """Returns the error for a response that ended early; None if it is complete."""
     if reason in (FinishReason.STOP, None):
         return None
     name = getattr(reason, "value", reason)
-    said = f"Gemini stopped with {name}{': ' + message if message else ''}"
+    text = f"Gemini stopped with {name}{': ' + message if message else ''}"
     if reason is FinishReason.MAX_TOKENS:
-        return PermanentError(f"{said}: {_LENGTH_CURE}")
-    if reason in _CHANCE:
-        return BilledFailureError(said)
-    return PermanentError(said)  # SAFETY, PROHIBITED_CONTENT, BLOCKLIST, SPII, LANGUAGE …: about what was said
+        return PermanentError(f"{text}: {_LENGTH_FIX}")
+    if reason in _RANDOM_REASONS:
+        return BilledFailureError(text)
+    return PermanentError(text)  # SAFETY, PROHIBITED_CONTENT, BLOCKLIST, SPII, LANGUAGE …: caused by the call's content
 
 
 def is_key_invalid(error: APIError) -> bool:
-    """Whether the key is the reason."""
+    """True if Gemini rejects the API key."""
     return error.code in (401, 403) or _reason(_details(error.details)) == "API_KEY_INVALID"
 
 
@@ -93,16 +98,16 @@ def _reason(details: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _retry_delay_s(details: Sequence[Mapping[str, Any]]) -> float | None:
-    """Seconds of a RetryInfo, a protobuf Duration ("8.94s")."""
+    """Returns the seconds of a RetryInfo, a protobuf Duration such as "8.94s"."""
     found = _DURATION.fullmatch(str(_of_type(details, "RetryInfo").get("retryDelay", "")))
     return float(found[1]) if found else None
 
 
-def _lasts(details: Sequence[Mapping[str, Any]], message: str) -> bool:
-    """Whether the limit is one that some minutes do not clear."""
+def _is_lasting(details: Sequence[Mapping[str, Any]], message: str) -> bool:
+    """True if waiting for some minutes does not clear the limit."""
     violations = _of_type(details, "QuotaFailure").get("violations")
     ids = [str(one.get("quotaId", "")) for one in violations or () if isinstance(one, Mapping)]
-    return any(_LASTING.search(text) for text in (*ids, message))
+    return any(_LASTING_LIMIT.search(text) for text in (*ids, message))
 
 
 def _headers(error: APIError) -> Mapping[str, str]:

@@ -1,8 +1,8 @@
-"""What the model is asked, and what its answer must be. Pure.
+"""The prompt for a summary, and the schema of the model's response. Pure.
 
-The instruction is always the same and holds nothing of the call. The call goes in the user's message, as JSON: whatever
-somebody says in it, it can end no quotation and be no turn of another speaker. The answer must have exactly the shape
-that was asked for, or it is none.
+The instruction is the same for every call and contains nothing of it. The call is in the user's message, as JSON, so
+words in the call can neither end the quotation nor appear as another speaker's turn. A response that differs from the
+schema is invalid.
 """
 
 import json
@@ -16,7 +16,7 @@ from core.settings import SummaryField
 from schemas.artifacts import Summary, Transcript
 from schemas.events import ActionItem, SpeakerSentiment
 
-# Raised when the same call would be asked about otherwise, so that its key changes.
+# Increase it when the prompt for the same call changes, so that the job key changes.
 REVISION = 1
 
 INSTRUCTION = """\
@@ -47,13 +47,16 @@ Outcome = Literal["resolved", "follow_up", "unresolved", "transferred", "no_conv
 Sentiment = Literal["positive", "neutral", "negative", "mixed"]
 
 Line = Annotated[str, Field(min_length=1, max_length=1_000)]
-_MOST_FIELD_CHARS = 1_000
-_MOST = 200  # items of a list: more is no answer. A few more than were asked for are left out, not paid for again
-_TOPICS, _POINTS, _ACTIONS = 10, 15, 20
+_MAX_FIELD_CHARS = 1_000
+# A list with more items makes the response invalid. Items beyond the limits of the instruction are dropped, because
+# another request would be charged again.
+_MAX_ITEMS = 200
+_MAX_TOPICS, _MAX_KEY_POINTS, _MAX_ACTIONS = 10, 15, 20
 
-# What Gemini takes of JSON Schema: https://ai.google.dev/api/generate-content#GenerationConfig, responseJsonSchema. Not
-# minItems and maxItems, although it says so: several of them, or one of a list of objects, are a 400 without a reason
-# (https://github.com/googleapis/python-genai/issues/2170, https://github.com/vercel/ai/issues/21192).
+# The subset of JSON Schema that Gemini accepts: https://ai.google.dev/api/generate-content#GenerationConfig,
+# responseJsonSchema. The page also lists minItems and maxItems, but several of them, or one on a list of objects, cause
+# a 400 without a reason (https://github.com/googleapis/python-genai/issues/2170,
+# https://github.com/vercel/ai/issues/21192).
 _SUPPORTED = frozenset(
     {
         *("$id", "$defs", "$ref", "$anchor", "type", "format", "title", "description", "enum"),
@@ -61,7 +64,7 @@ _SUPPORTED = frozenset(
         *("properties", "additionalProperties", "required"),
     }
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL_CHARS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class _Strict(BaseModel):
@@ -69,104 +72,104 @@ class _Strict(BaseModel):
 
 
 class DraftAction(_Strict):
-    """An action item."""
+    """Action item of a draft."""
 
     text: Line
     owner: Annotated[str, Field(max_length=200)]
 
 
 class DraftSentiment(_Strict):
-    """A speaker's sentiment."""
+    """Sentiment of a speaker in a draft."""
 
     speaker: Line
     sentiment: Sentiment
 
 
 class Draft(_Strict):
-    """The model's answer, but for the tenant's own fields."""
+    """Response of the model, without the tenant's own fields."""
 
     abstract: Annotated[str, Field(min_length=1, max_length=5_000)]
-    topics: Annotated[list[Line], Field(max_length=_MOST)]
-    key_points: Annotated[list[Line], Field(max_length=_MOST)]
-    action_items: Annotated[list[DraftAction], Field(max_length=_MOST)]
-    sentiment: Annotated[list[DraftSentiment], Field(max_length=_MOST)]
+    topics: Annotated[list[Line], Field(max_length=_MAX_ITEMS)]
+    key_points: Annotated[list[Line], Field(max_length=_MAX_ITEMS)]
+    action_items: Annotated[list[DraftAction], Field(max_length=_MAX_ITEMS)]
+    sentiment: Annotated[list[DraftSentiment], Field(max_length=_MAX_ITEMS)]
     outcome: Outcome
 
 
 def instruction(more: str | None) -> str:
-    """The instruction, with what the company wants to be heeded besides."""
+    """Returns the instruction, with the operator's additional instructions if there are any."""
     return f"{INSTRUCTION}\n\nThe company asks you to heed besides:\n{more}" if more else INSTRUCTION
 
 
 def draft_type(fields: Mapping[str, SummaryField]) -> type[Draft]:
-    """The answer's type where these fields are asked for, too."""
+    """Returns the type of the response if these fields are requested too."""
     if not fields:
         return Draft
     inner: dict[str, Any] = {
         name: (
-            (Literal[asked.values] if asked.values else Annotated[str, Field(max_length=_MOST_FIELD_CHARS)]) | None,
-            Field(description=asked.description),
+            (Literal[field.values] if field.values else Annotated[str, Field(max_length=_MAX_FIELD_CHARS)]) | None,
+            Field(description=field.description),
         )
-        for name, asked in fields.items()
+        for name, field in fields.items()
     }
     return create_model("Draft", __base__=Draft, fields=(create_model("Fields", __base__=_Strict, **inner), ...))
 
 
 def schema_of(draft: type[Draft]) -> dict[str, Any]:
-    """The answer's JSON Schema, in the subset that Gemini takes."""
+    """Returns the JSON Schema of the response, in the subset that Gemini accepts."""
     pruned = _pruned(draft.model_json_schema())
     assert isinstance(pruned, dict)
     return pruned
 
 
 def turns_of(transcript: Transcript) -> list[dict[str, str]]:
-    """What was said."""
+    """Returns the speaker and the text of each turn."""
     return [
         {"speaker": segment.speaker, "text": segment.text} for segment in transcript.segments if segment.text.strip()
     ]
 
 
 def prompt_of_turns(language: str, turns: Sequence[Mapping[str, str]], number: int, count: int) -> str:
-    """The message about a stretch of a call, the number-th of so many."""
+    """Returns the message about one part of a call. number, count: its number, from 1, and the number of parts."""
     return json.dumps({"language": language, "stretch": f"{number} of {count}", "turns": turns}, ensure_ascii=False)
 
 
 def prompt_of_drafts(language: str, drafts: Sequence[str]) -> str:
-    """The message that asks to merge drafts, each a JSON text."""
+    """Returns the message that requests the merge of drafts. drafts: JSON texts."""
     return json.dumps({"language": language, "drafts": [json.loads(draft) for draft in drafts]}, ensure_ascii=False)
 
 
 def summary_of(draft: Draft, transcript: Transcript, provider: str, model: str) -> Summary:
-    """The summary: what a draft says, without what cannot be. Speakers nobody heard have no sentiment."""
+    """Returns the summary of a draft. Drops sentiments of speakers who are not in the transcript."""
     speakers = {segment.speaker for segment in transcript.segments}
     sentiment = {one.speaker: one.sentiment for one in reversed(draft.sentiment) if one.speaker in speakers}
-    actions = [ActionItem(text=clean(one.text), owner=clean(one.owner)) for one in draft.action_items[:_ACTIONS]]
-    told = getattr(draft, "fields", None)
+    actions = [ActionItem(text=clean(one.text), owner=clean(one.owner)) for one in draft.action_items[:_MAX_ACTIONS]]
+    fields = getattr(draft, "fields", None)
     return Summary(
         call_id=transcript.call_id,
         provider=provider,
         model=model,
         abstract=clean(draft.abstract),
-        key_points=[clean(point) for point in draft.key_points[:_POINTS]],
+        key_points=[clean(point) for point in draft.key_points[:_MAX_KEY_POINTS]],
         action_items=[f"{one.owner}: {one.text}" if one.owner else one.text for one in actions],
-        topics=[clean(topic) for topic in draft.topics[:_TOPICS]],
+        topics=[clean(topic) for topic in draft.topics[:_MAX_TOPICS]],
         actions=actions,
         sentiment=[SpeakerSentiment(speaker=name, sentiment=sentiment[name]) for name in sorted(sentiment)],
         outcome=draft.outcome,
-        fields={name: clean(value) for name, value in told.model_dump().items() if value} if told else {},
+        fields={name: clean(value) for name, value in fields.model_dump().items() if value} if fields else {},
     )
 
 
 def clean(text: str) -> str:
-    """Without control characters and white space around it."""
-    return _CONTROL.sub("", text).strip()
+    """Returns the text without control characters and without white space around it."""
+    return _CONTROL_CHARS.sub("", text).strip()
 
 
 def _pruned(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return [_pruned(item) for item in schema] if isinstance(schema, list) else schema
     if "$ref" in schema:
-        return {"$ref": schema["$ref"]}  # nothing else may stand beside it
+        return {"$ref": schema["$ref"]}  # Gemini accepts no other key beside it
     return {
         key: {name: _pruned(inner) for name, inner in value.items()}
         if key in ("properties", "$defs")

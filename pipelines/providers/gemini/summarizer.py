@@ -1,4 +1,4 @@
-"""Summaries by Gemini: one question about a call, or one about each stretch of a long one and then about all."""
+"""Summaries by Gemini: one request per call. A long call needs one per part, and further ones to merge the parts."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from core.health_check import Check
 from core.settings import GeminiSettings, SummarySettings
 from pipelines.jobs.llm_steps import StepStore
 from pipelines.providers.base import NOTHING_SAID, PerTenant, SummaryJob
-from pipelines.providers.gemini.chunking import packed, stretches, tokens_of
-from pipelines.providers.gemini.client import check_model, classified, connect, estimated_tokens
-from pipelines.providers.gemini.errors import finish_of, refusal_of
+from pipelines.providers.gemini.chunking import chunk_turns, group_by_budget, max_tokens_of
+from pipelines.providers.gemini.client import check_model, connect, estimated_tokens, translate_gemini_errors
+from pipelines.providers.gemini.errors import blocked_prompt_error, finish_error
 from pipelines.providers.gemini.prompt import (
     INSTRUCTION,
     REVISION,
@@ -31,7 +31,7 @@ from schemas.events import Tokens
 
 logger = logging.getLogger(__name__)
 
-# Calls in which somebody is rude or threatens are summarized like others; what cannot be turned off stays on.
+# Calls with insults or threats are summarized like others. Filters that cannot be turned off stay on.
 _SAFETY = [
     types.SafetySetting(category=category, threshold=types.HarmBlockThreshold.OFF)
     for category in (
@@ -44,26 +44,32 @@ _SAFETY = [
 
 
 class GeminiSummarizer:
-    """Summaries as structured output."""
+    """Summarizer that uses Gemini's structured output."""
 
     name = "gemini"
 
     def __init__(self, gemini: GeminiSettings, summary: SummarySettings, key: str) -> None:
-        """key: the API key."""
+        """Creates the client. It connects with the first request.
+
+        Args:
+            gemini: Settings of Gemini.
+            summary: Settings of summaries.
+            key: API key.
+        """
         self.model = gemini.summary_model.removeprefix("models/")
         self._prompt = gemini.summary_prompt
         self._settings = summary
         self._client = connect(gemini, key, summary.timeout_s)
 
     def config(self) -> Mapping[str, object]:
-        """Model, question, the tenants' fields and the limits."""
+        """Returns the model, the prompt, the tenants' fields and the limits."""
         return {
             "provider": self.name,
             "model": self.model,
             "prompt": self._prompt,
             "fields": PerTenant(
                 {
-                    tenant: {name: asked.model_dump(mode="json") for name, asked in fields.items()}
+                    tenant: {name: field.model_dump(mode="json") for name, field in fields.items()}
                     for tenant, fields in self._settings.fields.items()
                 }
             ),
@@ -73,10 +79,10 @@ class GeminiSummarizer:
         }
 
     async def summarize(self, job: SummaryJob) -> Summary:
-        """The call's summary. Answers that are there are not asked for again."""
+        """Returns the summary of the call. Never repeats a request whose response is saved."""
         transcript = job.transcript
         turns = turns_of(transcript)
-        if not turns:  # nothing to ask, nothing to pay
+        if not turns:  # no request, no cost
             return Summary(
                 call_id=transcript.call_id,
                 provider=self.name,
@@ -85,19 +91,19 @@ class GeminiSummarizer:
                 key_points=[],
                 action_items=[],
             )
-        asking = _Asking(self, job.answers, draft_type(self._settings.fields.get(job.tenant, {})))
-        parts = stretches(turns, self._settings.max_prompt_tokens)
+        requests = _DraftRequests(self, job.answers, draft_type(self._settings.fields.get(job.tenant, {})))
+        parts = chunk_turns(turns, self._settings.max_prompt_tokens)
         drafts = [
-            await asking.draft(
+            await requests.draft(
                 f"stretch {number} of {len(parts)}", prompt_of_turns(transcript.language, part, number, len(parts))
             )
             for number, part in enumerate(parts, 1)
         ]
-        draft = await self._merged(asking, transcript.language, drafts)
+        draft = await self._merged(requests, transcript.language, drafts)
         return summary_of(draft, transcript, self.name, self.model)
 
     async def check(self) -> Check:
-        """Whether it answers, takes the key and has the model."""
+        """Checks that Gemini responds, accepts the key and has the model."""
         return await check_model(
             self._client,
             self.model,
@@ -106,8 +112,8 @@ class GeminiSummarizer:
         )
 
     async def generate(self, prompt: str, schema: Mapping[str, object]) -> types.GenerateContentResponse:
-        """One request, never repeated in here."""
-        with classified():
+        """Sends one request. It is not repeated here."""
+        with translate_gemini_errors():
             return await self._client.aio.models.generate_content(
                 model=self.model,
                 contents=types.Content(role="user", parts=[types.Part(text=prompt)]),
@@ -122,22 +128,22 @@ class GeminiSummarizer:
                 ),
             )
 
-    async def _merged(self, asking: "_Asking", language: str, drafts: Sequence[Draft]) -> Draft:
-        """One draft of many, by as few questions as the budget allows."""
+    async def _merged(self, requests: "_DraftRequests", language: str, drafts: Sequence[Draft]) -> Draft:
+        """Merges drafts into one, with as few requests as the budget allows."""
         level = 0
         while len(drafts) > 1:
             level += 1
             texts = [draft.model_dump_json() for draft in drafts]
-            groups = packed(texts, self._settings.max_prompt_tokens, tokens_of, at_least=2)
+            groups = group_by_budget(texts, self._settings.max_prompt_tokens, max_tokens_of, at_least=2)
             drafts = [
-                await asking.merged(f"merging {number} of {len(groups)}, level {level}", language, group)
+                await requests.merged(f"merging {number} of {len(groups)}, level {level}", language, group)
                 for number, group in enumerate(groups, 1)
             ]
         return drafts[0]
 
 
-class _Asking:
-    """Drafts of one job, each asked for once."""
+class _DraftRequests:
+    """The requests of one job. Each is sent once; its response is saved under the name of its step."""
 
     def __init__(self, gemini: GeminiSummarizer, answers: StepStore, draft: type[Draft]) -> None:
         self._gemini = gemini
@@ -146,10 +152,10 @@ class _Asking:
         self._schema = schema_of(draft)
 
     async def draft(self, step: str, prompt: str) -> Draft:
-        """The answer to a step's question, stored before it is used."""
-        kept = (await self._answers.read()).kept.get(step)
-        if kept is not None:
-            return self._draft.model_validate_json(kept.text)
+        """Returns the response of a step. A new response is saved before it is used."""
+        saved = (await self._answers.read()).kept.get(step)
+        if saved is not None:
+            return self._draft.model_validate_json(saved.text)
         response = await self._gemini.generate(prompt, self._schema)
         tokens = tokens_counted(response, prompt)
         try:
@@ -161,7 +167,7 @@ class _Asking:
         return draft
 
     async def merged(self, step: str, language: str, drafts: Sequence[str]) -> Draft:
-        """One draft of several, or the only one, which costs nothing."""
+        """Merges several drafts. A single draft is returned as it is, which costs nothing."""
         if len(drafts) == 1:
             return self._draft.model_validate_json(drafts[0])
         return await self.draft(step, prompt_of_drafts(language, drafts))
@@ -169,28 +175,30 @@ class _Asking:
     def _read(self, response: types.GenerateContentResponse) -> Draft:
         feedback = response.prompt_feedback
         if feedback is not None and feedback.block_reason is not None:
-            raise refusal_of(f"{feedback.block_reason.value}: {feedback.block_reason_message or 'no reason given'}")
+            raise blocked_prompt_error(
+                f"{feedback.block_reason.value}: {feedback.block_reason_message or 'no reason given'}"
+            )
         if not response.candidates:
-            raise BilledFailureError("Gemini answered without an answer")
+            raise BilledFailureError("Gemini's response has no candidate")
         candidate = response.candidates[0]
-        if stopped := finish_of(candidate.finish_reason, candidate.finish_message):
+        if stopped := finish_error(candidate.finish_reason, candidate.finish_message):
             raise stopped
         parts = (candidate.content.parts if candidate.content else None) or []
         text = "".join(part.text for part in parts if part.text and not part.thought)
         try:
             return self._draft.model_validate_json(text)
         except ValidationError as error:
-            places = "; ".join(f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors()[:3])
-            # Not what it said, which is the callers' words: this goes to the logs.
-            raise BilledFailureError(f"Gemini's answer is not what was asked for: {places}") from None
+            problems = "; ".join(f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors()[:3])
+            # The message goes to the logs, so it must not contain the response: that repeats words of the call.
+            raise BilledFailureError(f"Gemini's response does not match the schema: {problems}") from None
 
 
 def tokens_counted(response: types.GenerateContentResponse, prompt: str) -> Tokens:
-    """What Gemini counted for an answer to the prompt, or an estimate."""
+    """Returns the tokens that Gemini counted for a response to the prompt, or an estimate."""
     usage = response.usage_metadata
     if usage is None or not usage.prompt_token_count:
-        answered = [part.text or "" for part in response.parts or ()]
-        return Tokens(prompt=estimated_tokens(INSTRUCTION, prompt), candidates=estimated_tokens(*answered))
+        texts = [part.text or "" for part in response.parts or ()]
+        return Tokens(prompt=estimated_tokens(INSTRUCTION, prompt), candidates=estimated_tokens(*texts))
     return Tokens(
         prompt=(usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0),
         candidates=usage.candidates_token_count or 0,

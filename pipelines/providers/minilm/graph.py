@@ -1,7 +1,8 @@
-"""all-MiniLM-L6-v2 as an ONNX graph, made of its safetensors: the package has the weights, and torch, which could
-export them, is hundreds of times larger than this.
+"""Builds all-MiniLM-L6-v2 as an ONNX graph from its safetensors file.
 
-A BERT encoder: embeddings, six layers of attention and feed-forward, the mean over the tokens, unit length.
+The package contains the weights only, and PyTorch, which could export the graph, is hundreds of times larger than this
+module. The model is a BERT encoder: embeddings, six layers of attention and feed-forward, the mean over the tokens, and
+normalization to unit length.
 """
 
 import shutil
@@ -18,30 +19,34 @@ GRAPH = "model.onnx"
 TOKENIZER = "tokenizer.json"
 DIMENSION = 384
 
-_REVISION = 1  # raise it when the graph changes: it is part of the cache's name
+_REVISION = 1  # increase it when the graph changes: it is part of the directory's name in the cache
 _LAYERS = 6
 _HEADS = 12
 _HEAD = DIMENSION // _HEADS
-_EPSILON = 1e-12  # of the layer normalisation, as BERT has it
-_MASKED = -1e9  # added to the attention of padding: its weight becomes exactly 0
+_EPSILON = 1e-12  # of the layer normalization in BERT
+_MASKED = -1e9  # added to the attention scores of padding, so that its weight becomes exactly 0
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
 
-def built(cache: Path) -> Path:
-    """The directory with GRAPH and TOKENIZER, built the first time. Raises models.ModelError."""
+def graph_directory(cache: Path) -> Path:
+    """Returns the directory with GRAPH and TOKENIZER. Builds it the first time.
+
+    Raises:
+        ModelError: The weights are missing or differ from the original.
+    """
     digest = model_files.MINILM.files[0].sha256[:8]
     return model_files.build_once(cache / f"{model_files.MINILM.name}-onnx{_REVISION}-{digest}", _build)
 
 
 def _build(directory: Path) -> None:
-    # Slow to import, and needed only once on a machine.
+    # These imports are slow, and needed only once on a machine.
     import onnx  # noqa: PLC0415
     from safetensors.numpy import load_file  # noqa: PLC0415
 
     verified = directory / "verified"
     verified.mkdir()
-    model_files.join(model_files.MINILM, verified)
+    model_files.assemble(model_files.MINILM, verified)
     graph = _Graph(load_file(verified / "model.safetensors")).model()
     onnx.checker.check_model(graph)
     onnx.save(graph, str(directory / GRAPH))
@@ -50,7 +55,7 @@ def _build(directory: Path) -> None:
 
 
 class _Graph:
-    """Collects nodes and constants. Methods that add a node return the name of its output."""
+    """Builder that collects nodes and constants. Methods that add a node return the name of its output."""
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
@@ -58,7 +63,7 @@ class _Graph:
         self._constants: dict[str, Any] = {}
 
     def model(self) -> Any:
-        """ids int64 [texts, tokens], mask float32 [texts, tokens] → vectors float32 [texts, DIMENSION]."""
+        """Returns the model: ids int64 and mask float32 [texts, tokens] → vectors float32 [texts, DIMENSION]."""
         from onnx import TensorProto, helper  # noqa: PLC0415
 
         hidden = self._embeddings()
@@ -83,7 +88,7 @@ class _Graph:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
     def _embeddings(self) -> str:
-        """Word, position and (always the first) token type, normalised."""
+        """Adds the sum of the word, position and token-type embeddings, normalized. The type is always the first."""
         positions = self._constant(
             "positions",
             self._weights["embeddings.position_embeddings.weight"]
@@ -118,12 +123,12 @@ class _Graph:
         return self._op("Reshape", context, self._ints("join_heads", 0, 0, DIMENSION))
 
     def _gelu(self, x: str) -> str:
-        """x/2 · (1 + erf(x/√2)), the exact form."""
+        """Adds the exact GELU: x/2 · (1 + erf(x/√2))."""
         erf = self._op("Erf", self._op("Mul", x, self._scalar(2**-0.5)))
         return self._op("Mul", self._op("Mul", x, self._scalar(0.5)), self._op("Add", self._scalar(1), erf))
 
     def _pooled(self, hidden: str, output: str) -> None:
-        """The mean of the tokens that are not padding, made one long."""
+        """Adds the mean over the tokens that are not padding, normalized to unit length."""
         kept = self._op("Mul", hidden, self._op("Unsqueeze", "mask", self._ints("axis_last", -1)))
         total = self._op("ReduceSum", kept, self._ints("axis_1", 1), keepdims=0)
         count = self._op("ReduceSum", "mask", self._ints("axis_1", 1), keepdims=1)

@@ -1,4 +1,7 @@
-"""Soniox' REST API, as far as it is used: one request each, bodies as models. https://soniox.com/docs/api-reference"""
+"""Client of Soniox' REST API. Each method sends one request or reads one list.
+
+Source: https://soniox.com/docs/api-reference
+"""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
@@ -9,13 +12,13 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from pipelines.providers.common.http import CONNECT_S, classified
-from pipelines.providers.soniox.errors import error_of
-from pipelines.providers.soniox.tokens import Heard
+from pipelines.providers.common.http import CONNECT_S, translate_http_errors
+from pipelines.providers.soniox.errors import api_error
+from pipelines.providers.soniox.tokens import SonioxTranscript
 from pipelines.runtime.errors import RetryableError
 
-_TIMEOUT_S = 60.0  # of one request; an upload makes progress or ends earlier
-_PAGE = 1000  # the most a page can have
+_TIMEOUT_S = 60.0  # of each read and write of a request, so a long upload may take longer
+_PAGE = 1000  # the maximum page size
 _LOG_PAGES = 3
 
 M = TypeVar("M", bound=BaseModel)
@@ -27,7 +30,7 @@ class _Page(BaseModel):
 
 
 class File(BaseModel):
-    """An upload."""
+    """An uploaded file."""
 
     id: str
     filename: str
@@ -41,7 +44,7 @@ class Files(_Page):
 
 
 class Transcription(BaseModel):
-    """An order. audio_duration_ms: once it is being worked at."""
+    """An order. audio_duration_ms: known when Soniox has begun to process it."""
 
     id: str
     status: str
@@ -56,7 +59,7 @@ class Transcription(BaseModel):
 
     @property
     def failed(self) -> bool:
-        """Whether it will never be completed. The reference says "error", the page of errors "failed"."""
+        """True if the order failed. The API reference calls this status "error", the page of errors "failed"."""
         return self.status in ("error", "failed")
 
 
@@ -66,8 +69,8 @@ class Transcriptions(_Page):
     transcriptions: list[Transcription]
 
 
-class LogEntry(BaseModel):
-    """A charge."""
+class UsageLogEntry(BaseModel):
+    """A charge in the usage log."""
 
     client_reference_id: str | None = None
     cost_usd: Decimal
@@ -76,7 +79,7 @@ class LogEntry(BaseModel):
 class UsageLogs(_Page):
     """A page of charges."""
 
-    usage_logs: list[LogEntry]
+    usage_logs: list[UsageLogEntry]
 
 
 class _Model(BaseModel):
@@ -89,7 +92,10 @@ class _Models(BaseModel):
 
 
 class SonioxApi:
-    """A project's API. All raise pipelines.runtime.errors; deleting what is not there is no error."""
+    """API of one Soniox project.
+
+    Every method raises the errors of pipelines.runtime.errors. Deleting a missing object is not an error.
+    """
 
     def __init__(self, url: str, key: str) -> None:
         self._http = httpx.AsyncClient(
@@ -99,51 +105,53 @@ class SonioxApi:
         )
 
     async def models(self) -> list[str]:
-        """Names of all models, aliases included."""
-        models = _parsed(_Models, await self._ask("GET", "models")).models
+        """Returns the names of all models, including aliases."""
+        models = _parsed(_Models, await self._request("GET", "models")).models
         return [name for one in models for name in (one.id, one.aliased_model_id) if name]
 
     async def upload(self, filename: str, audio: bytes, reference: str) -> str:
-        """Stores a file and gives its id."""
+        """Uploads a file and returns its id."""
         file = {"file": (filename, audio, "audio/flac")}
-        return _parsed(File, await self._ask("POST", "files", files=file, data={"client_reference_id": reference})).id
+        return _parsed(
+            File, await self._request("POST", "files", files=file, data={"client_reference_id": reference})
+        ).id
 
     async def files(self) -> AsyncIterator[File]:
-        """All uploads; none where the server does not list them, as proxies of it may not."""
+        """Yields all uploads; nothing if the server does not list them (some proxies do not)."""
         async for page in self._pages(Files, "files", gone=(404, 405)):
             for one in page.files:
                 yield one
 
     async def delete_file(self, file_id: str) -> None:
         """Deletes an upload."""
-        await self._ask("DELETE", f"files/{file_id}", gone=(404,))
+        await self._request("DELETE", f"files/{file_id}", gone=(404,))
 
     async def create(self, order: dict[str, object]) -> str:
-        """Orders a transcription, which costs money, and gives its id."""
-        return _parsed(Transcription, await self._ask("POST", "transcriptions", json=order)).id
+        """Places an order, which costs money, and returns its id."""
+        return _parsed(Transcription, await self._request("POST", "transcriptions", json=order)).id
 
     async def transcriptions(self) -> AsyncIterator[Transcription]:
-        """All orders. They cannot be filtered there."""
+        """Yields all orders. The API has no filter for them."""
         async for page in self._pages(Transcriptions, "transcriptions"):
             for one in page.transcriptions:
                 yield one
 
     async def transcription(self, remote_id: str) -> Transcription | None:
-        """An order, if there is such."""
-        answer = await self._ask("GET", f"transcriptions/{remote_id}", gone=(404,))
-        return _parsed(Transcription, answer) if answer is not None else None
+        """Returns an order; None if it does not exist."""
+        response = await self._request("GET", f"transcriptions/{remote_id}", gone=(404,))
+        return _parsed(Transcription, response) if response is not None else None
 
-    async def transcript(self, remote_id: str) -> Heard | None:
-        """What was heard, of a completed order; None if it is not there any more."""
-        answer = await self._ask("GET", f"transcriptions/{remote_id}/transcript", gone=(404, 409))
-        return _parsed(Heard, answer) if answer is not None else None
+    async def transcript(self, remote_id: str) -> SonioxTranscript | None:
+        """Returns the transcript of a completed order; None if it was deleted."""
+        response = await self._request("GET", f"transcriptions/{remote_id}/transcript", gone=(404, 409))
+        return _parsed(SonioxTranscript, response) if response is not None else None
 
     async def delete_transcription(self, remote_id: str) -> None:
-        """Deletes an order, with its file."""
-        await self._ask("DELETE", f"transcriptions/{remote_id}", gone=(404,))
+        """Deletes an order and its file."""
+        await self._request("DELETE", f"transcriptions/{remote_id}", gone=(404,))
 
     async def charges(self, reference: str | None, since: datetime, until: datetime) -> list[Decimal]:
-        """What was charged under a reference, in USD, as far as it is in the log. At most 31 days."""
+        """Returns the charges under a reference, in USD, that the usage log has. The window is at most 31 days."""
         window = {"start_time": _timestamp(since), "end_time": _timestamp(until), "sort": "end_time_desc"}
         charges: list[Decimal] = []
         pages = 0
@@ -155,48 +163,52 @@ class SonioxApi:
         return charges
 
     async def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections."""
         await self._http.aclose()
 
     async def _pages(
         self, model: type[P], path: str, *, gone: tuple[int, ...] = (), params: Mapping[str, str] | None = None
     ) -> AsyncIterator[P]:
-        asked: dict[str, str | int] = {"limit": _PAGE, **(params or {})}
+        query: dict[str, str | int] = {"limit": _PAGE, **(params or {})}
         while True:
-            answer = await self._ask("GET", path, gone=gone, params=asked)
-            if answer is None:
+            response = await self._request("GET", path, gone=gone, params=query)
+            if response is None:
                 return
-            page = _parsed(model, answer)
+            page = _parsed(model, response)
             yield page
             if not page.next_page_cursor:
                 return
-            asked["cursor"] = page.next_page_cursor
+            query["cursor"] = page.next_page_cursor
 
-    async def _ask(
+    async def _request(
         self, method: str, path: str, *, gone: tuple[int, ...] = (), **more: object
     ) -> httpx.Response | None:
-        """The answer, or None for a status that means it is not there."""
-        with classified("Soniox"):
-            answer = await self._http.request(method, path, **more)  # type: ignore[arg-type]  # json, data, files, params
-        if answer.is_success:
-            return answer
-        if answer.status_code in gone:
+        """Sends a request. Returns the response; None for one of the statuses `gone`."""
+        with translate_http_errors("Soniox"):
+            response = await self._http.request(method, path, **more)  # type: ignore[arg-type]  # json, data, files …
+        if response.is_success:
+            return response
+        if response.status_code in gone:
             return None
-        raise error_of(answer.status_code, answer.content, answer.headers)
+        raise api_error(response.status_code, response.content, response.headers)
 
 
 def base_url(configured: str) -> str:
-    """Where the API begins: its version is part of it, also where only the server is named."""
+    """Returns the base address with the API's version, even if the setting names only the server."""
     url = configured.rstrip("/")
     return url if urlsplit(url).path else f"{url}/v1"
 
 
-def _parsed(model: type[M], answer: httpx.Response | None) -> M:
-    """The body. Raises RetryableError for something else: a proxy's page, a server that is being changed."""
+def _parsed(model: type[M], response: httpx.Response | None) -> M:
+    """Parses the body of a response.
+
+    Raises:
+        RetryableError: The body does not match the API, for example a proxy's error page.
+    """
     try:
-        return model.model_validate_json(answer.content if answer is not None else b"")
+        return model.model_validate_json(response.content if response is not None else b"")
     except ValidationError as error:
-        raise RetryableError(f"Soniox answered what its reference does not describe: {error}") from error
+        raise RetryableError(f"Soniox' response does not match its API reference: {error}") from error
 
 
 def _timestamp(moment: datetime) -> str:

@@ -1,40 +1,43 @@
-"""What Soniox' error types mean for a job. Pure. The list: https://soniox.com/docs/api-reference/errors"""
+"""Maps Soniox' error types to the runtime's error classes. Pure.
+
+Source: https://soniox.com/docs/api-reference/errors
+"""
 
 from collections.abc import Mapping
 
 from pydantic import BaseModel, ValidationError
 
 from pipelines.providers.base import RemoteJobGoneError
-from pipelines.providers.common.http import failure, retry_after_s
+from pipelines.providers.common.http import error_for_status, retry_after_s
 from pipelines.runtime.errors import PermanentError, QuotaError, RetryableError, StageError
 
-# A transcription that failed for what was sent: it would again.
-_AUDIO_TO_BLAME = {"invalid_audio_file", "transcription_output_too_long", "max_duration_reached", "invalid_request"}
-_SETTINGS_TO_BLAME = {"model_not_available", "permission_denied"}
-# Both limits are `limit_exceeded`; what the message asks for tells which of them it is.
+# These errors are caused by the audio or the request, so another order would fail too.
+_AUDIO_ERRORS = {"invalid_audio_file", "transcription_output_too_long", "max_duration_reached", "invalid_request"}
+_SETTINGS_ERRORS = {"model_not_available", "permission_denied"}
+# Limits of storage and of the request rate have the same type, `limit_exceeded`. Words in the message distinguish them.
 _STORAGE_WORDS = ("delete", "storage", "file count", "total transcription", "total file")
 
 
-class ApiError(BaseModel):
-    """The body of an answer that is no success."""
+class ErrorBody(BaseModel):
+    """Body of an error response."""
 
     error_type: str = ""
     message: str = ""
     request_id: str = ""
 
 
-def parse(body: str | bytes) -> ApiError:
-    """The error in a body; an empty one in what is not Soniox' (a proxy's page)."""
+def parse_error(body: str | bytes) -> ErrorBody:
+    """Parses the body of an error response. Returns an empty one for other content, such as a proxy's page."""
     try:
-        return ApiError.model_validate_json(body)
+        return ErrorBody.model_validate_json(body)
     except ValidationError:
-        return ApiError()
+        return ErrorBody()
 
 
-def error_of(status: int, body: str | bytes, headers: Mapping[str, str]) -> StageError:
-    """The class of a refused or failed request."""
-    error = parse(body)
-    text = f"Soniox answered {status} {error.error_type}: {error.message}".rstrip(": ")
+def api_error(status: int, body: str | bytes, headers: Mapping[str, str]) -> StageError:
+    """Returns the error for a rejected or failed request."""
+    error = parse_error(body)
+    text = f"Soniox responded {status} {error.error_type}: {error.message}".rstrip(": ")
     if error.request_id:
         text += f" (request {error.request_id})"
     if error.error_type == "limit_exceeded" and _is_storage(error.message, headers):
@@ -42,26 +45,30 @@ def error_of(status: int, body: str | bytes, headers: Mapping[str, str]) -> Stag
     if error.error_type.endswith("_exhausted"):
         return QuotaError(f"{text}; add credit or raise the budget in the Soniox Console")
     if error.error_type == "file_not_found":
-        # An upload that was tidied away before it was ordered: the next attempt uploads again.
+        # The upload was deleted before the order: the next attempt uploads it again.
         return RetryableError(text, refused=True)
     if error.error_type in ("invalid_cursor", "transcription_invalid_state"):
         return RetryableError(text)
-    return failure(status, text, headers)
+    return error_for_status(status, text, headers)
 
 
 def failed_job(error_type: str | None, message: str | None) -> StageError:
-    """The class of a transcription that Soniox took and then failed at: RemoteJobGoneError where another may fare
-    better, among them what costs nothing (only what succeeds is billed)."""
-    text = f"Soniox failed at it: {error_type or 'unknown'}: {message or ''}".rstrip(": ")
-    if error_type in _AUDIO_TO_BLAME | _SETTINGS_TO_BLAME:
+    """Returns the error for an order that Soniox accepted and then failed.
+
+    RemoteJobGoneError means that another order may succeed. Soniox charges only for successful orders.
+    """
+    text = f"Soniox failed to transcribe: {error_type or 'unknown'}: {message or ''}".rstrip(": ")
+    if error_type in _AUDIO_ERRORS | _SETTINGS_ERRORS:
         return PermanentError(text)
     return RemoteJobGoneError(text)
 
 
 def _is_storage(message: str, headers: Mapping[str, str]) -> bool:
-    """Whether a limit is one that waiting does not clear. A server that says when to come back means a rate; what is
-    pending ends by itself."""
-    said = message.lower()
-    if retry_after_s(headers) is not None or "pending" in said:
+    """True if waiting does not clear the limit.
+
+    A response with Retry-After means a limit of the request rate, and pending orders end without our help.
+    """
+    text = message.lower()
+    if retry_after_s(headers) is not None or "pending" in text:
         return False
-    return any(word in said for word in _STORAGE_WORDS)
+    return any(word in text for word in _STORAGE_WORDS)

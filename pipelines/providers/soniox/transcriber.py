@@ -1,9 +1,9 @@
-"""Speech to text by Soniox' asynchronous API: audio is uploaded (or fetched from a presigned URL), ordered, polled for.
+"""Speech to text by Soniox' asynchronous API.
 
-It hears one channel, so a call's channels are sent one after the other in one order
-(pipelines.providers.common.trimmed_audio): who
-spoke is known and not guessed, and there is one order, one transcript, one charge. A recording of one channel is
-diarized.
+We upload the audio (or Soniox downloads it from a presigned URL), place an order, and poll for the result. Soniox
+processes one channel, so the channels of a call are sent one after the other in one order
+(pipelines.providers.common.trimmed_audio). The speaker of each word is then known instead of guessed, and there is one
+order, one transcript and one charge. For a recording with one channel, Soniox separates the speakers.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from core.settings import SonioxSettings
 from pipelines.jobs.documents import translate_store_errors
 from pipelines.providers.base import Bill, PerTenant, RemoteJobGoneError, TranscriptionJob
 from pipelines.providers.common import trimmed_audio
-from pipelines.providers.common.http import checked
+from pipelines.providers.common.http import check_model_available
 from pipelines.providers.soniox.api import SonioxApi
 from pipelines.providers.soniox.errors import failed_job
 from pipelines.providers.soniox.tokens import language_of, turns_of
@@ -28,17 +28,17 @@ from sinks.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)
 
-# Raised when what makes a transcript here changes, so that the job key does.
+# Increase it when the same recording gives another transcript than before, so that the job key changes.
 _REVISION = 1
-_LONGEST_MIN = 300  # Soniox takes no longer audio
-_URL_LIFETIME = timedelta(days=1)  # Soniox may queue an order for long before it fetches the audio
-_ABANDONED = timedelta(hours=1)  # an upload is ordered within a minute or never
-_PREFIX = "audiotext-"  # of the names of our uploads: nothing else is touched
-_LOGGED = timedelta(days=30)  # a question about charges may span 31
+_MAX_MINUTES = 300  # the longest audio that Soniox accepts
+_URL_LIFETIME = timedelta(days=1)  # an order may wait for long in Soniox' queue before Soniox downloads the audio
+_ORPHAN_AGE = timedelta(hours=1)  # an upload that is not ordered within a minute is never ordered
+_PREFIX = "audiotext-"  # name prefix of our uploads: other files in the project are never touched
+_USAGE_LOG_WINDOW = timedelta(days=30)  # a request for charges may span 31 days
 
 
 class Soniox:
-    """RemoteJobs over the REST API."""
+    """RemoteJobs with Soniox' REST API."""
 
     name = "soniox"
 
@@ -51,8 +51,15 @@ class Soniox:
         objects: ObjectStore | None = None,
         webhook_url: str | None = None,
     ) -> None:
-        """key: the API key. language: the only one expected. objects: where audio is put for Soniox to fetch, if it is
-        not to be uploaded. webhook_url: where Soniox tells that an order is done."""
+        """Creates the client. It connects with the first request.
+
+        Args:
+            settings: Settings of Soniox.
+            key: API key.
+            language: Only language to expect; takes precedence over the language hints.
+            objects: Object storage from which Soniox downloads audio; None uploads the audio to Soniox.
+            webhook_url: Address at which Soniox reports a finished order.
+        """
         self.model = settings.model
         self._settings = settings
         self._hints = [language] if language else list(settings.language_hints)
@@ -61,7 +68,7 @@ class Soniox:
         self._api = SonioxApi(settings.base_url, key)
 
     def config(self) -> Mapping[str, object]:
-        """Model, languages and context, and how the audio is prepared."""
+        """Returns the model, languages and context, and the revision of the audio's preparation."""
         return {
             "provider": self.name,
             "model": self.model,
@@ -74,19 +81,19 @@ class Soniox:
         }
 
     async def prepare(self, job: TranscriptionJob) -> str:
-        """Uploads the audio, or puts it where Soniox can fetch it. Returns the file's id or that URL."""
-        audio = await asyncio.to_thread(_audio, job)
+        """Uploads the audio to Soniox, or stores it for download. Returns the file's id or the presigned URL."""
+        audio = await asyncio.to_thread(_audio_to_send, job)
         if self._objects is not None:
             with translate_store_errors():
-                return await asyncio.to_thread(_offer, self._objects, job, audio)
+                return await asyncio.to_thread(_store_for_download, self._objects, job, audio)
         name = f"{_PREFIX}{job.key}.flac"
         async for file in self._api.files():
             if file.filename == name:
-                return file.id  # of an attempt that was killed before it could order
+                return file.id  # from an attempt that was killed before it placed the order
         return await self._api.upload(name, audio, job.key)
 
     async def withdraw(self, prepared: str) -> None:
-        """Deletes the upload, or the audio in object storage. `tidy` finds an upload that stays."""
+        """Deletes the upload, or the audio in object storage. `delete_orphans` deletes an upload that remains."""
         try:
             if "://" not in prepared:
                 await self._api.delete_file(prepared)
@@ -94,78 +101,78 @@ class Soniox:
                 with translate_store_errors():
                     await asyncio.to_thread(self._objects.remove, self._objects.key_from_url(prepared))
         except StageError as error:
-            logger.warning("audio that nobody needs is still there: %s", error)
+            logger.warning("Soniox: unused audio is not deleted yet: %s", error)
 
     async def submit(self, job: TranscriptionJob, prepared: str) -> str:
-        """Creates the transcription."""
+        """Places the order."""
         try:
             return await self._api.create(self._order(job, prepared))
         except StageError as error:
-            # Only what surely was not ordered: else the audio is still to be heard.
+            # Delete the audio only if no order was placed: otherwise Soniox still needs it.
             if not isinstance(error, RetryableError) or error.refused:
                 await self.withdraw(prepared)
             raise
 
     async def find(self, key: str) -> str | None:
-        """The transcription with that reference, unless it failed."""
+        """Returns the id of the order with this reference, unless it failed."""
         async for one in self._api.transcriptions():
             if one.client_reference_id == key and not one.failed:
                 return one.id
         return None
 
     async def result(self, remote_id: str, job: TranscriptionJob) -> Transcript | None:
-        """The transcript, once the transcription is completed."""
+        """Returns the transcript of a completed order; None while it is in progress."""
         one = await self._api.transcription(remote_id)
         if one is None:
-            raise RemoteJobGoneError(f"Soniox has no transcription {remote_id}")
+            raise RemoteJobGoneError(f"Soniox has no order {remote_id}")
         if one.failed:
             await self._release_quietly(remote_id)
             raise failed_job(one.error_type, one.error_message)
         if one.status != "completed":
             return None
-        heard = await self._api.transcript(remote_id)
-        if heard is None:
-            raise RemoteJobGoneError(f"Soniox has no transcript of {remote_id} any more")
-        reel = await asyncio.to_thread(_reel, job)
+        transcript = await self._api.transcript(remote_id)
+        if transcript is None:
+            raise RemoteJobGoneError(f"Soniox no longer has the transcript of order {remote_id}")
+        audio = await asyncio.to_thread(_trimmed, job)
         return Transcript(
             call_id=job.call_id,
-            language=language_of(heard.tokens),
+            language=language_of(transcript.tokens),
             duration_ms=job.duration_ms,
             provider=self.name,
             model=self.model,
-            segments=turns_of(heard.tokens, reel, job.speakers, job.duration_ms),
+            segments=turns_of(transcript.tokens, audio, job.speakers, job.duration_ms),
         )
 
     async def bill(self, remote_id: str) -> Bill | None:
-        """What Soniox charges for everything ordered under the job's key, as far as its log says so already."""
+        """Returns the cost of all orders under the job's key, as far as Soniox' usage log has it already."""
         one = await self._api.transcription(remote_id)
         if one is None:
             return None
         now = datetime.now(UTC)
         try:
             charges = await self._api.charges(
-                one.client_reference_id, max(one.created_at, now - _LOGGED), now + timedelta(minutes=5)
+                one.client_reference_id, max(one.created_at, now - _USAGE_LOG_WINDOW), now + timedelta(minutes=5)
             )
         except StageError as error:
-            logger.info("Soniox does not say what %s costs: %s", remote_id, error)
+            logger.info("Soniox does not report the cost of order %s: %s", remote_id, error)
             charges = []
         return Bill(one.audio_duration_ms, cost=sum(charges, Decimal(0)) if charges else None, currency="USD")
 
     async def release(self, remote_id: str) -> None:
-        """Deletes the transcription and its audio."""
+        """Deletes the order and its audio."""
         one = await self._api.transcription(remote_id)
         if one is None:
             return
         await self._api.delete_transcription(remote_id)
         if one.file_id:
-            # Deleting the transcription does it too, by the docs; twice is harmless, once forgotten is not.
+            # By the docs the previous request deletes the file too. Deleting it twice is harmless, keeping it is not.
             await self._api.delete_file(one.file_id)
         if one.audio_url:
             await self.withdraw(one.audio_url)
 
     async def delete_orphans(self) -> int:
-        """Deletes our uploads that no order uses, and our orders that failed. Returns how many."""
-        before = datetime.now(UTC) - _ABANDONED
+        """Deletes our uploads that no order uses, and our failed orders. Returns their number."""
+        before = datetime.now(UTC) - _ORPHAN_AGE
         used: set[str | None] = set()
         failed = []
         async for one in self._api.transcriptions():
@@ -184,11 +191,11 @@ class Soniox:
         return len(failed) + len(unused)
 
     async def check(self) -> Check:
-        """Whether it answers, takes the key and has the model."""
-        return await checked("Soniox", self._api.models(), self.model, "SONIOX")
+        """Checks that Soniox responds, accepts the key and has the model."""
+        return await check_model_available("Soniox", self._api.models(), self.model, "SONIOX")
 
     async def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections."""
         await self._api.close()
 
     def _order(self, job: TranscriptionJob, prepared: str) -> dict[str, object]:
@@ -214,22 +221,29 @@ class Soniox:
         try:
             await self.release(remote_id)
         except StageError as error:
-            logger.warning("Soniox still keeps %s: %s", remote_id, error)
+            logger.warning("Soniox: order %s is not deleted yet: %s", remote_id, error)
 
 
-def _reel(job: TranscriptionJob) -> trimmed_audio.TrimmedAudio:
-    return trimmed_audio.whole(trimmed_audio.read(job.audio, len(job.speakers)))
+def _trimmed(job: TranscriptionJob) -> trimmed_audio.TrimmedAudio:
+    return trimmed_audio.trimmed(trimmed_audio.read_wav(job.audio, len(job.speakers)))
 
 
-def _audio(job: TranscriptionJob) -> bytes:
-    """What is sent. Raises PermanentError."""
-    recording = trimmed_audio.read(job.audio, len(job.speakers))
-    reel = trimmed_audio.whole(recording)
-    if reel.duration_ms > _LONGEST_MIN * 60_000:
-        raise PermanentError(f"{reel.duration_ms // 60_000} minutes of audio; Soniox takes {_LONGEST_MIN}")
-    return trimmed_audio.flac(reel.samples(recording), recording.rate_hz)
+def _audio_to_send(job: TranscriptionJob) -> bytes:
+    """Returns the FLAC file to send.
+
+    Raises:
+        PermanentError: The recording cannot be read, or is longer than Soniox accepts.
+    """
+    recording = trimmed_audio.read_wav(job.audio, len(job.speakers))
+    audio = trimmed_audio.trimmed(recording)
+    if audio.duration_ms > _MAX_MINUTES * 60_000:
+        raise PermanentError(
+            f"the call has {audio.duration_ms // 60_000} minutes of audio, but Soniox accepts only {_MAX_MINUTES}: "
+            "transcribe it with another provider"
+        )
+    return trimmed_audio.encode_flac(audio.samples(recording), recording.rate_hz)
 
 
-def _offer(objects: ObjectStore, job: TranscriptionJob, audio: bytes) -> str:
+def _store_for_download(objects: ObjectStore, job: TranscriptionJob, audio: bytes) -> str:
     ref = objects.put(sent_audio_key(job.tenant, job.call_id, job.key), audio, "audio/flac")
     return objects.presigned(ref.key, _URL_LIFETIME)

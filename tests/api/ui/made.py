@@ -13,7 +13,7 @@ from pipelines.jobs.llm_steps import StepStore
 from pipelines.providers.base import SummaryJob
 from pipelines.providers.extractive.summarizer import Extractive
 from pipelines.recorder import wav
-from pipelines.recorder.decoding import Encoded
+from pipelines.recorder.decoding import EncodedAudio
 from pipelines.recorder.timeline import Layout
 from pipelines.recorder.timeline import Segment as Run
 from schemas.artifacts import Segment, Summary, Transcript, Word, recording_prefix, transcript_key
@@ -238,8 +238,8 @@ def put_recording(put: Put, told: Told, call: DemoCall, gaps: Sequence[Gap] = ()
     plan = Layout(8000, length, tuple((Run(0, length, track, 0),) for track in range(2)), ())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "audio.wav"
-        rendered = wav.write(
-            plan, lambda track: Encoded("s", Codec.L16, 8000, samples[:, track].astype("<i2").tobytes()), path
+        rendered = wav.write_wav(
+            plan, lambda track: EncodedAudio("s", Codec.L16, 8000, samples[:, track].astype("<i2").tobytes()), path
         )
         prefix = recording_prefix(told.tenant, told.call_id, 1)
         audio = put.object(f"{prefix}/audio.wav", path.read_bytes(), "audio/wav")

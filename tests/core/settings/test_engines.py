@@ -33,15 +33,6 @@ def test_a_secret_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch
         load()
 
 
-def test_as_many_calls_at_a_time_as_a_provider_is_good_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whisper has this machine's cores to share; at Soniox a transcriber only waits. A number that is set wins."""
-    assert load().stt.calls == 1
-    monkeypatch.setenv("AUDIOTEXT_STT__PROVIDER", "soniox")
-    assert load().stt.calls == 16
-    monkeypatch.setenv("AUDIOTEXT_STT__CONCURRENCY", "3")
-    assert load().stt.calls == 3
-
-
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [

@@ -15,7 +15,7 @@ from core.settings import Settings
 from gateway.carriers import load_carriers
 from gateway.media.session import Session
 from gateway.metrics import Metrics
-from pipelines.recorder.decoding import Encoded, samples_of
+from pipelines.recorder.decoding import EncodedAudio, samples_of
 from pipelines.recorder.timeline import lay_out
 from schemas.media import EosReason, MediaRecord
 from tests.gateway.carriers.talk import CARRIERS
@@ -116,9 +116,9 @@ def test_one_more_file_is_one_more_carrier() -> None:
     assert {(record.carrier, record.call_id) for record in records} == {("pigeon", "call-by-pigeon")}
     layout = lay_out(records)
 
-    def load(number: int) -> Encoded:
+    def load(number: int) -> EncodedAudio:
         record: MediaRecord = records[number]
-        return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
+        return EncodedAudio(record.stream_id, record.codec, record.rate_hz, record.payload)
 
     parts = list(samples_of(layout.segments[0], load, layout.rate_hz))
     assert np.array_equal(np.concatenate(parts), decode_alaw(octets))

@@ -1,8 +1,9 @@
-"""From settings to engines."""
+"""The tables of providers, and the engines that the settings select from them."""
 
 import threading
 from decimal import Decimal
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import SecretStr
@@ -25,43 +26,80 @@ from pipelines.providers.base import RemoteJobs
 
 @pytest.fixture
 def settings(model_cache: Path) -> Settings:
-    """The defaults, with the session's models."""
+    """Returns the default settings, with the models of the test session."""
     return Settings(data_dir=model_cache.parent)
 
 
 def test_the_defaults_run_on_this_machine(settings: Settings) -> None:
-    """Without a setting every stage has an engine that needs no network and no key."""
+    """Creates the default engine of every stage. A failure means that the defaults need a network or a key."""
     assert (registry.speech_to_text(settings).name, registry.speech_to_text(settings).model) == ("whisper", "base")
     assert registry.summarizer(settings).name == "extractive"
     assert (registry.embedder(settings).name, registry.embedder(settings).dimension) == ("local", 384)
 
 
-def test_a_paid_engine_needs_its_key(settings: Settings) -> None:
-    """Soniox without a key: the service does not start and names the setting; with one it is Soniox that is ordered
-    from."""
-    asked = settings.model_copy(update={"stt": SttSettings(provider="soniox")})
-    with pytest.raises(SettingsError, match="AUDIOTEXT_SONIOX__API_KEY"):
-        registry.speech_to_text(asked)
+def test_every_provider_has_its_settings() -> None:
+    """Compares the tables with the settings: names, sections, prices and the documented default concurrency.
 
-    keyed = asked.model_copy(update={"soniox": SonioxSettings(api_key=SecretStr("key"))})
+    A failure names a provider that is in a table and not in the settings, or the other way round.
+    """
+    tables = (
+        (SttSettings, registry.SPEECH_TO_TEXT),
+        (SummarySettings, registry.SUMMARIES),
+        (EmbeddingSettings, registry.EMBEDDINGS),
+    )
+    for section, table in tables:
+        assert set(get_args(section.model_fields["provider"].annotation)) == set(table)
+        assert {spec.section for spec in table.values()} - {None} <= set(Settings.model_fields)
+
+    pricing = PricingSettings()
+    documented = SttSettings.model_fields["concurrency"].description or ""
+    for name, spec in registry.SPEECH_TO_TEXT.items():
+        assert pricing.per_hour(name) >= 0
+        assert f"{name} {spec.concurrency}" in documented
+
+
+def test_concurrency_depends_on_the_provider(settings: Settings) -> None:
+    """Reads the number of calls per process for two providers, and with a setting, which takes precedence.
+
+    Whisper uses the cores of the machine; with Soniox a process only waits.
+    """
+    soniox = settings.model_copy(update={"stt": SttSettings(provider="soniox")})
+    three = settings.model_copy(update={"stt": SttSettings(provider="soniox", concurrency=3)})
+    assert registry.transcription_concurrency(settings) == 1
+    assert registry.transcription_concurrency(soniox) == 16
+    assert registry.transcription_concurrency(three) == 3
+
+
+def test_a_paid_engine_needs_its_key(settings: Settings) -> None:
+    """Creates Soniox without and with its key. Without it the error must name the setting, before anything starts."""
+    soniox = settings.model_copy(update={"stt": SttSettings(provider="soniox")})
+    for create in (registry.require_settings, registry.speech_to_text):
+        with pytest.raises(SettingsError, match="AUDIOTEXT_SONIOX__API_KEY"):
+            create(soniox)
+
+    keyed = soniox.model_copy(update={"soniox": SonioxSettings(api_key=SecretStr("key"))})
+    registry.require_settings(keyed)
     engine = registry.speech_to_text(keyed)
     assert isinstance(engine, RemoteJobs)
     assert (engine.name, engine.model) == ("soniox", "stt-async-v5")
 
 
-def test_a_server_of_ones_own_needs_no_key(settings: Settings) -> None:
-    """OpenAI itself needs a key, and the message names both ways out; another server may have none."""
-    asked = settings.model_copy(update={"stt": SttSettings(provider="openai")})
+def test_your_own_server_needs_no_key(settings: Settings) -> None:
+    """Creates the engine for OpenAI itself, which needs a key, and for another server, which does not.
+
+    The message must name both solutions: a key, or the address of another server.
+    """
+    openai = settings.model_copy(update={"stt": SttSettings(provider="openai")})
     with pytest.raises(SettingsError, match=r"AUDIOTEXT_OPENAI__API_KEY.*AUDIOTEXT_OPENAI__BASE_URL"):
-        registry.speech_to_text(asked)
+        registry.speech_to_text(openai)
 
     own = OpenAiSettings(base_url="http://localhost:8000/v1", model="Systran/faster-whisper-small")
-    engine = registry.speech_to_text(asked.model_copy(update={"openai": own}))
+    engine = registry.speech_to_text(openai.model_copy(update={"openai": own}))
     assert (engine.name, engine.model) == ("openai", "Systran/faster-whisper-small")
 
 
-def test_providers_tell_where_they_want_to_be_told(settings: Settings) -> None:
-    """A webhook needs a secret, a public URL and a provider that calls it."""
+def test_callbacks_need_a_secret_and_a_public_url(settings: Settings) -> None:
+    """Reads the callback address with all settings, then without each of them: then there must be no callbacks."""
     full = settings.model_copy(
         update={
             "stt": SttSettings(provider="soniox"),
@@ -69,23 +107,25 @@ def test_providers_tell_where_they_want_to_be_told(settings: Settings) -> None:
             "public_url": "https://calls.example",
         }
     )
-    assert registry.webhook_url(full) == "https://calls.example/v1/notices/soniox"
-    for without in ({"stt": SttSettings()}, {"soniox": SonioxSettings()}, {"public_url": None}):
-        assert registry.webhook_url(full.model_copy(update=without)) is None
+    assert registry.callback_url(full) == "https://calls.example/v1/notices/soniox"
+    for missing in ({"stt": SttSettings()}, {"soniox": SonioxSettings()}, {"public_url": None}):
+        assert registry.callback_url(full.model_copy(update=missing)) is None
 
 
 def test_gemini_needs_a_key_and_a_price(settings: Settings) -> None:
-    """Without a key the service does not start; nor with a model whose price nobody knows, whose lines would say it
-    costs nothing."""
-    asked = settings.model_copy(update={"summary": SummarySettings(provider="gemini")})
-    keyed = asked.model_copy(update={"gemini": GeminiSettings(api_key=SecretStr("key"))})
+    """Creates Gemini's engines without a key, and with a model whose price is unknown.
+
+    Both must be errors: without a price every ledger line would state a cost of 0.
+    """
+    gemini = settings.model_copy(update={"summary": SummarySettings(provider="gemini")})
+    keyed = gemini.model_copy(update={"gemini": GeminiSettings(api_key=SecretStr("key"))})
     other = keyed.model_copy(update={"gemini": GeminiSettings(api_key=SecretStr("key"), summary_model="gemini-9")})
     priced = other.model_copy(
         update={"pricing": PricingSettings(gemini_rates={"gemini-9": TokenRates(input=Decimal(1))})}
     )
 
     with pytest.raises(SettingsError, match="AUDIOTEXT_GEMINI__API_KEY"):
-        registry.summarizer(asked)
+        registry.summarizer(gemini)
     with pytest.raises(SettingsError, match=r"gemini-9 .*AUDIOTEXT_PRICING__GEMINI_RATES"):
         registry.summarizer(other)
     assert registry.summarizer(keyed).model == "gemini-3.5-flash-lite"
@@ -98,8 +138,10 @@ def test_gemini_needs_a_key_and_a_price(settings: Settings) -> None:
 
 
 def test_a_local_model_is_loaded_while_the_service_starts() -> None:
-    """A provider with a model is loaded in a thread; one without is left alone. Otherwise the first call would wait
-    for the model."""
+    """Loads an engine with a local model in the background, and passes one without a model, which must be ignored.
+
+    A failure means that the first call has to wait for the model.
+    """
     loaded = threading.Event()
 
     class Local:
@@ -112,7 +154,7 @@ def test_a_local_model_is_loaded_while_the_service_starts() -> None:
 
 
 def test_a_model_that_fails_to_load_does_not_end_the_service(caplog: pytest.LogCaptureFixture) -> None:
-    """Loading fails in the background: it is logged, and the first job, which can be retried, will say so too."""
+    """Loads a model that fails. The error must be logged, and no thread may end the service: the first job retries."""
     tried = threading.Event()
 
     class Broken:

@@ -125,7 +125,7 @@ async def test_the_cost_is_the_tokens(google: FakeGemini, objects: ObjectStore) 
     summarizer = GeminiSummarizer(gemini, SummarySettings(), fake.KEY)
     event = transcribed(objects, said(new_call(), *CALL))
     google.script = [Answer("{", tokens=(1_000_000, 1_000_000, 1_000_000, 500_000))]
-    with pytest.raises(Exception, match="not what was asked for"):
+    with pytest.raises(Exception, match="does not match the schema"):
         await told(summarizer, objects, event)
 
     _, line = await told(summarizer, objects, event)

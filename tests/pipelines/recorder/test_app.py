@@ -159,7 +159,7 @@ def test_a_lost_disk_is_rebuilt_from_the_log(bench: Bench) -> None:
     bench.send(records[11:])
     (event,) = bench.recorded("lost-disk")
     expect(bench, event, source)
-    assert "are not on this disk; reading" in bench.output.read_text()
+    assert "are incomplete on this disk; reading" in bench.output.read_text()
 
 
 def test_only_the_spool_is_lost_between_close_and_upload(bench: Bench) -> None:
@@ -171,7 +171,7 @@ def test_only_the_spool_is_lost_between_close_and_upload(bench: Bench) -> None:
         bench.send(source.records())
         eventually(lambda: bench.media("away", RecordType.CLOSE) or None, "the close record")
         journalled(bench, "away")
-        eventually(lambda: True if "trying again" in bench.output.read_text() else None, "a complaint", 30)
+        eventually(lambda: True if "retrying in" in bench.output.read_text() else None, "a complaint", 30)
         bench.kill()
         shutil.rmtree(bench.spool)
     finally:

@@ -32,9 +32,9 @@ def test_a_call_is_closed_after_its_grace_time(proposals: Proposals) -> None:
     """The last stream ended: the proposal comes after the grace time, on the call's own partition, and names what it
     knew. Without that a frame that overtook it would be cut off."""
     clock = closer(proposals)
-    clock.touch(OpenCall(PART, "twilio", seen=7, ended=False))
+    clock.touch(OpenCall(PART, "twilio", last_offset=7, ended=False))
     began = time.monotonic()
-    clock.touch(OpenCall(PART, "twilio", seen=9, ended=True))
+    clock.touch(OpenCall(PART, "twilio", last_offset=9, ended=True))
     record, partition = proposals.get(timeout=5)
     assert time.monotonic() - began >= 0.05
     assert (record.type, record.detail, record.seen, record.part) == (RecordType.CLOSE, CloseReason.ENDED, 9, 1)
@@ -47,7 +47,7 @@ def test_a_silent_call_is_closed_as_idle(proposals: Proposals) -> None:
     """No end ever came: the gateway is gone. Each record starts the time anew."""
     clock = closer(proposals, idle_timeout_ms=2_000)
     for seen in range(4):
-        clock.touch(OpenCall(PART, "twilio", seen=seen, ended=False))
+        clock.touch(OpenCall(PART, "twilio", last_offset=seen, ended=False))
         time.sleep(0.6)  # all together longer than a call may say nothing, each far from it on a busy machine, too
     assert proposals.empty()
     record, _ = proposals.get(timeout=5)
@@ -58,12 +58,12 @@ def test_a_silent_call_is_closed_as_idle(proposals: Proposals) -> None:
 def test_a_stream_that_resumes_within_the_grace_time_keeps_the_call_open(proposals: Proposals) -> None:
     """Hold and resume: an end, and at once another start. And a part that is closed is not proposed again."""
     clock = closer(proposals, grace_ms=150)
-    clock.touch(OpenCall(PART, "twilio", seen=1, ended=True))
-    clock.touch(OpenCall(PART, "twilio", seen=2, ended=False))
+    clock.touch(OpenCall(PART, "twilio", last_offset=1, ended=True))
+    clock.touch(OpenCall(PART, "twilio", last_offset=2, ended=False))
     other = PartId("acme", "CB", 1, 0)
-    clock.touch(OpenCall(other, "twilio", seen=5, ended=True))
+    clock.touch(OpenCall(other, "twilio", last_offset=5, ended=True))
     third = PartId("acme", "CC", 1, 0)
-    clock.touch(OpenCall(third, "twilio", seen=6, ended=True))
+    clock.touch(OpenCall(third, "twilio", last_offset=6, ended=True))
     clock.forget(third)
     assert proposals.get(timeout=5)[0].call_id == "CB"
     clock.stop()
@@ -73,10 +73,10 @@ def test_a_stream_that_resumes_within_the_grace_time_keeps_the_call_open(proposa
 def test_after_a_proposal_only_a_new_record_brings_the_next(proposals: Proposals) -> None:
     """The log decides about a proposal; repeating it would flood the log of a recorder that is behind."""
     clock = closer(proposals, grace_ms=20)
-    clock.touch(OpenCall(PART, "twilio", seen=1, ended=True))
+    clock.touch(OpenCall(PART, "twilio", last_offset=1, ended=True))
     assert proposals.get(timeout=5)[0].seen == 1
     with pytest.raises(queue.Empty):
         proposals.get(timeout=0.2)
-    clock.touch(OpenCall(PART, "twilio", seen=2, ended=True))
+    clock.touch(OpenCall(PART, "twilio", last_offset=2, ended=True))
     assert proposals.get(timeout=5)[0].seen == 2
     clock.stop()

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from G722 import G722
 
-from pipelines.recorder.codecs import decodable, decoder
+from pipelines.recorder.codecs import is_decodable, new_decoder
 from schemas.codecs import OPUS_CLOCK_HZ, RATES, packets, samples_of, with_length
 from schemas.media import Codec
 from tests.pipelines.recorder.sounds import opus_packets, speech_like
@@ -21,10 +21,10 @@ EVERY_FORMAT = [(codec, rate_hz) for codec, rates in RATES.items() for rate_hz i
 def test_what_the_gateway_lets_in_can_be_decoded(codec: Codec, rate_hz: int) -> None:
     """Asks for a decoder of each format that a start may have, and decodes noise of it: as many samples as it was
     measured to last, also from octets that no encoder made. A format that is let in and not decoded is a lost call."""
-    assert decodable(codec, rate_hz)
+    assert is_decodable(codec, rate_hz)
     noise = np.random.default_rng(2).integers(0, 256, 640, dtype=np.uint8).tobytes()
     payload = b"".join(map(with_length, (noise[:50], noise[50:51], b"", noise))) if codec is Codec.OPUS else noise
-    decoding = decoder(codec, rate_hz)
+    decoding = new_decoder(codec, rate_hz)
     samples = decoding.decode(payload)
     assert len(samples) * rate_hz == samples_of(codec, rate_hz)(payload) * decoding.rate_hz
     assert samples.dtype == np.int16
@@ -32,10 +32,10 @@ def test_what_the_gateway_lets_in_can_be_decoded(codec: Codec, rate_hz: int) -> 
 
 def test_other_formats_cannot() -> None:
     """Mu-law at 16 kHz, L16 at 44.1: nobody sends them, and nobody decodes them."""
-    assert not decodable(Codec.PCMU, 16000)
-    assert not decodable(Codec.L16, 44100)
+    assert not is_decodable(Codec.PCMU, 16000)
+    assert not is_decodable(Codec.L16, 44100)
     with pytest.raises(KeyError):
-        decoder(Codec.PCMA, 16000)
+        new_decoder(Codec.PCMA, 16000)
 
 
 @pytest.mark.parametrize(("codec", "subtype"), [(Codec.PCMU, "ULAW"), (Codec.PCMA, "ALAW"), (Codec.L16, "PCM_16")])
@@ -45,7 +45,7 @@ def test_bare_samples_are_what_libsndfile_reads(codec: Codec, subtype: str) -> N
     expected, _ = soundfile.read(
         io.BytesIO(octets), dtype="int16", format="RAW", subtype=subtype, samplerate=8000, channels=1, endian="LITTLE"
     )
-    assert np.array_equal(decoder(codec, 8000).decode(octets), expected)
+    assert np.array_equal(new_decoder(codec, 8000).decode(octets), expected)
 
 
 def test_g722_is_what_another_implementation_says() -> None:
@@ -56,7 +56,7 @@ def test_g722_is_what_another_implementation_says() -> None:
     noise = np.random.default_rng(4).integers(0, 256, 16_000, dtype=np.uint8).tobytes()
     for octets in (encoded, noise):
         expected = np.asarray(G722(16000, 64000).decode(octets), np.int16)
-        decoding = decoder(Codec.G722, 16000)
+        decoding = new_decoder(Codec.G722, 16000)
         parts = [decoding.decode(octets[start : start + 777]) for start in range(0, len(octets), 777)]
         assert np.array_equal(np.concatenate(parts), expected)
 
@@ -73,7 +73,7 @@ def test_opus_is_what_libsndfile_reads(tmp_path: Path) -> None:
         head = container.streams.audio[0].codec_context.extradata
     assert head is not None
     pre_skip = int.from_bytes(head[10:12], "little")
-    samples = decoder(Codec.OPUS, OPUS_CLOCK_HZ).decode(payload)
+    samples = new_decoder(Codec.OPUS, OPUS_CLOCK_HZ).decode(payload)
     ours = samples[pre_skip : pre_skip + len(expected)] / 32768
     assert len(ours) == len(expected)
     assert np.abs(ours - expected).max() <= 2 / 32768
@@ -85,5 +85,5 @@ def test_a_broken_opus_packet_is_silence_of_its_length() -> None:
     broken = [*good[:10], bytes([good[10][0] | 3]) + b"\x41\xff", *good[11:]]
     payload = b"".join(map(with_length, broken))
     assert len(list(packets(payload))) == len(broken)
-    samples = decoder(Codec.OPUS, 16000).decode(payload)
+    samples = new_decoder(Codec.OPUS, 16000).decode(payload)
     assert len(samples) == samples_of(Codec.OPUS, 48000)(payload)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.recorder.journal import PartId
-from pipelines.recorder.recording import Recording, make
+from pipelines.recorder.recording import Recording, make_recording
 from pipelines.recorder.spool import Spool
 from schemas.media import CloseReason, MediaRecord, RecordType
 from tests.pipelines.recorder.calls import EPOCH_MS, Call, audio, pcm, wav_channels
@@ -24,7 +24,7 @@ def made(tmp_path: Path, records: Sequence[MediaRecord]) -> tuple[Recording, npt
     )
     for offset, record in enumerate([*records, close], 100):
         spool.append(PART, record, offset)
-    recording = make(PART, spool.write(PART))
+    recording = make_recording(PART, spool.write(PART))
     return recording, wav_channels(recording.audio.read_bytes())[:, 0]
 
 

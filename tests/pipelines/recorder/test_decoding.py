@@ -9,8 +9,8 @@ import soxr
 from G722 import G722
 
 from core.audio.g711 import decode_ulaw, encode_ulaw
-from pipelines.recorder.codecs import decoder
-from pipelines.recorder.decoding import Encoded, samples_of
+from pipelines.recorder.codecs import new_decoder
+from pipelines.recorder.decoding import EncodedAudio, samples_of
 from pipelines.recorder.timeline import Layout, lay_out
 from schemas.codecs import with_length
 from schemas.media import Codec, MediaRecord, RecordType
@@ -40,9 +40,9 @@ def halves(octets: bytes, per_half: int, codec: Codec, rate_hz: int, **fields: o
 def rendered(records: Sequence[MediaRecord], layout: Layout, channel: int = 0) -> Pcm:
     """A channel of the recording."""
 
-    def load(number: int) -> Encoded:
+    def load(number: int) -> EncodedAudio:
         record = records[number]
-        return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
+        return EncodedAudio(record.stream_id, record.codec, record.rate_hz, record.payload)
 
     samples = np.zeros(layout.length, np.int16)
     segments = layout.segments[channel]
@@ -112,7 +112,7 @@ def test_opus_is_recorded_at_the_stream_s_rate() -> None:
     layout = lay_out(records)
     assert layout.rate_hz == 16000
     assert layout.duration_ms == len(packets) * 20
-    whole = decoder(Codec.OPUS, 16000).decode(b"".join(map(with_length, packets)))
+    whole = new_decoder(Codec.OPUS, 16000).decode(b"".join(map(with_length, packets)))
     expected = np.rint(soxr.resample(whole.astype(np.float32), 48000, 16000, quality="HQ"))
     assert np.abs(rendered(records, layout) - expected).max() <= 1
 

@@ -14,7 +14,7 @@ import pytest
 from pipelines.recorder import finalizer
 from pipelines.recorder.finalizer import RecordingFinalizer
 from pipelines.recorder.journal import PartId
-from pipelines.recorder.recording import NotClosedError, make
+from pipelines.recorder.recording import NotClosedError, make_recording
 from pipelines.recorder.spool import Spool
 from redpanda.client import EventProducer, LogUnavailableError
 from schemas.events import Event, ObjectRef, TrackOutline
@@ -82,7 +82,7 @@ def closed_part(root: Path, source: Call) -> tuple[Spool, Path]:
 def test_what_is_told_of_a_recording(tmp_path: Path) -> None:
     """Manifest and event name the call's times, offsets and files, and making it again makes the same."""
     _, directory = closed_part(tmp_path, call("CA", 1000))
-    recording = make(PART, directory)
+    recording = make_recording(PART, directory)
     manifest = recording.manifest
     assert (manifest.started_at_ms, manifest.ended_at_ms) == (EPOCH_MS, EPOCH_MS)
     assert (manifest.partition, manifest.first_offset, manifest.close_offset) == (3, 100, 106)
@@ -90,7 +90,7 @@ def test_what_is_told_of_a_recording(tmp_path: Path) -> None:
     reference = ObjectRef(key="k", sha256=manifest.audio_sha256, size=1)
     event = recording.event(audio=reference, peaks=reference, manifest=reference)
     assert (event.occurred_at_ms, event.duration_ms, event.close_reason) == (EPOCH_MS + 9000, 1000, "ended")
-    again = make(PART, directory)
+    again = make_recording(PART, directory)
     assert again == recording
     assert again.event(audio=reference, peaks=reference, manifest=reference) == event
 
@@ -107,7 +107,7 @@ def test_a_recording_with_ever_so_many_gaps_is_told(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     for offset, record in enumerate([source.start(), *runs, close]):
         spool.append(PART, record, offset)
-    recording = make(PART, spool.write(PART))
+    recording = make_recording(PART, spool.write(PART))
     every = recording.manifest.tracks[0].gaps
     assert len(every) == len(times) - 1
     reference = ObjectRef(key="k", sha256=recording.manifest.audio_sha256, size=1)
@@ -134,7 +134,7 @@ def test_a_stream_that_never_ended_ends_where_it_was_last_heard_of(tmp_path: Pat
     spool = Spool(tmp_path)
     for offset, record in enumerate([*first.records(), second.start(), close]):
         spool.append(PART, record, offset)
-    assert make(PART, spool.write(PART)).manifest.ended_at_ms == second.start().at_ms
+    assert make_recording(PART, spool.write(PART)).manifest.ended_at_ms == second.start().at_ms
 
 
 def test_a_part_that_is_not_closed_is_no_recording(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_part_that_is_not_closed_is_no_recording(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.append(PART, call("CA", 100).start(), 1)
     with pytest.raises(NotClosedError):
-        make(PART, spool.write(PART))
+        make_recording(PART, spool.write(PART))
 
 
 def test_every_step_fails_once_and_the_result_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_every_step_fails_once_and_the_result_is_the_same(tmp_path: Path, monkey
         done.set()
 
     _, directory = closed_part(tmp_path, call("CA", 1000))
-    finisher = RecordingFinalizer(store=store, events=events, tell=tell, workers=2)
+    finisher = RecordingFinalizer(store=store, events=events, put_record=tell, workers=2)
     finisher.submit(PART, directory)
     finisher.submit(PART, directory)
     finisher.start()
@@ -187,13 +187,13 @@ def test_a_part_that_cannot_be_recorded_holds_up_no_other(tmp_path: Path) -> Non
     faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
     faults.failed, faults._fail_at = 4, 1000
     finisher = RecordingFinalizer(
-        store=Store(faults), events=Events(faults), tell=lambda record, _: told.put(record), workers=1
+        store=Store(faults), events=Events(faults), put_record=lambda record, _: told.put(record), workers=1
     )
     finisher.submit(bad, failing)
     finisher.submit(PART, directory)
     finisher.start()
     assert told.get(timeout=10).call_id == "CA"
-    assert finisher.busy(bad)
+    assert finisher.is_busy(bad)
     assert [path.name for path in failing.iterdir()] == ["journal"]
     finisher.stop()
 
@@ -205,13 +205,13 @@ def test_calls_of_a_partition_that_went_are_not_finished(tmp_path: Path, monkeyp
     _, directory = closed_part(tmp_path, call("CA", 1000))
     faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
     finisher = RecordingFinalizer(
-        store=Store(faults), events=Events(faults), tell=lambda record, _: told.put(record), workers=1
+        store=Store(faults), events=Events(faults), put_record=lambda record, _: told.put(record), workers=1
     )
     finisher.submit(PART, directory)
     finisher.start()
     eventually(lambda: faults.failed or None, "an attempt has failed")
     finisher.on_revoked(PART.partition)
-    eventually(lambda: not finisher.busy(PART) or None, "the part is let go")
+    eventually(lambda: not finisher.is_busy(PART) or None, "the part is let go")
     assert told.empty()
     finisher.submit(PART, directory)
     assert told.get(timeout=10).type is RecordType.RECORDED
@@ -235,7 +235,7 @@ def test_a_part_is_never_made_twice_at_the_same_time(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(store, "put", slow)
     finisher = RecordingFinalizer(
-        store=store, events=Events(faults), tell=lambda record, _: told.put(record), workers=2
+        store=store, events=Events(faults), put_record=lambda record, _: told.put(record), workers=2
     )
     finisher.submit(PART, directory)
     finisher.start()
@@ -255,8 +255,8 @@ def test_a_released_part_is_not_tried_for_ever(tmp_path: Path) -> None:
     spool.release(PART)
     spool.flush()
     faults = Faults()
-    finisher = RecordingFinalizer(store=Store(faults), events=Events(faults), tell=lambda *_: None, workers=1)
+    finisher = RecordingFinalizer(store=Store(faults), events=Events(faults), put_record=lambda *_: None, workers=1)
     finisher.submit(PART, directory)
     finisher.start()
-    eventually(lambda: True if not finisher.busy(PART) else None, "the job is given up")
+    eventually(lambda: True if not finisher.is_busy(PART) else None, "the job is given up")
     finisher.stop()

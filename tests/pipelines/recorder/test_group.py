@@ -88,7 +88,7 @@ def test_a_killed_recorder_is_replaced_by_the_other(recorders: list[Bench]) -> N
     one.start()
     has_read(one, "killed-first", 0)
     two.start()
-    eventually(lambda: "this recorder's" in two.output.read_text() or None, "the second has a partition", 40)
+    eventually(lambda: "this recorder owns" in two.output.read_text() or None, "the second has a partition", 40)
     send(one, calls, 0, 20)
     has_committed(one)
     opened = [[p for p in PARTITIONS if f"killed-{p} part 1 opened" in r.output.read_text()] for r in recorders]
@@ -99,7 +99,7 @@ def test_a_killed_recorder_is_replaced_by_the_other(recorders: list[Bench]) -> N
         (event,) = two.recorded(source.call_id, timeout_s=40)
         expect(two, event, source)
         assert (partition in opened[0]) == (f"{source.call_id} part 1 opened" not in two.output.read_text())
-    assert "are not on this disk; reading" in two.output.read_text()
+    assert "are incomplete on this disk; reading" in two.output.read_text()
 
 
 def test_a_zombie_changes_nothing(recorders: list[Bench]) -> None:
@@ -120,7 +120,7 @@ def test_a_zombie_changes_nothing(recorders: list[Bench]) -> None:
         has_read(one, f"zombie-marker-{partition}", partition)
     one.pause()
     two.start()
-    eventually(lambda: "took up" in two.output.read_text() or None, "the second has taken over", 40)
+    eventually(lambda: "resumed" in two.output.read_text() or None, "the second has taken over", 40)
     send(two, calls, 15, 31)
     has_committed(two)
     one.resume()

@@ -11,7 +11,7 @@ import pytest
 from pipelines.recorder import journal_rebuild
 from pipelines.recorder.journal import PartId, read
 from pipelines.recorder.journal_rebuild import rebuild_journals
-from pipelines.recorder.recording import make
+from pipelines.recorder.recording import make_recording
 from pipelines.recorder.spool import JOURNAL, Spool
 from pipelines.recorder.state_machine import CallState, UnrecordedPart, transition, unrecorded
 from redpanda.range_reader import OffsetRange
@@ -125,8 +125,8 @@ def test_what_the_log_has_lost_too_is_said_and_the_call_still_ends(
     spool = Spool(tmp_path / "spool")
     with caplog.at_level(logging.ERROR):
         held = rebuild_journals(spool.root, parts, {}, Log(lost=len(LOG)).read, threading.Event())
-    assert caplog.text.count("any more") == len(parts)
-    manifest = make(closed, spool.directory_of(closed)).manifest
+    assert caplog.text.count("neither this disk nor the log") == len(parts)
+    manifest = make_recording(closed, spool.directory_of(closed)).manifest
     assert (manifest.duration_ms, manifest.close_reason, manifest.close_offset) == (
         0,
         "idle",

@@ -60,16 +60,16 @@ class Setting:
         faults.failed, faults._fail_at = 4, 1000
         self.store = Store(faults)
         self.finisher = RecordingFinalizer(
-            store=self.store, events=Events(faults), tell=lambda record, _: self.told.put(record), workers=1
+            store=self.store, events=Events(faults), put_record=lambda record, _: self.told.put(record), workers=1
         )
         self.ownership = PartitionLifecycle(
             spool=self.spool,
-            closer=self.closer,
-            finisher=self.finisher,
+            call_timeouts=self.closer,
+            finalizer=self.finisher,
             read_log=self.read,
-            lookup=self.lookup,
-            forgetter=StateReaper(lambda record, _: self.told.put(record)),
-            janitor_s=0.02,
+            lookup_states=self.lookup,
+            state_reaper=StateReaper(lambda record, _: self.told.put(record)),
+            cleaning_interval_s=0.02,
         )
         self.closer.start()
         self.finisher.start()
@@ -93,7 +93,7 @@ class Setting:
     def states(self, partition: int, after: Call | None = None) -> Iterator[tuple[Call, CallState]]:
         return iter(self.states_here.items())
 
-    def begins(self, partition: int) -> int | None:
+    def first_offset(self, partition: int) -> int | None:
         return 0
 
     def pause(self, partition: int) -> None:
@@ -171,7 +171,7 @@ def test_nothing_of_a_partition_is_read_before_its_rebuild_is_done(setting: Sett
 
 def test_a_record_that_its_journal_is_not_ready_for_ends_the_recorder(setting: Setting) -> None:
     """Should it happen all the same, going on would lose what is missing without a word."""
-    effects = JournalSink(spool=setting.spool, closer=setting.closer, finisher=setting.finisher)
+    effects = JournalSink(spool=setting.spool, call_timeouts=setting.closer, finalizer=setting.finisher)
     late = DecidedRecord(RECORDS[4], Transition(Action.APPEND, 1, expected_offset=3))
     with pytest.raises(JournalBehindError, match="start the recorder again"):
         effects.add(late, b"CA", 0, [], "call.media", PARTITION, 4)
@@ -210,10 +210,10 @@ def test_a_partition_that_went_is_left_alone(setting: Setting, monkeypatch: pyte
     setting.assign()
     setting.until_resumed()
     assert attempts.get(timeout=10)
-    assert setting.closer._watched
+    assert setting.closer._open
     setting.ownership.revoked(PARTITION)
-    eventually(lambda: not setting.finisher.busy(PART) or None, "the part is let go")
-    assert not setting.closer._watched
+    eventually(lambda: not setting.finisher.is_busy(PART) or None, "the part is let go")
+    assert not setting.closer._open
 
 
 @pytest.mark.parametrize(

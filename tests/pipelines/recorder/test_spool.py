@@ -100,7 +100,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_spool_belongs_to_one_process(tmp_path: Path) -> None:
     """A second recorder over the same directory is told so; two writers would spoil the journals."""
     held = lock_root(tmp_path)
-    with pytest.raises(SpoolError, match="AUDIOTEXT_DATA_DIR of its own"):
+    with pytest.raises(SpoolError, match="its own AUDIOTEXT_DATA_DIR"):
         lock_root(tmp_path)
     os.close(held)
     os.close(lock_root(tmp_path))

@@ -23,7 +23,7 @@ class States:
         found = sorted(self._states[partition].items())
         return iter([one for one in found if after is None or one[0] > after])
 
-    def begins(self, partition: int) -> int | None:
+    def first_offset(self, partition: int) -> int | None:
         return self._begins
 
 

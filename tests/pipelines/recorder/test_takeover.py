@@ -82,7 +82,7 @@ def test_calls_of_which_no_record_comes_any_more(bench: Bench) -> None:
         (event,) = bench.recorded(source.call_id)
         expect(bench, event, source)
         assert event.close_reason == reason
-    assert bench.output.read_text().count("are not on this disk; reading") == 1
+    assert bench.output.read_text().count("are incomplete on this disk; reading") == 1
     eventually(lambda: not list(bench.spool.glob("*/journal")) or None, "nothing is left in the spool")
 
 

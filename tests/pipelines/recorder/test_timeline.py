@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.audio.g711 import decode_alaw, encode_alaw
-from pipelines.recorder.decoding import Encoded, Load, samples_of
+from pipelines.recorder.decoding import EncodedAudio, Load, samples_of
 from pipelines.recorder.timeline import Layout, lay_out
 from schemas.events import Gap
 from schemas.media import Codec, MediaRecord, RecordType
@@ -29,9 +29,9 @@ def placed(layout: Layout, load: Load) -> npt.NDArray[np.int16]:
 def rendered(records: Sequence[MediaRecord]) -> npt.NDArray[np.int16]:
     """The samples of a part with these records."""
 
-    def load(number: int) -> Encoded:
+    def load(number: int) -> EncodedAudio:
         record = records[number]
-        return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
+        return EncodedAudio(record.stream_id, record.codec, record.rate_hz, record.payload)
 
     return placed(lay_out(records), load)
 

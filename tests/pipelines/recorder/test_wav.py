@@ -10,18 +10,18 @@ import pytest
 import soundfile
 
 from pipelines.recorder import wav
-from pipelines.recorder.decoding import Encoded
+from pipelines.recorder.decoding import EncodedAudio
 from pipelines.recorder.timeline import lay_out
 from schemas.media import MediaRecord
 from tests.pipelines.recorder.calls import Call, audio, call, pcm, stereo, wav_channels
 
 
 def written(records: list[MediaRecord], path: Path) -> wav.Rendered:
-    def load(number: int) -> Encoded:
+    def load(number: int) -> EncodedAudio:
         record = records[number]
-        return Encoded(record.stream_id, record.codec, record.rate_hz, record.payload)
+        return EncodedAudio(record.stream_id, record.codec, record.rate_hz, record.payload)
 
-    return wav.write(lay_out(records), load, path)
+    return wav.write_wav(lay_out(records), load, path)
 
 
 def test_it_is_the_audio_in_a_canonical_wav(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_call_of_days_is_one_file(tmp_path: Path, hours: int, form: str) -> No
     32 bits the header would lie; refused, such a call would stay in the recorder's spool for ever."""
     samples = hours * 3600 * 8000
     path = tmp_path / "long.wav"
-    path.write_bytes(wav.header(samples, 8000))
+    path.write_bytes(wav.wav_header(samples, 8000))
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size + samples * 4)
     found = soundfile.info(path)

@@ -12,7 +12,7 @@ from core.settings import KafkaSettings, S3Settings
 from pipelines.recorder.finalizer import upload
 from pipelines.recorder.journal import PartId
 from pipelines.recorder.media_topic import read_calls
-from pipelines.recorder.recording import make
+from pipelines.recorder.recording import make_recording
 from pipelines.recorder.spool import Spool
 from pipelines.replay.rerecord import RecordingRebuilder
 from schemas.artifacts import Manifest
@@ -50,7 +50,7 @@ def recorded(kafka: KafkaSettings, s3: S3Settings, tmp_path: Path) -> Recorded:
             spool.append(identity, record, offset)
     spool.append(identity, close, offsets[-1])
     spool.flush()
-    made = make(identity, spool.directory_of(identity))
+    made = make_recording(identity, spool.directory_of(identity))
     return upload(ObjectStore(s3), made), made.manifest
 
 

@@ -18,7 +18,7 @@ from tests.pipelines.runtime.clocks import ManualClock
 async def tries(gate: CircuitBreaker, call: str, error: Exception | None) -> type[BaseException] | None:
     """What comes of a job that meets the error."""
     try:
-        async with gate.passing(call):
+        async with gate.guard(call):
             if error:
                 raise error
     except Exception as raised:
@@ -32,12 +32,12 @@ async def test_a_row_of_different_failing_calls_is_an_outage() -> None:
     gate = CircuitBreaker(5, ManualClock())
     assert await tries(gate, "a", RetryableError("503")) is RetryableError
     assert await tries(gate, "b", TimeoutError()) is TimeoutError
-    assert not gate.closed
+    assert not gate.is_open
     assert await tries(gate, "c", RetryableError("503")) is ProviderOutageError
     assert await tries(gate, "a", RetryableError("503")) is ProviderOutageError
-    assert gate.closed
+    assert gate.is_open
     assert await tries(gate, "b", None) is None
-    assert not gate.closed
+    assert not gate.is_open
     assert await tries(gate, "a", RetryableError("503")) is RetryableError
 
 
@@ -50,7 +50,7 @@ async def test_a_call_that_fails_by_itself_is_no_outage(between: Exception | Non
         assert await tries(gate, f"bad-{n % 2}", RetryableError("500")) is RetryableError
         if n % 2:
             await tries(gate, f"good-{n}", between)
-    assert not gate.closed
+    assert not gate.is_open
 
 
 async def test_who_only_has_to_wait_blames_nobody() -> None:
@@ -58,7 +58,7 @@ async def test_who_only_has_to_wait_blames_nobody() -> None:
     gate = CircuitBreaker(5, ManualClock())
     for n in range(10):
         assert await tries(gate, f"call-{n}", RetryLaterError("wait", retry_after_s=1)) is RetryLaterError
-    assert not gate.closed
+    assert not gate.is_open
 
 
 async def test_a_provider_is_asked_again_when_it_said() -> None:
@@ -69,7 +69,7 @@ async def test_a_provider_is_asked_again_when_it_said() -> None:
     for wish in (40, None, None):
         before = clock.at_s
         with contextlib.suppress(ProviderOutageError):
-            async with gate.passing("a"):
+            async with gate.guard("a"):
                 raise ProviderOutageError("503", retry_after_s=wish)
         waits.append(clock.at_s - before)
     assert waits == [0, 40, 5]
@@ -81,7 +81,7 @@ async def test_an_answer_that_comes_to_nothing_is_no_outage() -> None:
     gate = CircuitBreaker(5, ManualClock())
     for n in range(10):
         assert await tries(gate, f"call-{n}", BilledFailureError("no JSON")) is BilledFailureError
-    assert not gate.closed
+    assert not gate.is_open
 
 
 async def test_an_absurd_wish_is_not_granted() -> None:

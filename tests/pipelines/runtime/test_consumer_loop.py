@@ -498,7 +498,7 @@ async def test_a_commit_that_is_never_answered_ends_the_process(lab: Lab) -> Non
     lab.send("first")
     async with lab.running(FAST) as worker:
         worker._consumer = _StuckInCommit(worker._consumer, answered)
-        worker._patience = CommitWatchdog(
+        worker._commit_watchdog = CommitWatchdog(
             lambda: True, lambda: None, timeout_s=0.3, check_interval_s=0.1, on_hang=ended.set
         )
         assert await asyncio.to_thread(ended.wait, DEADLINE_S)

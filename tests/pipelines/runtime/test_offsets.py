@@ -66,7 +66,7 @@ class OffsetMachine(RuleBasedStateMachine):
         """The log does not take the periodic commit: the next one says the same, though nothing more got done."""
         refused = self.tracker.take_committable()
         for topic, partition in refused:
-            self.tracker.not_committed(topic, partition)
+            self.tracker.commit_failed(topic, partition)
         assert self.tracker.take_committable() == refused
         for position in refused.values():
             self.committed = position

@@ -1,8 +1,8 @@
 """Which consumers have stopped."""
 
-from pipelines.runtime.stall import Place, Progress, StallDetector
+from pipelines.runtime.stall import PartitionKey, Progress, StallDetector
 
-A: Place = ("t", 0)
+A: PartitionKey = ("t", 0)
 
 
 def seen(detector: StallDetector, *looks: tuple[float, int, int]) -> list[bool]:

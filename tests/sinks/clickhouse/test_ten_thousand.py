@@ -85,7 +85,7 @@ def test_ten_thousand_calls_told_three_times_change_no_number(
         raise AssertionError(letter)
 
     events = ClickHouseSink(
-        "analytics", database, rows=analytics.rows, later_rows=analytics.Segments(Shelf()).rows, dead_letter=refuse
+        "analytics", database, rows=analytics.rows, later_rows=analytics.SegmentReader(Shelf()).rows, dead_letter=refuse
     )
     lines = ClickHouseSink("usage", database, rows=ledger.rows, dead_letter=refuse)
     happened: list[AnyEvent] = []

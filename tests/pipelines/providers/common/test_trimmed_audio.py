@@ -9,7 +9,15 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.providers.common.trimmed_audio import Recording, Region, TrimmedAudio, by_channel, flac, read, whole
+from pipelines.providers.common.trimmed_audio import (
+    Recording,
+    Region,
+    TrimmedAudio,
+    encode_flac,
+    read_wav,
+    trimmed,
+    trimmed_by_channel,
+)
 from pipelines.runtime.errors import PermanentError
 from tests.fakes.hearing import hear
 from tests.speech import CALLS, demo_call
@@ -22,13 +30,13 @@ def test_every_word_of_a_real_call_is_on_the_reel(name: str, tmp_path: Path) -> 
     """The demo calls: each turn that was really said lies within a stretch of its channel, and the reel is not much
     longer than the call although it has both channels. What is cut off is not transcribed, so nothing may be."""
     call = demo_call(name)
-    recording = read(call.write_wav(tmp_path / "a.wav"), 2)
-    reel = whole(recording)
+    recording = read_wav(call.write_wav(tmp_path / "a.wav"), 2)
+    reel = trimmed(recording)
 
     for turn in call.turns:
         assert any(
             one.channel == turn.channel and one.start <= turn.start * RATE and turn.end * RATE <= one.end
-            for one in reel.stretches
+            for one in reel.regions
         ), turn
     assert reel.duration_ms < 1.2 * call.duration_ms
 
@@ -41,7 +49,7 @@ def test_there_and_back(stretches: list[tuple[int, int, int]], data: st.DataObje
     recording = Recording(np.arange(2 * 121_000, dtype=np.int16).reshape(-1, 2), RATE)
     audio = reel.samples(recording)
     assert len(audio) == reel.length
-    for stretch, at in zip(reel.stretches, reel._starts(), strict=True):
+    for stretch, at in zip(reel.regions, reel._region_starts(), strict=True):
         offset = data.draw(st.integers(0, stretch.length - 1))
         assert audio[at + offset] == recording.samples[stretch.start + offset, stretch.channel]
         time_ms = (at + offset) * 1000 // RATE
@@ -67,9 +75,9 @@ def test_a_long_channel_is_cut_where_it_is_quiet() -> None:
     piece too long, nothing lost."""
     noise = np.random.default_rng(1).integers(-9000, 9000, 120 * RATE).astype(np.int16)
     noise[50 * RATE : 50 * RATE + 800] //= 100
-    reels_of = by_channel(Recording(noise[:, np.newaxis], RATE), 60)
+    reels_of = trimmed_by_channel(Recording(noise[:, np.newaxis], RATE), 60)
 
-    pieces = [piece for reel in reels_of for piece in reel.stretches]
+    pieces = [piece for reel in reels_of for piece in reel.regions]
     assert abs(pieces[0].end - (50 * RATE + 400)) <= 400
     assert all(reel.length <= 60 * RATE for reel in reels_of)
     assert [piece.end for piece in pieces][:-1] == [piece.start for piece in pieces][1:]
@@ -80,16 +88,19 @@ def test_reels_of_one_channel_do_not_mix() -> None:
     """Both channels sound: a reel each, in channel order; a silent channel has none."""
     samples = np.zeros((10 * RATE, 3), np.int16)
     samples[RATE : 2 * RATE, 0] = samples[5 * RATE : 6 * RATE, 2] = 9000
-    assert [{s.channel for s in reel.stretches} for reel in by_channel(Recording(samples, RATE), 60)] == [{0}, {2}]
+    assert [{s.channel for s in reel.regions} for reel in trimmed_by_channel(Recording(samples, RATE), 60)] == [
+        {0},
+        {2},
+    ]
 
 
 def test_flac_is_lossless() -> None:
     """The samples come back as they were, extremes included, with their rate."""
     audio = np.array([0, 32767, -32768, 5] * 5000, np.int16)
-    heard, rate = soundfile.read(io.BytesIO(flac(audio, 16_000)), dtype="int16")
+    heard, rate = soundfile.read(io.BytesIO(encode_flac(audio, 16_000)), dtype="int16")
     assert rate == 16_000
     assert (heard == audio).all()
-    assert hear(flac(audio, RATE)).duration_ms == 2500
+    assert hear(encode_flac(audio, RATE)).duration_ms == 2500
 
 
 def test_what_is_no_recording_is_not_retried(tmp_path: Path) -> None:
@@ -98,7 +109,7 @@ def test_what_is_no_recording_is_not_retried(tmp_path: Path) -> None:
     for content in (b"", b"RIFF of a kind", b"x" * 1000):
         path.write_bytes(content)
         with pytest.raises(PermanentError, match="cannot be read"):
-            read(path, 2)
+            read_wav(path, 2)
     soundfile.write(path, np.zeros((100, 1), np.int16), RATE)
     with pytest.raises(PermanentError, match="1 channels where 2"):
-        read(path, 2)
+        read_wav(path, 2)

@@ -5,7 +5,7 @@ from google.genai.errors import APIError
 from google.genai.types import BlockedReason, FinishReason
 
 from core.settings import S3Settings
-from pipelines.providers.gemini.errors import error_of, finish_of
+from pipelines.providers.gemini.errors import api_error, finish_error
 from pipelines.runtime.errors import (
     BilledFailureError,
     PermanentError,
@@ -51,7 +51,7 @@ async def test_a_401_never_retries(google: FakeGemini, objects: ObjectStore) -> 
     message names the setting."""
     with pytest.raises(PermanentError, match="AUDIOTEXT_GEMINI__API_KEY") as wrong:
         await client(google, key="another").summarize(job(objects, said(new_call(), *CALL)))
-    unauthorized = error_of(APIError(401, error_body(401, "UNAUTHENTICATED", "no")))
+    unauthorized = api_error(APIError(401, error_body(401, "UNAUTHENTICATED", "no")))
 
     for error in (wrong.value, unauthorized):
         assert decide(error, 0, (1, 10)) == GiveUp("permanent", 1)
@@ -90,7 +90,7 @@ FINISHES: dict[FinishReason, type[StageError] | None] = {
 def test_every_finish_reason(reason: FinishReason) -> None:
     """What the model may stop with: what lies in the call is permanent, what is chance is tried again, and no reason at
     all, one that is new included, passes for a good answer but STOP."""
-    error = finish_of(reason, "why")
+    error = finish_error(reason, "why")
     if reason in FINISHES:
         assert type(error) is (FINISHES[reason] or type(None))
     else:
@@ -104,8 +104,8 @@ def test_every_finish_reason(reason: FinishReason) -> None:
         (Answer("", "SAFETY"), PermanentError, "SAFETY"),
         (Answer("", "RECITATION"), BilledFailureError, "RECITATION"),
         (Answer(None, block="PROHIBITED_CONTENT"), PermanentError, "PROHIBITED_CONTENT"),
-        (Answer(None), BilledFailureError, "without an answer"),
-        (Answer("Sure! Here is your summary"), BilledFailureError, "not what was asked for"),
+        (Answer(None), BilledFailureError, "no candidate"),
+        (Answer("Sure! Here is your summary"), BilledFailureError, "does not match the schema"),
         (Answer('{"abstract": "x"}'), BilledFailureError, "topics"),
     ],
 )

@@ -7,7 +7,7 @@ from google.genai.types import GenerateContentResponse
 
 from core.settings import GeminiSettings, S3Settings, SummarySettings
 from pipelines.providers.base import NOTHING_SAID, config_hash_for
-from pipelines.providers.gemini.chunking import tokens_of
+from pipelines.providers.gemini.chunking import max_tokens_of
 from pipelines.providers.gemini.prompt import INSTRUCTION
 from pipelines.providers.gemini.summarizer import GeminiSummarizer, tokens_counted
 from pipelines.runtime.errors import RetryableError
@@ -96,7 +96,7 @@ async def test_a_long_call_is_summarized_in_stretches(google: FakeGemini, object
     prompts = [json.loads(body["contents"][0]["parts"][0]["text"]) for _, body in google.asked]
     asked = [turn["text"] for prompt in prompts for turn in prompt.get("turns", [])]
     assert asked == turns
-    assert all(tokens_of(json.dumps(prompt["turns"])) <= 800 for prompt in prompts if "turns" in prompt)
+    assert all(max_tokens_of(json.dumps(prompt["turns"])) <= 800 for prompt in prompts if "turns" in prompt)
     merging = [prompt for prompt in prompts if "drafts" in prompt]
     assert len(merging) > 1
     assert all(len(prompt["drafts"]) >= 2 for prompt in merging)
@@ -112,7 +112,7 @@ async def test_what_is_answered_is_not_asked_again(google: FakeGemini, objects: 
     work = job(objects, said(new_call(), *(f"Turn number {number} says something." for number in range(30))))
     summarizer = client(google, max_prompt_tokens=500)
     google.script = [None, None, Answer("{", tokens=(11, 12, 13, 0))]
-    with pytest.raises(RetryableError, match="not what was asked for"):
+    with pytest.raises(RetryableError, match="does not match the schema"):
         await summarizer.summarize(work)
     assert len(google.asked) == 3
 
@@ -158,7 +158,7 @@ async def test_check(google: FakeGemini) -> None:
     await google.stop()
     away = await client(google).check()
 
-    assert (good.ok, good.detail) == (True, "gemini-3.5-flash-lite, up to 1048576 tokens a request")
+    assert (good.ok, good.detail) == (True, "gemini-3.5-flash-lite, up to 1048576 tokens per request")
     for bad, cure in (
         (key, "AUDIOTEXT_GEMINI__API_KEY"),
         (model, "AUDIOTEXT_GEMINI__SUMMARY_MODEL"),

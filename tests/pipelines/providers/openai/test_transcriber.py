@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from core.settings import OpenAiSettings
 from pipelines.providers.openai.transcriber import OpenAi, error_of
-from pipelines.providers.openai.words import Answer, language_code, words_of
+from pipelines.providers.openai.words import TranscriptionResponse, language_code, words_of
 from pipelines.runtime.errors import (
     BilledFailureError,
     PermanentError,
@@ -84,7 +84,7 @@ async def test_a_long_call_is_sent_in_pieces(
 ) -> None:
     """Pieces of at most 5 s of a channel that sounds in two places: each in a request, cut in the silence, and the
     times are those of the call. At 48 kHz it is sent at 16."""
-    monkeypatch.setattr("pipelines.providers.openai.transcriber._MOST_S", 5.0)
+    monkeypatch.setattr("pipelines.providers.openai.transcriber._MAX_S", 5.0)
     job = job_of(tmp_path / "a.wav", [(1, 4), (6, 9)], [])
     wav, rate = soundfile.read(job.audio, dtype="int16")
     soundfile.write(job.audio, np.repeat(wav, 6, axis=0), rate * 6, subtype="PCM_16")
@@ -122,7 +122,7 @@ async def test_what_was_heard_is_not_paid_for_again(server: FakeOpenAi, tmp_path
     transcript = await engine.transcribe(job)
     assert [segment.text for segment in transcript.segments] == ["Hello.", "Hello."]
     assert server.asked == {f"{job.key}-0": 1, f"{job.key}-1": 1}
-    assert engine._heard == {}
+    assert engine._responses == {}
 
 
 async def test_what_is_set_is_sent(server: FakeOpenAi, tmp_path: Path) -> None:
@@ -211,9 +211,9 @@ def test_the_configuration_names_all_that_changes_a_transcript() -> None:
     json.dumps(base)
 
 
-def read(name: str) -> Answer:
+def read(name: str) -> TranscriptionResponse:
     """A documented example, as our parser reads it."""
-    return Answer.model_validate_json(json.dumps(CONTRACT[name]["example"]))
+    return TranscriptionResponse.model_validate_json(json.dumps(CONTRACT[name]["example"]))
 
 
 def test_openais_words_get_their_marks_from_the_text() -> None:
@@ -231,7 +231,7 @@ def test_openais_words_get_their_marks_from_the_text() -> None:
 def test_words_follow_the_text() -> None:
     """Marks belong to the word before them, quotes and brackets to the one after; a word the text does not have is not
     lost, and does not lead the others astray."""
-    answer = Answer.model_validate(
+    answer = TranscriptionResponse.model_validate(
         {
             "text": "“Yes,” he said: it's $5 (or so)… d'accord?",
             "words": [
@@ -246,7 +246,7 @@ def test_words_follow_the_text() -> None:
 
 def test_languages_without_spaces() -> None:
     """Chinese: words touch, and stay touching."""
-    answer = Answer.model_validate(
+    answer = TranscriptionResponse.model_validate(
         {
             "text": "你好。再见。",
             "words": [{"word": "你好", "start": 0, "end": 1}, {"word": "再见", "start": 1, "end": 2}],
@@ -277,7 +277,7 @@ def test_other_servers_manners() -> None:
 
 def test_words_for_silence_are_left_out() -> None:
     """A segment the model itself takes for silence, with words that are no guess better: dropped, as Whisper does."""
-    answer = Answer.model_validate(
+    answer = TranscriptionResponse.model_validate(
         {
             "text": "Thanks for watching! Hello",
             "segments": [
@@ -288,7 +288,7 @@ def test_words_for_silence_are_left_out() -> None:
     )
     assert [word.text for word in words_of(answer, 3000)] == [" Hello"]
     with_words = answer.model_copy(
-        update={"words": Answer.model_validate({"words": [
+        update={"words": TranscriptionResponse.model_validate({"words": [
             {"word": "watching", "start": 1, "end": 2}, {"word": "Hello", "start": 2, "end": 3},
         ]}).words}
     )  # fmt: skip
@@ -297,7 +297,7 @@ def test_words_for_silence_are_left_out() -> None:
 
 def test_a_text_without_times_has_the_pieces() -> None:
     """A server that gives nothing but text: better a coarse time than no transcript."""
-    words = words_of(Answer(text="one two"), 1000)
+    words = words_of(TranscriptionResponse(text="one two"), 1000)
     assert [(word.text, word.start_ms, word.end_ms) for word in words] == [(" one", 0, 500), (" two", 500, 1000)]
 
 

@@ -18,8 +18,8 @@ from core.settings import S3Settings, SonioxSettings
 from pipelines.providers.base import RemoteJobGoneError, TranscriptionJob, config_hash_for
 from pipelines.providers.common import trimmed_audio
 from pipelines.providers.soniox.api import File, Files, Transcription, UsageLogs, base_url
-from pipelines.providers.soniox.errors import error_of, failed_job
-from pipelines.providers.soniox.tokens import Heard, Token, language_of, turns_of, words_of
+from pipelines.providers.soniox.errors import api_error, failed_job
+from pipelines.providers.soniox.tokens import SonioxTranscript, Token, language_of, turns_of, words_of
 from pipelines.providers.soniox.transcriber import Soniox
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, QuotaError, RetryableError, StageError
 from schemas.artifacts import Transcript
@@ -356,14 +356,14 @@ async def test_check_says_what_to_do(server: FakeSoniox) -> None:
 
 async def test_a_proxys_page_is_no_answer(server: FakeSoniox) -> None:
     """502 with HTML from something on the way: worth another try, whatever it says."""
-    error = error_of(502, b"<html>Bad Gateway</html>", {})
+    error = api_error(502, b"<html>Bad Gateway</html>", {})
     assert type(error) is RetryableError
     assert "502" in str(error)
 
 
 def test_too_long_a_call_is_refused_before_it_is_paid_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """More than Soniox takes: permanent, without an upload."""
-    monkeypatch.setattr("pipelines.providers.soniox.transcriber._LONGEST_MIN", 0)
+    monkeypatch.setattr("pipelines.providers.soniox.transcriber._MAX_MINUTES", 0)
     jobs = Soniox(SonioxSettings(base_url="http://127.0.0.1:9"), "key")
     with pytest.raises(PermanentError, match="minutes"):
         asyncio.run(jobs.prepare(job_of(tmp_path / "a.wav", [(1, 2)], seconds=3)))
@@ -410,15 +410,15 @@ def test_the_documented_examples_are_read() -> None:
     assert (created.status, created.client_reference_id) == ("queued", "some_internal_id")
     completed = Transcription.model_validate_json(examples["completed"])
     assert (completed.status, completed.audio_duration_ms, completed.error_type) == ("completed", 16079, None)
-    [word] = words_of(Heard.model_validate_json(examples["transcript"]).tokens)
+    [word] = words_of(SonioxTranscript.model_validate_json(examples["transcript"]).tokens)
     assert (word.text, word.start_ms, word.end_ms, word.confidence) == ("Hello", 10, 160, 0.95)
     assert UsageLogs.model_validate_json(examples["usage_logs"]).usage_logs[0].cost_usd == Decimal("0.001625")
-    refused = error_of(401, examples["unauthenticated"], {})
+    refused = api_error(401, examples["unauthenticated"], {})
     assert isinstance(refused, PermanentError)
     assert "3d37a3bd" in str(refused)
-    assert isinstance(error_of(400, examples["invalid_request"], {}), PermanentError)
-    assert isinstance(error_of(429, examples["limit_of_files"], {}), QuotaError)
-    assert isinstance(error_of(429, examples["limit_of_transcriptions"], {}), QuotaError)
+    assert isinstance(api_error(400, examples["invalid_request"], {}), PermanentError)
+    assert isinstance(api_error(429, examples["limit_of_files"], {}), QuotaError)
+    assert isinstance(api_error(429, examples["limit_of_transcriptions"], {}), QuotaError)
 
 
 def test_pieces_become_words() -> None:
@@ -474,7 +474,7 @@ def test_sounds_and_translations_are_no_words() -> None:
 
 def test_what_a_transcript_may_leave_out() -> None:
     """A translated token has no times, speakers may be numbers: read all the same."""
-    heard = Heard.model_validate(
+    heard = SonioxTranscript.model_validate(
         {
             "id": "1",
             "text": "Yes. Ja.",
