@@ -8,7 +8,7 @@ WORKDIR /source
 RUN python -m venv /opt/audiotext
 COPY pyproject.toml requirements.lock requirements.models.lock README.md LICENSE ./
 COPY deploy/image/locked.py deploy/image/locked.py
-# Exactly what is locked, by hash; what is not locked is not installed.
+# Installs exactly the locked packages, by hash, and no others.
 RUN python deploy/image/locked.py $EXTRAS > image.lock \
  && /opt/audiotext/bin/pip install --no-cache-dir --no-deps --require-hashes -r image.lock
 COPY api api

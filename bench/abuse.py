@@ -1,9 +1,9 @@
-"""What an attack costs the gateway, beside what it costs who makes it: CPU, memory, sockets, and how long others wait.
+"""Measures the cost of attacks, for the gateway and for the attacker.
 
-The attacker here is Python on raw sockets; one in C would spend less CPU, but as many octets and sockets. Times within
-which something has to be said are 3 s instead of the defaults' 10 s, so that a run is short. Meanwhile somebody asks
-/healthz again and again, as a carrier that calls would have to wait: from another address, which has proved something.
-Loopback is limited like any other network here.
+It measures CPU, memory, sockets, and the time other clients wait. The attacker is Python on raw sockets; an attacker in
+C would use less CPU, but as many bytes and sockets. The handshake and start timeouts are 3 s instead of the default 10
+s, so that a run is short. During each attack another client requests /healthz all the time, from another address that
+has authenticated: a carrier would wait as long as this client. Loopback is limited like any other network here.
 
     python -m bench.abuse
 """
@@ -39,14 +39,14 @@ FLOOD_S = 5
 AT_ONCE = 100  # connections opened at the same time
 
 Row = tuple[str, str, str]
-"""What was measured, the figure, and what it is beside."""
+"""The measurement, its figure, and the figure to compare it with."""
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
 class Effort:
-    """What the attacker did."""
+    """Work of the attacker."""
 
     sockets: int = 0
     octets: int = 0
@@ -55,7 +55,7 @@ class Effort:
 
 @dataclass
 class Toll:
-    """What it did to the gateway. Memory and descriptors are what they were at most above before."""
+    """Effect on the gateway. Memory and descriptors: the largest increase during the attack."""
 
     memory_mib: float = 0.0
     descriptors: int = 0
@@ -101,7 +101,7 @@ def rows() -> list[Row]:
         run = "from core.settings import load; from gateway.app import run; run(load())"
         with running([sys.executable, "-c", run], variables, subprocess.DEVNULL) as gateway:
             until_ready(port, "/readyz")
-            # Once for nothing: what is allocated once is no attack's.
+            # Once without measuring: memory that is allocated only once is not caused by an attack.
             uvloop.run(_forged_sockets(Target(port, lambda _: BYSTANDER)))
             idle = _idle(gateway, port)
             found = []
@@ -155,7 +155,7 @@ async def _timed(attack: Attack, target: Target) -> Effort:
 
 @contextmanager
 def _watched(pid: int, port: int) -> Iterator[Toll]:
-    """Looks at the gateway while the attack goes on, from a thread of its own."""
+    """Observes the gateway during the attack, from its own thread."""
     toll, over = Toll(), threading.Event()
     memory, descriptors = _memory_mib(pid), _descriptors(pid)
 
@@ -369,7 +369,7 @@ def _upgrade(port: int, path: str, signature: str = "") -> bytes:
 
 
 def _memory_mib(pid: int) -> float:
-    """What a process holds of the machine's memory."""
+    """Returns the resident memory of a process in MiB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

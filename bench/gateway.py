@@ -30,7 +30,7 @@ PATH = "/v1/media/twilio"
 TOKEN = "bench"
 
 Row = tuple[str, str, str]
-"""What was measured, the figure, and what it is beside."""
+"""The measurement, its figure, and the figure to compare it with."""
 
 
 def rows() -> list[Row]:

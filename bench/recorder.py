@@ -1,8 +1,8 @@
-"""How many times faster than real time one core records two-track calls.
+"""Measures the speed at which one core records two-track calls, as a multiple of real time.
 
-Rendering alone is journal to WAV. The whole way is what a recorder process spends from records on the log to
-recordings in the store: Quix, state with changelog, journal, fsync, rendering, upload and event. Figures are
-seconds of call per second of CPU, all threads of the process included.
+Rendering alone is journal to WAV. The complete path is the work of a recorder process from records on the log to
+recordings in the store: Quix, state with changelog, journal, fsync, rendering, upload and event. Figures are seconds of
+call per second of CPU time, including all threads of the process.
 
     python -m bench.recorder
 """
@@ -40,7 +40,7 @@ TIMEOUT_S = 120
 BUCKET = "audiotext"
 
 Row = tuple[str, str, str]
-"""What was measured, the figure, and what it is beside."""
+"""The measurement, its figure, and the figure to compare it with."""
 
 
 def rows() -> list[Row]:

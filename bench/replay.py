@@ -1,9 +1,9 @@
-"""What replays do to live calls, and how fast recordings are made again.
+"""Measures the effect of replays on live calls, and the speed at which recordings are made again.
 
-Rebuilding is from records on the log to WAVs compared with those that are stored; figures are seconds of call per
-second of CPU, all threads of the process included. The other rows play calls into a whole stack: by turns while no
-replay runs, while one transcribes other calls again, and while recordings are made again from `media`. They compare how
-long the calls take from hanging up to being recorded, upload included.
+Rebuilding goes from records on the log to WAV files that are compared with the stored ones; figures are seconds of call
+per second of CPU time, including all threads of the process. The other rows play calls into a complete stack: in turn
+without a replay, while a replay transcribes other calls, and while a replay makes recordings again from `media`. They
+compare the time from hang-up to recorded, including the upload.
 
     python -m bench.replay
 """

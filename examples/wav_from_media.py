@@ -4,7 +4,8 @@
     python examples/wav_from_media.py --log localhost:9092 CA0123456789 call.wav
 
 It reads `call.media` from the start: raw audio as the carrier sent it, everything else in headers (docs/topics.md).
-Caller left, the other side right. For mu-law (PCMU), which telephones speak; other codecs are told and left out.
+Caller left, the other side right. It reads mu-law (PCMU), the usual codec of telephones; other codecs are reported and
+left out.
 """
 
 import argparse
@@ -77,7 +78,7 @@ def main() -> None:
     length = max(at + len(value) for _, at, value in placed)
     samples = array("h", bytes(4 * length))
     for track, at, value in placed:
-        # What came twice lies where it lay; what never came stays silence.
+        # Duplicated audio has the same position; missing audio stays silence.
         for position, code in enumerate(value, at):
             samples[2 * position + TRACKS.index(track)] = LINEAR[code]
     with wave.open(str(args.file), "wb") as wav:

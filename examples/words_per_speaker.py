@@ -24,7 +24,7 @@ SCHEMAS = Path(__file__).parent.parent / "schemas" / "json"
 
 
 def words(transcript: dict) -> Counter:
-    """How many words each speaker said."""
+    """Returns the number of words of each speaker."""
     counted: Counter = Counter()
     for segment in transcript["segments"]:
         counted[segment["speaker"]] += len(segment["text"].split())

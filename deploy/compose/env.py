@@ -1,7 +1,7 @@
-"""Makes .env for docker-compose.yml: a random secret for each variable that has none yet. Run by `make env`.
+"""Creates .env for docker-compose.yml: a random secret for each variable that has none yet. `make env` runs it.
 
-What is there stays: a secret that changes would lock services out of the stores that were made with it. Only the
-standard library.
+Existing values stay: a changed secret would lock services out of the stores that were created with it. This uses only
+the standard library.
 """
 
 import os
@@ -17,7 +17,7 @@ _URL = "AUDIOTEXT_PUBLIC_URL"
 
 
 def made(compose: str, present: str) -> str:
-    """The file's new content: what is present, and a line for each secret that compose wants and that is missing."""
+    """Returns the new content of the file: the present lines, and one for each secret that is needed and missing."""
     there = {line.partition("=")[0].strip() for line in present.splitlines() if "=" in line}
     lines = [present.rstrip("\n")] if present.strip() else []
     if _URL not in there:

@@ -1,1 +1,1 @@
-"""Grafana's dashboards. `python -m deploy.grafana` writes their JSON, which is what Grafana is given."""
+"""Grafana dashboards. `python -m deploy.grafana` writes the JSON files that Grafana loads."""

@@ -12,7 +12,7 @@ DIRECTORY = Path(__file__).with_name("dashboards")
 
 
 def files() -> Mapping[str, str]:
-    """The files' contents by name."""
+    """Returns the contents of the files by name."""
     made: dict[str, Json] = {"business.json": business(), "operations.json": operations()}
     return {name: json.dumps(content, indent=1, ensure_ascii=False) + "\n" for name, content in made.items()}
 

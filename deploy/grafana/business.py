@@ -45,7 +45,7 @@ _CALLS_ROW = Row(
     [
         Panel(
             "Calls",
-            "Calls that began in this time.",
+            "Calls that began in this time range.",
             [f"SELECT count() AS calls {_CALLS}"],
             kind="stat",
             width=4,
@@ -61,7 +61,7 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "Not complete",
-            "Calls that began in this time and are not through, live ones among them. Should go to the live calls.",
+            "Calls that began in this time and are not complete, including live ones. Should fall to the live calls.",
             [f"SELECT countIf(status != 'complete') AS calls {_CALLS}"],
             kind="stat",
             width=4,
@@ -79,7 +79,7 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "Margin",
-            "Price less what providers cost, in the currency of most lines.",
+            "Price minus the providers' cost, in the currency of most lines.",
             [
                 "SELECT toFloat64(sum(l.price) - sum(l.provider_cost)) AS margin "
                 f"{_LEDGER} GROUP BY currency ORDER BY count() DESC LIMIT 1"
@@ -91,7 +91,7 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "Words",
-            "Words in the transcripts that count.",
+            "Words in the current transcripts.",
             [f"SELECT sum(s.words) AS words {_SEGMENTS}"],
             kind="stat",
             width=4,
@@ -105,7 +105,7 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "How far calls came",
-            "By the time they began: what is not complete after a while is stuck.",
+            "By the time they began. A call that stays incomplete for long is stuck.",
             [_over_time("started_at", "count() AS calls", _CALLS, "status")],
             stacked=True,
         ),
@@ -143,7 +143,7 @@ _MONEY_ROW = Row(
         ),
         Panel(
             "Cost and price",
-            "Where the lines cross, each call costs more than it brings.",
+            "Where the lines cross, each call costs more than it earns.",
             [
                 "SELECT $__timeInterval(call_started_at) AS time, toFloat64(sum(l.provider_cost)) AS cost, "
                 f"toFloat64(sum(l.price)) AS charged {_LEDGER} "
@@ -153,7 +153,7 @@ _MONEY_ROW = Row(
         ),
         Panel(
             "Sold below cost",
-            "Whose lines cost more than they bring. Empty is well, but for replays that are not charged.",
+            "Ledger lines that cost more than they earn. Should be empty, except for replays without a charge.",
             [
                 "SELECT tenant, provider, currency, toFloat64(sum(l.provider_cost) - sum(l.price)) AS loss, "
                 f"count() AS lines {_LEDGER} GROUP BY tenant, provider, currency "
@@ -180,7 +180,7 @@ _LATENCY_ROW = Row(
 )
 
 _TROUBLE_ROW = Row(
-    "What went wrong",
+    "Problems",
     [
         Panel(
             "Missing audio by reason",
@@ -199,13 +199,13 @@ _TROUBLE_ROW = Row(
         ),
         Panel(
             "Failures by stage",
-            "Dead letters: what a stage gave up on.",
+            "Dead letters: calls that a stage gave up on.",
             [_over_time("occurred_at", "count() AS failures", _FAILED, "JSONExtractString(event, 'stage') AS stage")],
             stacked=True,
         ),
         Panel(
             "Latest failures",
-            "Mend the reason, then audiotext dlq replay.",
+            "Repair the cause, then audiotext dlq replay.",
             [
                 "SELECT occurred_at, tenant, call_id, JSONExtractString(event, 'stage') AS stage, "
                 "JSONExtractString(event, 'error_class') AS class, JSONExtractString(event, 'error') AS error "
@@ -215,7 +215,7 @@ _TROUBLE_ROW = Row(
         ),
         Panel(
             "Words by tenant",
-            "Words in the transcripts that count, by the call's start.",
+            "Words in the current transcripts, by the call's start.",
             [
                 _over_time(
                     "call_started_at",
@@ -231,11 +231,11 @@ _TROUBLE_ROW = Row(
 
 
 def business() -> Json:
-    """The dashboard."""
+    """Returns the dashboard."""
     return dashboard(
         "audiotext-business",
         "AudioText: calls and money",
-        "Calls, minutes, cost, price and margin per tenant and provider; how long stages take; what went wrong.",
+        "Calls, minutes, cost, price and margin per tenant and provider; how long stages take; problems.",
         [_CALLS_ROW, _MONEY_ROW, _LATENCY_ROW, _TROUBLE_ROW],
         variables=[
             variable("tenant", "Tenant", "SELECT DISTINCT tenant FROM calls ORDER BY tenant"),

@@ -11,7 +11,7 @@ _AUDIO = Row(
     [
         Panel(
             "Live streams",
-            "Media streams open now, all gateways.",
+            "Open media streams of all gateways.",
             [("streams", "sum(audiotext_gateway_streams_live)")],
             kind="stat",
             width=4,
@@ -19,7 +19,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Audio lost at gateways",
-            "Given up in the last day because a buffer was full. Anything above nothing is lost audio.",
+            "Dropped in the last day because a buffer was full. Any value above 0 is lost audio.",
             [("lost", "sum(increase(audiotext_gateway_dropped_audio_ms_total[24h]))")],
             kind="stat",
             unit="ms",
@@ -29,7 +29,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Dead letters",
-            "Given up on in the last day: audiotext dlq list.",
+            "Dead letters of the last day: audiotext dlq list.",
             [("letters", "sum(increase(audiotext_dead_letters_total[24h]))")],
             kind="stat",
             width=4,
@@ -38,7 +38,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Fullest buffer",
-            "Share of what a gateway may hold for the log before audio is given up.",
+            "Share of the gateway's buffer that is used. At 100 % audio is dropped.",
             [("full", "max(audiotext_gateway_buffer_bytes / audiotext_gateway_buffer_limit_bytes)")],
             kind="stat",
             unit="percentunit",
@@ -48,7 +48,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Calls being recorded",
-            "Parts the recorder has open.",
+            "Open parts of the recorder.",
             [("calls", "sum(audiotext_recorder_open_calls)")],
             kind="stat",
             width=4,
@@ -56,7 +56,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Services down",
-            "Of which Prometheus gets no answer.",
+            "Services that do not answer Prometheus.",
             [("down", 'count(up{job="audiotext"} == 0) or vector(0)')],
             kind="stat",
             width=4,
@@ -65,7 +65,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Frames received",
-            "Media frames per second by carrier: 50 a track and second is usual.",
+            "Media frames per second by carrier: usually 50 per track.",
             [("{{carrier}}", f"sum by (carrier) (rate(audiotext_gateway_frames_total{_RATE}))")],
             unit="pps",
         ),
@@ -83,7 +83,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Refused",
-            "Sockets and webhooks turned away, per second, by reason.",
+            "Refused sockets and webhooks per second, by reason.",
             [
                 ("socket: {{reason}}", f"sum by (reason) (rate(audiotext_gateway_refused_sockets_total{_RATE}))"),
                 ("webhook: {{reason}}", f"sum by (reason) (rate(audiotext_gateway_refused_webhooks_total{_RATE}))"),
@@ -115,12 +115,12 @@ _STAGES = Row(
     [
         Panel(
             "Lag",
-            "Records on the log that are not done, by stage. Recorder: audio waits. Others: results are late.",
+            "Unfinished records on the log, by stage. Recorder: audio waits. Others: results are late.",
             [("{{stage}}", "sum by (stage) (audiotext_consumer_lag_records)")],
         ),
         Panel(
             "Latency, 95 of 100",
-            "Seconds from the event a stage begins with until its result is there, retries included.",
+            "Seconds from the event that a stage starts with to its result, including retries.",
             [
                 (
                     "{{stage}}",
@@ -131,7 +131,7 @@ _STAGES = Row(
         ),
         Panel(
             "Attempts",
-            "Per second, by stage and what came of them.",
+            "Per second, by stage and outcome.",
             [("{{stage}} {{result}}", f"sum by (stage, result) (rate(audiotext_stage_attempts_total{_RATE}))")],
             width=8,
         ),
@@ -148,7 +148,7 @@ _STAGES = Row(
         ),
         Panel(
             "Dead letters",
-            "What was given up on, per second.",
+            "Calls that a stage gave up on, per second.",
             [("{{stage}} {{error_class}}", f"sum by (stage, error_class) (rate(audiotext_dead_letters_total{_RATE}))")],
             width=8,
         ),
@@ -160,7 +160,7 @@ _STAGES = Row(
         ),
         Panel(
             "Under way and waiting",
-            "Attempts running, and jobs held for their turn or their time.",
+            "Running attempts, and jobs that wait for their turn or their time.",
             [
                 ("{{stage}} running", "sum by (stage) (audiotext_stage_attempts_running)"),
                 ("{{stage}} held", "sum by (stage) (audiotext_stage_jobs_held)"),
@@ -169,7 +169,7 @@ _STAGES = Row(
         ),
         Panel(
             "Last read",
-            "Seconds since a stage's loop came round. A minute and more: it hangs.",
+            "Seconds since a stage's loop last ran. A minute or more: it hangs.",
             [("{{stage}} {{instance}}", "audiotext_consumer_poll_age_seconds")],
             unit="s",
             width=8,
@@ -232,10 +232,10 @@ _STORES = Row(
 
 
 def operations() -> Json:
-    """The dashboard."""
+    """Returns the dashboard."""
     return dashboard(
         "audiotext-operations",
         "AudioText: operations",
-        "Gateway load, lag, retries, dead letters, dropped audio. What to do: docs/troubleshooting.md.",
+        "Gateway load, lag, retries, dead letters, dropped audio. Remedies: docs/troubleshooting.md.",
         [_AUDIO, _STAGES, _STORES],
     )

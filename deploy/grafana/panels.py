@@ -1,4 +1,4 @@
-"""What a Grafana dashboard is made of, as far as ours need it: panels of two data sources on a grid."""
+"""Parts of a Grafana dashboard: panels of two data sources on a grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Panel:
     steps: Sequence[tuple[float | None, str]] = field(default_factory=tuple)
 
     def json(self, number: int, x: int, y: int) -> Json:
-        """The panel at its place."""
+        """Returns the panel at its position."""
         sql = isinstance(self.queries[0], str)
         defaults: Json = {"unit": self.unit}
         if self.steps:
@@ -78,7 +78,7 @@ class Row:
 
 
 def dashboard(uid: str, title: str, about: str, rows: Sequence[Row], *, variables: Sequence[Json] = ()) -> Json:
-    """A dashboard: panels from left to right, wrapped, below their headings."""
+    """Returns a dashboard: panels from left to right, wrapped, below their headings."""
     panels: list[Json] = []
     y = 0
     for row in rows:
@@ -118,7 +118,7 @@ def dashboard(uid: str, title: str, about: str, rows: Sequence[Row], *, variable
 
 
 def variable(name: str, label: str, sql: str) -> Json:
-    """A choice of several, all at first."""
+    """Returns a variable with several values, all of them selected at first."""
     return {
         "name": name,
         "label": label,

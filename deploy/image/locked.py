@@ -1,7 +1,7 @@
-"""What of the lock files an image needs: the base's dependencies, those of some extras, and theirs in turn.
+"""Selects the part of the lock files that an image needs: base, some extras, and their dependencies.
 
-The lock files hold everything, the tools of development too. `python locked.py models gemini > image.lock` prints the
-part that is needed, hashes included. Only the standard library: it runs before anything is installed.
+The lock files contain everything, including the development tools. `python locked.py models gemini > image.lock` prints
+the needed part with its hashes. This uses only the standard library, because it runs before anything is installed.
 """
 
 import re
@@ -15,7 +15,7 @@ _OURSELVES = re.compile(r"^audiotext\[([\w,-]+)\]$")
 
 
 def needed(project: dict[str, object], lock: str, extras: Sequence[str]) -> list[str]:
-    """The lock's entries, whole, that the base and these extras need. Raises ValueError for one that is not locked."""
+    """Returns the entries that the base and these extras need. Raises ValueError for one that is not locked."""
     entries = dict(_entries(lock))
     wanted = _roots(project, extras)
     if missing := wanted - entries.keys():
@@ -39,7 +39,7 @@ def _roots(project: dict[str, object], extras: Iterable[str]) -> set[str]:
 
 
 def _entries(lock: str) -> Iterator[tuple[str, str]]:
-    """Name and text of each entry: a requirement and the indented lines that belong to it."""
+    """Yields name and text of each entry: a requirement and the indented lines that belong to it."""
     entry: list[str] = []
     for line in [*lock.splitlines(), ""]:
         if entry and not line.startswith(" "):
@@ -50,7 +50,10 @@ def _entries(lock: str) -> Iterator[tuple[str, str]]:
 
 
 def _asked_by(entry: str) -> set[str]:
-    """Who needs it, by pip-compile's "via" comments. Not ourselves: that may be an extra nobody wants here."""
+    """Returns the packages that need this one, by pip-compile's "via" comments.
+
+    AudioText itself is left out: the need may come from an extra that is not selected.
+    """
     comments = [line.strip("# ").removeprefix("via").strip() for line in entry.splitlines() if line.startswith("    #")]
     return {_plain(comment) for comment in comments if comment and not comment.startswith("audiotext ")}
 

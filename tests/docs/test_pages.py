@@ -1,7 +1,7 @@
 """Every page against the repository and the program: links, file paths, modules, commands, settings, make targets.
 
-Somebody who follows a page must not be stopped by a name that does not exist. A failure names the page and the name:
-correct the page, or the thing it names.
+A reader who follows a page must find every name that it uses. A failure shows the page and the missing name: correct
+the page, or the thing it names.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def test_make_targets_exist(page: Page) -> None:
 
 
 def test_every_page_can_be_found() -> None:
-    """Follows the links from the README: a page that nothing links to is a page that nobody reads."""
+    """Follows the links from the README. A failure shows pages that no link leads to: link them, or delete them."""
     by_path = {page.path: page for page in PAGES}
     reached, pending = set(), ["README.md"]
     while pending:
