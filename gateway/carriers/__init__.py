@@ -1,9 +1,9 @@
-"""Registry of the carriers. Each carrier is one module in this package; its name is the `{carrier}` of
-`/v1/media/{carrier}`.
+"""Registry of the carriers.
 
-A carrier module translates the messages on the carrier's wire into the types of `gateway.carriers.base`. It defines a
-constant `CARRIER` that implements `gateway.carriers.base.Carrier` and does no I/O. Helpers that several carriers use
-are in `gateway.carriers.common`.
+Each carrier is one module in this package. Its name is the `{carrier}` of `/v1/media/{carrier}`. A carrier module
+translates the carrier's messages into the types of `gateway.carriers.base`. It defines a constant `CARRIER` that
+implements `gateway.carriers.base.Carrier`, and does no I/O. `gateway.carriers.common` has the helpers that several
+carriers use.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The types every carrier module uses: the decoded messages, the requests to authorize, and the `Carrier` protocol."""
+"""Types of every carrier module: the decoded messages, the requests to authorize, and the protocol `Carrier`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ from core.settings import Settings
 from schemas.media import Codec
 
 TRACKS = ("inbound", "outbound")
-"""The directions of a call: what the caller says, and what the caller hears."""
+"""Directions of a call: the caller's audio, and the audio that the caller hears."""
 
 ByteOrder = Literal["big", "little"]
-"""Of 16-bit samples on a carrier's wire."""
+"""Byte order of 16-bit samples in a carrier's messages."""
 
 MAX_ID_LENGTH = 256
-"""Characters in a call or stream id; carriers use some 40, and ids end up in keys and object names."""
+"""Limit of characters in a call or stream id. Carriers use about 40; ids become parts of keys and object names."""
 
 
 FROM_PARAMETER, TO_PARAMETER = "audiotext_from", "audiotext_to"
-"""Stream parameters in which our answer to a voice request repeats the call's parties. They are not shown."""
+"""Stream parameters in which the answer to a voice request repeats the parties. `with_parties` removes them."""
 
 
 class CarrierError(ValueError):
-    """A message that does not follow its carrier's protocol. It is counted and passed over."""
+    """Message that breaks its carrier's protocol. The gateway counts and ignores it."""
 
 
 class StartError(CarrierError):
-    """A stream cannot begin: its socket is closed with this WebSocket close code and this text.
+    """Invalid start of a stream. The socket is closed with this WebSocket close code and text.
 
     label: for the metric of refused sockets.
     """
@@ -40,21 +40,22 @@ class StartError(CarrierError):
 
 
 class UnsupportedCodecError(StartError):
-    """A stream's audio is in a codec that nothing here decodes."""
+    """Stream with a codec that the gateway cannot record."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, close_code=1003, label="unsupported-codec")
 
 
 class UnauthorizedError(Exception):
-    """A request that does not prove to come from the carrier. The text is for our log, never for the caller."""
+    """Request without proof that it comes from the carrier. The text is for the log, never for the client."""
 
 
 class StreamStart(msgspec.Struct, frozen=True):
-    """A media stream begins. account: the carrier's account id; custom: what the customer attached to the stream.
+    """Begin of a media stream.
 
-    byte_order: of L16 in the frames to come. tracks: as announced, empty if the carrier does not say.
-    timed: the frames have timestamps of the carrier's; where they have none, their arrival places them.
+    account: the carrier's account id. custom: parameters that the customer attached to the stream. byte_order: of L16
+    in the frames. tracks: as announced, empty if the carrier does not announce them. timed: the frames have timestamps
+    from the carrier; frames without timestamps are placed by their arrival.
     """
 
     call_id: str
@@ -71,8 +72,11 @@ class StreamStart(msgspec.Struct, frozen=True):
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """Audio of one track, usually 20 ms, in the carrier's octets. ts_ms: since the stream's start, by its clock. A
-    clock that cannot be right (one that counts from another epoch, say) is `gateway.media.placing`'s to recognise."""
+    """Audio of one track, usually 20 ms, as the carrier's bytes.
+
+    ts_ms: since the stream's start, by its clock. `gateway.media.placing` handles a wrong clock, for example one that
+    counts from another epoch.
+    """
 
     track: str
     seq: int
@@ -81,7 +85,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
 
 class Dtmf(msgspec.Struct, frozen=True):
-    """A keypad digit."""
+    """Keypad digit."""
 
     track: str
     digit: str
@@ -89,25 +93,27 @@ class Dtmf(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A named point in the stream."""
+    """Named point in the stream."""
 
     name: str
     seq: int
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """The carrier says that the stream is over."""
+    """End of the stream, from the carrier."""
 
 
 class Ignored(msgspec.Struct, frozen=True):
-    """A message that says nothing a recording needs."""
+    """Message without information for a recording."""
 
     event: str
 
 
 class Repaired(msgspec.Struct, frozen=True):
-    """The messages after this one came in text that was damaged and could be repaired. kinds: of
-    gateway.carriers.common.text_repair."""
+    """Notice that the messages after this one are from damaged text that was repaired.
+
+    kinds: the kinds of repairs, from gateway.carriers.common.text_repair.
+    """
 
     kinds: tuple[str, ...]
 
@@ -116,24 +122,24 @@ Message = StreamStart | Frame | Dtmf | Mark | Stop | Ignored | Repaired
 
 
 class Decoder(Protocol):
-    """Reads one socket's messages, in order; holds what a later message needs of an earlier one.
+    """Decoder of one socket's messages, in order. It keeps the state that later messages need.
 
-    Both raise CarrierError, and nothing else, whatever they are given.
+    Both methods raise CarrierError for invalid input, and no other exception.
     """
 
     def text(self, data: bytes) -> Sequence[Message]:
-        """The messages in a text frame (its octets, not yet known to be UTF-8)."""
+        """Returns the messages in a text frame. data: its bytes, which may not be valid UTF-8."""
 
     def binary(self, data: bytes) -> Sequence[Message]:
-        """The messages in a binary frame."""
+        """Returns the messages in a binary frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingRequest:
-    """What a request brings to prove where it comes from.
+    """Parts of an HTTP request that can prove its origin.
 
-    target: path and query string as on the request line. form: fields of a POST that is a form, else empty. body: as
-    it came. peer: the client's address. at_s: when it came, seconds since the epoch.
+    target: path and query string, as on the request line. form: fields of a POST that is a form, else empty. body: the
+    bytes received. peer: the client's address. at_s: the time of arrival, seconds since the epoch.
     """
 
     target: str
@@ -146,8 +152,11 @@ class IncomingRequest:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """Whose calls a proven request may bring. account: the carrier's account that proved it, "" if only one is known:
-    a stream that names another is refused."""
+    """Tenant and account of an authenticated request.
+
+    account: the carrier's account that authenticated it, "" for the only one. The gateway refuses a stream that names
+    another account.
+    """
 
     tenant: str
     account: str = ""
@@ -155,9 +164,10 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class StreamInstructions:
-    """Where a call is to be streamed to. stream_url: of the media socket (wss://…); status_url: for webhooks about it.
+    """Addresses and token with which a carrier streams a call.
 
-    token: a stream token good for this call. call_id, from_number, to_number: as the voice request names them.
+    stream_url: of the media socket (wss://…). status_url: for webhooks about the call. token: a stream token that is
+    valid for this call. call_id, from_number, to_number: from the voice request.
     """
 
     stream_url: str
@@ -171,7 +181,7 @@ class StreamInstructions:
 
 @dataclass(frozen=True, slots=True)
 class VoiceResponse:
-    """The body of the answer to a voice request."""
+    """Body of the answer to a voice request."""
 
     text: str
     content_type: str = "application/xml"
@@ -179,10 +189,11 @@ class VoiceResponse:
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """What a status webhook tells. status: the carrier's word; over: whether it means that the call has ended.
+    """Content of a status webhook.
 
-    key: what tells this report from others of the same status, the same when the carrier repeats itself; "" if
-    nothing does. reason: why, if the carrier says so. from_number, to_number: the parties, "" if it does not name them.
+    status: the carrier's word. over: the status means that the call has ended. key: distinguishes this report from
+    others with the same status, and stays the same when the carrier repeats it; "" if there is no such field. reason:
+    the carrier's reason, or "". from_number, to_number: the parties, "" if the webhook does not name them.
     """
 
     call_id: str
@@ -196,38 +207,38 @@ class CallReport:
 
 
 class Carrier(Protocol):
-    """One carrier's dialect.
+    """Adapter for one carrier.
 
-    subprotocols: of its WebSocket, to be agreed to when it asks for them. token_at_start: its upgrade request can carry
-    no proof, so a socket may wait for a stream token in the stream's start.
+    subprotocols: WebSocket subprotocols to accept when the carrier offers them. token_at_start: the upgrade request
+    cannot carry a proof, so a socket may present its stream token in the stream's start.
     """
 
     subprotocols: Sequence[str]
     token_at_start: bool
 
-    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """Lets a media socket's upgrade request pass or raises UnauthorizedError."""
+    def authorize_socket(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Authenticates the upgrade request of a media socket. Raises UnauthorizedError."""
 
-    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """Lets a voice or status request pass or raises UnauthorizedError."""
+    def authorize_webhook(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Authenticates a voice or status request. Raises UnauthorizedError."""
 
     def decoder(self, settings: Settings) -> Decoder:
-        """A decoder for one new socket."""
+        """Returns a decoder for one new socket."""
 
-    def asked_for(self, proof: IncomingRequest) -> str:
-        """The id that the call of a voice request will have in its stream; "" if that cannot be known yet."""
+    def requested_call_id(self, request: IncomingRequest) -> str:
+        """Returns the id that the call of a voice request has in its stream, or "" if it is still unknown."""
 
-    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
-        """What makes the carrier stream the call and go on as configured; None if it takes no answer."""
+    def answer(self, instructions: StreamInstructions, settings: Settings) -> VoiceResponse | None:
+        """Returns the answer with which the carrier streams and continues the call. None: it takes no answer."""
 
-    def report(self, proof: IncomingRequest) -> CallReport | None:
-        """What a status request says; None if it is about no call. Raises CarrierError."""
+    def report(self, request: IncomingRequest) -> CallReport | None:
+        """Returns the content of a status request, or None if it is not about a call. Raises CarrierError."""
 
 
-def checked_id(what: str, value: str) -> str:
-    """A call or stream id that can be worked with. Raises StartError."""
+def checked_id(name: str, value: str) -> str:
+    """Returns a valid call or stream id. name: for the error. Raises StartError."""
     if not value:
-        raise StartError(f"{what} is empty")
+        raise StartError(f"{name} is empty")
     if len(value) > MAX_ID_LENGTH:
-        raise StartError(f"{what} is longer than {MAX_ID_LENGTH} characters")
+        raise StartError(f"{name} is longer than {MAX_ID_LENGTH} characters")
     return value

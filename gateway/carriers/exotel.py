@@ -1,4 +1,4 @@
-"""Exotel AgentStream: JSON text messages in snake case, about 100 ms of little-endian PCM each, one direction.
+"""Exotel AgentStream: JSON messages in snake case, one direction, about 100 ms of little-endian PCM each.
 
 Source: https://developer.exotel.com/docs/agentstream/websocket-protocol
 """
@@ -32,7 +32,7 @@ from gateway.carriers.common.media_format import media_format
 from gateway.carriers.common.voice_xml import with_token
 from gateway.carriers.common.webhook_fields import call_report, fields, first
 
-_TRACK = "inbound"  # what the caller says; Exotel sends nothing else and does not name it
+_TRACK = "inbound"  # Exotel sends only the caller's audio, without the name of the track
 
 # Values of media_format.encoding in older documents: they describe how the payload is written, not the codec.
 _NO_CODEC = frozenset({"", "base64"})
@@ -96,35 +96,35 @@ class ExotelDecoder(JsonDecoder, wire=_Wire):
 
 
 class Exotel:
-    """Exotel, as the gateway sees it."""
+    """Adapter for Exotel."""
 
     subprotocols: Sequence[str] = ()
     token_at_start = False
 
-    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """By HTTP Basic credentials or address."""
-        return _authorize(proof, settings)
+    def authorize_socket(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires HTTP Basic credentials, an allowed address, or both."""
+        return _authorize(request, settings)
 
-    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """Likewise."""
-        return _authorize(proof, settings)
+    def authorize_webhook(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the same as a socket."""
+        return _authorize(request, settings)
 
     def decoder(self, _settings: Settings) -> Decoder:
-        """A decoder for one socket."""
+        """Returns a decoder for one socket."""
         return ExotelDecoder()
 
-    def asked_for(self, proof: IncomingRequest) -> str:
-        """The CallSid."""
-        return first(fields(proof), "CallSid")
+    def requested_call_id(self, request: IncomingRequest) -> str:
+        """Returns the CallSid."""
+        return first(fields(request), "CallSid")
 
-    def answer(self, offer: StreamInstructions, _settings: Settings) -> VoiceResponse | None:
-        """The stream's address in JSON, for the applet; how the call goes on is said in Exotel's own flow."""
-        return VoiceResponse(msgspec.json.encode({"url": with_token(offer)}).decode(), "application/json")
+    def answer(self, instructions: StreamInstructions, _settings: Settings) -> VoiceResponse | None:
+        """Returns the stream's address as JSON, for the applet. Exotel's own flow decides how the call continues."""
+        return VoiceResponse(msgspec.json.encode({"url": with_token(instructions)}).decode(), "application/json")
 
-    def report(self, proof: IncomingRequest) -> CallReport | None:
-        """A status callback."""
+    def report(self, request: IncomingRequest) -> CallReport | None:
+        """Returns the content of a status callback."""
         return call_report(
-            fields(proof),
+            fields(request),
             call=("CallSid",),
             status=("Status", "CallStatus", "EventType"),
             stream=("StreamSid",),
@@ -132,9 +132,9 @@ class Exotel:
         )
 
 
-def _authorize(proof: IncomingRequest, settings: Settings) -> Authorization:
+def _authorize(request: IncomingRequest, settings: Settings) -> Authorization:
     own = settings.exotel
-    return authorize(own, own.accounts, lambda account: require_credentials(proof, account, "AUDIOTEXT_EXOTEL"))
+    return authorize(own, own.accounts, lambda account: require_credentials(request, account, "AUDIOTEXT_EXOTEL"))
 
 
 CARRIER: Carrier = Exotel()

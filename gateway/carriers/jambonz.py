@@ -1,9 +1,9 @@
-"""jambonz `listen`: one text message in JSON, then PCM in binary messages; the socket's close is the end.
+"""jambonz `listen`: one text message in JSON, then PCM in binary messages, then the close of the socket.
 
-Source: https://docs.jambonz.org/verbs/verbs/listen; that `metadata` is merged into the first message, beside what
-jambonz says of the call, is in its lib/tasks/listen.js, and what that is in its lib/session/call-info.js.
-With mixType "stereo" the two parties are the two channels, caller first. "mono" is the caller, "mixed" is both in
-one channel; what cannot be told apart is recorded as inbound.
+Sources: https://docs.jambonz.org/verbs/verbs/listen. The merge of `metadata` into the first message is in jambonz's
+lib/tasks/listen.js; its own fields in that message are in lib/session/call-info.js.
+With mixType "stereo" the two channels are the two parties, the caller first. "mono" is the caller. "mixed" has both
+parties in one channel; they cannot be separated, and are recorded as inbound.
 """
 
 import uuid
@@ -38,36 +38,36 @@ from gateway.carriers.common.webhook_fields import call_report, fields, first
 
 _SUBPROTOCOL = "audio.jambonz.org"
 _RATE_HZ = 16000
-_HOLD_S = 3600  # a call whose verbs have run out is hung up
+_HOLD_S = 3600  # jambonz hangs up a call after its last verb
 
 
-class _First(msgspec.Struct):
-    callSid: str
-    sampleRate: Counter
-    mixType: Literal["mono", "stereo", "mixed"] = "mono"
-    accountSid: Any = ""
+class _FirstMessage(msgspec.Struct):
+    call_id: str = msgspec.field(name="callSid")
+    rate_hz: Counter = msgspec.field(name="sampleRate")
+    mix_type: Literal["mono", "stereo", "mixed"] = msgspec.field(name="mixType", default="mono")
+    account: Any = msgspec.field(name="accountSid", default="")
     from_: Any = msgspec.field(name="from", default="")
     to: Any = ""
 
 
-class _Later(msgspec.Struct):
+class _LaterMessage(msgspec.Struct):
     event: str = ""
     dtmf: str = ""
 
 
-# What jambonz says itself, besides the above: all else is what the customer attached.
-_ITS_OWN = frozenset({
+# Fields of the first message that are jambonz's own. The customer attached all others.
+_OWN_FIELDS = frozenset({
     "callSid", "sampleRate", "mixType", "accountSid", "from", "to", "direction", "callId", "sipStatus", "sipReason",
     "callStatus", "callerId", "traceId", "applicationSid", "fsSipAddress", "fsPublicIp", "apiBaseUrl", "parentCallSid",
     "originatingSipIp", "originatingSipTrunkName", "duration",
 })  # fmt: skip
 
 _decode_first = msgspec.json.Decoder(dict[str, Any]).decode
-_decode_later = msgspec.json.Decoder(_Later).decode
+_decode_later = msgspec.json.Decoder(_LaterMessage).decode
 
 
 class JambonzDecoder:
-    """Decodes one socket, which is one stream. stream_id: a made-up one, since jambonz has none."""
+    """Decodes one socket, which is one stream. stream_id: a random one, because jambonz has none."""
 
     def __init__(self, stream_id: str) -> None:
         self._stream_id = stream_id
@@ -75,11 +75,11 @@ class JambonzDecoder:
         self._digits = 0
 
     def text(self, data: bytes) -> Sequence[Message]:
-        """The first message, a keypad digit, or whatever else jambonz may say. Raises CarrierError."""
+        """Decodes the first message, a keypad digit, or another text message. Raises CarrierError."""
         try:
             if self._audio is None:
                 return (self._stream_start(data),)
-            told = _decode_later(data)
+            message = _decode_later(data)
         except REFUSALS as error:
             messages = read_repaired(data, self.text)
             if messages is not None:
@@ -87,73 +87,73 @@ class JambonzDecoder:
             if self._audio is None:
                 raise StartError(f"malformed first message: {error}") from None
             raise CarrierError(f"malformed message: {error}") from None
-        if told.event != "dtmf":
-            return (Ignored(told.event[:40]),)
-        if not 0 < len(told.dtmf) <= 8:
+        if message.event != "dtmf":
+            return (Ignored(message.event[:40]),)
+        if not 0 < len(message.dtmf) <= 8:
             raise CarrierError("dtmf without a digit")
         self._digits += 1
-        return (Dtmf("inbound", told.dtmf, self._digits),)
+        return (Dtmf("inbound", message.dtmf, self._digits),)
 
     def binary(self, data: bytes) -> Sequence[Message]:
-        """Audio. Raises CarrierError."""
+        """Decodes audio. Raises CarrierError."""
         if self._audio is None:
             raise CarrierError("audio before the first text message")
         return self._audio.frames(data)
 
     def _stream_start(self, data: bytes) -> StreamStart:
-        everything = _decode_first(data)
-        told = msgspec.convert(everything, _First, strict=False)
-        audio = media_format("L16", told.sampleRate)
-        tracks = TRACKS if told.mixType == "stereo" else TRACKS[:1]
+        values = _decode_first(data)
+        first_message = msgspec.convert(values, _FirstMessage, strict=False)
+        audio = media_format("L16", first_message.rate_hz)
+        tracks = TRACKS if first_message.mix_type == "stereo" else TRACKS[:1]
         start = StreamStart(
-            call_id=checked_id("callSid", told.callSid),
+            call_id=checked_id("callSid", first_message.call_id),
             stream_id=self._stream_id,
-            account=text(told.accountSid),
+            account=text(first_message.account),
             tracks=tracks,
             codec=audio.codec,
             rate_hz=audio.rate_hz,
             timed=False,
-            from_number=text(told.from_),
-            to_number=text(told.to),
-            custom=texts({name: value for name, value in everything.items() if name not in _ITS_OWN}),
+            from_number=text(first_message.from_),
+            to_number=text(first_message.to),
+            custom=texts({name: value for name, value in values.items() if name not in _OWN_FIELDS}),
         )
         self._audio = PcmStream(audio.rate_hz, tracks)
         return start
 
 
 class Jambonz:
-    """jambonz, as the gateway sees it."""
+    """Adapter for jambonz."""
 
     subprotocols: Sequence[str] = (_SUBPROTOCOL,)
     token_at_start = False
 
-    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """By HTTP Basic credentials or address."""
-        return _authorize(proof, settings)
+    def authorize_socket(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires HTTP Basic credentials, an allowed address, or both."""
+        return _authorize(request, settings)
 
-    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """Likewise."""
-        return _authorize(proof, settings)
+    def authorize_webhook(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the same as a socket."""
+        return _authorize(request, settings)
 
     def decoder(self, _settings: Settings) -> Decoder:
-        """A decoder for one socket."""
+        """Returns a decoder for one socket."""
         return JambonzDecoder(uuid.uuid4().hex)
 
-    def asked_for(self, proof: IncomingRequest) -> str:
-        """The call_sid."""
-        return first(fields(proof), "call_sid")
+    def requested_call_id(self, request: IncomingRequest) -> str:
+        """Returns the call_sid."""
+        return first(fields(request), "call_sid")
 
-    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
-        """Verbs: listen in the background, the token as the password, then go on."""
+    def answer(self, instructions: StreamInstructions, settings: Settings) -> VoiceResponse | None:
+        """Returns verbs: stream in the background, with the token as the password, then continue the call."""
         plan = settings.jambonz
         listen = {
             "enable": True,
-            "url": offer.stream_url,
+            "url": instructions.stream_url,
             "mixType": "stereo",
             "passDtmf": True,
             "sampleRate": _RATE_HZ,
-            "metadata": {"tenant": offer.tenant},
-            "wsAuth": {"username": "audiotext", "password": offer.token},
+            "metadata": {"tenant": instructions.tenant},
+            "wsAuth": {"username": "audiotext", "password": instructions.token},
         }
         verbs: list[dict[str, object]] = [{"verb": "config", "listen": listen}]
         if plan.say:
@@ -168,19 +168,19 @@ class Jambonz:
             verbs.append({"verb": "pause", "length": _HOLD_S})
         return VoiceResponse(msgspec.json.encode(verbs).decode(), "application/json")
 
-    def report(self, proof: IncomingRequest) -> CallReport | None:
-        """A call status webhook."""
+    def report(self, request: IncomingRequest) -> CallReport | None:
+        """Returns the content of a call status webhook."""
         return call_report(
-            fields(proof),
+            fields(request),
             call=("call_sid",),
             status=("call_status",),
             reason=("sip_reason", "sip_status"),
         )
 
 
-def _authorize(proof: IncomingRequest, settings: Settings) -> Authorization:
+def _authorize(request: IncomingRequest, settings: Settings) -> Authorization:
     own = settings.jambonz
-    return authorize(own, own.accounts, lambda account: require_credentials(proof, account, "AUDIOTEXT_JAMBONZ"))
+    return authorize(own, own.accounts, lambda account: require_credentials(request, account, "AUDIOTEXT_JAMBONZ"))
 
 
 CARRIER: Carrier = Jambonz()

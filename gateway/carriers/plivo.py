@@ -1,8 +1,8 @@
 """Plivo Audio Streaming: JSON text messages, audio in base64, counters as numbers.
 
 Source: https://www.plivo.com/docs/voice/xml/the-stream-element
-Unlike everybody else's, `timestamp` is in ms since the epoch: the stream's zero is the first frame that came.
-No page says which byte order audio/x-l16 has.
+`timestamp` is in ms since the epoch, unlike that of other carriers. The stream's zero is the first frame that arrives.
+The documentation does not define the byte order of audio/x-l16.
 """
 
 from collections.abc import Sequence
@@ -133,40 +133,40 @@ def _extra_headers(value: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 class Plivo:
-    """Plivo, as the gateway sees it."""
+    """Adapter for Plivo."""
 
     subprotocols: Sequence[str] = ()
-    token_at_start = True  # in the stream's extra headers, if the user puts it there
+    token_at_start = True  # in the stream's extra headers, if the user adds it
 
-    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """As a webhook that is a GET, over the wss:// URL. No page says that sockets are signed."""
-        return _authorize(proof, signatures.socket_url(settings.base_url, proof.target), None, settings)
+    def authorize_socket(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the signature of a GET webhook over the wss:// URL. Signed sockets are not documented."""
+        return _authorize(request, signatures.socket_url(settings.base_url, request.target), None, settings)
 
-    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """A webhook is signed over its URL and form."""
-        if proof.body and not proof.form:
-            raise UnauthorizedError("a body that is no form is not signed")
-        return _authorize(proof, settings.base_url + proof.target, proof.form, settings)
+    def authorize_webhook(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the signature over URL and form."""
+        if request.body and not request.form:
+            raise UnauthorizedError("the body is not a form, so it is not signed")
+        return _authorize(request, settings.base_url + request.target, request.form, settings)
 
     def decoder(self, settings: Settings) -> Decoder:
-        """A decoder for one socket."""
+        """Returns a decoder for one socket."""
         return PlivoDecoder(settings.plivo.l16_byte_order)
 
-    def asked_for(self, proof: IncomingRequest) -> str:
-        """The CallUUID."""
-        return first(fields(proof), "CallUUID")
+    def requested_call_id(self, request: IncomingRequest) -> str:
+        """Returns the CallUUID."""
+        return first(fields(request), "CallUUID")
 
-    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
-        """Plivo XML, with the token in the address."""
-        return plivo_xml(offer, settings.plivo)
+    def answer(self, instructions: StreamInstructions, settings: Settings) -> VoiceResponse | None:
+        """Returns Plivo XML, with the token in the address."""
+        return plivo_xml(instructions, settings.plivo)
 
-    def report(self, proof: IncomingRequest) -> CallReport | None:
-        """A hang-up or ring URL's form, or a stream's status callback."""
-        told = fields(proof)
+    def report(self, request: IncomingRequest) -> CallReport | None:
+        """Returns the content of a hang-up or ring URL's form, or of a stream's status callback."""
+        values = fields(request)
         return call_report(
-            told,
+            values,
             call=("CallUUID",),
-            status=("Event", "CallStatus") if told.get("StreamID") else ("CallStatus", "Event"),
+            status=("Event", "CallStatus") if values.get("StreamID") else ("CallStatus", "Event"),
             stream=("StreamID",),
             key=("Timestamp",),
             reason=("HangupCauseName", "HangupCause"),
@@ -174,17 +174,16 @@ class Plivo:
 
 
 def _authorize(
-    proof: IncomingRequest, url: str, form: Sequence[tuple[str, str]] | None, settings: Settings
+    request: IncomingRequest, url: str, form: Sequence[tuple[str, str]] | None, settings: Settings
 ) -> Authorization:
     def require(account: PlivoAccount) -> None:
         token = account.auth_token.get_secret_value() if account.auth_token else ""
         if not token:
             raise UnauthorizedError("no token is configured: set AUDIOTEXT_PLIVO__AUTH_TOKEN")
-        given, nonce = proof.headers.get(_SIGNATURE, ""), proof.headers.get(f"{_SIGNATURE}-Nonce", "")
+        given, nonce = request.headers.get(_SIGNATURE, ""), request.headers.get(f"{_SIGNATURE}-Nonce", "")
         if not nonce or not signatures.verify_v3(token, url, nonce, given, form):
             raise UnauthorizedError(
-                f"{_SIGNATURE} is missing or not right for {without_query(url)}: is AUDIOTEXT_PUBLIC_URL what "
-                "Plivo uses?"
+                f"{_SIGNATURE} is missing or wrong for {without_query(url)}: does Plivo use AUDIOTEXT_PUBLIC_URL?"
             )
 
     return authorize(settings.plivo, settings.plivo.accounts, require)

@@ -1,8 +1,8 @@
-"""SignalWire (cXML): Twilio's messages, UUIDs for ids, and linear PCM beside mu-law.
+"""SignalWire (cXML): Twilio's messages, with UUIDs as ids, and linear PCM beside mu-law.
 
 Sources: https://developer.signalwire.com/compatibility-api/cxml/voice/stream, and for the signatures
 https://signalwire.com/docs/swml/guides/webhook-security and signalwire-sdk 3.7 (core/security/webhook_validator.py).
-No page says which byte order L16 has; its codec names go straight into speech engines that want little-endian.
+The documentation does not define the byte order of L16; speech engines that use its codec names expect little-endian.
 """
 
 from collections.abc import Sequence
@@ -36,59 +36,62 @@ _TOKEN = "AUDIOTEXT_SIGNALWIRE__STREAM_TOKEN"
 
 
 class SignalWire:
-    """SignalWire, as the gateway sees it."""
+    """Adapter for SignalWire."""
 
     subprotocols: Sequence[str] = ()
     token_at_start = False
 
-    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """The verb's `authBearerToken` comes back as a bearer token."""
+    def authorize_socket(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the verb's `authBearerToken` as a bearer token."""
         own = settings.signalwire
-        return authorize(own, own.accounts, lambda account: require_bearer(proof, account.stream_token, _TOKEN))
+        return authorize(own, own.accounts, lambda account: require_bearer(request, account.stream_token, _TOKEN))
 
-    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """A webhook is signed over its URL and its body or form."""
-        own, url = settings.signalwire, settings.base_url + proof.target
-        return authorize(own, own.accounts, lambda account: _require_signature(proof, url, account))
+    def authorize_webhook(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the signature over the URL and the body or form."""
+        own, url = settings.signalwire, settings.base_url + request.target
+        return authorize(own, own.accounts, lambda account: _require_signature(request, url, account))
 
     def decoder(self, settings: Settings) -> Decoder:
-        """A decoder for one socket."""
+        """Returns a decoder for one socket."""
         return twilio.TwilioDecoder(_CODECS, settings.signalwire.l16_byte_order)
 
-    def asked_for(self, proof: IncomingRequest) -> str:
-        """The CallSid."""
-        return first(fields(proof), "CallSid")
+    def requested_call_id(self, request: IncomingRequest) -> str:
+        """Returns the CallSid."""
+        return first(fields(request), "CallSid")
 
-    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
-        """cXML says this as TwiML does; the token comes back with the upgrade."""
-        bearer = f" authBearerToken={quoteattr(offer.token)}" if offer.token else ""
-        return twiml(offer, settings.signalwire, stream_attributes=bearer)
+    def answer(self, instructions: StreamInstructions, settings: Settings) -> VoiceResponse | None:
+        """Returns cXML, which equals TwiML. The upgrade request presents the token."""
+        bearer = f" authBearerToken={quoteattr(instructions.token)}" if instructions.token else ""
+        return twiml(instructions, settings.signalwire, stream_attributes=bearer)
 
-    def report(self, proof: IncomingRequest) -> CallReport | None:
-        """As Twilio's."""
-        return twilio.twilio_report(fields(proof))
+    def report(self, request: IncomingRequest) -> CallReport | None:
+        """Returns the content of a status callback, which has Twilio's fields."""
+        return twilio.twilio_report(fields(request))
 
 
-def _require_signature(proof: IncomingRequest, url: str, account: SignalWireAccount) -> None:
-    """Passes what one of the signatures is right for. SignalWire signs over the body as it came (hexadecimal, either
-    hash), and cXML's forms as Twilio does (base64); its own SDKs try both on whatever comes, and so must we."""
+def _require_signature(request: IncomingRequest, url: str, account: SignalWireAccount) -> None:
+    """Requires one valid signature. Raises UnauthorizedError.
+
+    SignalWire signs the bytes of the body (hexadecimal, either hash), and cXML's forms as Twilio does (base64). Its own
+    SDKs try both for every request, so this function does the same.
+    """
     key = account.signing_key.get_secret_value() if account.signing_key else ""
     if not key:
         raise UnauthorizedError("no signing key is configured: set AUDIOTEXT_SIGNALWIRE__SIGNING_KEY")
-    given = [(proof.headers[name], algorithm) for name, algorithm in _SIGNATURES if proof.headers.get(name)]
+    given = [(request.headers[name], algorithm) for name, algorithm in _SIGNATURES if request.headers.get(name)]
     if not given:
-        raise UnauthorizedError(f"no {_SIGNATURES[0][0]}")
-    if not any(_fits(key, url, signature, proof, algorithm) for signature, algorithm in given):
+        raise UnauthorizedError(f"the header {_SIGNATURES[0][0]} is missing")
+    if not any(_fits(key, url, signature, request, algorithm) for signature, algorithm in given):
         raise UnauthorizedError(
-            f"the signature is not right for {without_query(url)}: is AUDIOTEXT_PUBLIC_URL what SignalWire uses?"
+            f"the signature is wrong for {without_query(url)}: does SignalWire use AUDIOTEXT_PUBLIC_URL?"
         )
 
 
-def _fits(key: str, url: str, signature: str, proof: IncomingRequest, algorithm: signatures.Hash) -> bool:
-    if signatures.verify_body(key, url, signature, proof.body, algorithm):
+def _fits(key: str, url: str, signature: str, request: IncomingRequest, algorithm: signatures.Hash) -> bool:
+    if signatures.verify_body(key, url, signature, request.body, algorithm):
         return True
-    signs_all = bool(proof.form) or not proof.body  # as a form: of another body nothing would be signed
-    return signs_all and signatures.verify(key, url, signature, proof.form, algorithm)
+    covers_body = bool(request.form) or not request.body  # otherwise the signature would not cover the body
+    return covers_body and signatures.verify(key, url, signature, request.form, algorithm)
 
 
 CARRIER: Carrier = SignalWire()

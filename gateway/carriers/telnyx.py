@@ -1,4 +1,4 @@
-"""Telnyx Media Streaming: JSON text messages, RTP payloads in base64. Order is not guaranteed: `chunk` orders.
+"""Telnyx Media Streaming: JSON messages, RTP payloads in base64. Messages may be out of order; `chunk` orders them.
 
 Sources: https://developers.telnyx.com/docs/voice/programmable-voice/media-streaming and, for TeXML's ids,
 https://developers.telnyx.com/api-reference/callbacks/texml-stream
@@ -116,38 +116,38 @@ class TelnyxDecoder(JsonDecoder, wire=_Wire):
 
 
 class Telnyx:
-    """Telnyx, as the gateway sees it."""
+    """Adapter for Telnyx."""
 
     subprotocols: Sequence[str] = ()
     token_at_start = False
 
-    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """The `stream_auth_token` a stream is started with comes back as a bearer token."""
+    def authorize_socket(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the stream's `stream_auth_token` as a bearer token."""
         own = settings.telnyx
-        return authorize(own, own.accounts, lambda account: require_bearer(proof, account.stream_token, _TOKEN))
+        return authorize(own, own.accounts, lambda account: require_bearer(request, account.stream_token, _TOKEN))
 
-    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """A webhook is signed over its time and body."""
+    def authorize_webhook(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the signature over time and body."""
         own = settings.telnyx
-        return authorize(own, own.accounts, lambda account: _require_signature(proof, account))
+        return authorize(own, own.accounts, lambda account: _require_signature(request, account))
 
     def decoder(self, settings: Settings) -> Decoder:
-        """A decoder for one socket."""
+        """Returns a decoder for one socket."""
         return TelnyxDecoder(settings.telnyx.l16_byte_order)
 
-    def asked_for(self, proof: IncomingRequest) -> str:
-        """TeXML's CallSid, which is the call_control_id."""
-        return first(fields(proof), "CallSid")
+    def requested_call_id(self, request: IncomingRequest) -> str:
+        """Returns TeXML's CallSid, which is the call_control_id."""
+        return first(fields(request), "CallSid")
 
-    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
-        """TeXML says this as TwiML does, but has nowhere to put a bearer token: it is in the address."""
-        return twiml(offer, settings.telnyx, query_token=True)
+    def answer(self, instructions: StreamInstructions, settings: Settings) -> VoiceResponse | None:
+        """Returns TeXML, which equals TwiML. It has no field for a bearer token, so the address has the token."""
+        return twiml(instructions, settings.telnyx, query_token=True)
 
-    def report(self, proof: IncomingRequest) -> CallReport | None:
-        """A Voice API event, or TeXML's status callback."""
-        if proof.form:
-            return twilio.twilio_report(fields(proof))
-        event = read_json(_decode_event, proof.body).data
+    def report(self, request: IncomingRequest) -> CallReport | None:
+        """Returns the content of a Voice API event, or of TeXML's status callback."""
+        if request.form:
+            return twilio.twilio_report(fields(request))
+        event = read_json(_decode_event, request.body).data
         call = event.payload
         if not call.call_control_id:
             return None
@@ -185,17 +185,17 @@ class _Event(msgspec.Struct):
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
-def _require_signature(proof: IncomingRequest, account: TelnyxAccount) -> None:
+def _require_signature(request: IncomingRequest, account: TelnyxAccount) -> None:
     if not account.public_key:
         raise UnauthorizedError("no public key is configured: set AUDIOTEXT_TELNYX__PUBLIC_KEY")
-    signature, timestamp = (proof.headers.get(name, "") for name in _SIGNATURE_HEADERS)
+    signature, timestamp = (request.headers.get(name, "") for name in _SIGNATURE_HEADERS)
     try:
-        right = signatures.verify_ed25519(account.public_key, timestamp, signature, proof.body, proof.at_s)
+        right = signatures.verify_ed25519(account.public_key, timestamp, signature, request.body, request.at_s)
     except ValueError:
-        raise UnauthorizedError("AUDIOTEXT_TELNYX__PUBLIC_KEY is no Ed25519 key in base64") from None
+        raise UnauthorizedError("AUDIOTEXT_TELNYX__PUBLIC_KEY is not an Ed25519 key in base64") from None
     if not right:
         raise UnauthorizedError(
-            f"{_SIGNATURE_HEADERS[0]} is missing, not right, or older than {signatures.ED25519_WINDOW_S} s"
+            f"{_SIGNATURE_HEADERS[0]} is missing, wrong, or older than {signatures.ED25519_WINDOW_S} s"
         )
 
 

@@ -1,7 +1,8 @@
-"""Twilio Media Streams: JSON text messages, audio in base64, counters as strings.
+"""Twilio Media Streams: JSON messages, audio in base64, counters as strings.
 
 Source: https://www.twilio.com/docs/voice/media-streams/websocket-messages
-`chunk` counts per track in some accounts and over both in others, so `sequenceNumber` orders and `timestamp` places.
+`chunk` counts per track in some accounts and over both tracks in others. So `sequenceNumber` gives the order, and
+`timestamp` the position.
 """
 
 import hashlib
@@ -41,7 +42,7 @@ from gateway.carriers.common.voice_xml import twiml
 from gateway.carriers.common.webhook_fields import call_report, fields, first
 from schemas.media import Codec
 
-# The documents say mu-law always; A-law legs and newer accounts say otherwise in mediaFormat.
+# The documentation only names mu-law; A-law legs and newer accounts have other values in mediaFormat.
 _CODECS = frozenset({Codec.PCMU, Codec.PCMA})
 _ALGORITHMS: Final[dict[str, signatures.Hash]] = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 
@@ -110,40 +111,40 @@ class TwilioDecoder(JsonDecoder, wire=_Wire):
 
 
 class Twilio:
-    """Twilio, as the gateway sees it."""
+    """Adapter for Twilio."""
 
     subprotocols: Sequence[str] = ()
     token_at_start = False
 
-    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """The upgrade is signed over its wss:// URL."""
-        return _authorize(proof, signatures.socket_url(settings.base_url, proof.target), settings)
+    def authorize_socket(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the signature over the wss:// URL."""
+        return _authorize(request, signatures.socket_url(settings.base_url, request.target), settings)
 
-    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """A webhook is signed over its URL and form."""
-        return _authorize(proof, settings.base_url + proof.target, settings)
+    def authorize_webhook(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the signature over URL and form."""
+        return _authorize(request, settings.base_url + request.target, settings)
 
     def decoder(self, _settings: Settings) -> Decoder:
-        """A decoder for one socket."""
+        """Returns a decoder for one socket."""
         return TwilioDecoder()
 
-    def asked_for(self, proof: IncomingRequest) -> str:
-        """The CallSid."""
-        return first(fields(proof), "CallSid")
+    def requested_call_id(self, request: IncomingRequest) -> str:
+        """Returns the CallSid."""
+        return first(fields(request), "CallSid")
 
-    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
-        """TwiML. Twilio's stream URL may have no query string, so the token is a parameter."""
-        return twiml(offer, settings.twilio)
+    def answer(self, instructions: StreamInstructions, settings: Settings) -> VoiceResponse | None:
+        """Returns TwiML. Twilio's stream URL may not have a query string, so the token is a parameter."""
+        return twiml(instructions, settings.twilio)
 
-    def report(self, proof: IncomingRequest) -> CallReport | None:
-        """A status callback of the call or of its stream."""
-        return twilio_report(fields(proof))
+    def report(self, request: IncomingRequest) -> CallReport | None:
+        """Returns the content of a status callback of the call or of its stream."""
+        return twilio_report(fields(request))
 
 
-def twilio_report(told: Mapping[str, str]) -> CallReport | None:
-    """What a status callback in Twilio's words says."""
+def twilio_report(values: Mapping[str, str]) -> CallReport | None:
+    """Returns the content of a status callback with Twilio's fields."""
     return call_report(
-        told,
+        values,
         call=("CallSid",),
         status=("StreamEvent", "CallStatus"),
         stream=("StreamSid",),
@@ -152,37 +153,37 @@ def twilio_report(told: Mapping[str, str]) -> CallReport | None:
     )
 
 
-def _authorize(proof: IncomingRequest, url: str, settings: Settings) -> Authorization:
+def _authorize(request: IncomingRequest, url: str, settings: Settings) -> Authorization:
     twilio = settings.twilio
-    return authorize(twilio, twilio.accounts, lambda account: _require_signature(proof, url, account))
+    return authorize(twilio, twilio.accounts, lambda account: _require_signature(request, url, account))
 
 
-def _require_signature(proof: IncomingRequest, url: str, account: TwilioAccount) -> None:
-    key, algorithm = _key(signatures.signature_settings(proof.headers.get(signatures.SETTINGS_HEADER, "")), account)
-    signature = proof.headers.get(signatures.HEADER)
+def _require_signature(request: IncomingRequest, url: str, account: TwilioAccount) -> None:
+    key, algorithm = _key(signatures.signature_settings(request.headers.get(signatures.SETTINGS_HEADER, "")), account)
+    signature = request.headers.get(signatures.HEADER)
     if not signature:
-        raise UnauthorizedError(f"no {signatures.HEADER}")
-    if not signatures.verify(key, url, signature, proof.form, algorithm):
+        raise UnauthorizedError(f"the header {signatures.HEADER} is missing")
+    if not signatures.verify(key, url, signature, request.form, algorithm):
         raise UnauthorizedError(
-            f"{signatures.HEADER} is not right for {without_query(url)}: is AUDIOTEXT_PUBLIC_URL what Twilio uses?"
+            f"{signatures.HEADER} is wrong for {without_query(url)}: does Twilio use AUDIOTEXT_PUBLIC_URL?"
         )
-    if proof.body and not proof.form:
-        # Of a body that is no form only its hash is signed, within the URL.
-        told = dict(parse_qsl(urlsplit(url).query)).get("bodySHA256", "")
-        if not hmac.compare_digest(told.encode(), hashlib.sha256(proof.body).hexdigest().encode()):
-            raise UnauthorizedError("the body is not the one that was signed")
+    if request.body and not request.form:
+        # If the body is not a form, the signed URL contains its hash.
+        signed_hash = dict(parse_qsl(urlsplit(url).query)).get("bodySHA256", "")
+        if not hmac.compare_digest(signed_hash.encode(), hashlib.sha256(request.body).hexdigest().encode()):
+            raise UnauthorizedError("the body differs from the signed one")
 
 
-def _key(told: Mapping[str, str], account: TwilioAccount) -> tuple[str, signatures.Hash]:
-    """The secret and the hash of a signature with these settings. Raises UnauthorizedError."""
-    name = told.get("algorithm", "HMAC_SHA1").upper()
+def _key(signature_settings: Mapping[str, str], account: TwilioAccount) -> tuple[str, signatures.Hash]:
+    """Returns the secret and the hash function of a signature with these settings. Raises UnauthorizedError."""
+    name = signature_settings.get("algorithm", "HMAC_SHA1").upper()
     algorithm = _ALGORITHMS.get(name)
     if algorithm is None:
-        raise UnauthorizedError(f"signature algorithm {name[:40]} is none of {', '.join(_ALGORITHMS)}")
-    if "key" in told or algorithm != "sha1":
-        secret = account.signing_keys.get(told.get("key", ""))
+        raise UnauthorizedError(f"unknown signature algorithm {name[:40]}: one of {', '.join(_ALGORITHMS)}")
+    if "key" in signature_settings or algorithm != "sha1":
+        secret = account.signing_keys.get(signature_settings.get("key", ""))
         if secret is None:
-            raise UnauthorizedError("signed with a key that is not in AUDIOTEXT_TWILIO__SIGNING_KEYS")
+            raise UnauthorizedError("the request is signed with a key that is not in AUDIOTEXT_TWILIO__SIGNING_KEYS")
     else:
         secret = account.auth_token
     if secret is None or not secret.get_secret_value():

@@ -1,9 +1,9 @@
-"""Vonage WebSockets: one text message in JSON, then PCM in binary messages of 20 ms; the socket's close is the end.
+"""Vonage WebSockets: one text message in JSON, then PCM in binary messages of 20 ms, then the close of the socket.
 
 Source: https://developer.vonage.com/en/voice/voice-api/concepts/websockets
-A socket carries one leg, and Vonage says neither whose nor of which call: the headers of the NCCO's endpoint, which
-come back in the first message, have to (`call_id`, and `track` unless it is the caller's). Webhooks bring a signed JWT
-as bearer token; what the upgrade brings as Authorization is what the NCCO says.
+A socket carries one leg. Vonage names neither its party nor its call, so the headers of the NCCO's endpoint must: they
+come back in the first message (`call_id`, and `track` unless it is the caller's). Webhooks have a signed JWT as bearer
+token. The NCCO defines the Authorization header of the upgrade request.
 """
 
 import uuid
@@ -46,7 +46,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class VonageDecoder:
-    """Decodes one socket, which is one stream. stream_id: a made-up one, since Vonage has none."""
+    """Decodes one socket, which is one stream. stream_id: a random one, because Vonage has none."""
 
     def __init__(self, stream_id: str) -> None:
         self._stream_id = stream_id
@@ -55,19 +55,19 @@ class VonageDecoder:
         self._digits = 0
 
     def text(self, data: bytes) -> Sequence[Message]:
-        """The first message, a keypad digit, or whatever else Vonage may say. Raises CarrierError."""
+        """Decodes the first message, a keypad digit, or another text message. Raises CarrierError."""
         try:
-            told = _decode(data)
+            values = _decode(data)
         except REFUSALS as error:
             messages = read_repaired(data, self.text)
             if messages is not None:
                 return messages
             raise CarrierError(f"malformed message: {error}") from None
-        event = told.get("event")
+        event = values.get("event")
         if event == _CONNECTED:
-            return (self._stream_start(told),)
+            return (self._stream_start(values),)
         if event == "websocket:dtmf":
-            digit = told.get("digit")
+            digit = values.get("digit")
             if not isinstance(digit, str) or not 0 < len(digit) <= 8:
                 raise CarrierError("dtmf without a digit")
             self._digits += 1
@@ -75,20 +75,20 @@ class VonageDecoder:
         return (Ignored(str(event)[:40]),)
 
     def binary(self, data: bytes) -> Sequence[Message]:
-        """Audio. Raises CarrierError."""
+        """Decodes audio. Raises CarrierError."""
         if self._audio is None:
             raise CarrierError(f"audio before {_CONNECTED}")
         return self._audio.frames(data)
 
-    def _stream_start(self, told: dict[str, Any]) -> StreamStart:
-        headers = texts({name: value for name, value in told.items() if name not in ("event", "content-type")})
+    def _stream_start(self, values: dict[str, Any]) -> StreamStart:
+        headers = texts({name: value for name, value in values.items() if name not in ("event", "content-type")})
         call_id = next((headers[name] for name in _CALL_ID_HEADERS if headers.get(name)), "")
         if not call_id:
-            raise StartError("no call_id: put one into the headers of the NCCO's websocket endpoint")
+            raise StartError("call_id is missing: add it to the headers of the NCCO's websocket endpoint")
         track = headers.get("track", "inbound")
         if track not in TRACKS:
-            raise StartError(f"track {track[:40]!r} is none of {', '.join(TRACKS)}")
-        audio = media_format(text(told.get("content-type")), 0)
+            raise StartError(f"unknown track {track[:40]!r}: one of {', '.join(TRACKS)}")
+        audio = media_format(text(values.get("content-type")), 0)
         start = StreamStart(
             call_id=checked_id("call_id", call_id),
             stream_id=self._stream_id,
@@ -108,43 +108,45 @@ class VonageDecoder:
 
 
 class Vonage:
-    """Vonage, as the gateway sees it."""
+    """Adapter for Vonage."""
 
     subprotocols: Sequence[str] = ()
-    token_at_start = True  # an NCCO without `authorization` has its headers only, which come with the first message
+    token_at_start = True  # without `authorization`, an NCCO has only its headers, which come in the first message
 
-    def authorize_socket(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """By HTTP Basic credentials or address."""
+    def authorize_socket(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires HTTP Basic credentials, an allowed address, or both."""
         own = settings.vonage
-        return authorize(own, own.accounts, lambda account: require_credentials(proof, account, _SECTION))
+        return authorize(own, own.accounts, lambda account: require_credentials(request, account, _SECTION))
 
-    def authorize_webhook(self, proof: IncomingRequest, settings: Settings) -> Authorization:
-        """By the signed token or, where no signature secret is configured, as a socket."""
+    def authorize_webhook(self, request: IncomingRequest, settings: Settings) -> Authorization:
+        """Requires the signed token or, without a configured signature secret, the same as a socket."""
         own = settings.vonage
-        return authorize(own, own.accounts, lambda account: _require_webhook(proof, account))
+        return authorize(own, own.accounts, lambda account: _require_webhook(request, account))
 
     def decoder(self, _settings: Settings) -> Decoder:
-        """A decoder for one socket."""
+        """Returns a decoder for one socket."""
         return VonageDecoder(uuid.uuid4().hex)
 
-    def asked_for(self, proof: IncomingRequest) -> str:
-        """The caller's leg."""
-        return first(fields(proof), "uuid", "conversation_uuid")
+    def requested_call_id(self, request: IncomingRequest) -> str:
+        """Returns the id of the caller's leg."""
+        return first(fields(request), "uuid", "conversation_uuid")
 
-    def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
-        """An NCCO: connect the caller with our socket. What the caller hears from there is silence."""
-        headers = {"call_id": offer.call_id, "track": "inbound", "tenant": offer.tenant, "token": offer.token}
-        endpoint = {"type": "websocket", "uri": offer.stream_url, "content-type": _CONTENT_TYPE, "headers": headers}
-        if offer.token:
-            endpoint |= {"authorization": {"type": "custom", "value": f"Bearer {offer.token}"}}
+    def answer(self, instructions: StreamInstructions, settings: Settings) -> VoiceResponse | None:
+        """Returns an NCCO that connects the caller with the media socket. The caller hears silence from it."""
+        token = instructions.token
+        headers = {"call_id": instructions.call_id, "track": "inbound", "tenant": instructions.tenant, "token": token}
+        uri = instructions.stream_url
+        endpoint = {"type": "websocket", "uri": uri, "content-type": _CONTENT_TYPE, "headers": headers}
+        if token:
+            endpoint |= {"authorization": {"type": "custom", "value": f"Bearer {token}"}}
         said = [{"action": "talk", "text": settings.vonage.say}] if settings.vonage.say else []
-        ncco = [*said, {"action": "connect", "eventUrl": [offer.status_url], "endpoint": [endpoint]}]
+        ncco = [*said, {"action": "connect", "eventUrl": [instructions.status_url], "endpoint": [endpoint]}]
         return VoiceResponse(msgspec.json.encode(ncco).decode(), "application/json")
 
-    def report(self, proof: IncomingRequest) -> CallReport | None:
-        """An event webhook."""
+    def report(self, request: IncomingRequest) -> CallReport | None:
+        """Returns the content of an event webhook."""
         return call_report(
-            fields(proof),
+            fields(request),
             call=("uuid", "conversation_uuid"),
             status=("status",),
             key=("timestamp",),
@@ -152,16 +154,16 @@ class Vonage:
         )
 
 
-def _require_webhook(proof: IncomingRequest, account: VonageAccount) -> None:
+def _require_webhook(request: IncomingRequest, account: VonageAccount) -> None:
     if account.signature_secret is None:
-        require_credentials(proof, account, _SECTION)
+        require_credentials(request, account, _SECTION)
         return
-    require_peer(proof, account, _SECTION)
-    token, secret = credentials(proof, "bearer"), account.signature_secret.get_secret_value()
+    require_peer(request, account, _SECTION)
+    token, secret = credentials(request, "bearer"), account.signature_secret.get_secret_value()
     try:
-        verify_webhook(secret, token, proof.target, proof.body, proof.at_s)
+        verify_webhook(secret, token, request.target, request.body, request.at_s)
     except SignedWebhookError as error:
-        raise UnauthorizedError(f"{error}: is {_SECTION}__SIGNATURE_SECRET that of the account?") from None
+        raise UnauthorizedError(f"{error}: check {_SECTION}__SIGNATURE_SECRET") from None
 
 
 CARRIER: Carrier = Vonage()

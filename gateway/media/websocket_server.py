@@ -16,7 +16,7 @@ from gateway.media.idle_timeout import TICK_S, CloseDecision, IdleTimeout
 from gateway.media.session import Session, SessionClosedError, Sink
 from gateway.metrics import Metrics
 from gateway.protection.close_drain import drain_on_close
-from gateway.webhooks import proof_of
+from gateway.webhooks import incoming_request
 from schemas.media import EosReason
 
 logger = logging.getLogger(__name__)
@@ -84,9 +84,9 @@ class MediaSockets:
             return self._refused(404, "unknown-carrier", f"unknown carrier: one of {', '.join(self._carriers)}")
         if self.draining:
             return self._refused(503, "draining", "the gateway is shutting down")
-        proof = proof_of(request, self._settings)
+        incoming = incoming_request(request, self._settings)
         try:
-            admission = self._admissions.authorize(name, carrier, proof)
+            admission = self._admissions.authorize(name, carrier, incoming)
         except UnauthorizedError as error:
             logger.warning("%s: media socket refused: %s", name, error)
             return self._refused(403, "unauthorized", "forbidden")
@@ -115,9 +115,9 @@ class MediaSockets:
             self._unproven.add(session)
         try:
             await socket.prepare(request)
-            within_limits = await self._read(socket, session, idle_timeout, proof.peer)
+            within_limits = await self._read(socket, session, idle_timeout, incoming.peer)
             if within_limits and session.started and time.monotonic() - opened_s >= _CALL_S:
-                self._admissions.limiter.reset_floods(proof.peer)
+                self._admissions.limiter.reset_floods(incoming.peer)
         except ConnectionError:
             pass  # the carrier closed before the gateway answered the upgrade
         finally:

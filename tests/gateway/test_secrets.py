@@ -155,7 +155,7 @@ def test_voice_responses_bind_their_tokens_to_the_call() -> None:
             proof = IncomingRequest(f"/v1/voice/{name}", {}, body=json.dumps(told).encode())
         else:
             proof = IncomingRequest(f"/v1/voice/{name}", {}, form=[(key, str(value)) for key, value in told.items()])
-        assert CARRIERS[name].asked_for(proof) == "c-1", name
+        assert CARRIERS[name].requested_call_id(proof) == "c-1", name
 
 
 def _start(call_id: str) -> StreamStart:

@@ -1,4 +1,4 @@
-"""Who may come in, where a carrier signs nothing or little. Pure; not configured is denied."""
+"""Authentication of carriers that do not sign their requests. Pure functions; a missing setting denies access."""
 
 import base64
 import hmac
@@ -21,7 +21,7 @@ class _Account(Protocol):
 
 
 class NetworkCredentials(_Account, Protocol):
-    """The settings of a carrier that signs nothing."""
+    """Settings of a carrier that signs nothing: credentials, networks, or both."""
 
     @property
     def username(self) -> str | None: ...
@@ -35,7 +35,7 @@ A = TypeVar("A", bound=_Account)
 
 
 def authorize(default: A, others: Mapping[str, A], require: Callable[[A], None]) -> Authorization:
-    """What the first account grants whose proof the request has; `require` raises UnauthorizedError if not."""
+    """Returns the authorization of the first account that `require` accepts. Raises UnauthorizedError."""
     refusal = UnauthorizedError("no account is configured")
     for account_id, account in {"": default, **others}.items():
         try:
@@ -47,64 +47,66 @@ def authorize(default: A, others: Mapping[str, A], require: Callable[[A], None])
     raise refusal
 
 
-def require_bearer(proof: IncomingRequest, token: SecretStr | None, setting: str) -> None:
-    """Passes `Authorization: Bearer <token>`. setting: its name, for the log. Raises UnauthorizedError."""
+def require_bearer(request: IncomingRequest, token: SecretStr | None, setting: str) -> None:
+    """Requires `Authorization: Bearer <token>`. setting: its name, for the log. Raises UnauthorizedError."""
     if token is None or not token.get_secret_value():
         raise UnauthorizedError(f"no token is configured: set {setting}")
-    if not _same(credentials(proof, "bearer"), token.get_secret_value()):
-        raise UnauthorizedError(f"no bearer token, or not that of {setting}")
+    if not _same(credentials(request, "bearer"), token.get_secret_value()):
+        raise UnauthorizedError(f"the bearer token is missing or differs from {setting}")
 
 
-def require_credentials(proof: IncomingRequest, doors: NetworkCredentials, section: str) -> None:
-    """Passes a request with the HTTP Basic credentials, from one of the networks: whatever is set, both if both are.
+def require_credentials(request: IncomingRequest, account: NetworkCredentials, section: str) -> None:
+    """Requires the HTTP Basic credentials and one of the networks, or the one of the two that is configured.
 
     section: the settings' name, for the log. Raises UnauthorizedError.
     """
-    if doors.password is None and not doors.allowed_peers:
-        raise UnauthorizedError(f"nothing is configured that proves it: set {section}__PASSWORD or __ALLOWED_PEERS")
-    require_peer(proof, doors, section)
-    if doors.password is not None:
-        password = doors.password.get_secret_value()
-        if not password or not _same(_basic(proof), f"{doors.username or ''}:{password}"):
-            raise UnauthorizedError(f"no Basic credentials, or not those of {section}__USERNAME and __PASSWORD")
+    if account.password is None and not account.allowed_peers:
+        raise UnauthorizedError(f"no authentication is configured: set {section}__PASSWORD or {section}__ALLOWED_PEERS")
+    require_peer(request, account, section)
+    if account.password is not None:
+        password = account.password.get_secret_value()
+        if not password or not _same(_basic(request), f"{account.username or ''}:{password}"):
+            raise UnauthorizedError(f"Basic credentials are missing or not those of {section}__USERNAME and __PASSWORD")
 
 
-def require_peer(proof: IncomingRequest, doors: NetworkCredentials, section: str) -> None:
-    """Passes a request from one of the networks, or any if none is configured. Raises UnauthorizedError."""
-    if doors.allowed_peers and not from_network(proof.peer, doors.allowed_peers):
-        raise UnauthorizedError(f"{proof.peer or 'an unknown address'} is not in {section}__ALLOWED_PEERS")
+def require_peer(request: IncomingRequest, account: NetworkCredentials, section: str) -> None:
+    """Requires an address in one of the networks, if any are configured. Raises UnauthorizedError."""
+    if account.allowed_peers and not from_network(request.peer, account.allowed_peers):
+        raise UnauthorizedError(f"{request.peer or 'an unknown address'} is not in {section}__ALLOWED_PEERS")
 
 
 def deny(carrier: str) -> Authorization:
-    """For a carrier whose requests nothing proves. Raises UnauthorizedError."""
-    raise UnauthorizedError(f"nothing is configured that proves a request to come from {carrier}")
+    """Raises UnauthorizedError, for a carrier whose requests cannot be authenticated."""
+    raise UnauthorizedError(f"requests cannot be authenticated: {carrier}")
 
 
-def credentials(proof: IncomingRequest, scheme: str) -> str:
-    """What the Authorization header says in this scheme (lower case), "" if it is of another or none."""
-    told, _, rest = proof.headers.get("Authorization", "").partition(" ")
-    return rest.strip() if told.lower() == scheme else ""
+def credentials(request: IncomingRequest, scheme: str) -> str:
+    """Returns the credentials of the Authorization header. "": it is missing or has another scheme (lower case)."""
+    given_scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+    return rest.strip() if given_scheme.lower() == scheme else ""
 
 
-def basic_password(proof: IncomingRequest) -> str:
-    """The password of HTTP Basic credentials, "" without."""
-    return _basic(proof).partition(":")[2]
+def basic_password(request: IncomingRequest) -> str:
+    """Returns the password of HTTP Basic credentials, or "" if there are none."""
+    return _basic(request).partition(":")[2]
 
 
 def without_query(url: str) -> str:
-    """A URL for the log: a query string may hold a token."""
+    """Returns the URL without its query string, for the log: a query string may contain a token."""
     return url.partition("?")[0]
 
 
 def from_network(peer: str, networks: Sequence[Network]) -> bool:
-    """Whether an address is in one of the networks. What is no address is in none."""
+    """True if the address is in one of the networks. An invalid address is not."""
     address = address_of(peer)
     return address is not None and any(address in network for network in networks)
 
 
 class Networks:
-    """Networks of which it is asked again and again whether they hold an address: `from_network`, several times faster
-    for IPv4 as a socket shows it."""
+    """Set of networks, for frequent lookups of addresses.
+
+    The result equals that of `from_network`, but a lookup of a plain IPv4 address is several times faster.
+    """
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = tuple(networks)
@@ -124,7 +126,7 @@ class Networks:
 
 @lru_cache(10_000)
 def address_of(peer: str) -> IPv4Address | IPv6Address | None:
-    """A connection's other end as an address; None if it is none."""
+    """Returns the address of a connection's other end, or None if it is not an address."""
     try:
         address = ip_address(peer.partition("%")[0])
     except ValueError:
@@ -134,9 +136,10 @@ def address_of(peer: str) -> IPv4Address | IPv6Address | None:
 
 
 def client_address(remote: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """Who asks: the connection's other end or, as far as proxies are trusted, whom those name.
+    """Returns the client's address: the connection's other end or, behind trusted proxies, the address they name.
 
-    forwarded_for: the header X-Forwarded-For; each proxy appends whom it was asked by, so it is read from the right.
+    forwarded_for: the header X-Forwarded-For. Each proxy appends the address of its client, so it is read from the
+    right.
     """
     address = remote
     for named in reversed([one.strip() for one in forwarded_for.split(",") if one.strip()]):
@@ -146,9 +149,9 @@ def client_address(remote: str, forwarded_for: str, trusted: Sequence[Network]) 
     return address
 
 
-def _basic(proof: IncomingRequest) -> str:
+def _basic(request: IncomingRequest) -> str:
     try:
-        return base64.b64decode(credentials(proof, "basic"), validate=True).decode()
+        return base64.b64decode(credentials(request, "basic"), validate=True).decode()
     except ValueError:
         return ""
 

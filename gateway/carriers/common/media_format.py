@@ -1,7 +1,7 @@
-"""From how a carrier names its audio to the codec it is, and from its octets to those of the log.
+"""Codecs by the carriers' names for them, and conversion of the carriers' bytes into those of the log.
 
-Carriers spell one codec in many ways (`audio/x-mulaw`, `PCMU`, `L16@16000h`, `audio/l16;rate=16000`), and the same
-carrier has spelt it differently over the years, so all spellings are understood everywhere.
+Carriers spell a codec in many ways (`audio/x-mulaw`, `PCMU`, `L16@16000h`, `audio/l16;rate=16000`), and a carrier may
+change its spelling. So every spelling is valid for every carrier.
 """
 
 import re
@@ -29,15 +29,18 @@ _NAMES = {
 }
 _SPELLING = re.compile(r"(?:audio/)?(?:x-)?([a-z0-9]{1,20})(?:(?:; ?rate=|@)([0-9]{1,6})h?)?", re.ASCII)
 
-_OPUS_BYTES_PER_S = 64_000  # the most there is (RFC 6716)
+_OPUS_BYTES_PER_S = 64_000  # the maximum (RFC 6716)
 
 Normalise = Callable[[bytes], bytes]
-"""Octets of one frame on the wire to those of the log. Raises PayloadError."""
+"""Converts the bytes of one frame on the wire into those of the log. Raises PayloadError."""
 
 
 @dataclass(frozen=True, slots=True)
 class MediaFormat:
-    """rate_hz: of the audio, which for G.722 is twice the 8000 that RTP and so most carriers say."""
+    """Codec and sampling rate.
+
+    rate_hz: of the audio. For G.722 it is 16000, twice the rate that RTP, and so most carriers, name.
+    """
 
     codec: Codec
     rate_hz: int
@@ -46,9 +49,9 @@ class MediaFormat:
 def media_format(
     encoding: str, rate_hz: int, channels: int = 1, *, allowed: Collection[Codec] = frozenset(Codec)
 ) -> MediaFormat:
-    """What a start's encoding and rate stand for. A rate within the encoding's name goes before `rate_hz`.
+    """Returns the format of a start's encoding and rate. A rate in the encoding's name overrides `rate_hz`.
 
-    Raises UnsupportedCodecError for what cannot be recorded, or is not among those allowed.
+    Raises UnsupportedCodecError if the format cannot be recorded or is not allowed.
     """
     spelling = _SPELLING.fullmatch(encoding.lower())
     codec = _NAMES.get(spelling[1]) if spelling else None
@@ -70,7 +73,7 @@ def _choice(codec: Codec | None, allowed: Collection[Codec]) -> str:
 
 
 def normaliser(codec: Codec, byte_order: ByteOrder) -> Normalise | None:
-    """How a codec's frames become payloads of the log; None where they are the same octets."""
+    """Returns the function that converts frames into payloads of the log, or None if the bytes are equal."""
     match codec, byte_order:
         case Codec.L16, "little":
             return _whole_samples
@@ -82,7 +85,7 @@ def normaliser(codec: Codec, byte_order: ByteOrder) -> Normalise | None:
 
 
 def bytes_per_s(codec: Codec, rate_hz: int) -> int:
-    """Octets of one second of one track; of Opus, whose vary, the most there can be."""
+    """Returns the bytes of one second of one track. For Opus, whose rate varies, it returns the maximum."""
     match codec:
         case Codec.L16:
             return 2 * rate_hz
@@ -108,5 +111,5 @@ def _swapped(data: bytes) -> bytes:
 
 def _framed(packet: bytes) -> bytes:
     if opus_samples(packet) == 0:
-        raise PayloadError("no Opus packet")
+        raise PayloadError("not an Opus packet")
     return with_length(packet)

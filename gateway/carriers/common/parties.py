@@ -1,4 +1,4 @@
-"""Who calls whom: the first source that names the parties counts, whichever that is.
+"""Parties of a call: the first source that names them decides.
 
 The sources are the stream's start, its parameters, the voice request that the stream answers, and status webhooks.
 """
@@ -14,26 +14,28 @@ from gateway.carriers.base import FROM_PARAMETER, MAX_ID_LENGTH, TO_PARAMETER, S
 _FROM = ("from", "from_number", "callfrom", "caller", "caller_number")
 _TO = ("to", "to_number", "callto", "called", "called_number")
 
-# Names in a stream's parameters, which are the user's own: only what can be called counts there.
+# Names in a stream's parameters. The user chooses these, so only values that can be called count.
 _FROM_PARAMETERS = (FROM_PARAMETER, "from", "from_number")
 _TO_PARAMETERS = (TO_PARAMETER, "to", "to_number")
 _CALLABLE = re.compile(r"\+?[0-9\s().\-/]{3,}|(?:tel|sips?|client):.+", re.IGNORECASE)
 
 
 def parties(fields: Mapping[str, str]) -> tuple[str, str]:
-    """Returns caller and callee as a webhook's fields name them, whatever the fields are called; "" without one."""
+    """Returns caller and callee from a webhook's fields, with any of the known names; "" if one is missing."""
     by_name = _by_name(fields)
     return _first(by_name, _FROM), _first(by_name, _TO)
 
 
 def with_parties(start: StreamStart) -> StreamStart:
-    """Returns a stream's start with the parties that its parameters name, where it does not name them itself; and
-    without the parameters that only carry them."""
-    callable_ones = {name: value for name, value in _by_name(start.custom).items() if _CALLABLE.fullmatch(value)}
+    """Returns a stream's start with the parties from its parameters, if it does not name them itself.
+
+    The parameters that only carry the parties are removed.
+    """
+    callable_values = {name: value for name, value in _by_name(start.custom).items() if _CALLABLE.fullmatch(value)}
     return msgspec.structs.replace(
         start,
-        from_number=start.from_number or _first(callable_ones, _FROM_PARAMETERS),
-        to_number=start.to_number or _first(callable_ones, _TO_PARAMETERS),
+        from_number=start.from_number or _first(callable_values, _FROM_PARAMETERS),
+        to_number=start.to_number or _first(callable_values, _TO_PARAMETERS),
         custom={k: v for k, v in start.custom.items() if k not in (FROM_PARAMETER, TO_PARAMETER)},
     )
 

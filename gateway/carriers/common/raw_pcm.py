@@ -1,5 +1,8 @@
-"""Bare PCM: carriers that send samples and nothing else. Counting them says how long the audio is, not when it was
-said: `StreamStart.timed` is false, and the session places the frames by their arrival."""
+"""Raw PCM, from carriers that send samples without metadata.
+
+The number of samples gives the length of the audio, not its time. So `StreamStart.timed` is false, and the session
+places the frames by their arrival.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +10,7 @@ from gateway.carriers.base import CarrierError, Frame
 
 
 class PcmStream:
-    """Turns messages of 16-bit samples into frames. tracks: one for each of the interleaved channels."""
+    """Converts messages of 16-bit samples into frames. tracks: one for each of the interleaved channels."""
 
     def __init__(self, rate_hz: int, tracks: Sequence[str]) -> None:
         self._rate_hz = rate_hz
@@ -16,7 +19,7 @@ class PcmStream:
         self._messages = 0
 
     def frames(self, data: bytes) -> list[Frame]:
-        """The message's frames, one for each track. Raises CarrierError for what is not whole samples."""
+        """Returns the message's frames, one for each track. Raises CarrierError if it has incomplete samples."""
         width = 2 * len(self._tracks)
         if not data or len(data) % width:
             raise CarrierError(f"{len(data)} bytes are not whole samples of {len(self._tracks)} channels")

@@ -1,7 +1,7 @@
-"""Webhooks that bring a signed JSON Web Token, as Vonage's do: HS256, and the payload's hash among the claims. Pure.
+"""Webhooks with a signed JSON Web Token (HS256), whose claims have the payload's hash. Vonage sends them. Pure.
 
-Sources: https://developer.vonage.com/en/getting-started/concepts/webhooks (decoding signed webhooks) and, for what is
-hashed of a GET, Vonage's support article 19033783342876.
+Sources: https://developer.vonage.com/en/getting-started/concepts/webhooks (decoding signed webhooks) and, for the
+hash of a GET request, Vonage's support article 19033783342876.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ import msgspec
 from jwt.warnings import InsecureKeyLengthWarning
 
 WINDOW_S = 300
-"""How far the time a token was issued at may be from now, in seconds. Vonage's tokens need not say when they expire."""
+"""Largest difference of a token's issue time from now (s). Vonage's tokens may lack an expiry time."""
 
 ISSUER = "Vonage"
-_MAX_LENGTH = 4096  # of a token that is looked at at all
+_MAX_LENGTH = 4096  # limit of a token's length
 
 
 class SignedWebhookError(Exception):
-    """Not signed, not with this secret, not now, or not with this payload. The text holds nothing secret."""
+    """Webhook without a valid signature for this secret, time and payload. The text contains no secret."""
 
 
 def verify_webhook(secret: str, token: str, target: str, body: bytes, now_s: float) -> None:
-    """Passes a request that was signed with this secret within the window around now_s (seconds since the epoch).
+    """Requires a signature with this secret within the window around now_s (seconds since the epoch).
 
     target: path and query string as on the request line. Raises SignedWebhookError.
     """
@@ -40,34 +40,34 @@ def verify_webhook(secret: str, token: str, target: str, body: bytes, now_s: flo
     expires_at = _seconds(claims, "exp")
     if "exp" in claims and (expires_at is None or now_s >= expires_at):
         raise SignedWebhookError("the token has expired")
-    told = str(claims.get("payload_hash", "")).encode(errors="replace")
-    if not hmac.compare_digest(told, payload_hash(target, body).encode()):
-        raise SignedWebhookError("the payload is not the one that was signed")
+    signed_hash = str(claims.get("payload_hash", "")).encode(errors="replace")
+    if not hmac.compare_digest(signed_hash, payload_hash(target, body).encode()):
+        raise SignedWebhookError("the payload differs from the signed one")
 
 
 def payload_hash(target: str, body: bytes) -> str:
-    """SHA-256 (hexadecimal) of what a request brings: its body or, without one, its query's parameters as JSON."""
+    """Returns the SHA-256 (hexadecimal) of the body or, if there is none, of the query parameters as JSON."""
     if not body:
-        # A hostile request line may hold octets that are no UTF-8; they reach us as lone surrogates.
+        # A hostile request line may have bytes that are not UTF-8. The HTTP server decodes them as lone surrogates.
         query = urlsplit(target).query.encode(errors="surrogateescape").decode(errors="replace")
         body = msgspec.json.encode(dict(parse_qsl(query, keep_blank_values=True)))
     return hashlib.sha256(body).hexdigest()
 
 
 def _claims(secret: str, token: str) -> Mapping[str, Any]:
-    """What a token says that this secret signed. Raises SignedWebhookError."""
+    """Returns the claims of a token that this secret signed. Raises SignedWebhookError."""
     if not secret or not token.isascii() or len(token) > _MAX_LENGTH:
-        raise SignedWebhookError("no signed token")
+        raise SignedWebhookError("the signed token is missing")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", InsecureKeyLengthWarning)  # the secret is Vonage's choice
-            # Times are compared with the request's own, above.
-            told: dict[str, Any] = jwt.decode(
+            warnings.simplefilter("ignore", InsecureKeyLengthWarning)  # Vonage chooses the secret
+            # verify_webhook compares the times with the time of the request.
+            claims: dict[str, Any] = jwt.decode(
                 token, secret, algorithms=["HS256"], options={"verify_iat": False, "verify_exp": False}
             )
     except (jwt.InvalidTokenError, RecursionError) as error:
-        raise SignedWebhookError(f"the token is not right ({type(error).__name__})") from None
-    return told
+        raise SignedWebhookError(f"the token is invalid ({type(error).__name__})") from None
+    return claims
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> float | None:

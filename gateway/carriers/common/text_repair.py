@@ -1,7 +1,7 @@
-"""Repairs of JSON messages that are almost right, so that imperfect text never costs a call.
+"""Repair of JSON messages with small errors, so that damaged text does not fail a call.
 
-`repair` is for messages that a decoder refused: it is slow compared with decoding, and well-formed messages never
-reach it. What it returns is valid UTF-8 and valid JSON without lone surrogates, so it can be stored everywhere.
+`repair` is for messages that a decoder refused. It is slow compared with decoding, and well-formed messages do not need
+it. Its result is valid UTF-8 and valid JSON without lone surrogates, so every store accepts it.
 """
 
 import json
@@ -16,31 +16,31 @@ TEXT_AROUND_JSON = "text-around-json"
 UNESCAPED_TEXT = "unescaped-text"
 
 KINDS = (INVALID_UTF8, LONE_SURROGATE, TEXT_AROUND_JSON, UNESCAPED_TEXT)
-"""Kinds of repairs: values of a metric's label."""
+"""Kinds of repairs. They are values of a metric's label."""
 
 REPLACEMENT = "\ufffd"
-"""Stands for a character that cannot be known."""
+"""Replacement of an unknown character."""
 
 _read = json.JSONDecoder().raw_decode
 _OBJECT = re.compile(r'\{\s*["}]')  # the beginning of a JSON object
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_PLAIN = re.compile(r'[^"\\\x00-\x1f]+')  # of a string: characters that need no escape
+_PLAIN = re.compile(r'[^"\\\x00-\x1f]+')  # characters of a string that need no escape
 _ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
-# What follows the quotation mark that ends a string: of a key, of a value in an object, of a value in a list.
+# Text after the quotation mark that ends a string: a key, a value in an object, a value in a list.
 _AFTER_KEY = re.compile(r"\s*:")
 _AFTER_VALUE = re.compile(r'\s*(?:,\s*"[^"]*"\s*:|\}\s*(?:[,}\]]|$))')
 _AFTER_ITEM = re.compile(r"\s*[,\]]")
 
 
 class Repair(NamedTuple):
-    """A repaired message. kinds: of what was repaired, at least one, in the order of KINDS."""
+    """Repaired message. kinds: the kinds of its repairs, at least one, in the order of KINDS."""
 
     data: bytes
     kinds: tuple[str, ...]
 
 
 def repair(data: bytes) -> Repair | None:
-    """Returns the JSON object in a message, repaired; None if nothing in it can or needs to be repaired."""
+    """Returns the repaired JSON object of a message, or None if no repair is possible or necessary."""
     kinds: set[str] = set()
     text = _as_text(data, kinds)
     begin = _OBJECT.search(text)
@@ -54,19 +54,19 @@ def repair(data: bytes) -> Repair | None:
     try:
         clean = _without_surrogates(value, kinds)
         repaired = msgspec.json.encode(clean)
-    except (ValueError, RecursionError, OverflowError):  # numbers beyond 64 bits, nesting without end
+    except (ValueError, RecursionError, OverflowError):  # numbers beyond 64 bits, nesting too deep
         return None
     return Repair(repaired, tuple(kind for kind in KINDS if kind in kinds)) if kinds else None
 
 
 def _as_text(data: bytes, kinds: set[str]) -> str:
-    """The message's characters. Bytes that are not UTF-8 count as Latin-1, with the characters of Windows."""
+    """Returns the text of a message. Bytes that are not UTF-8 are decoded as Windows-1252, else as Latin-1."""
     try:
         return data.decode()
     except UnicodeDecodeError:
         kinds.add(INVALID_UTF8)
     try:
-        # UTF-16 surrogates, each in three bytes: two that belong together are one character.
+        # UTF-16 surrogates, each in three bytes: a pair is one character.
         pairs = data.decode("utf-8", "surrogatepass").encode("utf-16-le", "surrogatepass")
         return pairs.decode("utf-16-le", "replace")
     except UnicodeDecodeError:
@@ -74,15 +74,15 @@ def _as_text(data: bytes, kinds: set[str]) -> str:
         return re.sub("[\udc80-\udcff]", lambda byte: _latin(ord(byte[0]) - 0xDC00), escaped)
 
 
-def _latin(octet: int) -> str:
+def _latin(byte: int) -> str:
     try:
-        return bytes((octet,)).decode("cp1252")
+        return bytes((byte,)).decode("cp1252")
     except UnicodeDecodeError:
-        return chr(octet)
+        return chr(byte)
 
 
 def _read_object(text: str, start: int, kinds: set[str]) -> tuple[Any, int]:
-    """The object at this place and the place after it; None for what cannot be understood."""
+    """Returns the object at this position and the position after it. The object is None if it is unreadable."""
     try:
         return _read(text, start)
     except (ValueError, RecursionError):
@@ -92,15 +92,18 @@ def _read_object(text: str, start: int, kinds: set[str]) -> tuple[Any, int]:
     except (ValueError, RecursionError):
         return None, start
     kinds.add(UNESCAPED_TEXT)
-    return value, end + len(text) - len(escaped)  # characters are only added, and none after the object
+    return value, end + len(text) - len(escaped)  # escaping only adds characters, and only within the object
 
 
 def _escaped(text: str) -> str:
-    """The text with escapes where its strings lack them. A quotation mark ends a string only where JSON could go on
-    behind it; any other is part of the string. Takes time in proportion to the text."""
+    """Returns the text with escapes where its strings lack them.
+
+    A quotation mark ends a string only if the text after it continues as JSON. Any other mark is part of the string.
+    The duration is proportional to the length of the text.
+    """
     out: list[str] = []
     nesting: list[str] = []
-    key = True  # whether the next string in an object is a key
+    key = True  # the next string in an object is a key
     at = 0
     while at < len(text):
         char = text[at]
@@ -129,7 +132,7 @@ def _escaped(text: str) -> str:
 
 
 def _string(text: str, at: int, after: re.Pattern[str]) -> tuple[str, int]:
-    """The content of the string that begins here, escaped, and the place after its end."""
+    """Returns the escaped content of the string that begins here, and the position after its end."""
     out: list[str] = []
     while at < len(text):
         found = _PLAIN.match(text, at) or _ESCAPE.match(text, at)

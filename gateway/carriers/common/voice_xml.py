@@ -1,61 +1,66 @@
-"""The XML that answers a voice request: stream the call, say something, go on."""
+"""XML answers to a voice request: stream the call, say a text, continue the call."""
 
 from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
 
 from gateway.carriers.base import FROM_PARAMETER, TO_PARAMETER, StreamInstructions, VoiceResponse
 
-_HOLD_S = 3600  # a call whose XML has run out is hung up; this keeps it as long as a verb can
+_HOLD_S = 3600  # carriers hang up a call at the end of its XML; this is the longest pause of a verb
 
 
 class VoicePlan(Protocol):
-    """The settings of how a call goes on."""
+    """Settings for the rest of a call."""
 
     @property
-    def say(self) -> str | None: ...
+    def say(self) -> str | None:
+        """Text to say first."""
+
     @property
-    def dial(self) -> str | None: ...
+    def dial(self) -> str | None:
+        """Number or SIP address to connect the caller with."""
+
     @property
-    def redirect(self) -> str | None: ...
+    def redirect(self) -> str | None:
+        """URL of further instructions."""
 
 
 def twiml(
-    offer: StreamInstructions, plan: VoicePlan, *, query_token: bool = False, stream_attributes: str = ""
+    instructions: StreamInstructions, plan: VoicePlan, *, query_token: bool = False, stream_attributes: str = ""
 ) -> VoiceResponse:
-    """TwiML, and what speaks like it. query_token: the address itself carries the token."""
-    url = with_token(offer) if query_token else offer.stream_url
+    """Returns TwiML, also for carriers that use it. query_token: the stream's address contains the token."""
+    url = with_token(instructions) if query_token else instructions.stream_url
     stream = (
-        f'<Start><Stream url={quoteattr(url)} track="both_tracks" statusCallback={quoteattr(offer.status_url)}'
+        f'<Start><Stream url={quoteattr(url)} track="both_tracks" statusCallback={quoteattr(instructions.status_url)}'
         f"{stream_attributes}>"
-        f'<Parameter name="tenant" value={quoteattr(offer.tenant)}/>'
-        f'<Parameter name="token" value={quoteattr(offer.token)}/>'
-        f"{_parties(offer)}</Stream></Start>"
+        f'<Parameter name="tenant" value={quoteattr(instructions.tenant)}/>'
+        f'<Parameter name="token" value={quoteattr(instructions.token)}/>'
+        f"{_parties(instructions)}</Stream></Start>"
     )
     return response(stream, _said("Say", plan), _next(plan, "Sip", number_tag="") or f'<Pause length="{_HOLD_S}"/>')
 
 
-def plivo_xml(offer: StreamInstructions, plan: VoicePlan) -> VoiceResponse:
-    """Plivo's. It would send linear PCM by default, of which no page says the byte order."""
+def plivo_xml(instructions: StreamInstructions, plan: VoicePlan) -> VoiceResponse:
+    """Returns Plivo XML. It requests mu-law: Plivo's default is linear PCM with an undocumented byte order."""
     stream = (
         '<Stream audioTrack="both" contentType="audio/x-mulaw;rate=8000" keepCallAlive="false" '
-        f"statusCallbackUrl={quoteattr(offer.status_url)}>{escape(with_token(offer))}</Stream>"
+        f"statusCallbackUrl={quoteattr(instructions.status_url)}>{escape(with_token(instructions))}</Stream>"
     )
-    on = _next(plan, "User", number_tag="Number")
-    return response(stream, _said("Speak", plan), on or f'<Wait length="{_HOLD_S}"/>')
+    rest = _next(plan, "User", number_tag="Number")
+    return response(stream, _said("Speak", plan), rest or f'<Wait length="{_HOLD_S}"/>')
 
 
 def response(*elements: str) -> VoiceResponse:
-    """A document of these elements."""
+    """Returns a document with these elements."""
     return VoiceResponse(f'<?xml version="1.0" encoding="UTF-8"?>\n<Response>{"".join(elements)}</Response>')
 
 
-def with_token(offer: StreamInstructions) -> str:
-    """The media socket's URL with the token in its query string."""
-    return f"{offer.stream_url}?token={offer.token}" if offer.token else offer.stream_url
+def with_token(instructions: StreamInstructions) -> str:
+    """Returns the media socket's URL with the token in its query string."""
+    return f"{instructions.stream_url}?token={instructions.token}" if instructions.token else instructions.stream_url
 
 
-def _parties(offer: StreamInstructions) -> str:
-    named = ((FROM_PARAMETER, offer.from_number), (TO_PARAMETER, offer.to_number))
+def _parties(instructions: StreamInstructions) -> str:
+    named = ((FROM_PARAMETER, instructions.from_number), (TO_PARAMETER, instructions.to_number))
     return "".join(f'<Parameter name="{name}" value={quoteattr(value)}/>' for name, value in named if value)
 
 

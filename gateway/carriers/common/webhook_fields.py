@@ -1,4 +1,4 @@
-"""What a carrier's webhook says, however it says it: as a form, as a JSON object, or in the query string."""
+"""Fields of a carrier's webhook: from a form, a JSON object, or the query string."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
@@ -14,10 +14,10 @@ from gateway.carriers.common.text_repair import repair
 T = TypeVar("T")
 
 OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled", "cancelled", "rejected", "timeout"})
-"""Statuses that the carriers agree upon: the call has ended."""
+"""Statuses that mean, for every carrier, that the call has ended."""
 
-MOST_FIELDS = 500
-"""Of a form; they send some forty, and sorting thousands is what a forger would have us do."""
+MAX_FIELDS = 500
+"""Limit of fields in a form. Carriers send about forty; an attacker could send thousands, which are slow to sort."""
 
 _FORM = "application/x-www-form-urlencoded"
 
@@ -25,27 +25,27 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def read_form(content_type: str, body: bytes) -> Sequence[tuple[str, str]]:
-    """The fields of a body that is a form, else none. Raises ValueError if they are more than MOST_FIELDS.
+    """Returns the fields of a form, or () for another body. Raises ValueError for more than MAX_FIELDS fields.
 
-    content_type: without parameters. Not the HTTP library's way: nobody is authorized yet, and that fails on what is no
-    well-formed form.
+    content_type: without parameters. The HTTP library's parser is not used here: the client is not yet authenticated,
+    and that parser fails on a malformed form.
     """
     if content_type != _FORM:
         return ()
-    return parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    return parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
 
 
-def fields(proof: IncomingRequest) -> Mapping[str, str]:
-    """Its fields by name, a value that is no string as JSON. Raises CarrierError for a body that is no JSON object."""
-    if proof.form:
-        return dict(proof.form)
-    if proof.body:
-        return texts(read_json(_decode, proof.body))
-    return dict(parse_qsl(urlsplit(proof.target).query, keep_blank_values=True))
+def fields(request: IncomingRequest) -> Mapping[str, str]:
+    """Returns the fields by name, each as a string or JSON. Raises CarrierError if the body is not a JSON object."""
+    if request.form:
+        return dict(request.form)
+    if request.body:
+        return texts(read_json(_decode, request.body))
+    return dict(parse_qsl(urlsplit(request.target).query, keep_blank_values=True))
 
 
 def read_json(decode: Callable[[bytes], T], body: bytes) -> T:
-    """A webhook's JSON body, repaired if its text is damaged. Raises CarrierError."""
+    """Returns a webhook's decoded JSON body, repaired if its text is damaged. Raises CarrierError."""
     try:
         try:
             return decode(body)
@@ -58,13 +58,13 @@ def read_json(decode: Callable[[bytes], T], body: bytes) -> T:
         raise CarrierError(f"malformed webhook: {error}") from None
 
 
-def first(told: Mapping[str, str], *names: str) -> str:
-    """The first of these fields that says something, at most as long as an id may be."""
-    return next((told[name] for name in names if told.get(name)), "")[:MAX_ID_LENGTH]
+def first(values: Mapping[str, str], *names: str) -> str:
+    """Returns the first of these fields that is not empty, cut to MAX_ID_LENGTH characters."""
+    return next((values[name] for name in names if values.get(name)), "")[:MAX_ID_LENGTH]
 
 
 def call_report(
-    told: Mapping[str, str],
+    values: Mapping[str, str],
     *,
     call: Collection[str],
     status: Collection[str],
@@ -72,18 +72,18 @@ def call_report(
     key: Collection[str] = (),
     reason: Collection[str] = (),
 ) -> CallReport | None:
-    """The report in these fields, each under the first of its names that is there; None without call or status."""
-    call_id, word = first(told, *call), first(told, *status)
-    if not call_id or not word:
+    """Returns the report in these fields: the first of each list of names. None if call or status is missing."""
+    call_id, status_text = first(values, *call), first(values, *status)
+    if not call_id or not status_text:
         return None
-    from_number, to_number = parties(told)
+    from_number, to_number = parties(values)
     return CallReport(
         call_id=call_id,
         from_number=from_number,
         to_number=to_number,
-        status=word,
-        stream_id=first(told, *stream),
-        over=word.lower() in OVER,
-        key=first(told, *key),
-        reason=first(told, *reason),
+        status=status_text,
+        stream_id=first(values, *stream),
+        over=status_text.lower() in OVER,
+        key=first(values, *key),
+        reason=first(values, *reason),
     )

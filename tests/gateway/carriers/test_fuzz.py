@@ -101,7 +101,7 @@ def test_random_requests_are_refused_and_no_error(name: str, proof: IncomingRequ
         with pytest.raises(UnauthorizedError):
             authorize(proof, CONFIGURED)
     with contextlib.suppress(CarrierError):
-        carrier.asked_for(proof)
+        carrier.requested_call_id(proof)
     with contextlib.suppress(CarrierError):
         carrier.report(proof)
 

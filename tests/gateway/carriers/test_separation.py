@@ -66,7 +66,7 @@ class Pigeon:
     def decoder(self, settings):
         return PigeonDecoder()
 
-    def asked_for(self, proof):
+    def requested_call_id(self, proof):
         return ""
 
     def answer(self, offer, settings):

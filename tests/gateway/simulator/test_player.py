@@ -54,7 +54,7 @@ class _Open:
     def decoder(self, settings: Settings) -> Decoder:
         return self._carrier.decoder(settings)
 
-    def asked_for(self, proof: IncomingRequest) -> str:
+    def requested_call_id(self, proof: IncomingRequest) -> str:
         return ""
 
     def answer(self, offer: StreamInstructions, settings: Settings) -> VoiceResponse | None:
