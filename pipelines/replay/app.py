@@ -1,4 +1,4 @@
-"""The replayer as a service: plans replays, does their jobs, and erases calls, at the lowest priority there is."""
+"""Service `replayer`: plans replays, runs their jobs and erases calls, at the lowest CPU priority."""
 
 import logging
 import os
@@ -35,12 +35,12 @@ from sinks.qdrant.store import VectorStore
 
 logger = logging.getLogger(__name__)
 
-_NICEST = 19
-_KEPT = 2  # replays' engines kept in memory
+_LOWEST_PRIORITY = 19
+_CACHED = 2  # settings whose handlers are kept in memory
 
 
 class HandlerCache:
-    """The stages' work for each replay's settings, made when first needed. Thread-safe."""
+    """Cache of the stages' handlers for each replay's settings, created on first use. Thread-safe."""
 
     def __init__(self, settings: Settings, objects: ObjectStore, store: ReplayStore) -> None:
         self._settings = settings
@@ -51,11 +51,11 @@ class HandlerCache:
         self._made: dict[tuple[str, ReplayOverrides], StageHandlers] = {}
 
     def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> StageHandlers:
-        """The work of replays from that stage with these overrides. Raises OverrideError, SettingsError."""
+        """Returns the handlers of replays from that stage with these overrides. Raises OverrideError, SettingsError."""
         key = ("recording" if stage == "media" else stage, overrides)
         with self._lock:
             if key not in self._made:
-                while len(self._made) >= _KEPT:
+                while len(self._made) >= _CACHED:
                     del self._made[next(iter(self._made))]
                 self._made[key] = self._make(overridden(self._settings, stage, overrides))
             return self._made[key]
@@ -78,9 +78,11 @@ class HandlerCache:
 
 
 def run(settings: Settings) -> None:
-    """The service: blocks until it is told to end. Raises SettingsError, StoreUnavailableError if a store is not
-    configured, LogUnavailableError."""
-    os.nice(max(0, _NICEST - os.nice(0)))
+    """Runs the service until it is stopped.
+
+    Raises SettingsError, StoreUnavailableError if a store is not configured, LogUnavailableError.
+    """
+    os.nice(max(0, _LOWEST_PRIORITY - os.nice(0)))
     objects, store = ObjectStore(settings.s3), ReplayStore(settings.clickhouse)
     calls = CallStore(settings.clickhouse)
     directory = settings.data_dir / "replayer"
@@ -135,6 +137,6 @@ def run(settings: Settings) -> None:
 
 
 def _remote_jobs(settings: Settings) -> RemoteJobs | None:
-    """The provider that speech to text is ordered from, if it is one. Raises SettingsError."""
+    """Returns the speech-to-text provider if it works by asynchronous orders, else None. Raises SettingsError."""
     provider = registry.speech_to_text(settings)
     return provider if isinstance(provider, RemoteJobs) else None

@@ -1,4 +1,4 @@
-"""Which engines a replay would ask, without asking them for anything."""
+"""Engines that a replay would use, without loading or requesting them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from schemas.events import ReplayStage
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine's name and model in price lists, and the hash of its configuration for a tenant."""
+    """Name and model of an engine in price lists, and the hash of its configuration for a tenant."""
 
     provider: str
     model: str
@@ -21,7 +21,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class ReplayEngines:
-    """Who would work; None for a stage that is not part of the replay."""
+    """Engines of a replay; None for a stage that is not part of the replay."""
 
     transcribe: Engine | None = None
     summarize: Engine | None = None
@@ -29,8 +29,10 @@ class ReplayEngines:
 
 
 def engines_of(settings: Settings, stage: ReplayStage) -> ReplayEngines:
-    """The engines of a replay from that stage on, with these settings. May import their libraries. Raises SettingsError
-    for one that cannot be used."""
+    """Returns the engines of a replay from that stage on, with these settings. May import their libraries.
+
+    Raises SettingsError for an engine that cannot be used.
+    """
     return ReplayEngines(
         transcribe=_engine(registry.speech_to_text(settings)) if stage in TRANSCRIBING else None,
         summarize=_engine(registry.summarizer(settings)) if stage != "embedding" else None,

@@ -1,4 +1,4 @@
-"""What a replay would cost. Pure."""
+"""Estimates the work and the cost of a replay. Pure."""
 
 from decimal import Decimal
 
@@ -8,7 +8,7 @@ from pipelines.replay.engine_cache import Engine, ReplayEngines
 from pipelines.replay.selection import ChosenPart, SelectionResult
 from schemas.events import NO_TOKENS, Frozen, Tokens
 
-# What is not known before: a summary's tokens. About what they have been for telephone calls in English.
+# A summary's tokens are not known in advance. These are averages for phone calls in English.
 _WORDS_PER_MINUTE = 150
 _TOKENS_PER_WORD = 1.4
 _PROMPT_TOKENS = 1_000
@@ -17,10 +17,13 @@ _BY_TOKENS = "gemini"
 
 
 class Estimate(Frozen):
-    """What a replay would do. calls, parts, duration_ms: that it is about; left_out: parts that were chosen and cannot
-    be processed from that stage. to_transcribe_ms: audio that an engine would be given; to_summarize, to_embed: parts
-    whose transcripts would be; the rest has its result. provider_cost, price: as decimal strings; exact for what is
-    charged by time, estimated for what is charged by tokens."""
+    """Estimated work and cost of a replay.
+
+    calls, parts, duration_ms: calls, parts and audio of the replay.
+    left_out: selected parts that cannot be processed from that stage.
+    to_transcribe_ms: audio for an engine; to_summarize, to_embed: parts for an engine. The other parts have results.
+    provider_cost, price: decimal strings; exact for charges by time, estimated for charges by tokens.
+    """
 
     calls: int
     parts: int
@@ -35,11 +38,11 @@ class Estimate(Frozen):
 
 
 def estimate(chosen: SelectionResult, engines: ReplayEngines, pricing: PricingSettings) -> Estimate:
-    """What it would cost. Raises KeyError for an engine whose prices nobody knows."""
+    """Returns the estimate. Raises KeyError for an engine with unknown prices."""
     cost, price = Decimal(0), Decimal(0)
     transcribe_ms = summarize = embed = 0
     for part in chosen.parts:
-        charges: list[tuple[Charge | None, bool]] = []  # and whether something of the kind was made before
+        charges: list[tuple[Charge | None, bool]] = []  # True: the part has had a result of this kind before
         new = engines.transcribe is not None and engines.transcribe.hash_for(part.tenant) not in part.transcripts
         if engines.transcribe is not None and new:
             transcribe_ms += part.duration_ms
@@ -74,7 +77,7 @@ def estimate(chosen: SelectionResult, engines: ReplayEngines, pricing: PricingSe
 
 
 def _tokens(engine: Engine, part: ChosenPart, prompt: int, answer: int) -> Tokens:
-    """About how many it takes; none of an engine that does not count them."""
+    """Returns the estimated tokens; none for an engine that does not charge by tokens."""
     if engine.provider != _BY_TOKENS:
         return NO_TOKENS
     words = part.words or part.duration_ms * _WORDS_PER_MINUTE // 60_000

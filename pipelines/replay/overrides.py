@@ -1,4 +1,4 @@
-"""The settings a replay works with: this installation's, but for what was asked to be otherwise. Pure."""
+"""Settings of a replay: the installation's settings with the requested overrides. Pure."""
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,19 +11,19 @@ _LANGUAGE, _PROMPT = "language", "prompt"
 
 
 class OverrideError(UserError):
-    """Something that was asked to be otherwise cannot be; the message says why."""
+    """An override is not possible; the message says why."""
 
 
 def overridden(settings: Settings, stage: ReplayStage, overrides: ReplayOverrides) -> Settings:
-    """The settings of a replay from that stage on. Raises OverrideError.
+    """Returns the settings of a replay from that stage on. Raises OverrideError.
 
-    Provider, model and language are those of the first engine that is asked again, the prompt is the summary's.
+    Provider, model and language apply to the first engine of the replay, the prompt applies to the summary.
     """
     first = "stt" if stage in TRANSCRIBING else "embedding" if stage == "embedding" else "summary"
     if overrides.language is not None and first != "stt":
-        raise OverrideError(f"language: only transcribing knows languages; replay from `recording`, not from `{stage}`")
+        raise OverrideError(f"language: only transcription uses it; replay from `recording`, not from `{stage}`")
     if overrides.prompt is not None and stage == "embedding":
-        raise OverrideError("prompt: embeddings have none; replay from `summary`")
+        raise OverrideError("prompt: embeddings do not use a prompt; replay from `summary`")
     changes: dict[str, dict[str, str]] = {first: {}}
     for name in ("provider", "model", _LANGUAGE):
         value: str | None = getattr(overrides, name)
@@ -38,7 +38,7 @@ def overridden(settings: Settings, stage: ReplayStage, overrides: ReplayOverride
 
 def _with(settings: Settings, section: str, values: dict[str, str]) -> Settings:
     for name, value in values.items():
-        holder, field = _place(settings, section, name)
+        holder, field = _locate(settings, section, name)
         old: BaseModel = getattr(settings, holder)
         try:
             new = type(old).model_validate({**_values(old), field: value})
@@ -48,9 +48,12 @@ def _with(settings: Settings, section: str, values: dict[str, str]) -> Settings:
     return settings
 
 
-def _place(settings: Settings, section: str, name: str) -> tuple[str, str]:
-    """Section and field of a setting. A cloud provider's model is that provider's own: soniox.model, or, where it does
-    several things, gemini.summary_model."""
+def _locate(settings: Settings, section: str, name: str) -> tuple[str, str]:
+    """Returns section and field of a setting.
+
+    A cloud provider's model is in the provider's section: soniox.model, or gemini.summary_model if the provider serves
+    several stages.
+    """
     provider: str = getattr(settings, section).provider
     own = type(getattr(settings, provider)).model_fields if hasattr(settings, provider) else {}
     for field in (f"{section}_{name}", name):
@@ -58,7 +61,7 @@ def _place(settings: Settings, section: str, name: str) -> tuple[str, str]:
             return provider, field
     if name in type(getattr(settings, section)).model_fields:
         return section, name
-    raise OverrideError(f"{name}: {provider} has none that could be chosen")
+    raise OverrideError(f"{name}: {provider} has no such setting; leave it out")
 
 
 def _values(model: BaseModel) -> dict[str, object]:

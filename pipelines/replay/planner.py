@@ -1,4 +1,4 @@
-"""From a replay's plan to its jobs: replay.commands → replay.jobs."""
+"""Creates the jobs of a replay from its plan: replay.commands → replay.jobs."""
 
 import asyncio
 import logging
@@ -23,16 +23,18 @@ from sinks.object_store import ObjectStore
 logger = logging.getLogger(__name__)
 
 NAME = "replay-plan"
-_PAGE = 200  # parts whose events are asked for at once
-# Audio that lies side by side on the log is read in one pass. Bounded by what has to lie on the disk meanwhile.
-_TOGETHER = 32
-_TOGETHER_MS = 2 * 3_600_000
-_TOGETHER_BYTES = 256 * 1024  # of what is known of them: a job is a record on the log
+_PAGE = 200  # parts whose events are queried at once
+# Parts whose audio is close together on the log form one job and are read in one pass. The limits bound the disk space.
+_JOB_PARTS = 32
+_JOB_MS = 2 * 3_600_000
+_JOB_BYTES = 256 * 1024  # of the inputs' JSON: a job is one record on the log
 
 
 class PlanHandler:
-    """The work on one command: jobs for every part that is not through. Told twice, a part has two jobs, of which the
-    second finds everything done."""
+    """Handler of commands: publishes jobs for every part that is not finished.
+
+    If a command is processed twice, a part has two jobs, of which the second finds everything done.
+    """
 
     def __init__(self, calls: CallStore, replays: ReplayStore, objects: ObjectStore, producer: EventProducer) -> None:
         self._calls = calls
@@ -41,43 +43,42 @@ class PlanHandler:
         self._producer = producer
 
     async def __call__(self, event: ReplayCommand) -> Sequence[Output]:
-        """Puts the jobs on the log by itself, page by page: there may be many. Raises pipelines.runtime.errors."""
+        """Publishes the jobs itself, page by page, since there may be many. Raises pipelines.runtime.errors."""
         if event.action == "stop":
             return ()
         plan = await documents.fetch(self._objects, event.plan, ReplayPlan)
-        through = await asyncio.to_thread(self._through, event) if event.action == "resume" else frozenset()
-        parts = [part for part in plan.parts if part not in through]
+        finished = await asyncio.to_thread(self._finished, event) if event.action == "resume" else frozenset()
+        parts = [part for part in plan.parts if part not in finished]
         for start in range(0, len(parts), _PAGE):
             page = parts[start : start + _PAGE]
-            told = await asyncio.to_thread(
-                self._calls.events_by_call, list({(part.tenant, part.call_id) for part in page})
-            )
-            inputs, gone = _inputs(event, page, told)
+            calls = list({(part.tenant, part.call_id) for part in page})
+            events = await asyncio.to_thread(self._calls.events_by_call, calls)
+            inputs, gone = _inputs(event, page, events)
             if event.stage == "media":
-                jobs = [_job(event, group) for group in await self._beside(inputs)]
+                jobs = [_job(event, group) for group in await self._grouped(inputs)]
             else:
                 jobs = [_job(event, [one]) for one in inputs]
-            # First that they are begun: a job may be done a moment later.
+            # Publishes `begun` before the jobs, since a job may be done a moment later.
             await self._producer.send_async(Topic.REPLAY_PROGRESS, [*gone, *_begun(event, inputs)])
             await self._producer.send_async(Topic.REPLAY_JOBS, jobs)
         logger.info("replay %s, run %d: %d parts from %s", event.replay_id, event.run, len(parts), event.stage)
         return ()
 
-    def _through(self, event: ReplayCommand) -> frozenset[PlannedPart]:
+    def _finished(self, event: ReplayCommand) -> frozenset[PlannedPart]:
         return frozenset(
             PlannedPart(tenant=part.tenant, call_id=part.call_id, part=part.part)
             for part in self._replays.finished_parts(event.replay_id)
             if part.outcome != "failed"
         )
 
-    async def _beside(self, inputs: Iterable[ReplayInput]) -> list[list[ReplayInput]]:
-        """The parts in groups whose audio lies close together on the log."""
+    async def _grouped(self, inputs: Iterable[ReplayInput]) -> list[list[ReplayInput]]:
+        """Returns the parts in groups whose audio is close together on the log."""
         placed: list[tuple[int, int, ReplayInput]] = []
         for one in inputs:
-            assert one.recording is not None  # or it would be no input of this stage
+            assert one.recording is not None  # every input of stage `media` has a recording
             try:
                 manifest = await documents.fetch(self._objects, one.recording.manifest, Manifest)
-            except PermanentError:  # the job will say so
+            except PermanentError:  # the job will report the error
                 placed.append((-1, -1, one))
             else:
                 placed.append((manifest.partition, manifest.first_offset, one))
@@ -85,13 +86,13 @@ class PlanHandler:
 
 
 def _inputs(
-    command: ReplayCommand, parts: Iterable[PlannedPart], told: dict[tuple[str, str], list[AnyEvent]]
+    command: ReplayCommand, parts: Iterable[PlannedPart], by_call: dict[tuple[str, str], list[AnyEvent]]
 ) -> tuple[list[ReplayInput], list[ReplayedPart]]:
-    """What the parts' jobs start from, and the parts that are gone since the replay was asked for."""
+    """Returns the inputs of the parts' jobs, and the parts that are gone since the replay was requested."""
     inputs: list[ReplayInput] = []
     gone: list[ReplayedPart] = []
     for part in parts:
-        events = [event for event in told.get((part.tenant, part.call_id), ()) if event.part == part.part]
+        events = [event for event in by_call.get((part.tenant, part.call_id), ()) if event.part == part.part]
         recordings = [event for event in events if isinstance(event, RecordingReady)]
         one = ReplayInput(
             recording=recordings[-1] if recordings and command.stage in TRANSCRIBING else None,
@@ -109,7 +110,7 @@ def _inputs(
 
 
 def _begun(command: ReplayCommand, inputs: Iterable[ReplayInput]) -> list[ReplayedPart]:
-    """The parts that this run of the replay will process."""
+    """Returns the `begun` events of the parts that this run of the replay will process."""
     return [
         outcome(
             command.replay_id,
@@ -130,7 +131,7 @@ def _groups(placed: Iterable[tuple[int, int, ReplayInput]]) -> Iterator[list[Rep
     for partition, _, one in placed:
         length_ms = one.recording.duration_ms if one.recording else 0
         length = len(one.model_dump_json())
-        full = len(group) >= _TOGETHER or duration_ms + length_ms > _TOGETHER_MS or size + length > _TOGETHER_BYTES
+        full = len(group) >= _JOB_PARTS or duration_ms + length_ms > _JOB_MS or size + length > _JOB_BYTES
         if group and (full or partition != of_partition):
             yield group
             group, duration_ms, size = [], 0, 0
@@ -141,7 +142,7 @@ def _groups(placed: Iterable[tuple[int, int, ReplayInput]]) -> Iterator[list[Rep
 
 
 def _job(command: ReplayCommand, inputs: Sequence[ReplayInput]) -> Event:
-    """Its key on the log is the first part's call."""
+    """Returns the job for these inputs. Its key on the log is the first part's call."""
     first = subject(inputs[0])
     return ReplayJob(
         event_id=uuid_of(

@@ -1,7 +1,7 @@
-"""Recordings made again from the log, by the recorder's own code, and compared with those that are stored.
+"""Rebuilds recordings from the log with the recorder's own code and compares them with the stored recordings.
 
-What a part is made of stands in its manifest: the offsets of its first record and of the record that closed it. The
-clock's decisions are records between them, so nothing is decided anew.
+The manifest of a part has the offsets of its first record and of the record that closed it. The recorder's time-based
+decisions are records between them, so no decision is made again.
 """
 
 import logging
@@ -34,15 +34,18 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RebuildResult:
-    """What the log gives for a part. same: whether that is the stored recording, to the byte; None if the log does not
-    have the audio any more. note: what there is to say about it."""
+    """Result of rebuilding a part.
+
+    same: True if the rebuilt recording is byte-identical with the stored one; None if the log no longer has the audio.
+    note: remark for the replay's outcome.
+    """
 
     same: bool | None
     note: str = ""
 
 
 class RecordingRebuilder:
-    """Makes recordings again. `directory` is its own; what a killed process left in it is deleted."""
+    """Rebuilds recordings. It owns `directory` and deletes what a killed process left there."""
 
     def __init__(self, kafka: KafkaSettings, objects: ObjectStore, directory: Path, read_log: ReadLog) -> None:
         self._kafka = kafka
@@ -55,15 +58,17 @@ class RecordingRebuilder:
     def rebuild(
         self, parts: Mapping[str, tuple[RecordingReady, Manifest]], cancelled: threading.Event
     ) -> dict[str, RebuildResult]:
-        """Makes these recordings again, all of one partition, and says of each, by its key here, what came of it. What
-        the store has lost meanwhile is stored again. Raises SpoolError, LogUnavailableError, ObjectStoreError."""
+        """Rebuilds these recordings, all of one partition, and returns the result of each by its key.
+
+        Stores a recording again if the store has lost it. Raises SpoolError, LogUnavailableError, ObjectStoreError.
+        """
         partition = next(iter(parts.values()))[1].partition
         low, high = self._bounds(partition)
         found: dict[str, RebuildResult] = {}
         wanted: dict[str, PartId] = {}
         for key, (recording, manifest) in parts.items():
             if manifest.first_offset < low or manifest.close_offset >= high:
-                found[key] = RebuildResult(None, "the log does not have the audio any more: started at the recording")
+                found[key] = RebuildResult(None, "the log no longer has the audio: started at the recording")
             else:
                 wanted[key] = PartId(recording.tenant, recording.call_id, recording.part, partition)
         if not wanted:
@@ -89,14 +94,16 @@ class RecordingRebuilder:
     def _compare(self, made: Recording, stored: RecordingReady) -> RebuildResult:
         sha256 = made.manifest.audio_sha256
         if sha256 != stored.audio.sha256:
-            return RebuildResult(False, f"the log gives another recording (SHA-256 {sha256}): the stored one is kept")
+            return RebuildResult(
+                False, f"the rebuilt recording differs (SHA-256 {sha256}): the stored recording is kept"
+            )
         if any(self._objects.find(ref.key) is None for ref in (stored.audio, stored.peaks, stored.manifest)):
             upload(self._objects, made)
             return RebuildResult(True, "the store had lost the recording: stored again")
         return RebuildResult(True)
 
     def _bounds(self, partition: int) -> tuple[int, int]:
-        """The lowest offset the log still has, and one past the highest."""
+        """Returns the lowest offset on the log, and one past the highest."""
         consumer = Consumer(connection_config(self._kafka) | {"group.id": "audiotext-scan"})
         try:
             bounds = consumer.get_watermark_offsets(TopicPartition(Topic.CALL_MEDIA, partition), timeout=_TIMEOUT_S)
@@ -105,7 +112,7 @@ class RecordingRebuilder:
         finally:
             consumer.close()
         if bounds is None:
-            raise LogUnavailableError(f"the log does not say how much of {Topic.CALL_MEDIA}[{partition}] it has")
+            raise LogUnavailableError(f"the offsets of {Topic.CALL_MEDIA}[{partition}] cannot be read")
         low, high = bounds
         return low, high
 
@@ -113,7 +120,7 @@ class RecordingRebuilder:
 def by_partition(
     parts: Sequence[tuple[RecordingReady, Manifest]],
 ) -> dict[int, dict[str, tuple[RecordingReady, Manifest]]]:
-    """The parts by the partition that their audio lies on, each under its event's id."""
+    """Returns the parts by the partition of their audio, each by its event's id."""
     found: dict[int, dict[str, tuple[RecordingReady, Manifest]]] = {}
     for recording, manifest in parts:
         found.setdefault(manifest.partition, {})[recording.event_id] = (recording, manifest)

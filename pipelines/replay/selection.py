@@ -1,4 +1,4 @@
-"""Which calls a replay is about."""
+"""Selects the calls and parts of a replay."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ _PAGE = 200
 
 
 class NothingToReplayError(UserError):
-    """No call that was chosen can be processed again from there; the message says why."""
+    """No selected call can be processed again from the stage; the message says why."""
 
 
 class EmptySelectionError(UsageError):
-    """The request does not say which calls it means, or contradicts itself. parameter: the one to correct."""
+    """The request selects no calls or contradicts itself. parameter: the one to correct."""
 
     def __init__(self, message: str, parameter: str) -> None:
         super().__init__(message)
@@ -29,9 +29,10 @@ class EmptySelectionError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which calls: these ids, or all that pass the filters; without any, none, unless `every` is set.
+    """Selection of calls: these ids, or all calls that pass the filters; without both, no call unless `every` is set.
 
-    Times in ms since the epoch, of the call's start; query: part of the call id or of a number."""
+    Times in ms since the epoch, of the call's start. query: part of the call id or of a number.
+    """
 
     call_ids: tuple[str, ...] = ()
     tenant: str | None = None
@@ -43,7 +44,7 @@ class Selection:
 
     @property
     def has_filter(self) -> bool:
-        """Whether it names calls or has a filter."""
+        """True if the selection names calls or has a filter."""
         return self != Selection(every=self.every)
 
 
@@ -58,8 +59,10 @@ def selection(
     query: str | None = None,
     every: bool = False,
 ) -> Selection:
-    """The selection that these filters make; None and `failed=False` do not filter. An empty list or text is a mistake,
-    never a filter that lets everything pass. Raises EmptySelectionError."""
+    """Returns the selection for these filters; None and `failed=False` do not filter.
+
+    An empty list or text is an error, never a filter that accepts everything. Raises EmptySelectionError.
+    """
     ids = None if call_ids is None else tuple(dict.fromkeys(call_ids))
     if ids is not None and (not ids or not all(ids)):
         raise EmptySelectionError("an empty list or id selects no call: name calls, or leave `calls` out", "calls")
@@ -69,13 +72,15 @@ def selection(
     if failed and status not in (None, "failed"):
         raise EmptySelectionError(f"a call cannot be `failed` and in status `{status}`", "failed")
     if since_ms is not None and until_ms is not None and until_ms <= since_ms:
-        raise EmptySelectionError("lies before `from`", "to")
+        raise EmptySelectionError("must be after `from`", "to")
     return Selection(ids or (), tenant, since_ms, until_ms, "failed" if failed else status, query, every)
 
 
 def selected(store: CallStore, wanted: Selection) -> set[tuple[str, str]]:
-    """The calls (tenant, call id) that the selection is about now. Raises NothingToReplayError for ids without a call,
-    StoreUnavailableError."""
+    """Returns the calls (tenant, call id) that match the selection now.
+
+    Raises NothingToReplayError for ids without a call, StoreUnavailableError.
+    """
     found = {(call.tenant, call.id) for call in _calls(store, wanted)}
     _check_there(store, wanted, {call_id for _, call_id in found})
     return found
@@ -83,8 +88,11 @@ def selected(store: CallStore, wanted: Selection) -> set[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class ChosenPart:
-    """A part of a call, and what there is of it. transcripts, summaries, embeddings: configurations' hashes, the last
-    two of the transcript that counts; summarized: whether it was, of whatever transcript. words: in the transcript."""
+    """Part of a call and its existing results.
+
+    transcripts, summaries, embeddings: hashes of the configurations that made them; the last two for the current
+    transcript only. summarized: True if any transcript has a summary. words: number of words in the transcript.
+    """
 
     tenant: str
     call_id: str
@@ -99,29 +107,34 @@ class ChosenPart:
 
 @dataclass(frozen=True, slots=True)
 class SelectionResult:
-    """The parts that can be processed again from the stage, and how many cannot."""
+    """Parts that can be processed again from the stage, and the number of parts that cannot."""
 
     parts: tuple[ChosenPart, ...]
     left_out: int
 
     @property
     def plan(self) -> list[PlannedPart]:
+        """Parts for the replay's plan."""
         return [PlannedPart(tenant=part.tenant, call_id=part.call_id, part=part.part) for part in self.parts]
 
     @property
     def calls(self) -> int:
+        """Number of calls."""
         return len({(part.tenant, part.call_id) for part in self.parts})
 
     @property
     def duration_ms(self) -> int:
+        """Audio of all parts."""
         return sum(part.duration_ms for part in self.parts)
 
 
 def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> SelectionResult:
-    """The parts that the selection is about now. Raises EmptySelectionError, NothingToReplayError,
-    StoreUnavailableError."""
+    """Returns the parts that match the selection now.
+
+    Raises EmptySelectionError, NothingToReplayError, StoreUnavailableError.
+    """
     if not selection.has_filter and not selection.every:
-        raise EmptySelectionError("say which calls, filter them, or say `all`", "calls")
+        raise EmptySelectionError("name calls, set a filter, or set `all`", "calls")
     ids: set[str] = set()
     found: list[ChosenPart] = []
     left_out = 0
@@ -134,8 +147,8 @@ def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> Select
     if not ids:
         raise NothingToReplayError("no call passes the filters" if selection.has_filter else "there are no calls")
     if not found:
-        what = "recording" if stage in TRANSCRIBING else "transcript"
-        raise NothingToReplayError(f"{number_of(len(ids), 'call')} chosen, none with a {what} to start from")
+        kind = "recording" if stage in TRANSCRIBING else "transcript"
+        raise NothingToReplayError(f"{number_of(len(ids), 'call')} selected, none with a {kind} to start from")
     return SelectionResult(tuple(found), left_out)
 
 
@@ -145,9 +158,11 @@ def _check_there(store: CallStore, selection: Selection, ids: Collection[str]) -
     if not missing:
         return
     left = {call.id for call in store.find_calls(tuple(sorted(missing)), selection.tenant)}
-    if nowhere := missing - left:
-        raise NothingToReplayError(f"there is no call {_some(nowhere)}")
-    raise NothingToReplayError(f"the filters (status, times, text) leave out {_some(left)}: name it without them")
+    if unknown := missing - left:
+        raise NothingToReplayError(f"there is no call {_some(unknown)}")
+    raise NothingToReplayError(
+        f"the filters (status, times, text) exclude {_some(left)}: remove the filters, or do not name the call"
+    )
 
 
 def _some(ids: Collection[str]) -> str:
@@ -191,7 +206,7 @@ def _calls(store: CallStore, selection: Selection) -> Iterator[CallDoc]:
 
 
 def _passing(calls: Iterable[CallDoc], selection: Selection) -> Iterator[CallDoc]:
-    """Ids and filters together mean both."""
+    """Yields the calls that pass the filters; ids and filters together must both match."""
     query = selection.query or ""
     digits = search_digits(query)
     for call in calls:

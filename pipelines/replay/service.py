@@ -1,4 +1,4 @@
-"""Asking for a replay, stopping it, going on with it: what is put on the log for it."""
+"""Starts, stops and resumes replays by commands on the log."""
 
 import time
 import uuid
@@ -16,19 +16,22 @@ from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 
 Publish = Callable[[str, Sequence[Event]], None]
-"""Puts events on a topic, and returns once the log has them."""
+"""Publishes events on a topic and returns once the log has them."""
 
 
 class ReplayStateError(UserError):
-    """The replay is not in a state in which that can be done."""
+    """The command is not possible in the replay's state."""
 
 
 class ReplayService:
-    """Where replays are asked for. Methods raise LogUnavailableError and ObjectStoreError, after which nothing is under
-    way, and StoreUnavailableError if it is under way but cannot be seen yet. Thread-safe."""
+    """Starts, stops and resumes replays. Thread-safe.
 
-    def __init__(self, tell: Publish, objects: ObjectStore, store: ReplayStore) -> None:
-        self._tell = tell
+    Methods raise LogUnavailableError and ObjectStoreError if the command was not published, and StoreUnavailableError
+    if it was published but is not visible yet.
+    """
+
+    def __init__(self, publish: Publish, objects: ObjectStore, store: ReplayStore) -> None:
+        self._publish = publish
         self._objects = objects
         self._store = store
 
@@ -41,11 +44,13 @@ class ReplayService:
         tenant: str | None,
         keep_current: bool = False,
     ) -> str:
-        """Asks for a replay of the chosen parts and returns its id. tenant: who asks; None = who sees every tenant.
-        keep_current: the versions that count still count afterwards."""
+        """Starts a replay of the selected parts and returns its id.
+
+        tenant: tenant of the client; None = it sees every tenant. keep_current: keeps the current versions.
+        """
         replay_id = f"rp-{time.strftime('%Y%m%d', time.gmtime())}-{uuid.uuid4().hex[:12]}"
         plan = ReplayPlan(parts=chosen.plan).model_dump_json().encode()
-        self._say(
+        self._send(
             ReplayCommand(
                 event_id=uuid_of("replay.command", replay_id, "start", 1),
                 call_id=replay_id,
@@ -64,23 +69,26 @@ class ReplayService:
         return replay_id
 
     def stop(self, replay: ReplayDoc) -> None:
-        """Stops a replay. Raises ReplayStateError if it is through."""
+        """Stops a replay. Raises ReplayStateError if it is done."""
         if replay.state == "done":
-            raise ReplayStateError(f"{replay.id} is through: there is nothing to stop")
+            raise ReplayStateError(f"{replay.id} is done: there is nothing to stop")
         if replay.state == "running":
             self._control(replay, "stop", replay.run)
 
     def resume(self, replay: ReplayDoc) -> None:
-        """Goes on with what is not done yet, what failed included. Raises ReplayStateError if there is nothing."""
+        """Resumes a replay with all parts that are not done, including failed ones.
+
+        Raises ReplayStateError if no part is left.
+        """
         if replay.state == "done" and not replay.failed:
-            raise ReplayStateError(f"{replay.id} is through: there is nothing to go on with")
+            raise ReplayStateError(f"{replay.id} is done: there is nothing to resume")
         if replay.state != "running":
             self._control(replay, "resume", replay.run + 1)
 
     def _control(self, replay: ReplayDoc, action: Literal["stop", "resume"], run: int) -> None:
-        told = self._store.commands(None, replay_id=replay.id)[replay.id]
-        self._say(
-            told[0].model_copy(
+        commands = self._store.commands(None, replay_id=replay.id)[replay.id]
+        self._send(
+            commands[0].model_copy(
                 update={
                     "event_id": uuid_of("replay.command", replay.id, action, run),
                     "occurred_at_ms": time.time_ns() // 1_000_000,
@@ -90,6 +98,6 @@ class ReplayService:
             )
         )
 
-    def _say(self, command: ReplayCommand) -> None:
-        self._tell(Topic.REPLAY_COMMANDS, [command])
+    def _send(self, command: ReplayCommand) -> None:
+        self._publish(Topic.REPLAY_COMMANDS, [command])
         self._store.put(command)

@@ -1,4 +1,4 @@
-"""Two versions of a transcript, word by word. Pure."""
+"""Compares two versions of a transcript word by word. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ from typing import Literal
 from schemas.artifacts import Segment, Transcript
 from schemas.events import Frozen
 
-_APART = re.compile(r"[^\w]+")
+_PUNCTUATION = re.compile(r"[^\w]+")
 
 
 class Change(Frozen):
-    """A stretch of a channel in which the versions differ. start_ms: where it is in the recording. before, after: the
-    words of either version, "" where there are none."""
+    """Piece of a channel in which the versions differ.
+
+    start_ms: its position in the recording. before, after: the words of each version, "" if there are none.
+    """
 
     op: Literal["replace", "delete", "insert"]
     channel: int
@@ -23,10 +25,10 @@ class Change(Frozen):
 
 
 class Comparison(Frozen):
-    """What differs. words_before, words_after: how many words either has; replaced, deleted, inserted: how many of them
-    differ. word_error_rate: these together per word of the first one, as if that were the truth; 0 if both are empty.
+    """Differences of two versions. Ignores case and punctuation.
 
-    Upper and lower case and punctuation do not count.
+    words_before, words_after: words of each version. replaced, deleted, inserted: words that differ.
+    word_error_rate: differing words per word of the first version, which is the reference; 0 if both are empty.
     """
 
     words_before: int
@@ -45,11 +47,11 @@ class _Word:
 
     @property
     def plain(self) -> str:
-        return _APART.sub("", self.text).casefold()
+        return _PUNCTUATION.sub("", self.text).casefold()
 
 
 def compare(before: Transcript, after: Transcript) -> Comparison:
-    """How the second transcript differs from the first. Takes seconds for hours of speech."""
+    """Returns the differences of the second transcript from the first. Takes seconds for hours of speech."""
     changes: list[Change] = []
     counts = {"replaced": 0, "deleted": 0, "inserted": 0}
     totals = [0, 0]
@@ -98,7 +100,10 @@ def _words(transcript: Transcript, channel: int) -> list[_Word]:
 
 
 def _of_segment(segment: Segment) -> list[_Word]:
-    """Not every engine gives words, or splits them as the text does: then the segment's start is what is known."""
+    """Returns the words of a segment with their start times.
+
+    If the engine gives no words, or splits them differently from the text, every word gets the segment's start.
+    """
     texts = segment.text.split()
     if len(texts) == len(segment.words):
         return [_Word(text, word.start_ms) for text, word in zip(texts, segment.words, strict=True)]

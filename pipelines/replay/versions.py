@@ -1,4 +1,4 @@
-"""Finds versions of calls' transcripts and summaries, and makes them count. Pure but for the clock."""
+"""Finds versions of calls' transcripts and summaries, and makes them current. Pure except for the clock."""
 
 import time
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sinks.clickhouse.result_versions import Result, VersionDoc, current_summary
 
 
 class NoSuchVersionError(UserError):
-    """The call has no such version. parameter: what named it."""
+    """The call has no such version. parameter: the one that names the version."""
 
     def __init__(self, message: str, parameter: str) -> None:
         super().__init__(message)
@@ -19,7 +19,7 @@ class NoSuchVersionError(UserError):
 
 
 def version_of(call: CallDoc, version_id: str, parameter: str = "version") -> VersionDoc:
-    """The version with that id. Raises NoSuchVersionError."""
+    """Returns the version with that id. Raises NoSuchVersionError."""
     for version in versions_of(call):
         if version.version_id == version_id:
             return version
@@ -27,12 +27,15 @@ def version_of(call: CallDoc, version_id: str, parameter: str = "version") -> Ve
 
 
 def versions_of(call: CallDoc) -> list[VersionDoc]:
-    """All versions of the call's parts."""
+    """Returns all versions of the call's parts."""
     return [version for part in call.parts for version in part.versions]
 
 
 def to_compare(call: CallDoc, part: int, before: str | None, after: str | None) -> tuple[VersionDoc, VersionDoc]:
-    """Two versions of a part's transcript; by default the oldest and the one that counts. Raises NoSuchVersionError."""
+    """Returns two versions of a part's transcript; by default the oldest and the current one.
+
+    Raises NoSuchVersionError.
+    """
     made = [one for one in versions_of(call) if one.of == "transcript" and one.part == part]
     if not made:
         raise NoSuchVersionError(f"part {part} has no transcript", "part")
@@ -40,21 +43,21 @@ def to_compare(call: CallDoc, part: int, before: str | None, after: str | None) 
     second = version_of(call, after, "after") if after else next(one for one in made if one.current)
     for version, parameter in ((first, "before"), (second, "after")):
         if version.of != "transcript":
-            raise NoSuchVersionError(f"{version.version_id} is not a transcript's", parameter)
+            raise NoSuchVersionError(f"{version.version_id} is not a version of a transcript", parameter)
     return first, second
 
 
 def chosen(call: CallDoc, version: VersionDoc) -> VersionChosen:
-    """The event that makes the version the one that counts from now on."""
+    """Returns the event that makes the version current."""
     now_ms = time.time_ns() // 1_000_000
     return _choice((call.tenant, call.id, version.part), version.of, version.version_id, now_ms)
 
 
-def current_ids(told: Sequence[AnyEvent]) -> dict[Result, str]:
-    """The versions of a part that count, by what they are of. told: the part's events."""
-    events = unique(told)
-    transcript = current_transcript(events)
-    summary = current_summary(events, transcript)
+def current_ids(events: Sequence[AnyEvent]) -> dict[Result, str]:
+    """Returns the ids of a part's current versions by kind of result. events: the part's events."""
+    ordered = unique(events)
+    transcript = current_transcript(ordered)
+    summary = current_summary(ordered, transcript)
     found: dict[Result, str] = {}
     if transcript:
         found["transcript"] = version_id(transcript)
@@ -64,22 +67,29 @@ def current_ids(told: Sequence[AnyEvent]) -> dict[Result, str]:
 
 
 def choices(
-    told: Sequence[AnyEvent], wanted: dict[Result, str], now_ms: int, replay_id: str = ""
+    events: Sequence[AnyEvent], wanted: dict[Result, str], now_ms: int, replay_id: str = ""
 ) -> list[VersionChosen]:
-    """The events that make these versions of a part count; none for those that count already or do not exist.
+    """Returns the events that make these versions of a part current.
 
-    told: the part's events. replay_id: the replay that chooses; it chooses once, however often this is called."""
+    Skips versions that are current already or do not exist. events: the part's events. replay_id: the replay that
+    chooses; its choice has one event id, however often this function is invoked.
+    """
     found: list[VersionChosen] = []
-    first = told[0] if told else None
-    there = {
+    first = events[0] if events else None
+    existing = {
         ("transcript" if isinstance(event, TranscriptReady) else "summary", version_id(event))
-        for event in told
+        for event in events
         if isinstance(event, (TranscriptReady, SummaryReady))
     }
     of: Result
-    for of in ("transcript", "summary"):  # in this order: a transcript brings its summary
+    for of in ("transcript", "summary"):  # in this order: a transcript's summary becomes current with it
         version = wanted.get(of)
-        if not first or not version or (of, version) not in there or current_ids([*told, *found]).get(of) == version:
+        if (
+            not first
+            or not version
+            or (of, version) not in existing
+            or current_ids([*events, *found]).get(of) == version
+        ):
             continue
         found.append(_choice((first.tenant, first.call_id, first.part), of, version, now_ms, replay_id))
     return found
@@ -88,10 +98,11 @@ def choices(
 def choices_of(
     replay_id: str, known: Sequence[AnyEvent], made: Sequence[TranscriptReady | SummaryReady], now_ms: int
 ) -> list[VersionChosen]:
-    """The events that make a replay's results count where they do not by themselves: results that were there before.
+    """Returns the events that make a replay's results current if they are not by themselves: results that existed.
 
-    known: the part's events so far. A result that this replay has told of before counted then, and is left alone: a
-    job that runs again must not undo what somebody has chosen since."""
+    known: the part's events so far. Skips results that this replay has published before: they were current then, and a
+    job that runs again must not undo a later choice.
+    """
     ours = {event.event_id for event in known if event.replay_id == replay_id}
     wanted: dict[Result, str] = {
         "transcript" if isinstance(event, TranscriptReady) else "summary": version_id(event)

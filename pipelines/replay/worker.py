@@ -1,7 +1,7 @@
-"""A replay's jobs: a part goes through the same work as a live call's, from the stage asked for on.
+"""Runs the jobs of replays: a part goes through the same work as a live call, from the requested stage on.
 
-What is told goes on the same topics under the same ids, marked with the replay, so that the live stages pass it over:
-they never wait for a replay.
+Results are published on the same topics with the same ids, marked with the replay, so that the live stages skip them
+and never wait for a replay.
 """
 
 import asyncio
@@ -47,12 +47,12 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_RUN_KNOWN_S = 1.0  # for how long it is believed that a replay was not stopped
+_RUN_CACHE_S = 1.0  # a replay's state is queried again after this time
 
 
 @dataclass(frozen=True, slots=True)
 class StageHandlers:
-    """What the stages do, as one replay's settings have them."""
+    """Handlers of the stages with one replay's settings."""
 
     transcribe: Handler[RecordingReady]
     summarize: Handler[TranscriptReady]
@@ -60,32 +60,34 @@ class StageHandlers:
 
 
 class MakeHandlers(Protocol):
-    """Gives the work of a replay with these overrides. Raises UserError, SettingsError. Blocks."""
+    """Returns the handlers of a replay with these overrides. Raises UserError, SettingsError. Blocking."""
 
-    def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> StageHandlers: ...
+    def __call__(self, stage: ReplayStage, overrides: ReplayOverrides) -> StageHandlers:
+        """Returns the handlers."""
+        ...
 
 
 class ReplayHandler:
-    """The work on one job. Everything in it finds what was done before, so that doing it again costs nothing."""
+    """Handler of jobs. Each step finds existing results, so that a repeated job costs nothing."""
 
     def __init__(
         self,
-        make_work: MakeHandlers,
+        make_handlers: MakeHandlers,
         rebuilder: RecordingRebuilder,
         objects: ObjectStore,
         store: ReplayStore,
         calls: CallStore,
     ) -> None:
-        self._make_work = make_work
+        self._make_handlers = make_handlers
         self._rebuilder = rebuilder
         self._objects = objects
         self._store = store
         self._calls = calls
         self._rebuilding = asyncio.Lock()  # the disk holds one group's audio at a time
-        self._runs: dict[str, tuple[float, int, bool]] = {}  # by replay: looked at (monotonic s), run, stopped
+        self._runs: dict[str, tuple[float, int, bool]] = {}  # by replay: time of the query (monotonic s), run, stopped
 
     async def __call__(self, event: ReplayJob) -> Sequence[Output]:
-        """What the stages tell of the parts, and what became of each. Raises pipelines.runtime.errors."""
+        """Returns the stages' outputs for the parts, and the outcome of each part. Raises pipelines.runtime.errors."""
         if await self._is_void(event):
             return ()
         if event.stage == "media":
@@ -97,23 +99,23 @@ class ReplayHandler:
 
     async def _part(self, job: ReplayJob, part: ReplayInput) -> list[Output]:
         about = subject(part)
-        if await _asked(self._store.is_erased, about.tenant, about.call_id):
+        if await _query(self._store.is_erased, about.tenant, about.call_id):
             return [_outcome(job, about, "skipped", "the call was erased")]
         name = (about.tenant, about.call_id)
-        known = (await _asked(self._calls.events_by_call, [name])).get(name, [])
-        told: list[Output] = []
+        known = (await _query(self._calls.events_by_call, [name])).get(name, [])
+        made: list[Output] = []
         try:
-            work = await asyncio.to_thread(self._make_work, job.stage, job.overrides)
-            await _chain(work, job.stage, part, told)
+            handlers = await asyncio.to_thread(self._make_handlers, job.stage, job.overrides)
+            await _chain(handlers, job.stage, part, made)
         except (PermanentError, SettingsError, OverrideError) as error:
-            # What was paid is on the bill; what was made is told when all of it is.
-            lines = [_marked(one, job.replay_id) for one in told if one.topic == Topic.USAGE_RECORDED]
-            return [*lines, _outcome(job, about, "failed", str(error), stage=_working(job.stage, told))]
-        outputs = [_marked(_aside(one) if job.keep_current else one, job.replay_id) for one in told]
+            # Publishes the ledger lines of paid work; results are published only when all of them are complete.
+            lines = [_marked(one, job.replay_id) for one in made if one.topic == Topic.USAGE_RECORDED]
+            return [*lines, _outcome(job, about, "failed", str(error), stage=_failed_stage(job.stage, made))]
+        outputs = [_marked(_keeping_current(one) if job.keep_current else one, job.replay_id) for one in made]
         return [*outputs, *_results(job, part, [event for event in known if event.part == about.part], outputs)]
 
     async def _from_media(self, job: ReplayJob) -> Sequence[Output]:
-        """Makes the recordings again; what comes after them is a job for each part."""
+        """Rebuilds the recordings and returns a job for each part, which runs the later stages."""
         outputs: list[Output] = []
         known: list[tuple[RecordingReady, Manifest]] = []
         for part in job.inputs:
@@ -144,35 +146,35 @@ class ReplayHandler:
         except (ObjectStoreError, LogUnavailableError) as error:
             raise RetryableError(str(error)) from error
         finally:
-            cancelled.set()  # the thread ends soon after whoever waited for it
+            cancelled.set()  # if the task is cancelled, the thread ends soon as well
         return made
 
     async def _is_void(self, job: ReplayJob) -> bool:
-        """Whether the job's run has been stopped. A stop that is not known here yet comes a moment later."""
+        """True if the job's run is stopped. A stop takes effect when it is stored, a moment later."""
         now = time.monotonic()
-        looked, run, stopped = self._runs.get(job.replay_id, (0.0, 0, False))
-        if now - looked > _RUN_KNOWN_S or run == 0:
-            run, stopped = await _asked(self._store.latest_run, job.replay_id)
+        queried, run, stopped = self._runs.get(job.replay_id, (0.0, 0, False))
+        if now - queried > _RUN_CACHE_S or run == 0:
+            run, stopped = await _query(self._store.latest_run, job.replay_id)
             self._runs[job.replay_id] = (now, run, stopped)
         return job.run < run or (job.run == run and stopped)
 
 
-async def _chain(work: StageHandlers, stage: ReplayStage, part: ReplayInput, told: list[Output]) -> None:
-    """Adds the stages' outputs for a part, from the one asked for on."""
+async def _chain(handlers: StageHandlers, stage: ReplayStage, part: ReplayInput, made: list[Output]) -> None:
+    """Appends the stages' outputs for a part, from the requested stage on."""
     transcript = part.transcript
     if part.recording is not None:
-        told.extend(await work.transcribe(part.recording))
-        transcript = next(output.event for output in told if isinstance(output.event, TranscriptReady))
-    assert transcript is not None  # a part has either
+        made.extend(await handlers.transcribe(part.recording))
+        transcript = next(output.event for output in made if isinstance(output.event, TranscriptReady))
+    assert transcript is not None  # an input has a recording or a transcript
     if stage != "embedding":
-        told.extend(await work.summarize(transcript))
+        made.extend(await handlers.summarize(transcript))
     if stage != "summary":
-        told.extend(await work.embed(transcript))
+        made.extend(await handlers.embed(transcript))
 
 
-def _working(stage: ReplayStage, told: Sequence[Output]) -> str:
-    """The live stage whose work has not been told of yet."""
-    topics = {output.topic for output in told}
+def _failed_stage(stage: ReplayStage, made: Sequence[Output]) -> str:
+    """Returns the live stage that has no output yet."""
+    topics = {output.topic for output in made}
     if stage in TRANSCRIBING and Topic.TRANSCRIPT_READY not in topics:
         return "transcribe"
     return "summarize" if stage != "embedding" and Topic.SUMMARY_READY not in topics else "embed"
@@ -181,7 +183,7 @@ def _working(stage: ReplayStage, told: Sequence[Output]) -> str:
 def _results(
     job: ReplayJob, part: ReplayInput, known: Sequence[AnyEvent], outputs: Sequence[Output]
 ) -> Sequence[Output]:
-    """Which versions the part has now and which of them count, for a part that is done. known: its events so far."""
+    """Returns the outcome of a done part and the events that make its versions current. known: its events so far."""
     now_ms = time.time_ns() // 1_000_000
     made = [one.event for one in outputs if isinstance(one.event, (TranscriptReady, SummaryReady))]
     choices = [] if job.keep_current else choices_of(job.replay_id, known, made, now_ms)
@@ -202,8 +204,8 @@ def _results(
     return [*(Output(Topic.CALL_EVENTS, choice) for choice in choices), done]
 
 
-def _aside(output: Output) -> Output:
-    """A result that leaves the version that counts as it is."""
+def _keeping_current(output: Output) -> Output:
+    """Returns the output, marked so that it does not become the current version."""
     if isinstance(output.event, (TranscriptReady, SummaryReady)):
         return Output(output.topic, output.event.model_copy(update={"keep_current": True}))
     return output
@@ -213,10 +215,10 @@ def _marked(output: Output, replay_id: str) -> Output:
     return Output(output.topic, output.event.model_copy(update={"replay_id": replay_id}))
 
 
-def _outcome(job: ReplayJob, about: Event, what: str, note: str, **more: str | bool) -> Output:
+def _outcome(job: ReplayJob, about: Event, result: str, note: str, **more: str | bool) -> Output:
     now_ms = time.time_ns() // 1_000_000
     part = outcome(
-        job.replay_id, about.tenant, about.call_id, about.part, now_ms, outcome=what, note=note, run=job.run, **more
+        job.replay_id, about.tenant, about.call_id, about.part, now_ms, outcome=result, note=note, run=job.run, **more
     )
     return Output(Topic.REPLAY_PROGRESS, part)
 
@@ -234,9 +236,9 @@ def _following(job: ReplayJob, part: ReplayInput, recording: RecordingReady) -> 
     )
 
 
-async def _asked(ask: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """The store's answer. Raises RetryableError if it is away."""
+async def _query(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Returns the result of a blocking query. Raises RetryableError if the store is unavailable."""
     try:
-        return await asyncio.to_thread(ask, *args, **kwargs)
+        return await asyncio.to_thread(function, *args, **kwargs)
     except StoreUnavailableError as error:
         raise RetryableError(str(error)) from error

@@ -1,9 +1,9 @@
--- Every table stands the same row inserted any number of times, in any order, merged or not: readers take FINAL, or
--- aggregates that cannot count a row twice (min, max, argMin, uniqExact). Nothing here sums what it has not
--- de-duplicated, and no materialized view counts.
+-- Every table tolerates duplicate rows, in any order, merged or not: readers use FINAL, or aggregates that cannot count
+-- a row twice (min, max, argMin, uniqExact). No query sums rows without de-duplication, and there is no materialized
+-- view that counts.
 
--- Every event. `precedence` falls as time goes on, so that of several tellings of one fact the first is kept: the
--- same choice sinks.clickhouse.call_projection makes, and the one that cannot change by a late redelivery.
+-- Every event. `precedence` falls with time, so that of several events for one fact the first is kept: the same choice
+-- as in sinks.clickhouse.call_projection, and the one that a late redelivery cannot change.
 CREATE TABLE IF NOT EXISTS events
 (
     tenant      LowCardinality(String),
@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS events
     part        UInt32,
     event_id    String,
     occurred_at DateTime64(3, 'UTC'),
-    -- The earliest time the event knows its call to have been going on; a call started at the least of them.
+    -- The earliest time at which the call existed according to the event; a call starts at the lowest of them.
     started_at  DateTime64(3, 'UTC'),
     from_number String,
     to_number   String,
@@ -24,7 +24,7 @@ ENGINE = ReplacingMergeTree(precedence)
 PARTITION BY toYYYYMM(occurred_at)
 ORDER BY (tenant, call_id, type, part, event_id);
 
--- What was said, one row per transcript segment. `start_ms`, `end_ms`: from the recording's start.
+-- Transcripts, one row per segment. `start_ms`, `end_ms`: from the recording's start.
 CREATE TABLE IF NOT EXISTS segments
 (
     tenant          LowCardinality(String),
@@ -45,8 +45,8 @@ ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(call_started_at)
 ORDER BY (tenant, call_id, part, transcript_id, segment);
 
--- The bill: one line per thing charged. Not partitioned, since rows in two partitions never merge: a line told with
--- another day must still be the same line. `day` is the call's, so that a late redelivery does not move it.
+-- The ledger: one line per charge. Not partitioned, since rows in two partitions never merge: a line that is delivered
+-- with another day must still be the same line. `day` is the call's, so that a late redelivery does not move it.
 CREATE TABLE IF NOT EXISTS ledger
 (
     tenant          LowCardinality(String),
@@ -72,7 +72,7 @@ CREATE TABLE IF NOT EXISTS ledger
 ENGINE = ReplacingMergeTree(precedence)
 ORDER BY (tenant, key);
 
--- Who may ask. Keys are kept as hashes. The version is whether the key is revoked: no later insert brings it back.
+-- API keys, stored as hashes. The version column is `revoked`: no later insert makes a revoked key valid again.
 CREATE TABLE IF NOT EXISTS api_keys
 (
     id         String,

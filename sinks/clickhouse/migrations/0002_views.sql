@@ -1,7 +1,7 @@
--- For dashboards. Each gives the same answer whatever order events come in and however often.
+-- Views for dashboards. Their results do not depend on the order of events or on duplicates.
 
--- One row per call and what has become true of it. The API derives a call's status from its events in
--- sinks.clickhouse.call_projection, which also knows parts that are recorded while another goes on.
+-- One row per call, with its results. The API derives a call's status from its events in
+-- sinks.clickhouse.call_projection, which also handles parts that are recorded while another part is live.
 CREATE VIEW IF NOT EXISTS calls AS
 SELECT
     tenant,
@@ -27,8 +27,8 @@ SELECT
 FROM events AS e
 GROUP BY tenant, call_id;
 
--- How long each stage took, per part: from hang-up (end of the recording's last stream) to the recording, from there
--- to the transcript, and from the transcript to summary and vectors. NULL where it has not happened.
+-- Duration of each stage, per part: from hang-up (end of the recording's last stream) to the recording, from there to
+-- the transcript, and from the transcript to summary and vectors. NULL for a stage without a result.
 CREATE VIEW IF NOT EXISTS stage_latencies AS
 SELECT
     tenant,
@@ -48,7 +48,7 @@ FROM events AS e
 WHERE type IN ('recording.ready', 'transcript.ready', 'summary.ready', 'embedding.ready')
 GROUP BY tenant, call_id, part;
 
--- The bill by day, from de-duplicated lines.
+-- Sums of the ledger by day, from de-duplicated lines.
 CREATE VIEW IF NOT EXISTS usage_daily AS
 SELECT
     day,

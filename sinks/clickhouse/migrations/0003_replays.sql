@@ -1,4 +1,4 @@
--- What is told of replays. Apart from the calls' events, so that a replay that changes nothing changes nothing there.
+-- Events of replays. Separate from the events of calls, so that a replay without changes does not change those.
 CREATE TABLE IF NOT EXISTS replays
 (
     replay_id   String,
@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS replays
     part        UInt32,
     type        LowCardinality(String),
     event_id    String,
-    outcome     LowCardinality(String), -- of a part; else ''
+    outcome     LowCardinality(String), -- of a part; '' for commands
     occurred_at DateTime64(3, 'UTC'),
     event       String CODEC(ZSTD(3)),
     precedence  UInt64
@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS replays
 ENGINE = ReplacingMergeTree(precedence)
 ORDER BY (replay_id, type, event_id);
 
--- Calls that were erased, or are to be: what is told of them later must not bring them back.
+-- Calls that are erased or requested to be erased: later events must not make them visible again.
 CREATE TABLE IF NOT EXISTS erased_calls
 (
     tenant    LowCardinality(String),

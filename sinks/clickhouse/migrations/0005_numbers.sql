@@ -1,11 +1,11 @@
--- One definition of minutes, of the version that counts and of a call's failure, for dashboards, the API and analysts.
+-- One definition of minutes, of the current version and of a call's failure, for dashboards, the API and analysts.
 
--- The replay that caused the line; '' for a line of a call as it came in.
+-- The replay that caused the line; '' for live processing.
 ALTER TABLE ledger ADD COLUMN IF NOT EXISTS replay_id LowCardinality(String) DEFAULT '';
 
--- The lines of the bill, each once. `audio_ms`: the audio of the line's recording, on one line of each recording and 0 on
+-- The ledger lines, each once. `audio_ms`: the audio of the line's recording, on one line of each recording and 0 on
 -- its other lines, so that every sum of `audio_ms` counts each recording once, however often it was transcribed,
--- summarized or embedded. That line is the first transcription of the call as it came in; else of a replay; else the
+-- summarized or embedded. That line is the first transcription of live processing; else of a replay; else the
 -- line with the highest price.
 CREATE OR REPLACE VIEW bill AS
 SELECT
@@ -20,7 +20,7 @@ SELECT
     ) AS audio_ms
 FROM ledger FINAL;
 
--- The bill by day. `duration_ms`: audio of the recordings, each once.
+-- Sums of the ledger by day. `duration_ms`: audio of the recordings, each counted once.
 CREATE OR REPLACE VIEW usage_daily AS
 SELECT
     day,
@@ -38,8 +38,8 @@ SELECT
 FROM bill AS b
 GROUP BY day, tenant, kind, provider, model, currency;
 
--- The transcript that counts, per part: the last one, or the one that was chosen since. What a replay made beside the
--- current one (`keep_current`) counts only where there is no other. The same decision as sinks.clickhouse.result_versions.
+-- The current transcript, per part: the last one, or the one that was chosen since. A transcript that a replay made with
+-- `keep_current` is current only if there is no other. The same decision as in sinks.clickhouse.result_versions.
 CREATE OR REPLACE VIEW current_transcripts AS
 SELECT
     tenant,
@@ -57,7 +57,7 @@ FROM events FINAL
 WHERE type = 'transcript.ready' OR (type = 'version.chosen' AND JSONExtractString(event, 'of') = 'transcript')
 GROUP BY tenant, call_id, part;
 
--- The segments of the transcripts that count. The table `segments` has those of all versions.
+-- The segments of the current transcripts. The table `segments` has those of all versions.
 CREATE OR REPLACE VIEW current_segments AS
 SELECT *
 FROM segments FINAL
@@ -66,9 +66,9 @@ WHERE (tenant, call_id, part, transcript_id) IN (SELECT tenant, call_id, part, t
 -- Looks up the replays of a call.
 ALTER TABLE replays ADD INDEX IF NOT EXISTS replays_call call_id TYPE bloom_filter GRANULARITY 1;
 
--- Failures that nothing has healed and nobody is trying again, by part and stage: the latest of each. A failure is healed
--- by any result of its stage; it is tried again while its dead letter was given back and did not fail since, or while a
--- replay does the stage's work. The same decision as sinks.clickhouse.call_projection.
+-- Failures that are not healed and not being retried, by part and stage: the latest of each. Any result of its stage
+-- heals a failure. A failure is being retried after its dead letter was replayed and until it fails again, and while a
+-- replay repeats the stage's work. The same decision as in sinks.clickhouse.call_projection.
 CREATE OR REPLACE VIEW current_failures AS
 WITH
     letters AS
@@ -152,9 +152,9 @@ WHERE (tenant, call_id, part, stage) NOT IN
 GROUP BY tenant, call_id, part, stage
 HAVING argMax(failure, (occurred_at, place));
 
--- One row per call. `failures`: how often a stage gave up; `failed_stage`, `failed_reason`: the latest failure that stands,
--- '' for none; `status`: how far the call is, or 'failed'. The API derives a call's status in sinks.clickhouse.call_projection, which
--- also knows parts that are recorded while another goes on.
+-- One row per call. `failures`: number of dead letters; `failed_stage`, `failed_reason`: the latest open failure, '' for
+-- none; `status`: progress of the call, or 'failed'. The API derives a call's status in sinks.clickhouse.call_projection,
+-- which also handles parts that are recorded while another part is live.
 CREATE OR REPLACE VIEW calls AS
 SELECT
     c.*,

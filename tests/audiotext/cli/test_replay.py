@@ -38,7 +38,7 @@ def test_a_replay_from_the_shell(put: Put, capsys: pytest.CaptureFixture[str]) -
     start = ["replay", "start", "--stage", "recording", "--calls", call_id]
 
     assert main.main([*start, "--failed"]) == 1  # it is there, it only did not fail
-    assert f"the filters (status, times, text) leave out {call_id}" in capsys.readouterr().err
+    assert f"the filters (status, times, text) exclude {call_id}" in capsys.readouterr().err
     assert main.main([*start, "--dry-run"]) == 0
     priced = capsys.readouterr()
     assert (priced.out, "cost 0.000025, price 0 USD" in priced.err) == ("", True)

@@ -37,7 +37,7 @@ def test_a_provider_with_a_model_for_each_thing() -> None:
         ("embedding", ReplayOverrides(prompt="Be brief."), "replay from `summary`"),
         ("recording", ReplayOverrides(provider="abacus"), "provider"),
         ("recording", ReplayOverrides(language="german"), "language: 'german' is no language code .* write de"),
-        ("summary", ReplayOverrides(model="x"), "none that could be chosen"),
+        ("summary", ReplayOverrides(model="x"), "has no such setting"),
     ],
 )
 def test_what_makes_no_sense(stage: ReplayStage, overrides: ReplayOverrides, words: str) -> None:

@@ -30,7 +30,7 @@ def test_ids_and_filters_together_mean_both(
         return [part.call_id for part in choose(store, selection, "recording").parts]
 
     assert sorted(chosen()) == sorted([red, blue])
-    with pytest.raises(NothingToReplayError, match=f"leave out {red}"):
+    with pytest.raises(NothingToReplayError, match=f"exclude {red}"):
         chosen(query=blue.upper())
-    with pytest.raises(NothingToReplayError, match=r"leave out .*red"):
+    with pytest.raises(NothingToReplayError, match=r"exclude .*red"):
         chosen(until_ms=NOON)

@@ -56,7 +56,7 @@ def test_clickhouse_finds_the_same_numbers(clickhouse: ClickHouseSettings) -> No
         digits = search_digits(query)
         if not digits:
             continue
-        matches = sql_matches("number", "{digits:String}")
-        sql = f"SELECT toBool({matches}) AS found FROM (SELECT {{number:String}} AS number)"
+        condition = sql_matches("number", "{digits:String}")
+        sql = f"SELECT toBool({condition}) AS found FROM (SELECT {{number:String}} AS number)"
         (row,) = database.query(sql, {"number": number, "digits": digits})
         assert bool(row["found"]) is same, (number, query)
