@@ -1,10 +1,12 @@
 """Objects in S3 and their keys. Keys are deterministic, so writing twice equals writing once."""
 
+from urllib.parse import unquote
+
 from pydantic import Field
 
 from schemas.events import ActionItem, Frozen, SpeakerSentiment, TrackReport
 
-LEFTOVERS = "~leftovers/"  # never a tenant's prefix: `_safe` encodes a tilde in a tenant's name
+RELEASES = "~releases/"  # not a tenant's prefix: a tilde in a tenant's name is encoded
 
 
 class Word(Frozen):
@@ -112,24 +114,9 @@ def transcript_key(tenant: str, call_id: str, transcript_id: str) -> str:
     return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.json"
 
 
-def intent_key(tenant: str, call_id: str, transcript_id: str) -> str:
-    """Returns the key of the order record of a transcript."""
-    return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.intent.json"
-
-
 def sent_audio_key(tenant: str, call_id: str, transcript_id: str) -> str:
     """Returns the key of the audio that a provider fetches for a transcript; the object is deleted afterwards."""
     return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.flac"
-
-
-def leftover_key(provider: str, remote_id: str) -> str:
-    """Returns the key of a pending deletion: data that a provider still has to delete."""
-    return f"{LEFTOVERS}{_safe(provider)}/{_safe(remote_id)}.json"
-
-
-def charge_key(tenant: str, call_id: str, transcript_id: str) -> str:
-    """Returns the key of a transcript's charge."""
-    return f"{_safe(tenant)}/{_safe(call_id)}/transcript/{transcript_id}.charge.json"
 
 
 def summary_key(tenant: str, call_id: str, summary_id: str) -> str:
@@ -147,34 +134,34 @@ def plan_key(replay_id: str) -> str:
     return f"~replays/{replay_id}.json"
 
 
-def llm_steps_key(tenant: str, call_id: str, summary_id: str) -> str:
-    """Returns the key of the language model's responses in the steps of a summary."""
-    return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.answers.json"
+def job_records_prefix(tenant: str, call_id: str) -> str:
+    """Prefix of the records of a call's jobs."""
+    return f"{call_prefix(tenant, call_id)}jobs/"
 
 
-def summary_charge_key(tenant: str, call_id: str, summary_id: str) -> str:
-    """Returns the key of a summary's charge."""
-    return f"{_safe(tenant)}/{_safe(call_id)}/summary/{summary_id}.charge.json"
+def job_record_key(tenant: str, call_id: str, job_id: str) -> str:
+    """Key of the record of a job: its order, its paid answers, its charge."""
+    return f"{job_records_prefix(tenant, call_id)}{job_id}.json"
 
 
-def embedding_answers_key(tenant: str, call_id: str, embedding_id: str) -> str:
-    """Returns the key of the tokens counted in the steps of a transcript's embedding."""
-    return f"{_safe(tenant)}/{_safe(call_id)}/embedding/{embedding_id}.answers.json"
+def stage_record_key(tenant: str, call_id: str, stage: str, part: int) -> str:
+    """Key of the record of what a stage has published and charged for a part."""
+    return f"{call_prefix(tenant, call_id)}stages/{stage}/{part}.json"
 
 
-def embedding_charge_key(tenant: str, call_id: str, embedding_id: str) -> str:
-    """Returns the key of the charge for a transcript's vectors."""
-    return f"{_safe(tenant)}/{_safe(call_id)}/embedding/{embedding_id}.charge.json"
+def pending_releases_prefix(provider: str) -> str:
+    """Prefix of the markers of what a provider still has to delete."""
+    return f"{RELEASES}{_safe(provider)}/"
 
 
-def stored_output_key(tenant: str, call_id: str, told_id: str) -> str:
-    """Returns the key of the stored outputs of a stage for an event."""
-    return f"{_safe(tenant)}/{_safe(call_id)}/told/{told_id}.json"
+def pending_release_key(provider: str, remote_id: str) -> str:
+    """Key of the marker that a provider still has to delete an order. The object is empty: its key says everything."""
+    return pending_releases_prefix(provider) + _safe(remote_id)
 
 
-def charged_key(tenant: str, call_id: str, part: int, kind: str) -> str:
-    """Returns the key of the record of a part's first charged line. kind: transcription, summary, embedding."""
-    return f"{_safe(tenant)}/{_safe(call_id)}/charged/{part}-{kind}.json"
+def remote_id_of(pending_release_key: str) -> str:
+    """Returns the order's id from the key of its marker."""
+    return unquote(pending_release_key.rsplit("/", 1)[1])
 
 
 def _safe(name: str) -> str:

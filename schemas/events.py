@@ -8,7 +8,9 @@ import json
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, WithJsonSchema
+
+from schemas.usage_keys import UsageKind
 
 # Amounts are exact: a Decimal in Python, a string in JSON.
 Money = Annotated[Decimal, PlainSerializer(str, return_type=str)]
@@ -279,7 +281,7 @@ class UsageRecorded(Event):
 
     type: Literal["usage.recorded"] = "usage.recorded"
     key: str
-    kind: Literal["transcription", "summary", "embedding"]
+    kind: Annotated[UsageKind, WithJsonSchema({"enum": list(UsageKind), "title": "Kind", "type": "string"})]
     units: int
     duration_ms: int
     provider: str

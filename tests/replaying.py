@@ -8,8 +8,6 @@ from typing import cast
 
 from core.settings import Settings
 from pipelines import analytics
-from pipelines.billing.charge_policy import ChargeOncePolicy
-from pipelines.billing.replay_charge_policy import ReplayChargePolicy
 from pipelines.embed.handler import EmbedHandler
 from pipelines.providers.base import SpeechToText
 from pipelines.providers.extractive.summarizer import Extractive
@@ -94,7 +92,7 @@ class Installation:
         return event
 
     async def _process(self, event: RecordingReady) -> None:
-        work = self._work(Parrot(self.model), ChargeOncePolicy(self.objects, self.settings.pricing))
+        work = self._work(Parrot(self.model), live=True)
         outputs = list(await work.transcribe(event))
         transcript = next(one.event for one in outputs if isinstance(one.event, TranscriptReady))
         outputs += await work.summarize(transcript)
@@ -141,8 +139,7 @@ class Installation:
         """Does the jobs."""
 
         def make(stage: ReplayStage, overrides: ReplayOverrides) -> StageHandlers:
-            charges = ReplayChargePolicy(self.replays, self.objects, self.settings.pricing)
-            return self._work(engine or Parrot(overrides.model or self.model), charges)
+            return self._work(engine or Parrot(overrides.model or self.model), live=False)
 
         handler = ReplayHandler(make, cast(RecordingRebuilder, None), self.objects, self.replays, self.calls)
         for job in jobs:
@@ -161,12 +158,12 @@ class Installation:
         assert transcript is not None
         return transcript.model
 
-    def _work(self, engine: SpeechToText, charges: ChargeOncePolicy | ReplayChargePolicy) -> StageHandlers:
+    def _work(self, engine: SpeechToText, *, live: bool) -> StageHandlers:
         pricing = self.settings.pricing
         return StageHandlers(
-            transcribe=TranscribeHandler(engine, self.objects, pricing, charges=charges),
-            summarize=SummarizeHandler(Extractive(), self.objects, pricing, charges=charges),
-            embed=EmbedHandler(self.words, self.objects, self.vectors, pricing, charges=charges),
+            transcribe=TranscribeHandler(engine, self.objects, pricing, live=live),
+            summarize=SummarizeHandler(Extractive(), self.objects, pricing, live=live),
+            embed=EmbedHandler(self.words, self.objects, self.vectors, pricing, live=live),
         )
 
 

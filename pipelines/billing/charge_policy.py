@@ -1,41 +1,47 @@
-"""Who is charged for a part first, decided once for live calls and replays alike. The ledger cannot be asked for that:
-its lines come later, and a live call that gave up has none until it is told again."""
+"""Decides the price of a job: one job of each kind per part has the full price, over live calls and replays.
+
+The ledger cannot decide that: its lines arrive later, and a live call that gave up has no line until its dead letter is
+processed again.
+"""
 
 from core.settings import PricingSettings
 from pipelines.billing.pricing import Charge, replay_charge
-from pipelines.jobs import documents
-from schemas.artifacts import charged_key
-from schemas.events import Frozen, RecordingReady, TranscriptReady
+from pipelines.jobs.documents import Document
+from pipelines.jobs.stage_record import FirstCharge, StageRecord, stage_document
+from schemas.events import RecordingReady, TranscriptReady
+from schemas.usage_keys import UsageKey
 from sinks.object_store import ObjectStore
 
-_LIVE = "live"
 
+class ChargePolicy:
+    """The usual charge for the first transcription (summary, embedding) of a part.
 
-class _FirstChargeRecord(Frozen):
-    """by: who was first: the live stage, however configured (it tells once), or a replay's line. key: of that line.
-    free: it cost nothing then, and there is none."""
+    The tenant's policy on replays decides about every other one.
+    """
 
-    by: str
-    key: str
-    free: bool
-
-
-class ChargeOncePolicy:
-    """The usual charge for the first line of a part's transcription (summary, embedding); for every other one what the
-    tenant's policy says of replays."""
-
-    def __init__(self, objects: ObjectStore, pricing: PricingSettings, *, live: bool = True) -> None:
-        """live: whether for the live stage."""
+    def __init__(self, stage: str, objects: ObjectStore, pricing: PricingSettings, *, live: bool) -> None:
+        """Creates a policy. live: True for a live stage, which publishes only once, whatever its configuration is."""
+        self._stage = stage
         self._live = live
         self._objects = objects
         self._pricing = pricing
 
-    async def __call__(self, event: RecordingReady | TranscriptReady, key: str, charge: Charge | None) -> Charge | None:
-        """The charge for the line with that key, None for no line. Raises RetryableError if the store is away."""
-        kind, _, _ = key.partition("_")
-        where = charged_key(event.tenant, event.call_id, event.part, kind)
-        mine = _FirstChargeRecord(by=_LIVE if self._live else key, key=key, free=charge is None)
-        first = await documents.put_if_absent(self._objects, where, mine)
-        if first.by == mine.by or first.key == key:
+    async def __call__(
+        self,
+        event: RecordingReady | TranscriptReady,
+        key: UsageKey,
+        charge: Charge | None,
+        stage_record: Document[StageRecord] | None = None,
+    ) -> Charge | None:
+        """Returns the charge for the ledger line with that key, None for no line.
+
+        Raises RetryableError if object storage is unreachable. charge: the usual charge, None for free work.
+        stage_record: of the event's part, if the caller has read it.
+        """
+        mine = FirstCharge(key=str(key), live=self._live, free=charge is None)
+        document = stage_record or stage_document(self._objects, event, self._stage)
+        record = await document.update(lambda stored: (stored or StageRecord()).with_first_charge(mine))
+        first = record.first_charge or mine
+        if first.key == mine.key or (first.live and mine.live):
             return None if first.free else charge
         return charge and replay_charge(charge, event.tenant, self._pricing)

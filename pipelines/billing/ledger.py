@@ -1,4 +1,4 @@
-"""The bill: lines of `usage.recorded` into ClickHouse's ledger, each charged once by its key."""
+"""Consumer group `usage`: writes the lines of `usage.recorded` to the ledger in ClickHouse, one row per key."""
 
 from collections.abc import Sequence
 
@@ -18,14 +18,17 @@ _COMMIT_INTERVAL_S = 0.25
 
 
 def rows(event: AnyEvent) -> Sequence[LedgerRow]:
-    """The event's line. Raises ValueError for an event that is no line of the bill."""
+    """Returns the event's ledger row. Raises ValueError for an event that is not a ledger line."""
     if not isinstance(event, UsageRecorded):
-        raise ValueError(f"{event.type} is no line of the bill")
+        raise ValueError(f"{event.type} is not a ledger line")
     return (ledger_row(event),)
 
 
 def run(settings: Settings) -> None:
-    """Books lines until SIGTERM or SIGINT. Raises LogUnavailableError, StoreUnavailableError if none is configured."""
+    """Writes lines until SIGTERM or SIGINT.
+
+    Raises LogUnavailableError or StoreUnavailableError if the log or ClickHouse is not configured.
+    """
     database = Database(settings.clickhouse, timeout_s=INSERT_TIMEOUT_S)
     producer = EventProducer(settings.kafka)
     consuming = ConsumerMonitor(GROUP)

@@ -1,4 +1,4 @@
-"""What of a transcript becomes searchable: speaker turns, long ones in pieces. Pure."""
+"""Splits a transcript into searchable chunks: speaker turns, long ones in several chunks. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pipelines.text.sentences import sentence_spans
 from schemas.artifacts import Segment, Transcript
 
-# About 60 English words, some 80 tokens: one vector for more says too little about each part. Counted in characters,
-# since not every language puts spaces between words.
+# About 60 English words or 80 tokens: one vector for more text says too little about each part of it. Counted in
+# characters, since not every language puts spaces between words.
 _MAX_CHARS = 360
 _WORD = re.compile(r"\w+")
-# "Okay.", "Bye.": found by every short question and an answer to none. Letters decide where one word is a sentence.
+# "Okay.", "Bye." match every short query and answer none. Letters decide in languages where one word is a sentence.
 _FEWEST_WORDS = 2
 _FEWEST_LETTERS = 6
 
@@ -28,16 +28,16 @@ class Chunk:
 
 
 def chunks_of(transcript: Transcript) -> list[Chunk]:
-    """The transcript's turns worth searching, in order."""
-    return [piece for segment in transcript.segments for piece in _pieces(segment) if not _is_trivial(piece.text)]
+    """Returns the chunks of the transcript that are worth searching, in order."""
+    return [chunk for segment in transcript.segments for chunk in _chunks(segment) if not _is_trivial(chunk.text)]
 
 
-def _pieces(segment: Segment) -> Iterator[Chunk]:
+def _chunks(segment: Segment) -> Iterator[Chunk]:
     offsets = _offsets(segment)
     for start, end in _packed(segment.text):
         words = [word for offset, word in zip(offsets, segment.words, strict=True) if start <= offset < end]
         yield Chunk(
-            # Not every engine gives words: then the turn's times are what is known.
+            # Not every engine returns words: then only the times of the turn are known.
             start_ms=words[0].start_ms if words else segment.start_ms,
             end_ms=max(word.end_ms for word in words) if words else segment.end_ms,
             channel=segment.channel,
@@ -47,7 +47,7 @@ def _pieces(segment: Segment) -> Iterator[Chunk]:
 
 
 def _offsets(segment: Segment) -> list[int]:
-    """Where each of the segment's words begins in its text, in characters."""
+    """Returns the position in the text, in characters, at which each word of the segment begins."""
     offsets = []
     position = 0
     for word in segment.words:
@@ -58,7 +58,7 @@ def _offsets(segment: Segment) -> list[int]:
 
 
 def _packed(text: str) -> list[tuple[int, int]]:
-    """As many whole sentences a piece as fit."""
+    """Returns the spans of the chunks: as many whole sentences each as fit."""
     packed: list[tuple[int, int]] = []
     for sentence_start, sentence_end in sentence_spans(text):
         for start, end in _broken(text, sentence_start, sentence_end):
@@ -70,7 +70,7 @@ def _packed(text: str) -> list[tuple[int, int]]:
 
 
 def _broken(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """A sentence that is too long (engines sometimes leave punctuation out), broken at spaces where there are any."""
+    """Splits a sentence that is too long (some engines omit punctuation), at spaces if there are any."""
     while end - start > _MAX_CHARS:
         cut = text.rfind(" ", start, start + _MAX_CHARS + 1)
         cut = cut if cut > start else start + _MAX_CHARS

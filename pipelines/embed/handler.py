@@ -1,5 +1,7 @@
-"""transcript.ready → vectors of the speaker turns in Qdrant, embedding.ready and, where it cost something,
-usage.recorded: the call can be found by meaning."""
+"""transcript.ready → vectors of the speaker turns in Qdrant, embedding.ready and, unless it is free, usage.recorded.
+
+After that a call can be found by its meaning.
+"""
 
 import asyncio
 import logging
@@ -7,36 +9,48 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from core.settings import PricingSettings, Settings
-from pipelines.billing.charge_policy import ChargeOncePolicy
-from pipelines.billing.pricing import Charge, Charges, token_charge
+from pipelines.billing.charge_policy import ChargePolicy
+from pipelines.billing.pricing import Charge, token_charge
+from pipelines.billing.usage_lines import usage_line
 from pipelines.embed.chunking import Chunk, chunks_of
 from pipelines.jobs import documents
-from pipelines.jobs.llm_steps import StepStore
-from pipelines.jobs.outbox import IdempotentStage
+from pipelines.jobs.documents import Document
+from pipelines.jobs.job_record import JobDocument, JobRecord
 from pipelines.jobs.result_cache import PendingResults
+from pipelines.jobs.stage_record import IdempotentStage, StageRecord
 from pipelines.providers import registry
 from pipelines.providers.base import Embedded, Embedder, UnusableResponseError
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.stage import Output, Stage
-from schemas.artifacts import Transcript, embedding_answers_key, embedding_charge_key
-from schemas.events import NO_TOKENS, EmbeddingReady, TranscriptReady, UsageRecorded
+from schemas.artifacts import Transcript
+from schemas.events import NO_TOKENS, EmbeddingReady, TranscriptReady
 from schemas.ids import config_hash, job_key, uuid_of
 from schemas.topics import Topic
+from schemas.usage_keys import UsageKey, UsageKind
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import Point, Turn, VectorStore, VectorStoreError, VectorStoreRefusedError, collection_of
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-NAME = "embed"
-_UNSTORED = 64  # requests' vectors kept until Qdrant takes them: at most 1.2 MB each
-_AT_ONCE = 100  # pieces embedded and written together: the most that Gemini takes in a request
+STAGE = "embed"
+_PENDING = 64  # batches of vectors kept until Qdrant takes them: at most 1.2 MB each
+_AT_ONCE = 100  # chunks embedded and written together: Gemini's limit per request
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Vectors that are not stored yet. counted: their tokens are in the job's record."""
+
+    embedded: Embedded
+    counted: bool = False
 
 
 class EmbedHandler:
-    """The work on one transcript. Points have deterministic ids: done again, the same points are written."""
+    """Handler of one transcript. Points have deterministic ids: repeated work writes the same points."""
 
     def __init__(
         self,
@@ -45,36 +59,38 @@ class EmbedHandler:
         vectors: VectorStore,
         pricing: PricingSettings,
         *,
-        charges: Charges | None = None,
+        live: bool = True,
     ) -> None:
-        """charges: what the customer pays, if not the usual."""
+        """Connects to nothing. live: False for replays."""
         self._provider = provider
         self._objects = objects
         self._vectors = vectors
         self._pricing = pricing
-        self._charges = charges or ChargeOncePolicy(objects, pricing)
+        self._charges = ChargePolicy(STAGE, objects, pricing, live=live)
         self._collection = collection_of(provider.model, provider.dimension)
         self._config_hash = config_hash(provider.config())
-        # Both by the first point's id.
-        self._unstored: PendingResults[Embedded] = PendingResults(_UNSTORED)
-        self._counted: PendingResults[None] = PendingResults(_UNSTORED)
+        self._pending: PendingResults[_Pending] = PendingResults(_PENDING)  # by the first point's id
 
-    async def __call__(self, event: TranscriptReady) -> Sequence[Output]:
-        """The event that says the call is searchable, and its ledger line if that costs anything. Raises
-        pipelines.runtime.errors."""
+    async def __call__(
+        self, event: TranscriptReady, stage_record: Document[StageRecord] | None = None
+    ) -> Sequence[Output]:
+        """Returns the event that the call is searchable, and its ledger line unless it is free.
+
+        Raises pipelines.runtime.errors.
+        """
         transcript = await documents.fetch(self._objects, event.transcript, Transcript)
         embedding_id = job_key(
             tenant=event.tenant,
             call_id=event.call_id,
-            stage=NAME,
+            stage=STAGE,
             input_sha256=event.transcript.sha256,
             config_hash=self._config_hash,
         )
-        answers = StepStore(self._objects, embedding_answers_key(event.tenant, event.call_id, embedding_id))
-        pieces = chunks_of(transcript)
-        engine_ms = 0  # of this attempt: what is found cost nothing now
-        for start in range(0, len(pieces), _AT_ONCE):
-            engine_ms += await self._embed(event, start, pieces[start : start + _AT_ONCE], answers)
+        record = JobDocument(self._objects, event.tenant, event.call_id, embedding_id)
+        chunks = chunks_of(transcript)
+        engine_ms = 0  # of this attempt: vectors that are found cost nothing now
+        for start in range(0, len(chunks), _AT_ONCE):
+            engine_ms += await self._embed(event, start, chunks[start : start + _AT_ONCE], record)
         ready = EmbeddingReady(
             event_id=uuid_of(
                 "embedding.ready", event.tenant, event.call_id, event.part, event.transcript_id, self._config_hash
@@ -89,105 +105,80 @@ class EmbedHandler:
             model=self._provider.model,
             collection=self._collection,
             dimension=self._provider.dimension,
-            points=len(pieces),
+            points=len(chunks),
             engine_ms=engine_ms,
             call_started_at_ms=event.call_started_at_ms,
         )
         outputs = [Output(Topic.EMBEDDING_READY, ready)]
-        charge = await self._charge(event, embedding_id, answers)
+        key = UsageKey(UsageKind.EMBEDDING, embedding_id)
+        charge = await record.charge(lambda job: self._charges(event, key, self._usual_charge(job), stage_record))
         if charge is not None:
-            outputs.append(Output(Topic.USAGE_RECORDED, self._usage(event, embedding_id, charge)))
+            line = usage_line(
+                event, key, charge, self._config_hash, provider=self._provider.name, model=self._provider.model
+            )
+            outputs.append(Output(Topic.USAGE_RECORDED, line))
         return outputs
 
-    async def _embed(self, event: TranscriptReady, start: int, pieces: Sequence[Chunk], answers: StepStore) -> int:
-        """Writes the points of these pieces unless they are there. Returns what the engine took, ms."""
+    async def _embed(self, event: TranscriptReady, start: int, chunks: Sequence[Chunk], record: JobDocument) -> int:
+        """Writes the points of these chunks unless they are stored. Returns the time the engine took, ms."""
         ids = [
             uuid_of(event.tenant, event.call_id, event.part, event.transcript_id, start + index)
-            for index in range(len(pieces))
+            for index in range(len(chunks))
         ]
-        with _classified():
+        with _translate_vector_store_errors():
             if await asyncio.to_thread(self._vectors.has_points, self._collection, ids, self._config_hash):
                 return 0
         started = time.monotonic()
         first = ids[0]
         try:
-            embedded = await self._unstored.get(first, lambda: self._provider.embed([piece.text for piece in pieces]))
+            pending = await self._pending.get(first, lambda: self._request([chunk.text for chunk in chunks]))
         except UnusableResponseError as error:
-            await answers.count_wasted(error.tokens)
+            await record.count_wasted(error.tokens)
             raise
         engine_ms = round((time.monotonic() - started) * 1000)
-        if embedded.tokens != NO_TOKENS:
-            # Before the points: those who find them do not ask again.
-            await self._counted.get(first, lambda: answers.save(f"pieces from {start}", "", embedded.tokens))
+        if pending.embedded.tokens != NO_TOKENS and not pending.counted:
+            # Before the points: a worker that finds them sends no request and counts nothing.
+            await record.save_step(f"chunks from {start}", "", pending.embedded.tokens)
+            pending.counted = True
         points = [
-            Point(id=point_id, vector=vector.tolist(), turn=_turn(event, piece, self._config_hash))
-            for point_id, piece, vector in zip(ids, pieces, embedded.vectors, strict=True)
+            Point(id=point_id, vector=vector.tolist(), turn=_turn(event, chunk, self._config_hash))
+            for point_id, chunk, vector in zip(ids, chunks, pending.embedded.vectors, strict=True)
         ]
-        with _classified():
+        with _translate_vector_store_errors():
             await asyncio.to_thread(self._write, points)
-        self._unstored.stored(first)
-        self._counted.stored(first)
+        self._pending.stored(first)
         return engine_ms
 
-    async def _charge(self, event: TranscriptReady, embedding_id: str, answers: StepStore) -> Charge | None:
-        """What it costs. Prices may change before this is told again: the first ones stand."""
-        tokens = (await answers.read()).spent()
-        charge = token_charge(tokens, self._provider.model, self._pricing.price_per_embedding, self._pricing)
-        charge = await self._charges(event, f"embedding_{embedding_id}", charge)
-        if charge is None:
-            return None
-        return await documents.put_if_absent(
-            self._objects, embedding_charge_key(event.tenant, event.call_id, embedding_id), charge
-        )
+    async def _request(self, texts: Sequence[str]) -> _Pending:
+        return _Pending(await self._provider.embed(texts))
 
-    def _usage(self, event: TranscriptReady, embedding_id: str, charge: Charge) -> UsageRecorded:
-        """The ledger line: all of it follows from the transcript and the charge, so that telling it again tells the
-        same."""
-        key = f"embedding_{embedding_id}"
-        return UsageRecorded(
-            event_id=uuid_of("usage.recorded", key),
-            call_id=event.call_id,
-            tenant=event.tenant,
-            part=event.part,
-            occurred_at_ms=event.occurred_at_ms,
-            config_hash=self._config_hash,
-            key=key,
-            kind="embedding",
-            units=charge.units,
-            duration_ms=event.duration_ms,
-            provider=self._provider.name,
-            model=self._provider.model,
-            provider_cost=charge.provider_cost,
-            price=charge.price,
-            currency=charge.currency,
-            call_started_at_ms=event.call_started_at_ms,
-            tokens=charge.tokens,
-        )
+    def _usual_charge(self, job: JobRecord) -> Charge | None:
+        return token_charge(job.spent(), self._provider.model, self._pricing.price_per_embedding, self._pricing)
 
     def _write(self, points: Sequence[Point]) -> None:
-        # Each time: it costs some milliseconds, and the collection may have been dropped while the service ran.
+        # Every time: it takes a few milliseconds, and the collection may have been dropped while the service ran.
         self._vectors.ensure(self._collection, self._provider.dimension)
         self._vectors.upsert(self._collection, points)
 
 
-def _turn(event: TranscriptReady, piece: Chunk, config_hash: str) -> Turn:
+def _turn(event: TranscriptReady, chunk: Chunk, config_hash: str) -> Turn:
     return Turn(
         tenant=event.tenant,
         call_id=event.call_id,
         part=event.part,
         transcript_id=event.transcript_id,
-        start_ms=piece.start_ms,
-        end_ms=piece.end_ms,
-        channel=piece.channel,
-        speaker=piece.speaker,
-        text=piece.text,
+        start_ms=chunk.start_ms,
+        end_ms=chunk.end_ms,
+        channel=chunk.channel,
+        speaker=chunk.speaker,
+        text=chunk.text,
         config_hash=config_hash,
     )
 
 
 @contextmanager
-def _classified() -> Iterator[None]:
-    """The store's failures as the runtime's classes."""
+def _translate_vector_store_errors() -> Iterator[None]:
+    """Turns the errors of the vector store into those of the runtime."""
     try:
         yield
     except VectorStoreRefusedError as error:
@@ -196,31 +187,31 @@ def _classified() -> Iterator[None]:
         raise RetryableError(f"vector store: {error}") from error
 
 
-def _bring_over(vectors: VectorStore) -> None:
-    """What older versions embedded, beside the work: nothing waits for it, and a search finds it afterwards."""
+def _copy_old_vectors(vectors: VectorStore) -> None:
+    """Copies the vectors of older versions in the background. Searches find them afterwards."""
     try:
         for line in vectors.migrate():
-            _log.info("%s", line)
+            logger.info("%s", line)
     except VectorStoreError as error:
-        _log.warning("vectors of an older version are not brought over yet, `audiotext migrate` does it: %s", error)
+        logger.warning("vectors of an older version are not copied yet, `audiotext migrate` copies them: %s", error)
 
 
 def run(settings: Settings) -> None:
-    """The service: blocks until it is told to end. Raises SettingsError."""
+    """Runs the service until SIGTERM or SIGINT. Raises SettingsError."""
     provider = registry.embedder(settings)
     vectors = VectorStore(settings.qdrant)
     objects = ObjectStore(settings.s3)
     handler = EmbedHandler(provider, objects, vectors, settings.pricing)
-    threading.Thread(target=_bring_over, args=(vectors,), name="migrate", daemon=True).start()
+    threading.Thread(target=_copy_old_vectors, args=(vectors,), name="migrate", daemon=True).start()
     registry.load_in_background(provider)
     run_stage(
         settings,
         Stage(
-            name=NAME,
+            name=STAGE,
             source=Topic.TRANSCRIPT_READY,
             retry=Topic.EMBED_RETRY,
             event_type=TranscriptReady,
-            handler=IdempotentStage(NAME, handler, objects),
+            handler=IdempotentStage(STAGE, handler, objects),
             concurrency=settings.embedding.concurrency,
             timeout_s=settings.embedding.timeout_s,
             per_minute=settings.embedding.per_minute,

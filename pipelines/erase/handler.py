@@ -1,9 +1,9 @@
-"""erasure.requests → nothing left of a call but its lines of the bill, and call.erased.
+"""erasure.requests → call.erased: deletes everything about a call but its ledger lines.
 
-The request hides the call at once. What is under way is let come to its end first, as far as it can be known; then
-everything is deleted, each of it in a way that can be done again. What comes later all the same (a replay that was at
-it, a retry, a stream of the same call) is told of like everything, and whoever keeps what is told asks for the call to
-be erased again.
+The request hides the call at once. The erasure waits until the work on the call has ended, as far as that is known;
+then it deletes everything, in steps that can be repeated. Results that are stored later all the same (of a replay that
+was running, a retry, a stream of the same call) are published like all others, and the consumer that stores their
+events requests another erasure.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
-from pipelines.jobs.documents import translate_store_errors
-from pipelines.jobs.order_record import OrderStore
+from pipelines.jobs.documents import Document, translate_store_errors
+from pipelines.jobs.job_record import JobRecord
 from pipelines.providers.base import RemoteJobs
 from pipelines.runtime.errors import PermanentError, RetryableError, RetryLaterError
 from pipelines.runtime.stage import Output
-from schemas.artifacts import call_prefix
+from schemas.artifacts import call_prefix, job_records_prefix
 from schemas.events import CallErased, ErasureRequested, Event, ReplayCommand, ReplayedPart, StageFailed
 from schemas.ids import uuid_of
 from schemas.topics import Topic
@@ -28,20 +28,19 @@ from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore, VectorStoreError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-NAME = "erase"
+STAGE = "erase"
 _LOOK_AGAIN_S = 10.0
-# A call of which nothing was heard for so long is not under way, whatever its status: its stage may be switched off.
-_PATIENCE_MS = 86_400_000
-_INTENT = ".intent.json"
+# A call without an event for that long is not in progress, whatever its status: its stage may be switched off.
+_IN_PROGRESS_MS = 86_400_000
 
 
 class EraseHandler:
-    """The work on one request.
+    """Handler of one erasure request.
 
-    remote_jobs: gives the provider that keeps orders' audio and text, if one is configured; it is asked only if there
-    are such orders.
+    remote_jobs: returns the provider that keeps audio and text of orders, if one is configured. It is invoked only if
+    there are such orders.
     """
 
     def __init__(
@@ -59,17 +58,17 @@ class EraseHandler:
         self._remote_jobs = remote_jobs
 
     async def __call__(self, event: ErasureRequested) -> Sequence[Output]:
-        """Deletes everything about the call. Raises pipelines.runtime.errors; NotYetError while it is under way."""
+        """Deletes everything about the call. Raises RetryLaterError while it is in progress."""
         try:
             await asyncio.to_thread(self._store.put, event)
-            await asyncio.to_thread(self._check_through, event)
-            await self._from_provider(event)
+            await asyncio.to_thread(self._check_ended, event)
+            await self._release_orders(event)
             await asyncio.to_thread(self._delete, event)
         except StoreUnavailableError as error:
             raise RetryableError(str(error)) from error
         except VectorStoreError as error:
             raise RetryableError(f"vector store: {error}") from error
-        log.info("call %s of %s is erased", event.call_id, event.tenant)
+        logger.info("call %s of %s was erased", event.call_id, event.tenant)
         erased = CallErased(
             event_id=uuid_of("call.erased", event.tenant, event.call_id),
             call_id=event.call_id,
@@ -78,64 +77,59 @@ class EraseHandler:
         )
         return [Output(Topic.CALL_EVENTS, erased)]
 
-    def _check_through(self, event: ErasureRequested) -> None:
-        """Raises NotYetError while the call is under way."""
+    def _check_ended(self, event: ErasureRequested) -> None:
+        """Raises RetryLaterError while the call is in progress."""
         call = self._calls.get_hidden_call(event.tenant, event.call_id)
-        if call is None or _is_through(call):
+        if call is None or _has_ended(call):
             return
-        heard_ms = max([call.started_at_ms, *(at for part in call.parts for at in part.times.values())])
-        if time.time_ns() // 1_000_000 - heard_ms < _PATIENCE_MS:
+        last_event_ms = max([call.started_at_ms, *(at for part in call.parts for at in part.times.values())])
+        if time.time_ns() // 1_000_000 - last_event_ms < _IN_PROGRESS_MS:
             raise RetryLaterError(f"the call is {call.status}", retry_after_s=_LOOK_AGAIN_S)
 
-    async def _from_provider(self, event: ErasureRequested) -> None:
+    async def _release_orders(self, event: ErasureRequested) -> None:
         """Deletes what a provider still keeps of the call's orders."""
         with translate_store_errors():
-            keys = await asyncio.to_thread(self._keys, event)
+            prefix = job_records_prefix(event.tenant, event.call_id)
+            keys = await asyncio.to_thread(lambda: list(self._objects.list(prefix)))
         for key in keys:
-            if not key.endswith(_INTENT):
-                continue
-            stored = await OrderStore(self._objects, key).read()
-            if stored is None or stored.intent.state == "done":
+            record = await Document(self._objects, key, JobRecord).get()
+            if record is None or record.order is None or record.order.state == "done":
                 continue
             jobs = await asyncio.to_thread(self._remote_jobs)
             if jobs is None:
                 raise PermanentError(
-                    f"a provider may keep what {key} names, and none is configured that could be asked"
+                    f"a provider may keep the order of {key}, but no provider of orders is configured: set "
+                    "AUDIOTEXT_STT__PROVIDER and its API key as they were, and request the erasure again"
                 )
-            transcript_id = PurePosixPath(key).name.removesuffix(_INTENT)
-            remote_id = stored.intent.remote_id or await jobs.find(transcript_id)
-            if remote_id:
+            if remote_id := record.order.remote_id or await jobs.find(PurePosixPath(key).stem):
                 await jobs.release(remote_id)
 
     def _delete(self, event: ErasureRequested) -> None:
         self._vectors.delete_call(event.tenant, event.call_id)
         with translate_store_errors():
-            for key in self._keys(event):
+            for key in list(self._objects.list(call_prefix(event.tenant, event.call_id))):
                 self._objects.remove(key)
-        # Last: as long as its events are there, a look at the call tells whether something is under way.
+        # Last: as long as its events are stored, they show whether the call is in progress.
         self._store.delete_call(event.tenant, event.call_id)
-
-    def _keys(self, event: ErasureRequested) -> list[str]:
-        return list(self._objects.list(call_prefix(event.tenant, event.call_id)))
 
 
 class LateResultEraser:
-    """Has calls erased once more of which something was told after they were erased, or asked to be: what is told has
-    been stored before, and may have been stored too late for the erasure that was asked for.
+    """Requests another erasure when an event arrives for a call that was erased.
 
-    tell: puts requests on the log. Called with events once they are kept, so that the erasure deletes those, too.
+    The event's result may have been stored after the erasure ran. Invoked with events that are stored, so that the
+    erasure deletes those, too. request: publishes requests.
     """
 
-    def __init__(self, calls: CallStore, tell: Callable[[Sequence[ErasureRequested]], None]) -> None:
+    def __init__(self, calls: CallStore, request: Callable[[Sequence[ErasureRequested]], None]) -> None:
         self._calls = calls
-        self._tell = tell
+        self._request = request
 
     def __call__(self, events: Sequence[Event]) -> None:
-        """Raises StoreUnavailableError, LogUnavailableError."""
+        """Requests the erasures. Raises StoreUnavailableError, LogUnavailableError."""
         of_calls = {(event.tenant, event.call_id) for event in events if _may_leave_something(event)}
         erased = self._calls.find_erased(sorted(of_calls))
         if erased:
-            self._tell([requested(tenant, call_id) for tenant, call_id in sorted(erased)])
+            self._request([requested(tenant, call_id) for tenant, call_id in sorted(erased)])
 
 
 def _may_leave_something(event: Event) -> bool:
@@ -143,21 +137,21 @@ def _may_leave_something(event: Event) -> bool:
         case ErasureRequested() | CallErased() | ReplayCommand():
             return False
         case StageFailed():
-            return event.stage != NAME  # or an erasure that failed would ask for itself, for ever
+            return event.stage != STAGE  # else a failed erasure would request itself forever
         case ReplayedPart():
             return event.outcome != "skipped"
     return True
 
 
-def _is_through(call: CallDoc) -> bool:
-    """Whether nothing more is to be expected of the call. One part's failure says nothing of the others."""
+def _has_ended(call: CallDoc) -> bool:
+    """True if no more events are expected for the call. The failure of one part says nothing about the others."""
     if call.status == "failed":
         return call.ended_at_ms is not None and all(part.status in ("complete", "failed") for part in call.parts)
     return call.status == "complete"
 
 
 def requested(tenant: str, call_id: str) -> ErasureRequested:
-    """The request to erase a call. Told again it is the same."""
+    """Returns the request to erase a call. It has the same id every time."""
     return ErasureRequested(
         event_id=uuid_of("erasure.requested", tenant, call_id),
         call_id=call_id,

@@ -1,125 +1,72 @@
-"""The durable intent to order something that costs money: written before the order, read after a crash.
+"""Orders that cost money: the durable record of one, and the decision what a worker may do. Pure.
 
-An intent is one small object beside the result. Whoever wants to order must first put their own intent there, which
-the store lets one of several do; they may order only for a short window after that. When nobody knows how that ended
-the provider is asked, and nobody orders again before the window is long over: until then a request may still be on
-its way.
+The record is written before the order is placed. A worker that wants to order claims the order first, which object
+storage allows only one of several workers to do, and may order only within a short window after that. If the outcome
+of that is unknown, the provider is queried, and no worker orders again before the window is long over: until then a
+request may still be on its way.
 """
 
-import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import ValidationError
-
-from pipelines.jobs.documents import translate_store_errors
-from pipelines.providers.base import Bill
-from pipelines.runtime.errors import PermanentError
 from schemas.events import Frozen
-from sinks.object_store import ObjectStore, VersionedObject
 
 
 class OrderRecord(Frozen):
-    """What is known about an order.
+    """Durable state of an order.
 
-    intended: it may be under way. Whoever holds `token` may place it; others not before `expires_at_ms` (ms since the
-    epoch). submitted: the provider has it as `remote_id`. done: its result is stored and the provider keeps nothing;
-    `bill` is what it said it charges.
+    claimed: it may be under way. Only the worker that wrote `token` may place it; others may claim it from
+    `expires_at_ms` on (ms since the epoch). submitted: the provider has it as `remote_id`. done: its result is stored
+    and the provider keeps nothing. So a submitted order whose result is stored still has to be released.
     """
 
-    state: Literal["intended", "submitted", "done"]
+    state: Literal["claimed", "submitted", "done"]
     token: str = ""
     expires_at_ms: int = 0
     remote_id: str = ""
-    bill: Bill | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceOrder:
-    """Nobody has ordered, nobody is about to: put an intent of one's own there, then order."""
+    """No worker has ordered or is about to: claim the order, then place it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdoptOrder:
-    """The provider has the order although nobody wrote it down: do so, then collect."""
+    """The provider has the order, but its id was not recorded: record it, then collect the result."""
 
     remote_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """It is ordered: collect the result."""
+    """The order is placed: collect the result."""
 
     remote_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class WaitForLease:
-    """Somebody may be ordering right now: look again in so many seconds."""
+    """Another worker may be ordering right now: look again after `seconds`."""
 
     seconds: float
 
 
 def next_action(
-    intent: OrderRecord | None, found: str | None, asked_ms: int
+    order: OrderRecord | None, found: str | None, asked_ms: int
 ) -> PlaceOrder | AdoptOrder | PollResult | WaitForLease:
-    """What to do about a job whose result is not there. Pure.
+    """Returns the next action for a job that has no result yet. Pure.
 
-    found: what the provider answered when asked for the job's key, after the intent was read; it need only be asked
-    about an intent that is "intended". asked_ms: the clock before that question. A later reading would not do: "no such
-    order" says nothing about a request that arrived after the question, while this process may have been frozen since.
+    found: the id that the provider returned for the job's key, queried after the order was read; it is only needed for
+    a claimed order. asked_ms: the clock before that query. A later reading would be wrong: "no such order" says nothing
+    about a request that arrived after the query, and this process may have been frozen since.
     """
-    if intent is None:
-        return PlaceOrder()  # an intent precedes every order
-    if intent.state != "intended":
-        return PollResult(intent.remote_id)
+    if order is None:
+        return PlaceOrder()  # a record precedes every order
+    if order.state != "claimed":
+        return PollResult(order.remote_id)
     if found is not None:
         return AdoptOrder(found)
-    if asked_ms < intent.expires_at_ms:
-        return WaitForLease((intent.expires_at_ms - asked_ms) / 1000)
+    if asked_ms < order.expires_at_ms:
+        return WaitForLease((order.expires_at_ms - asked_ms) / 1000)
     return PlaceOrder()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredOrderRecord:
-    """An intent as it was read, or written, and the object that says so."""
-
-    intent: OrderRecord
-    object: VersionedObject
-
-
-class OrderStore:
-    """The intent of one job. Methods raise RetryableError when object storage is away."""
-
-    def __init__(self, objects: ObjectStore, key: str) -> None:
-        self._objects = objects
-        self._key = key
-
-    async def read(self) -> StoredOrderRecord | None:
-        """The intent, if there is one. Raises PermanentError for something else in its place."""
-        with translate_store_errors():
-            found = await asyncio.to_thread(self._objects.get_versioned, self._key)
-        if found is None:
-            return None
-        try:
-            return StoredOrderRecord(OrderRecord.model_validate_json(found.data), found)
-        except ValidationError as error:
-            # Ordering again could pay twice: somebody has to look.
-            raise PermanentError(f"{self._key} is no intent: {error}") from error
-
-    async def write(self, intent: OrderRecord, *, replaces: StoredOrderRecord | None) -> StoredOrderRecord | None:
-        """Puts the intent in the place of what was read there. None if that has changed meanwhile: read again."""
-        data = intent.model_dump_json().encode()
-        with translate_store_errors():
-            written = await asyncio.to_thread(
-                self._objects.compare_and_swap,
-                self._key,
-                data,
-                "application/json",
-                replaces=replaces.object if replaces else None,
-            )
-        if written is not None:
-            return StoredOrderRecord(intent, written)
-        # It may be ours: the store took it, its answer was lost, and the client asked again.
-        there = await self.read()
-        return there if there is not None and there.intent == intent else None

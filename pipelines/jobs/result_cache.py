@@ -1,4 +1,4 @@
-"""What engines have made and no store has taken yet."""
+"""In-memory cache of engine results that are not stored yet."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -8,21 +8,24 @@ T = TypeVar("T")
 
 
 class PendingResults(Generic[T]):
-    """Keeps what was made until it is stored, while the process lives: a store that refuses it must not have it made,
-    and paid for, again at each attempt. most: beyond it the oldest are forgotten."""
+    """Keeps results until they are stored, while the process lives.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._made: OrderedDict[str, T] = OrderedDict()
+    A store that refuses a result must not have it made, and paid for, again at every attempt.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Creates an empty cache. size: with more results the oldest is dropped."""
+        self._size = size
+        self._results: OrderedDict[str, T] = OrderedDict()
 
     async def get(self, key: str, make: Callable[[], Awaitable[T]]) -> T:
-        """What was made under the key before, or is now. Raises what `make` raises."""
-        if key not in self._made:
-            self._made[key] = await make()
-            while len(self._made) > self._most:
-                self._made.popitem(last=False)
-        return self._made[key]
+        """Returns the cached result, or makes and caches it. Raises what `make` raises."""
+        if key not in self._results:
+            self._results[key] = await make()
+            while len(self._results) > self._size:
+                self._results.popitem(last=False)
+        return self._results[key]
 
     def stored(self, key: str) -> None:
-        """It need not be kept any more."""
-        self._made.pop(key, None)
+        """Drops a result that is stored now."""
+        self._results.pop(key, None)

@@ -13,7 +13,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.jobs.llm_steps import StepStore
 from pipelines.runtime.errors import BilledFailureError, RetryableError
 from schemas.artifacts import Summary, Transcript
 from schemas.events import NO_TOKENS, Tokens
@@ -86,6 +85,14 @@ def config_hash_for(provider: Configured) -> Callable[[str], str]:
     return hash_for
 
 
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """A transcript, and what the provider charges for it, if it says so."""
+
+    transcript: Transcript
+    bill: Bill | None = None
+
+
 class SpeechToText(Protocol):
     """Speech-to-text engine that returns the transcript in its response."""
 
@@ -96,7 +103,7 @@ class SpeechToText(Protocol):
         """Returns everything that changes the result, as JSON-serializable data. Its hash is part of the job key."""
         ...
 
-    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+    async def transcribe(self, job: TranscriptionJob) -> Transcription:
         """Transcribes the recording.
 
         Raises:
@@ -178,33 +185,37 @@ class RemoteJobs(Protocol):
         ...
 
 
-@runtime_checkable
-class Billing(Protocol):
-    """Speech-to-text engine that returns the transcript in its response and reports the cost."""
-
-    def billed(self, key: str) -> Bill | None:
-        """Returns the cost of the job with this key, once."""
-        ...
-
-
 NOTHING_SAID = "Nothing was said."
 """Abstract of a call in which no one spoke. Every summarizer uses it."""
 
 
+class StepStore(Protocol):
+    """Durable answers of a language model, by step of the job."""
+
+    async def step(self, name: str) -> str | None:
+        """Returns the stored answer to a step."""
+
+    async def save_step(self, name: str, text: str, tokens: Tokens) -> None:
+        """Stores the answer to a step, and the tokens it cost."""
+
+    async def count_wasted(self, tokens: Tokens) -> None:
+        """Counts the tokens of an unusable answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class SummaryJob:
-    """Input of a summarizer. answers: store of the steps that are paid for, and of their token counts."""
+    """Input of a summarizer. steps: store of the answers that are paid for, and of their token counts."""
 
     tenant: str
     transcript: Transcript
-    answers: StepStore
+    steps: StepStore
 
 
 class Summarizer(Protocol):
     """Engine that summarizes a transcript.
 
-    A summarizer that pays per response saves each response in `job.answers` at once, or counts its tokens there as
-    wasted. It never requests a response that is saved.
+    A summarizer that pays per answer saves each answer in `job.steps` at once, or counts its tokens there as wasted. It
+    never requests an answer that is saved.
     """
 
     name: str

@@ -6,7 +6,6 @@ from functools import partial
 from threading import Lock
 
 from core.settings import Settings
-from pipelines.billing.replay_charge_policy import ReplayChargePolicy
 from pipelines.embed import handler as embed_handler
 from pipelines.embed.handler import EmbedHandler
 from pipelines.erase import handler as erase_handler
@@ -42,11 +41,10 @@ _CACHED = 2  # settings whose handlers are kept in memory
 class HandlerCache:
     """Cache of the stages' handlers for each replay's settings, created on first use. Thread-safe."""
 
-    def __init__(self, settings: Settings, objects: ObjectStore, store: ReplayStore) -> None:
+    def __init__(self, settings: Settings, objects: ObjectStore) -> None:
         self._settings = settings
         self._objects = objects
         self._vectors = VectorStore(settings.qdrant)
-        self._charges = ReplayChargePolicy(store, objects, settings.pricing)
         self._lock = Lock()
         self._made: dict[tuple[str, ReplayOverrides], StageHandlers] = {}
 
@@ -63,17 +61,10 @@ class HandlerCache:
     def _make(self, settings: Settings) -> StageHandlers:
         return StageHandlers(
             transcribe=TranscribeHandler(
-                registry.speech_to_text(settings), self._objects, settings.pricing, charges=self._charges
+                registry.speech_to_text(settings), self._objects, settings.pricing, live=False
             ),
-            summarize=SummarizeHandler(
-                registry.summarizer(settings),
-                self._objects,
-                settings.pricing,
-                charges=self._charges,
-            ),
-            embed=EmbedHandler(
-                registry.embedder(settings), self._objects, self._vectors, settings.pricing, charges=self._charges
-            ),
+            summarize=SummarizeHandler(registry.summarizer(settings), self._objects, settings.pricing, live=False),
+            embed=EmbedHandler(registry.embedder(settings), self._objects, self._vectors, settings.pricing, live=False),
         )
 
 
@@ -88,9 +79,9 @@ def run(settings: Settings) -> None:
     directory = settings.data_dir / "replayer"
     read_log = partial(read_calls, settings.kafka)
     live = {
-        transcribe_handler.NAME: Topic.RECORDING_READY,
-        summarize_handler.NAME: Topic.TRANSCRIPT_READY,
-        embed_handler.NAME: Topic.TRANSCRIPT_READY,
+        transcribe_handler.STAGE: Topic.RECORDING_READY,
+        summarize_handler.STAGE: Topic.TRANSCRIPT_READY,
+        embed_handler.STAGE: Topic.TRANSCRIPT_READY,
     }
     run_stage(
         settings,
@@ -100,7 +91,7 @@ def run(settings: Settings) -> None:
             retry=Topic.REPLAY_RETRY,
             event_type=ReplayJob,
             handler=ReplayHandler(
-                HandlerCache(settings, objects, store),
+                HandlerCache(settings, objects),
                 RecordingRebuilder(settings.kafka, objects, directory, read_log),
                 objects,
                 store,
@@ -123,7 +114,7 @@ def run(settings: Settings) -> None:
             replays=True,
         ),
         Stage(
-            name=erase_handler.NAME,
+            name=erase_handler.STAGE,
             source=Topic.ERASURE_REQUESTS,
             retry=Topic.ERASURE_RETRY,
             event_type=ErasureRequested,

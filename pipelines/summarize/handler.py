@@ -1,29 +1,32 @@
-"""transcript.ready → summary.ready and, where it cost something, usage.recorded: the call in short."""
+"""transcript.ready → summary.ready and, unless it is free, usage.recorded: the summary of a call."""
 
 import time
 from collections.abc import Sequence
 
 from core.settings import PricingSettings, Settings
-from pipelines.billing.charge_policy import ChargeOncePolicy
-from pipelines.billing.pricing import Charge, Charges, token_charge
+from pipelines.billing.charge_policy import ChargePolicy
+from pipelines.billing.pricing import Charge, token_charge
+from pipelines.billing.usage_lines import usage_line
 from pipelines.jobs import documents
-from pipelines.jobs.llm_steps import StepStore
-from pipelines.jobs.outbox import IdempotentStage
+from pipelines.jobs.documents import Document
+from pipelines.jobs.job_record import JobDocument, JobRecord
+from pipelines.jobs.stage_record import IdempotentStage, StageRecord
 from pipelines.providers import registry
 from pipelines.providers.base import Summarizer, SummaryJob, config_hash_for
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.stage import Output, Stage
-from schemas.artifacts import Summary, Transcript, llm_steps_key, summary_charge_key, summary_key
-from schemas.events import ObjectRef, SummaryReady, TranscriptReady, UsageRecorded
+from schemas.artifacts import Summary, Transcript, summary_key
+from schemas.events import ObjectRef, SummaryReady, TranscriptReady
 from schemas.ids import job_key, uuid_of
 from schemas.topics import Topic
+from schemas.usage_keys import UsageKey, UsageKind
 from sinks.object_store import ObjectStore
 
-NAME = "summarize"
+STAGE = "summarize"
 
 
 class SummarizeHandler:
-    """The work on one transcript. A summary that is there is not made again."""
+    """Handler of one transcript. A stored summary is not made again."""
 
     def __init__(
         self,
@@ -31,53 +34,53 @@ class SummarizeHandler:
         objects: ObjectStore,
         pricing: PricingSettings,
         *,
-        charges: Charges | None = None,
+        live: bool = True,
     ) -> None:
-        """charges: what the customer pays, if not the usual."""
+        """Connects to nothing. live: False for replays."""
         self._provider = provider
         self._objects = objects
         self._pricing = pricing
-        self._charges = charges or ChargeOncePolicy(objects, pricing)
+        self._charges = ChargePolicy(STAGE, objects, pricing, live=live)
         self._hash_for = config_hash_for(provider)
 
-    async def __call__(self, event: TranscriptReady) -> Sequence[Output]:
-        """The summary's event, and its ledger line if it costs anything. Raises pipelines.runtime.errors."""
+    async def __call__(
+        self, event: TranscriptReady, stage_record: Document[StageRecord] | None = None
+    ) -> Sequence[Output]:
+        """Returns the summary's event, and its ledger line unless it is free. Raises pipelines.runtime.errors."""
         summary_id = job_key(
             tenant=event.tenant,
             call_id=event.call_id,
-            stage=NAME,
+            stage=STAGE,
             input_sha256=event.transcript.sha256,
             config_hash=self._hash_for(event.tenant),
         )
-        key = summary_key(event.tenant, event.call_id, summary_id)
-        answers = StepStore(self._objects, llm_steps_key(event.tenant, event.call_id, summary_id))
+        key = UsageKey(UsageKind.SUMMARY, summary_id)
+        record = JobDocument(self._objects, event.tenant, event.call_id, summary_id)
+        result = Document(self._objects, summary_key(event.tenant, event.call_id, summary_id), Summary)
         engine_ms = 0  # of this attempt: a result that is found cost nothing now
-        result = await documents.get_result(self._objects, key, Summary)
-        if result is None:
+        summary = await result.get()
+        found = summary is not None
+        if summary is None:
             transcript = await documents.fetch(self._objects, event.transcript, Transcript)
             started = time.monotonic()
-            summary = await self._provider.summarize(SummaryJob(event.tenant, transcript, answers))
+            summary = await self._provider.summarize(SummaryJob(event.tenant, transcript, record))
             engine_ms = round((time.monotonic() - started) * 1000)
-            result = await documents.store_result(self._objects, key, summary)
-        summary = result.content
+        model = summary.model
+        charge = await record.charge(
+            lambda job: self._charges(event, key, self._usual_charge(job, model), stage_record)
+        )
+        if not found:
+            summary = await result.put_if_absent(summary)
         outputs = [Output(Topic.SUMMARY_READY, self._ready(event, summary_id, summary, result.ref, engine_ms))]
-        charge = await self._charge(event, summary_id, summary, answers)
         if charge is not None:
-            outputs.append(Output(Topic.USAGE_RECORDED, self._usage(event, summary_id, summary, charge)))
+            line = usage_line(
+                event, key, charge, self._hash_for(event.tenant), provider=summary.provider, model=summary.model
+            )
+            outputs.append(Output(Topic.USAGE_RECORDED, line))
         return outputs
 
-    async def _charge(
-        self, event: TranscriptReady, summary_id: str, summary: Summary, answers: StepStore
-    ) -> Charge | None:
-        """What it costs. Prices may change before this is told again: the first ones stand."""
-        tokens = (await answers.read()).spent()
-        charge = token_charge(tokens, summary.model, self._pricing.price_per_summary, self._pricing)
-        charge = await self._charges(event, f"summary_{summary_id}", charge)
-        if charge is None:
-            return None
-        return await documents.put_if_absent(
-            self._objects, summary_charge_key(event.tenant, event.call_id, summary_id), charge
-        )
+    def _usual_charge(self, job: JobRecord, model: str) -> Charge | None:
+        return token_charge(job.spent(), model, self._pricing.price_per_summary, self._pricing)
 
     def _ready(
         self, event: TranscriptReady, summary_id: str, summary: Summary, ref: ObjectRef, engine_ms: int
@@ -105,43 +108,19 @@ class SummarizeHandler:
             fields=summary.fields,
         )
 
-    def _usage(self, event: TranscriptReady, summary_id: str, summary: Summary, charge: Charge) -> UsageRecorded:
-        """The ledger line: all of it follows from the transcript and the charge, so that telling it again tells the
-        same."""
-        key = f"summary_{summary_id}"
-        return UsageRecorded(
-            event_id=uuid_of("usage.recorded", key),
-            call_id=event.call_id,
-            tenant=event.tenant,
-            part=event.part,
-            occurred_at_ms=event.occurred_at_ms,
-            config_hash=self._hash_for(event.tenant),
-            key=key,
-            kind="summary",
-            units=charge.units,
-            duration_ms=event.duration_ms,
-            provider=summary.provider,
-            model=summary.model,
-            provider_cost=charge.provider_cost,
-            price=charge.price,
-            currency=charge.currency,
-            call_started_at_ms=event.call_started_at_ms,
-            tokens=charge.tokens,
-        )
-
 
 def run(settings: Settings) -> None:
-    """The service: blocks until it is told to end. Raises SettingsError."""
+    """Runs the service until SIGTERM or SIGINT. Raises SettingsError."""
     objects = ObjectStore(settings.s3)
     handler = SummarizeHandler(registry.summarizer(settings), objects, settings.pricing)
     run_stage(
         settings,
         Stage(
-            name=NAME,
+            name=STAGE,
             source=Topic.TRANSCRIPT_READY,
             retry=Topic.SUMMARIZE_RETRY,
             event_type=TranscriptReady,
-            handler=IdempotentStage(NAME, handler, objects),
+            handler=IdempotentStage(STAGE, handler, objects),
             concurrency=settings.summary.concurrency,
             timeout_s=settings.summary.timeout_s,
             per_minute=settings.summary.per_minute,

@@ -1,4 +1,4 @@
-"""recording.ready → transcript.ready and usage.recorded: what was said, and the one line of the bill for it."""
+"""recording.ready → transcript.ready and usage.recorded: the transcript, and its one ledger line."""
 
 import logging
 import time
@@ -8,46 +8,51 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from core.settings import PricingSettings, Settings
-from pipelines.billing.charge_policy import ChargeOncePolicy
-from pipelines.billing.pricing import Charge, Charges, cost_discrepancy, transcription_charge
+from pipelines.billing.charge_policy import ChargePolicy
+from pipelines.billing.pricing import Charge, cost_discrepancy, transcription_charge
+from pipelines.billing.usage_lines import usage_line
 from pipelines.jobs import documents
 from pipelines.jobs.completion_listener import CompletionListener, listen
-from pipelines.jobs.outbox import IdempotentStage
-from pipelines.jobs.remote_orders import ObjectKeys, RemoteTranscription, Timing
+from pipelines.jobs.documents import Document
+from pipelines.jobs.job_record import JobDocument
+from pipelines.jobs.remote_orders import RemoteTranscription, Timing
 from pipelines.jobs.result_cache import PendingResults
+from pipelines.jobs.stage_record import IdempotentStage, StageRecord
 from pipelines.providers import registry
-from pipelines.providers.base import Bill, Billing, RemoteJobs, SpeechToText, TranscriptionJob, config_hash_for
+from pipelines.providers.base import Bill, RemoteJobs, SpeechToText, TranscriptionJob, config_hash_for
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.errors import PermanentError
 from pipelines.runtime.stage import Output, Stage
-from schemas.artifacts import Transcript, charge_key, intent_key, transcript_key
-from schemas.events import ObjectRef, RecordingReady, TranscriptReady, UsageRecorded
+from schemas.artifacts import Transcript, transcript_key
+from schemas.events import ObjectRef, RecordingReady, TranscriptReady
 from schemas.ids import job_key, uuid_of
 from schemas.topics import Topic
+from schemas.usage_keys import UsageKey, UsageKind
 from sinks.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)
 
-NAME = "transcribe"
+STAGE = "transcribe"
 SPEAKERS = ("inbound", "outbound")  # by channel, as the recorder writes them
-
-
-_MOST_BYTES = 0xFFFFFFFF  # what a WAV can have; no engine takes more, and this machine's memory need not
-_UNSTORED = 256  # transcripts kept until storage takes them: some 100 kB for half an hour
+_MAX_BYTES = 0xFFFFFFFF  # limit of a WAV; no engine takes more, and this machine's memory may not either
+_PENDING = 256  # transcripts kept until they are stored: some 100 kB for half an hour
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A transcript. engine_ms: what the engine took. bill: what it said it charges."""
+    """A transcript that is not stored yet. engine_ms: the time the engine took."""
 
     transcript: Transcript
-    engine_ms: int
     bill: Bill | None
+    engine_ms: int
 
 
 class TranscribeHandler:
-    """The work on one recording. The result's key follows from audio and configuration: what is there is not made
-    again, and what is told again has the same ids."""
+    """Handler of one recording.
+
+    The keys of record and result follow from audio and configuration, so that a stored result is not made again, and
+    events that are published again have the same ids.
+    """
 
     def __init__(
         self,
@@ -57,10 +62,9 @@ class TranscribeHandler:
         timing: Timing | None = None,
         notices: CompletionListener | None = None,
         *,
-        charges: Charges | None = None,
+        live: bool = True,
     ) -> None:
-        """timing: of orders at a provider that works remotely; notices: where is told that one is done. charges: what
-        the customer pays, if not the usual."""
+        """Connects to nothing. timing, notices: for a provider that works remotely. live: False for replays."""
         self._engine = (
             RemoteTranscription(provider, objects, timing, notices=notices)
             if isinstance(provider, RemoteJobs)
@@ -68,62 +72,74 @@ class TranscribeHandler:
         )
         self._objects = objects
         self._pricing = pricing
-        self._charges = charges or ChargeOncePolicy(objects, pricing)
+        self._charges = ChargePolicy(STAGE, objects, pricing, live=live)
         self._hash_for = config_hash_for(provider)
-        self._unstored: PendingResults[_Made] = PendingResults(_UNSTORED)
+        self._pending: PendingResults[_Made] = PendingResults(_PENDING)
 
-    async def __call__(self, event: RecordingReady) -> Sequence[Output]:
-        """The transcript's event and its ledger line. Raises pipelines.runtime.errors."""
+    async def __call__(
+        self, event: RecordingReady, stage_record: Document[StageRecord] | None = None
+    ) -> Sequence[Output]:
+        """Returns the transcript's event and its ledger line. Raises pipelines.runtime.errors."""
         transcript_id = job_key(
             tenant=event.tenant,
             call_id=event.call_id,
-            stage=NAME,
+            stage=STAGE,
             input_sha256=event.audio.sha256,
             config_hash=self._hash_for(event.tenant),
         )
-        key = transcript_key(event.tenant, event.call_id, transcript_id)
-        place = ObjectKeys(intent_key(event.tenant, event.call_id, transcript_id), key)
+        key = UsageKey(UsageKind.TRANSCRIPTION, transcript_id)
+        record = JobDocument(self._objects, event.tenant, event.call_id, transcript_id)
+        result = Document(self._objects, transcript_key(event.tenant, event.call_id, transcript_id), Transcript)
         engine_ms = 0  # of this attempt: a result that is found cost nothing now
-        result = await documents.get_result(self._objects, key, Transcript)
-        if result is None:
-            made = await self._unstored.get(transcript_id, lambda: self._transcribe(event, transcript_id, place))
-            engine_ms = made.engine_ms
-            if isinstance(self._engine, Billing):
-                # Before the transcript is there: after that nobody knows.
-                await self._charge(event, transcript_id, made.transcript, made.bill)
-            result = await documents.store_result(self._objects, key, made.transcript)
-            self._unstored.stored(transcript_id)
-        transcript = result.content
-        bill = await self._engine.release(place) if isinstance(self._engine, RemoteTranscription) else None
-        charge = await self._charge(event, transcript_id, transcript, bill)
+        bill = None
+        # The record is written before the result: without a record there is no result to look for.
+        transcript = await result.get() if await record.get() else None
+        found = transcript is not None
+        if transcript is None:
+            made = await self._pending.get(
+                transcript_id, lambda: self._transcribe(event, transcript_id, record, result)
+            )
+            transcript, bill, engine_ms = made.transcript, made.bill, made.engine_ms
+        provider = transcript.provider
+        usual = self._usual_charge(event, provider, bill)
+        charge = await record.charge(lambda _: self._charges(event, key, usual, stage_record))
+        charge = charge or usual  # every transcription has a ledger line, one of 0 ms too
+        if not found:
+            # After the charge: once the result is visible, nothing but the record knows the bill.
+            transcript = await result.put_if_absent(transcript)
+            self._pending.stored(transcript_id)
+        if isinstance(self._engine, RemoteTranscription):
+            await self._engine.release(record)
+        line = usage_line(
+            event, key, charge, self._hash_for(event.tenant), provider=transcript.provider, model=transcript.model
+        )
         return [
             Output(Topic.TRANSCRIPT_READY, self._ready(event, transcript_id, transcript, result.ref, engine_ms)),
-            Output(Topic.USAGE_RECORDED, self._usage(event, transcript_id, transcript, charge)),
+            Output(Topic.USAGE_RECORDED, line),
         ]
 
-    async def _charge(
-        self, recording: RecordingReady, transcript_id: str, transcript: Transcript, bill: Bill | None
-    ) -> Charge:
-        """What the job costs. Prices may change before this is told again: the first ones stand, so that the line
-        stays the same."""
-        charge = transcription_charge(recording.duration_ms, transcript.provider, self._pricing, bill)
-        expected = cost_discrepancy(charge, transcript.provider, self._pricing)
+    def _usual_charge(self, recording: RecordingReady, provider: str, bill: Bill | None) -> Charge:
+        """Returns the charge by the settings, and warns if the provider's cost differs from its rate."""
+        charge = transcription_charge(recording.duration_ms, provider, self._pricing, bill)
+        expected = cost_discrepancy(charge, provider, self._pricing)
         if expected is not None:
             logger.warning(
-                "%s charges %s for call %s where its rate makes %s: ordered twice, or the rate in the settings is old",
-                transcript.provider,
+                "%s charges %s for call %s, but its rate makes %s: ordered twice, or the rate in the settings is old",
+                provider,
                 charge.provider_cost,
                 recording.call_id,
                 expected,
             )
-        charge = await self._charges(recording, f"transcription_{transcript_id}", charge) or charge
-        key = charge_key(recording.tenant, recording.call_id, transcript_id)
-        return await documents.put_if_absent(self._objects, key, charge)
+        return charge
 
-    async def _transcribe(self, recording: RecordingReady, transcript_id: str, place: ObjectKeys) -> _Made:
-        """The engine's transcript."""
-        if recording.audio.size > _MOST_BYTES:
-            raise PermanentError(f"a recording of {recording.audio.size / 1e9:.1f} GB: none is transcribed over 4 GB")
+    async def _transcribe(
+        self, recording: RecordingReady, transcript_id: str, record: JobDocument, result: Document[Transcript]
+    ) -> _Made:
+        """Returns the engine's transcript."""
+        if recording.audio.size > _MAX_BYTES:
+            raise PermanentError(
+                f"the recording has {recording.audio.size / 1e9:.1f} GB; recordings over 4 GB cannot be transcribed"
+            )
         with TemporaryDirectory(prefix="audiotext-") as folder:
             audio = Path(folder) / "audio.wav"
             await documents.download(self._objects, recording.audio, audio)
@@ -138,12 +154,10 @@ class TranscribeHandler:
                 tenant=recording.tenant,
             )
             if isinstance(self._engine, RemoteTranscription):
-                transcript = await self._engine.transcribe(job, place)
+                made = await self._engine.transcribe(job, record, result)
             else:
-                transcript = await self._engine.transcribe(job)
-            engine_ms = round((time.monotonic() - started) * 1000)
-            bill = self._engine.billed(transcript_id) if isinstance(self._engine, Billing) else None
-            return _Made(transcript, engine_ms, bill)
+                made = await self._engine.transcribe(job)
+            return _Made(made.transcript, made.bill, round((time.monotonic() - started) * 1000))
 
     def _ready(
         self,
@@ -173,36 +187,9 @@ class TranscribeHandler:
             call_started_at_ms=recording.started_at_ms,
         )
 
-    def _usage(
-        self, recording: RecordingReady, transcript_id: str, transcript: Transcript, charge: Charge
-    ) -> UsageRecorded:
-        """The ledger line. All of it follows from the recording and the charge, so that telling it again tells the
-        same. A recording of 0 ms has one too, over 0 units: every transcription can be found on the bill."""
-        key = f"transcription_{transcript_id}"
-        return UsageRecorded(
-            event_id=uuid_of("usage.recorded", key),
-            call_id=recording.call_id,
-            tenant=recording.tenant,
-            part=recording.part,
-            occurred_at_ms=recording.ended_at_ms,
-            config_hash=self._hash_for(recording.tenant),
-            key=key,
-            kind="transcription",
-            units=charge.units,
-            duration_ms=recording.duration_ms,
-            provider=transcript.provider,
-            model=transcript.model,
-            provider_cost=charge.provider_cost,
-            price=charge.price,
-            currency=charge.currency,
-            call_started_at_ms=recording.started_at_ms,
-            provider_ms=charge.provider_ms,
-            cost_source=charge.cost_source,
-        )
-
 
 def run(settings: Settings) -> None:
-    """The service: blocks until it is told to end. Raises SettingsError."""
+    """Runs the service until SIGTERM or SIGINT. Raises SettingsError."""
     provider = registry.speech_to_text(settings)
     notices = listen(settings.kafka) if registry.callback_url(settings) else None
     objects = ObjectStore(settings.s3)
@@ -211,11 +198,11 @@ def run(settings: Settings) -> None:
     run_stage(
         settings,
         Stage(
-            name=NAME,
+            name=STAGE,
             source=Topic.RECORDING_READY,
             retry=Topic.TRANSCRIBE_RETRY,
             event_type=RecordingReady,
-            handler=IdempotentStage(NAME, handler, objects),
+            handler=IdempotentStage(STAGE, handler, objects),
             concurrency=registry.transcription_concurrency(settings),
             timeout_s=settings.stt.timeout_s,
             per_minute=settings.stt.per_minute,

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter
 
+from schemas.usage_keys import UsageKey, UsageKind
 from sinks.clickhouse.call_projection import NOT_EVIDENCE, Status
 from sinks.clickhouse.phone_numbers import search_digits, sql_matches
 
@@ -22,7 +23,7 @@ _STATUS_CONDITIONS: Final[dict[Status, str]] = {
     "recorded": "recordings > 0 AND transcripts < parts",
     "transcribed": "summaries < parts",
     "summarized": "summaries > 0 AND (embeddings < parts OR countIf(type = 'summary.ready'"
-    " AND (tenant, concat('transcription_', JSONExtractString(event, 'transcript_id')))"
+    f" AND (tenant, concat('{UsageKey(UsageKind.TRANSCRIPTION, '')}', JSONExtractString(event, 'transcript_id')))"
     " NOT IN (SELECT tenant, key FROM ledger)) > 0)",
     "complete": "summaries > 0 AND embeddings > 0",
     "failed": "failures > 0",

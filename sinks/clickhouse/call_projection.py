@@ -31,6 +31,7 @@ from schemas.events import (
     TranscriptReady,
     VersionChosen,
 )
+from schemas.usage_keys import UsageKey, UsageKind
 from sinks.clickhouse.result_versions import VersionDoc, current_summary, current_transcript, versions
 
 Status = Literal["live", "recorded", "transcribed", "summarized", "complete", "failed"]
@@ -395,7 +396,7 @@ def _reached(
     its ledger line, so that a client that waits for this status finds everything.
     """
     if summary:
-        has_ledger_line = f"transcription_{summary.transcript_id}" in charged
+        has_ledger_line = str(UsageKey(UsageKind.TRANSCRIPTION, summary.transcript_id)) in charged
         return "complete" if embedding and has_ledger_line else "summarized"
     if transcript or embedding:
         return "transcribed"

@@ -79,17 +79,6 @@ class ReplayStore:
         )
         return [event for row in rows if isinstance(event := parse_event(str(row["event"])), ReplayedPart)]
 
-    def ledger_keys(self, tenant: str, call_id: str, part: int, kind: str) -> set[str]:
-        """Returns the keys of the part's ledger lines of this kind."""
-        rows = self._database.query(
-            """
-            SELECT DISTINCT key FROM ledger WHERE tenant = {tenant:String} AND call_id = {call:String}
-            AND part = {part:UInt32} AND kind = {kind:String}
-            """,
-            {"tenant": tenant, "call": call_id, "part": part, "kind": kind},
-        )
-        return {str(row["key"]) for row in rows}
-
     def is_erased(self, tenant: str, call_id: str) -> bool:
         """True if the call is erased or its erasure is requested."""
         rows = self._database.query(

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from qdrant_client import QdrantClient
 
 from core.settings import Settings
 from pipelines.embed.chunking import chunks_of
-from schemas.artifacts import LEFTOVERS, Transcript, charged_key, stored_output_key
+from schemas.artifacts import RELEASES, Transcript, job_record_key, remote_id_of, stage_record_key
 from schemas.events import Event, ObjectRef, RecordingReady, SummaryReady, TranscriptReady, UsageRecorded
 from schemas.ids import sha256_hex, uuid_of
 from schemas.topics import Topic
@@ -83,7 +83,7 @@ def _objects(evidence: Evidence, parts: Mapping[str, Sequence[Part]], measured: 
         part = next((part for part in parts.get(event.call_id, ()) if part.number == event.part), None)
         if part is None:
             continue  # told by _results
-        named |= {_told(event, "transcribe"), _charged(event, "transcription")}
+        named.add(_stage_record(event, "transcribe"))
         wav = wav_of(part)
         measured.checked["recordings"] += 1
         measured.checked["WAV bytes"] += len(wav)
@@ -92,37 +92,30 @@ def _objects(evidence: Evidence, parts: Mapping[str, Sequence[Part]], measured: 
         for ref in (event.audio, event.peaks, event.manifest):
             yield from _as_named(store, event, ref)
     for transcribed in events_of(evidence.tape, Topic.TRANSCRIPT_READY, TranscriptReady):
-        named |= {transcribed.transcript.key, *_beside(transcribed)}
-        named |= {_told(transcribed, stage) for stage in ("summarize", "embed")}
-        named |= {_charged(transcribed, kind) for kind in ("summary", "embedding")}
+        named |= {transcribed.transcript.key, _job_record(transcribed, transcribed.transcript_id)}
+        named |= {_stage_record(transcribed, stage) for stage in ("summarize", "embed")}
         yield from _as_named(store, transcribed, transcribed.transcript)
     for summarized in events_of(evidence.tape, Topic.SUMMARY_READY, SummaryReady):
         named.add(summarized.summary.key)
         yield from _as_named(store, summarized, summarized.summary)
-    # What the provider could not be told to delete is noted down, until it is.
-    notes = set(store.list(LEFTOVERS))
+    # An order that the provider could not delete has a marker, until it is deleted.
+    markers = set(store.list(RELEASES))
     measured.checked["left at the provider, to be deleted"] = len(evidence.kept)
-    yield from kept_orders(evidence.kept, [PurePosixPath(key).stem for key in notes])
+    yield from kept_orders(evidence.kept, [remote_id_of(key) for key in markers])
     for key in store.list():
         measured.checked["objects"] += 1
-        if key not in named | notes:
+        if key not in named | markers:
             yield Finding(Wrong.ORPHAN, key, "an object that no event names")
 
 
-def _beside(event: TranscriptReady) -> set[str]:
-    """What may lie beside a transcript: that its job was ordered, and for how much."""
-    stem = event.transcript.key.removesuffix(".json")
-    return {f"{stem}.intent.json", f"{stem}.charge.json"}
+def _job_record(event: Event, job_id: str) -> str:
+    """Key of the record of a job."""
+    return job_record_key(event.tenant, event.call_id, job_id)
 
 
-def _told(event: Event, stage: str) -> str:
-    """Where lies what the stage has told of the event."""
-    return stored_output_key(event.tenant, event.call_id, uuid_of("told", stage, event.event_id))
-
-
-def _charged(event: RecordingReady | TranscriptReady, kind: str) -> str:
-    """Where lies which line of the part was charged first."""
-    return charged_key(event.tenant, event.call_id, event.part, kind)
+def _stage_record(event: Event, stage: str) -> str:
+    """Key of the record of what the stage has published about the event's part."""
+    return stage_record_key(event.tenant, event.call_id, stage, event.part)
 
 
 def _as_named(store: ObjectStore, event: Event, ref: ObjectRef) -> Iterator[Finding]:

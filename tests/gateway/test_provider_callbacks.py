@@ -139,7 +139,7 @@ async def test_listener_returns_early_and_late_notices_once(monkeypatch: pytest.
         await board.wait("early", 0.01)
     for number in range(10):
         board.notify(str(number))
-    assert list(board._told) == ["7", "8", "9"]
+    assert list(board._early) == ["7", "8", "9"]
 
 
 async def test_callback_ends_a_wait_over_a_real_log(kafka: KafkaSettings) -> None:

@@ -51,7 +51,7 @@ def transcripts(whisper: Whisper, tmp_path_factory: pytest.TempPathFactory) -> M
             duration_ms=call.duration_ms,
             speakers=SPEAKERS,
         )
-        made[name] = asyncio.run(whisper.transcribe(job))
+        made[name] = asyncio.run(whisper.transcribe(job)).transcript
     return made
 
 

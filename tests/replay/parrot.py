@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from audiotext.stack import services
 from core.settings import Settings, load
 from pipelines.providers import registry
-from pipelines.providers.base import TranscriptionJob
+from pipelines.providers.base import Transcription, TranscriptionJob
 from schemas.artifacts import Segment, Transcript
 
 _SAID = (
@@ -36,9 +36,9 @@ class Parrot:
     def config(self) -> Mapping[str, object]:
         return {"parrot": self.model}
 
-    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+    async def transcribe(self, job: TranscriptionJob) -> Transcription:
         digest = hashlib.sha256(await asyncio.to_thread(job.audio.read_bytes)).digest()
-        return Transcript(
+        transcript = Transcript(
             call_id=job.call_id,
             language="en",
             duration_ms=job.duration_ms,
@@ -55,6 +55,7 @@ class Parrot:
                 for turn in range(3)
             ],
         )
+        return Transcription(transcript)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import base64
 import json
 from collections.abc import Mapping
 from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -96,8 +97,8 @@ def _value(name: str, kind: Any) -> Any:
     if origin in (list, dict):
         inner = _value(name, arguments[-1])
         return [inner] if origin is list else {"some": inner}
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return full(kind).model_dump()
+    if isinstance(kind, type) and issubclass(kind, BaseModel | Enum):
+        return full(kind).model_dump() if issubclass(kind, BaseModel) else next(iter(kind))
     made: dict[Any, Any] = {str: f"some {name}", int: 7, float: 0.5, bool: True, Decimal: Decimal("0.0162")}
     return made[kind]
 

@@ -8,8 +8,7 @@ from pydantic import ValidationError
 
 from core.health_check import Check
 from core.settings import GeminiSettings, SummarySettings
-from pipelines.jobs.llm_steps import StepStore
-from pipelines.providers.base import NOTHING_SAID, PerTenant, SummaryJob
+from pipelines.providers.base import NOTHING_SAID, PerTenant, StepStore, SummaryJob
 from pipelines.providers.gemini.chunking import chunk_turns, group_by_budget, max_tokens_of
 from pipelines.providers.gemini.client import check_model, connect, estimated_tokens, translate_gemini_errors
 from pipelines.providers.gemini.errors import blocked_prompt_error, finish_error
@@ -91,7 +90,7 @@ class GeminiSummarizer:
                 key_points=[],
                 action_items=[],
             )
-        requests = _DraftRequests(self, job.answers, draft_type(self._settings.fields.get(job.tenant, {})))
+        requests = _DraftRequests(self, job.steps, draft_type(self._settings.fields.get(job.tenant, {})))
         parts = chunk_turns(turns, self._settings.max_prompt_tokens)
         drafts = [
             await requests.draft(
@@ -145,25 +144,25 @@ class GeminiSummarizer:
 class _DraftRequests:
     """The requests of one job. Each is sent once; its response is saved under the name of its step."""
 
-    def __init__(self, gemini: GeminiSummarizer, answers: StepStore, draft: type[Draft]) -> None:
+    def __init__(self, gemini: GeminiSummarizer, steps: StepStore, draft: type[Draft]) -> None:
         self._gemini = gemini
-        self._answers = answers
+        self._steps = steps
         self._draft = draft
         self._schema = schema_of(draft)
 
     async def draft(self, step: str, prompt: str) -> Draft:
-        """Returns the response of a step. A new response is saved before it is used."""
-        saved = (await self._answers.read()).kept.get(step)
+        """Returns the answer to a step. A new answer is saved before it is used."""
+        saved = await self._steps.step(step)
         if saved is not None:
-            return self._draft.model_validate_json(saved.text)
+            return self._draft.model_validate_json(saved)
         response = await self._gemini.generate(prompt, self._schema)
         tokens = tokens_counted(response, prompt)
         try:
             draft = self._read(response)
         except StageError:
-            await self._answers.count_wasted(tokens)
+            await self._steps.count_wasted(tokens)
             raise
-        await self._answers.save(step, draft.model_dump_json(), tokens)
+        await self._steps.save_step(step, draft.model_dump_json(), tokens)
         return draft
 
     async def merged(self, step: str, language: str, drafts: Sequence[str]) -> Draft:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from core.health_check import Check
 from core.settings import OpenAiSettings
-from pipelines.providers.base import Bill, TranscriptionJob
+from pipelines.providers.base import Bill, Transcription, TranscriptionJob
 from pipelines.providers.common import trimmed_audio
 from pipelines.providers.common.http import CONNECT_S, check_model_available, error_for_status, translate_http_errors
 from pipelines.providers.common.utterances import SpokenWord, segments_of
@@ -82,7 +82,6 @@ class OpenAi:
         self._settings = settings
         self._language = language
         self._responses: OrderedDict[tuple[str, int], TranscriptionResponse] = OrderedDict()
-        self._bills: OrderedDict[str, Bill] = OrderedDict()
         key = settings.api_key.get_secret_value() if settings.api_key else None
         self._http = httpx.AsyncClient(
             base_url=settings.base_url.rstrip("/"),
@@ -106,8 +105,10 @@ class OpenAi:
             "revision": _REVISION,
         }
 
-    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+    async def transcribe(self, job: TranscriptionJob) -> Transcription:
         """Transcribes the recording, each channel in its own requests.
+
+        The bill has the audio that the server counted. The server does not report its cost.
 
         Raises:
             StageError: See pipelines.runtime.errors.
@@ -131,8 +132,7 @@ class OpenAi:
                 channel, start_ms, end_ms = audio.to_source_time(word.start_ms, word.end_ms)
                 end_ms = min(max(start_ms, end_ms), job.duration_ms)
                 channels[channel].append(SpokenWord(min(start_ms, end_ms), end_ms, word.text, word.confidence))
-        _remember(self._bills, job.key, Bill(_billed_ms(audios, responses), cost=None, currency=""))
-        return Transcript(
+        transcript = Transcript(
             call_id=job.call_id,
             language=self._language or _language(responses),
             duration_ms=job.duration_ms,
@@ -140,10 +140,7 @@ class OpenAi:
             model=self.model,
             segments=segments_of(channels, job.speakers),
         )
-
-    def billed(self, key: str) -> Bill | None:
-        """Returns the audio that the server counted, once. The server does not report its cost."""
-        return self._bills.pop(key, None)
+        return Transcription(transcript, Bill(_billed_ms(audios, responses), cost=None, currency=""))
 
     async def check(self) -> Check:
         """Checks that the server responds, accepts the key and has the model."""

@@ -25,7 +25,7 @@ import soundfile
 import soxr
 
 from core.health_check import Check
-from pipelines.providers.base import TranscriptionJob
+from pipelines.providers.base import Transcription, TranscriptionJob
 from pipelines.providers.common import model_files
 from pipelines.providers.common.utterances import SpokenWord, segments_of
 from pipelines.runtime.errors import PermanentError, ProviderOutageError
@@ -110,7 +110,7 @@ class Whisper:
             return Check("Whisper", False, f"{weights} is gone", "start the service again: it makes its model anew")
         return Check("Whisper", True, f"{self.model} is here, faster-whisper {version('faster-whisper')}")
 
-    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+    async def transcribe(self, job: TranscriptionJob) -> Transcription:
         """The call's transcript. Raises PermanentError for audio that cannot be read and a language that is none,
         ProviderOutageError when the model cannot be loaded.
 
@@ -119,7 +119,7 @@ class Whisper:
         abandoned = threading.Event()
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._calls, self._transcribe, job, abandoned)
+            return Transcription(await loop.run_in_executor(self._calls, self._transcribe, job, abandoned))
         finally:
             abandoned.set()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from pipelines.jobs.llm_steps import StepStore
+from pipelines.jobs.job_record import JobDocument
 from pipelines.providers.base import SummaryJob
 from pipelines.providers.extractive.summarizer import Extractive
 from pipelines.recorder import wav
@@ -186,8 +186,7 @@ class Told:
 
 def _summary(put: Put, told: Told, transcript: Transcript) -> Summary:
     """The real engine's. In a thread, since the browser's driver has a loop running in this one."""
-    answers = StepStore(put.objects, f"{told.tenant}/{told.call_id}/answers.json")
-    job = SummaryJob(told.tenant, transcript, answers)
+    job = SummaryJob(told.tenant, transcript, JobDocument(put.objects, told.tenant, told.call_id, "job"))
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(Extractive().summarize(job))).result()
 

@@ -201,8 +201,8 @@ def test_what_is_taken_is_asked_wrongly(tmp_path: Path, capsys: pytest.CaptureFi
 def test_every_stage_is_known_by_its_group() -> None:
     """The command line knows stages without importing them: here are those there are. One that was missing could not
     be asked for."""
-    stages = (transcribe_handler.NAME, summarize_handler.NAME, embed_handler.NAME, ledger.GROUP, analytics.STAGE)
-    assert (*stages, replays.STAGE, planner.NAME, erase_handler.NAME) == services.STAGES
+    stages = (transcribe_handler.STAGE, summarize_handler.STAGE, embed_handler.STAGE, ledger.GROUP, analytics.STAGE)
+    assert (*stages, replays.STAGE, planner.NAME, erase_handler.STAGE) == services.STAGES
     assert (RECORDER, *services.STAGES) == services.GROUPS
 
 

@@ -6,8 +6,9 @@ from decimal import Decimal
 import pytest
 
 from core.settings import PricingSettings, S3Settings
-from pipelines.billing.charge_policy import ChargeOncePolicy
+from pipelines.billing.charge_policy import ChargePolicy
 from pipelines.billing.pricing import Charge
+from schemas.usage_keys import UsageKey, UsageKind
 from sinks.object_store import ObjectStore
 from tests.pipelines.made import new_call
 from tests.sinks.clickhouse.telling import Call
@@ -25,16 +26,18 @@ def objects(s3: S3Settings) -> ObjectStore:
 
 
 class Part:
-    """A part of a new call, that live stages and replays charge for. Nobody's policy charges replays."""
+    """A part of a new call, that live stages and replays charge for. By default no tenant is charged for replays."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, pricing: PricingSettings | None = None) -> None:
         self._event = Call(new_call()).recording()
         self._objects = objects
+        self._pricing = pricing or PricingSettings()
 
     def charged(self, key: str, charge: Charge | None = USUAL, *, live: bool) -> Charge | None:
         """What is charged for the line with that key."""
-        charges = ChargeOncePolicy(self._objects, PricingSettings(), live=live)
-        return asyncio.run(charges(self._event, key, charge))
+        kind, _, job_id = key.partition("_")
+        charges = ChargePolicy(f"stage of {kind}", self._objects, self._pricing, live=live)
+        return asyncio.run(charges(self._event, UsageKey(UsageKind(kind), job_id), charge))
 
 
 def test_a_replay_that_comes_before_the_live_stage_is_the_one_that_is_charged(objects: ObjectStore) -> None:
@@ -63,3 +66,31 @@ def test_what_was_free_stays_free(objects: ObjectStore) -> None:
     assert part.charged("summary_a", None, live=True) is None
     assert part.charged("summary_a", live=False) is None
     assert part.charged("summary_b", live=False) == COST_ALONE
+
+
+@pytest.mark.parametrize(
+    ("policy", "before", "charged"),
+    [
+        ({}, ("transcription_old",), False),
+        ({"acme": True}, ("transcription_old",), True),
+        ({"*": True, "acme": False}, ("transcription_old",), False),
+        ({"*": True}, ("transcription_old",), True),
+        ({}, (), True),  # never transcribed before: an ordinary transcription
+        ({}, ("summary_old",), True),  # a summary was charged, a transcription was not
+        ({}, ("transcription_new",), True),  # its own line, published again
+    ],
+)
+@pytest.mark.parametrize("live", [True, False])
+def test_the_tenant_pays_by_its_policy(
+    *, live: bool, objects: ObjectStore, policy: dict[str, bool], before: tuple[str, ...], charged: bool
+) -> None:
+    """A transcription made by a replay, after a live stage or a replay has charged something: it is on the bill at what
+    the provider costs, always; the customer pays for it only if the policy says so or nothing was paid before. If it
+    failed, customers would pay for our experiments, or the first transcription of a failed call would be free."""
+    part = Part(objects, PricingSettings(charge_replays=policy))
+    for key in before:
+        part.charged(key, live=live)
+    charge = part.charged("transcription_new", live=False)
+    assert charge is not None
+    assert charge.provider_cost == USUAL.provider_cost
+    assert (charge.units, charge.price) == ((50, USUAL.price) if charged else (0, Decimal(0)))

@@ -19,7 +19,7 @@ from tests.sinks.clickhouse.telling import Call
 
 def test_only_lines_of_the_bill_become_rows() -> None:
     """Another event on the bill's topic is refused, not booked."""
-    with pytest.raises(ValueError, match=r"stream\.started is no line"):
+    with pytest.raises(ValueError, match=r"stream\.started is not a ledger line"):
         ledger.rows(Call("CA1").started())
 
 

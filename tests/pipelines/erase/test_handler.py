@@ -8,10 +8,11 @@ import pytest
 
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings
 from pipelines.erase.handler import EraseHandler, LateResultEraser, requested
+from pipelines.jobs.job_record import JobRecord
 from pipelines.jobs.order_record import OrderRecord
 from pipelines.providers.base import RemoteJobs
 from pipelines.runtime.errors import PermanentError, RetryLaterError
-from schemas.artifacts import call_prefix, intent_key
+from schemas.artifacts import call_prefix, job_record_key
 from schemas.events import CallErased, ErasureRequested
 from schemas.replays import outcome
 from sinks.clickhouse.client import Database
@@ -81,8 +82,8 @@ async def test_nothing_is_left_but_the_line_of_the_bill(desk: Desk) -> None:
         desk.put.call(tenant, name)
         desk.put.vectors(desk.words, tenant, name, ["hello"])
     order = transcript_id(tenant, call_id, 1)
-    intent = OrderRecord(state="submitted", remote_id="order-1").model_dump_json().encode()
-    desk.put.object(intent_key(tenant, call_id, order), intent, "application/json")
+    job = JobRecord(order=OrderRecord(state="submitted", remote_id="order-1")).model_dump_json().encode()
+    desk.put.object(job_record_key(tenant, call_id, order), job, "application/json")
     before = desk.left(tenant, other)
     assert min(desk.left(tenant, call_id)[what] for what in ("events", "ledger", "objects", "vectors")) > 0
 
@@ -196,11 +197,11 @@ async def test_an_order_nobody_can_delete_is_not_hushed_up(desk: Desk) -> None:
     there, and its dead letter says why. If it failed, we would say that everything is deleted, and it would not be."""
     tenant, call_id = f"t-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}"
     desk.put.call(tenant, call_id)
-    intent = OrderRecord(state="submitted", remote_id="order-1").model_dump_json().encode()
-    desk.put.object(intent_key(tenant, call_id, "x"), intent, "application/json")
+    job = JobRecord(order=OrderRecord(state="submitted", remote_id="order-1")).model_dump_json().encode()
+    desk.put.object(job_record_key(tenant, call_id, "x"), job, "application/json")
     handler = EraseHandler(desk.calls, desk.store, desk.put.objects, desk.put.vector_store, lambda: None)
 
-    with pytest.raises(PermanentError, match="none is configured"):
+    with pytest.raises(PermanentError, match="no provider of orders is configured"):
         await handler(requested(tenant, call_id))
 
     assert desk.left(tenant, call_id)["objects"] > 0

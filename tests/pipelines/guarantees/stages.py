@@ -21,8 +21,8 @@ from core.settings import (
 from pipelines.embed import handler as embed_handler
 from pipelines.embed.handler import EmbedHandler
 from pipelines.erase.handler import EraseHandler
-from pipelines.jobs.outbox import IdempotentStage
 from pipelines.jobs.remote_orders import Timing
+from pipelines.jobs.stage_record import IdempotentStage
 from pipelines.providers.extractive.summarizer import Extractive
 from pipelines.providers.gemini.embedder import GeminiEmbedder
 from pipelines.providers.gemini.summarizer import GeminiSummarizer
@@ -78,7 +78,7 @@ def soniox_transcriber(
         client = Soniox if shows_orders else _SonioxThatShowsLate
         jobs = steps.watch(client(settings, soniox_rules.KEY, objects=objects if by_url else None))
         work = TranscribeHandler(jobs, objects, pricing, TIMING)
-        return IdempotentStage(transcribe_handler.NAME, work, objects)  # type: ignore[arg-type]
+        return IdempotentStage(transcribe_handler.STAGE, work, objects)  # type: ignore[arg-type]
 
     return make
 
@@ -96,7 +96,7 @@ def openai_transcriber(
         objects = steps.watch(ObjectStore(s3))
         settings = OpenAiSettings(base_url=server.url, api_key=SecretStr(openai_rules.KEY), prompt=prompt)
         engine = steps.watch(OpenAi(settings, timeout_s=10))
-        return IdempotentStage(transcribe_handler.NAME, TranscribeHandler(engine, objects, pricing), objects)  # type: ignore[arg-type]
+        return IdempotentStage(transcribe_handler.STAGE, TranscribeHandler(engine, objects, pricing), objects)  # type: ignore[arg-type]
 
     return make
 
@@ -115,7 +115,7 @@ def gemini_summarizer(
         settings = GeminiSettings(base_url=server.url, summary_model=model)
         engine = GeminiSummarizer(settings, SummarySettings(max_prompt_tokens=500), gemini_rules.KEY)
         steps.watch_only(engine, "generate")
-        return IdempotentStage(summarize_handler.NAME, SummarizeHandler(engine, objects, pricing), objects)  # type: ignore[arg-type]
+        return IdempotentStage(summarize_handler.STAGE, SummarizeHandler(engine, objects, pricing), objects)  # type: ignore[arg-type]
 
     return make
 
@@ -131,7 +131,7 @@ def gemini_embedder(
         settings = GeminiSettings(base_url=server.url, embedding_dimension=128)
         engine = steps.watch(GeminiEmbedder(settings, gemini_rules.KEY, 10))
         work = EmbedHandler(engine, objects, vectors, pricing)
-        return IdempotentStage(embed_handler.NAME, work, objects)  # type: ignore[arg-type]
+        return IdempotentStage(embed_handler.STAGE, work, objects)  # type: ignore[arg-type]
 
     return make
 
@@ -141,7 +141,7 @@ def extractive_summarizer(s3: S3Settings, pricing: PricingSettings) -> MakeWork:
 
     def make(steps: Steps) -> IdempotentStage[Event]:
         objects = steps.watch(ObjectStore(s3))
-        return IdempotentStage(summarize_handler.NAME, SummarizeHandler(Extractive(), objects, pricing), objects)  # type: ignore[arg-type]
+        return IdempotentStage(summarize_handler.STAGE, SummarizeHandler(Extractive(), objects, pricing), objects)  # type: ignore[arg-type]
 
     return make
 
@@ -151,7 +151,7 @@ def replay(settings: Settings, stage: ReplayStage) -> MakeWork:
 
     def make(steps: Steps) -> Handler[Event]:
         objects = steps.watch(ObjectStore(settings.s3))
-        work = HandlerCache(settings, objects, ReplayStore(settings.clickhouse))(stage, ReplayOverrides())
+        work = HandlerCache(settings, objects)(stage, ReplayOverrides())
         if stage == "recording":
             return work.transcribe  # type: ignore[return-value]
         return work.embed if stage == "embedding" else work.summarize  # type: ignore[return-value]

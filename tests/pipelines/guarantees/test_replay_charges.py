@@ -43,7 +43,7 @@ from tests.pipelines.guarantees.workers import Delivered, Fault, Steps, deliver
 from tests.pipelines.made import new_call, recording, said, transcribed
 from tests.pipelines.providers.sounds import job_of
 
-FEWEST_STEPS = 6
+FEWEST_STEPS = 5
 
 
 @pytest.fixture

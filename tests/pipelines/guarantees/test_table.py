@@ -17,5 +17,5 @@ def test_every_guarantee_has_tests_that_exist() -> None:
     assert [int(number) for number, _ in rows] == list(range(1, 15))
     for number, named in rows:
         for module, test in re.findall(r"`(test_\w+)(?:\.(test_\w+))?`", named):
-            [path] = _PIPELINES.rglob(f"{module}.py")
-            assert f"def {test or 'test_'}" in path.read_text(), f"guarantee {number}: {module}.{test}"
+            texts = [path.read_text() for path in _PIPELINES.rglob(f"{module}.py")]
+            assert any(f"def {test or 'test_'}" in text for text in texts), f"guarantee {number}: {module}.{test}"

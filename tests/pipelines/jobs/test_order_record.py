@@ -3,6 +3,7 @@
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from core.settings import S3Settings
+from pipelines.jobs.job_record import JobDocument
 from pipelines.jobs.order_record import (
     AdoptOrder,
     OrderRecord,
-    OrderStore,
     PlaceOrder,
     PollResult,
     WaitForLease,
@@ -23,17 +24,17 @@ from pipelines.runtime.errors import PermanentError
 from sinks.object_store import ObjectStore
 
 ORDER_MS, SETTLE_MS = 30_000, 30_000
-INTENDED = OrderRecord(state="intended", token="t", expires_at_ms=1_000)
+CLAIMED = OrderRecord(state="claimed", token="t", expires_at_ms=1_000)
 
 
 @pytest.mark.parametrize(
     ("intent", "found", "asked_ms", "step"),
     [
         (None, None, 0, PlaceOrder()),
-        (INTENDED, None, 999, WaitForLease(0.001)),
-        (INTENDED, "r", 999, AdoptOrder("r")),
-        (INTENDED, "r", 1_000, AdoptOrder("r")),
-        (INTENDED, None, 1_000, PlaceOrder()),
+        (CLAIMED, None, 999, WaitForLease(0.001)),
+        (CLAIMED, "r", 999, AdoptOrder("r")),
+        (CLAIMED, "r", 1_000, AdoptOrder("r")),
+        (CLAIMED, None, 1_000, PlaceOrder()),
         (OrderRecord(state="submitted", remote_id="r"), None, 0, PollResult("r")),
         (OrderRecord(state="done", remote_id="r"), None, 0, PollResult("r")),
     ],
@@ -116,7 +117,7 @@ class OneJob(RuleBasedStateMachine):
     def _writes(self, n: int, worker: Worker) -> None:
         step = next_action(worker.intent, worker.found, worker.asked_ms)
         if isinstance(step, PlaceOrder):
-            mine = OrderRecord(state="intended", token=str(n), expires_at_ms=self.now + ORDER_MS + SETTLE_MS)
+            mine = OrderRecord(state="claimed", token=str(n), expires_at_ms=self.now + ORDER_MS + SETTLE_MS)
             worker.at = "sends" if self._swap(worker, mine) else "idle"
         elif isinstance(step, AdoptOrder):
             self._swap(worker, OrderRecord(state="submitted", remote_id=step.remote_id))
@@ -171,43 +172,67 @@ OneJob.TestCase.settings = settings(max_examples=120, stateful_step_count=40, de
 TestOneJob = OneJob.TestCase
 
 
-@pytest.fixture
-def intents(s3: S3Settings) -> OrderStore:
-    """The intent of a job that no other test has."""
-    return OrderStore(ObjectStore(s3), f"intents/{uuid.uuid4().hex}.json")
+def document(objects: ObjectStore, call_id: str) -> JobDocument:
+    """A worker's view of the record of a job."""
+    return JobDocument(objects, "acme", call_id, "job")
 
 
-async def test_an_intent_is_replaced_only_by_who_read_it(intents: OrderStore) -> None:
-    """Two read that there is none, both write: the second learns that it was too late, reads, and may then replace it.
-    If both succeeded, both would order."""
-    assert await intents.read() is None
-    first, second = OrderRecord(state="intended", token="a"), OrderRecord(state="intended", token="b")
+async def test_an_order_is_replaced_only_by_who_read_it(s3: S3Settings) -> None:
+    """Two workers read that there is no order, both claim it: the second learns that it was too late, reads, and may
+    then replace it. If both succeeded, both would order."""
+    objects, call_id = ObjectStore(s3), uuid.uuid4().hex
+    one, other = document(objects, call_id), document(objects, call_id)
+    assert (await one.get(), await other.get()) == (None, None)
+    first, second = OrderRecord(state="claimed", token="a"), OrderRecord(state="claimed", token="b")
 
-    assert await intents.write(first, replaces=None) is not None
-    assert await intents.write(second, replaces=None) is None
-    there = await intents.read()
-    assert there is not None
-    assert there.intent == first
-    assert await intents.write(second, replaces=there) is not None
-    assert await intents.write(first, replaces=there) is None
+    assert await one.replace_order(first, replaces=None)
+    assert not await other.replace_order(second, replaces=None)
+    assert (await other.known()).order == first
+    assert await other.replace_order(second, replaces=first)
+    assert not await one.replace_order(OrderRecord(state="claimed", token="c"), replaces=first)
 
 
-async def test_an_intent_whose_acknowledgement_was_lost_is_recognised(intents: OrderStore) -> None:
-    """The store took the intent, its answer was lost and the client asked again, which the store refuses. The writer
+async def test_a_claim_whose_acknowledgement_was_lost_is_recognised(
+    s3: S3Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store took the claim, its answer was lost and the client asked again, which the store refuses. The writer
     must see that it is its own: otherwise it would wait a minute for itself."""
-    mine = OrderRecord(state="intended", token="mine")
-    await intents.write(mine, replaces=None)
+    objects, call_id = ObjectStore(s3), uuid.uuid4().hex
+    swap = objects.compare_and_swap
 
-    assert await intents.write(mine, replaces=None) is not None
+    def repeated(*args: Any, **more: Any) -> Any:
+        swap(*args, **more)
+        return swap(*args, **more)
+
+    monkeypatch.setattr(objects, "compare_and_swap", repeated)
+    assert await document(objects, call_id).replace_order(OrderRecord(state="claimed", token="mine"), replaces=None)
 
 
-async def test_something_else_in_an_intents_place_is_never_overwritten(s3: S3Settings) -> None:
-    """The object is damaged. Nobody knows whether money was spent, so nobody spends any: permanent."""
-    objects, key = ObjectStore(s3), f"intents/{uuid.uuid4().hex}.json"
-    objects.put(key, b"{", "application/json")
+async def test_a_submitted_order_stays_whoever_claims(s3: S3Settings) -> None:
+    """A worker has ordered, and another one has claimed the order meanwhile: that the provider has it is recorded all
+    the same, and no claim replaces it. Otherwise the order would be neither collected nor deleted at the provider."""
+    objects, call_id = ObjectStore(s3), uuid.uuid4().hex
+    late, other = document(objects, call_id), document(objects, call_id)
+    mine, theirs = OrderRecord(state="claimed", token="a"), OrderRecord(state="claimed", token="b")
+    assert await late.replace_order(mine, replaces=None)
+    await other.get()
+    assert await other.replace_order(theirs, replaces=mine)
+
+    await late.change(lambda job: job.with_submitted("r"))
+    assert not await other.replace_order(OrderRecord(state="claimed", token="c"), replaces=theirs)
+    assert (await other.known()).order == OrderRecord(state="submitted", remote_id="r")
+
+
+async def test_something_else_in_a_records_place_is_never_overwritten(s3: S3Settings) -> None:
+    """The object is damaged. It is unknown whether money was spent, so none is spent: permanent, for every method."""
+    objects, record = ObjectStore(s3), document(ObjectStore(s3), uuid.uuid4().hex)
+    objects.put(record.key, b"{", "application/json")
 
     with pytest.raises(PermanentError):
-        await OrderStore(objects, key).read()
+        await record.get()
+    with pytest.raises(PermanentError):
+        await record.replace_order(OrderRecord(state="claimed"), replaces=None)
+    assert objects.get(record.key) == b"{"
 
 
 def test_of_many_writers_one_wins(s3: S3Settings) -> None:

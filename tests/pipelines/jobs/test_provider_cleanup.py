@@ -9,10 +9,11 @@ import pytest
 
 from core.settings import PricingSettings, S3Settings
 from pipelines.jobs.completion_listener import CompletionListener
+from pipelines.jobs.provider_cleanup import ProviderCleanup
 from pipelines.jobs.remote_orders import Timing
 from pipelines.runtime.errors import QuotaError, RetryLaterError
 from pipelines.transcribe.handler import TranscribeHandler
-from schemas.artifacts import LEFTOVERS
+from schemas.artifacts import RELEASES, remote_id_of
 from schemas.events import RecordingReady, UsageRecorded
 from sinks.object_store import ObjectStore
 from tests.fakes import soniox_rules as fake
@@ -50,8 +51,8 @@ def worker(server: FakeSoniox, objects: ObjectStore, notices: CompletionListener
 
 
 def notes(objects: ObjectStore) -> list[str]:
-    """What is noted down as still lying at a provider."""
-    return list(objects.list(LEFTOVERS))
+    """Markers of what a provider still has to delete."""
+    return list(objects.list(RELEASES))
 
 
 async def test_what_could_not_be_deleted_is_deleted_with_the_next_job(
@@ -86,6 +87,25 @@ async def test_a_full_store_is_freed_and_the_call_goes_on(
         await following(event)
     assert raised.value.retry_after_s == 0
     assert len(await following(event)) == 2
+    assert (server.orders, server.files, notes(objects)) == ({}, {}, [])
+
+
+async def test_a_marker_stays_until_the_provider_has_deleted(
+    server: FakeSoniox, objects: ObjectStore, tmp_path: Path
+) -> None:
+    """Marks an order to be released; the provider fails at the first clean-up and works at the second. The marker is
+    there after the first one, and gone with the order after the second one. Removed before the order is, a marker would
+    be lost with a clean-up that fails or is killed, and the audio would stay at the provider for ever."""
+    jobs = client(server.url)
+    job = job_of(tmp_path / "a.wav", [(1, 2)], [], seconds=3)
+    remote_id = await jobs.submit(job, await jobs.prepare(job))
+    cleanup = ProviderCleanup(jobs, objects)
+    await cleanup.release_later(remote_id)
+
+    server.refusals.append(Refusal("DELETE /v1/transcriptions/.*", 500, "internal_error", "Sorry."))
+    assert await cleanup.run() == 0
+    assert [remote_id_of(key) for key in notes(objects)] == [remote_id]
+    assert await cleanup.run() == 1
     assert (server.orders, server.files, notes(objects)) == ({}, {}, [])
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from core.settings import PricingSettings, S3Settings, SonioxSettings
-from pipelines.jobs.order_record import OrderRecord, OrderStore
-from pipelines.jobs.remote_orders import ObjectKeys, RemoteTranscription
+from pipelines.jobs.documents import Document
+from pipelines.jobs.job_record import JobDocument
+from pipelines.jobs.order_record import OrderRecord
+from pipelines.jobs.remote_orders import RemoteTranscription
 from pipelines.providers.base import TranscriptionJob
 from pipelines.providers.soniox.transcriber import Soniox
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError, RetryLaterError
@@ -30,7 +32,7 @@ from tests.pipelines.remote_worker import TIMING, Fault, client, processes, star
 from tests.pipelines.runtime.clocks import ManualClock
 from tests.pipelines.service import eventually
 
-STEPS = 15  # calls of a run in which nothing happens; a test sees to it that there are no more
+STEPS = 12  # calls of a run in which nothing happens; a test sees to it that there are no more
 
 
 @pytest.fixture
@@ -122,11 +124,11 @@ async def test_those_are_all_the_steps(
     assert await finished(start(context, provider.url, s3, event, Fault(STEPS + 1, signal.SIGKILL))) == 0
 
 
-@pytest.mark.parametrize("step", [3, 4, 5], ids=["before its intent", "after its intent", "just before the order"])
+@pytest.mark.parametrize("step", [2, 3], ids=["before its claim", "after its claim, just before the order"])
 async def test_a_frozen_worker_that_wakes_up_late_does_not_order(
     step: int, provider: FakeSoniox, context: ForkServerContext, s3: S3Settings, event: RecordingReady
 ) -> None:
-    """A zombie: a worker freezes (SIGSTOP) around writing its intent, its partition goes to another one, which orders
+    """A zombie: a worker freezes (SIGSTOP) around writing its claim, its partition goes to another one, which orders
     and finishes; then the first wakes up and goes on where it was. It must not order as well. (The provider deletes
     nothing here: a late order must not fail only because its audio is gone.)"""
     provider.refusals.append(Refusal("DELETE .*", 404, "transcription_not_found", "Not found.", times=1_000))
@@ -159,14 +161,16 @@ async def test_no_such_order_is_old_news_after_a_freeze(
             return found
 
     client = FrozenAfterAsking(SonioxSettings(base_url=provider.url), fake.KEY)
-    place = ObjectKeys(f"intents/{job.key}.json", f"results/{job.key}.json")
-    in_progress = OrderRecord(state="intended", token="another's", expires_at_ms=clock.now_ms() + 60_000)
-    await OrderStore(objects, place.intent).write(in_progress, replaces=None)
+    call_id = new_call()
+    under_way = OrderRecord(state="claimed", token="another's", expires_at_ms=clock.now_ms() + 60_000)
+    assert await JobDocument(objects, "acme", call_id, job.key).replace_order(under_way, replaces=None)
 
     engine = RemoteTranscription(client, objects, TIMING, clock)
+    record = JobDocument(objects, "acme", call_id, job.key)
+    result = Document(objects, f"results/{call_id}.json", Transcript)
     with pytest.raises(RetryLaterError):
-        await engine.transcribe(job, place)
-    await engine.transcribe(job, place)
+        await engine.transcribe(job, record, result)
+    await engine.transcribe(job, JobDocument(objects, "acme", call_id, job.key), result)
     assert list(provider.ordered.values()) == [1]
 
 

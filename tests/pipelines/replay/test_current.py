@@ -8,11 +8,10 @@ from collections.abc import Mapping
 import pytest
 
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings, Settings
-from pipelines.providers.base import TranscriptionJob
+from pipelines.providers.base import Transcription, TranscriptionJob
 from pipelines.replay.selection import Selection
 from pipelines.replay.switching import NoSuchReplayError, Switched, Target, VersionSwitcher
 from pipelines.runtime.errors import PermanentError
-from schemas.artifacts import Transcript
 from sinks.clickhouse.replay_projection import ReplayDoc
 from tests.api.conftest import WordEmbedder
 from tests.replaying import Installation
@@ -174,7 +173,7 @@ class Broke:
     def config(self) -> Mapping[str, object]:
         return {"parrot": self.model}
 
-    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+    async def transcribe(self, job: TranscriptionJob) -> Transcription:
         raise PermanentError("402 pay first")
 
 

@@ -72,7 +72,7 @@ async def test_what_is_no_transcript_is_given_up(objects: ObjectStore) -> None:
     event = transcribed(objects, said(new_call()))
     ref = objects.put(event.transcript.key, b'{"call_id": 7}', "application/json")
 
-    with pytest.raises(PermanentError, match="no Transcript"):
+    with pytest.raises(PermanentError, match="not a valid Transcript"):
         await summarized(objects, event.model_copy(update={"transcript": ref}))
 
 

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from core.settings import PricingSettings, S3Settings
-from pipelines.providers.base import TranscriptionJob
+from pipelines.billing.charge_policy import ChargePolicy
+from pipelines.billing.pricing import Charge
+from pipelines.providers.base import Transcription, TranscriptionJob
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.transcribe.handler import TranscribeHandler
 from redpanda.client import EventProducer
 from schemas.artifacts import Segment, Transcript
 from schemas.events import RecordingReady, TranscriptReady, UsageRecorded, parse_event
 from schemas.topics import Topic
+from schemas.usage_keys import UsageKey, UsageKind
 from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.conftest import StartServer, s3_settings
 from tests.pipelines.made import STARTED_MS, new_call, recording
@@ -40,10 +43,10 @@ class FakeEngine:
     def config(self) -> Mapping[str, object]:
         return {"model": self.model}
 
-    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+    async def transcribe(self, job: TranscriptionJob) -> Transcription:
         self.jobs.append(job)
         self.heard.append(await asyncio.to_thread(job.audio.read_bytes))
-        return Transcript(
+        transcript = Transcript(
             call_id=job.call_id,
             language="en",
             duration_ms=job.duration_ms,
@@ -51,6 +54,7 @@ class FakeEngine:
             model=self.model,
             segments=[Segment(start_ms=0, end_ms=500, channel=0, speaker=job.speakers[0], text="Hello.")],
         )
+        return Transcription(transcript)
 
 
 @pytest.fixture
@@ -114,11 +118,31 @@ class Slow(FakeEngine):
         self._text = text
         self.asked, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def transcribe(self, job: TranscriptionJob) -> Transcript:
+    async def transcribe(self, job: TranscriptionJob) -> Transcription:
         self.asked.set()
         await self.go_on.wait()
-        heard = await super().transcribe(job)
-        return heard.model_copy(update={"segments": [heard.segments[0].model_copy(update={"text": self._text})]})
+        heard = (await super().transcribe(job)).transcript
+        segment = heard.segments[0].model_copy(update={"text": self._text})
+        return Transcription(heard.model_copy(update={"segments": [segment]}))
+
+
+async def test_parts_with_the_same_audio_are_charged_each(objects: ObjectStore) -> None:
+    """Transcribes two parts of a call that have the same audio, which makes them one job, and then asks for the price
+    of a replay of each part with another configuration. Both parts were charged, so the replay costs the customer
+    nothing. A failure means that the replay of the second part is charged as if no live stage had processed it."""
+    first = recording(objects, new_call(), WAV, 60_000)
+    second = first.model_copy(update={"part": 2, "event_id": f"{first.event_id}-2"})
+    handler = TranscribeHandler(FakeEngine(), objects, PricingSettings())
+    lines = [(await handled(handler, event))[1] for event in (first, second)]
+    assert len({line.key for line in lines}) == 1
+    assert {line.price for line in lines} == {Decimal("0.0100")}
+
+    usual = Charge(units=50, provider_cost=Decimal(1), price=Decimal(1), currency="USD")
+    replays = ChargePolicy("transcribe", objects, PricingSettings(), live=False)
+    for event in (first, second):
+        charge = await replays(event, UsageKey(UsageKind.TRANSCRIPTION, "another"), usual)
+        assert charge is not None
+        assert (charge.units, charge.price) == (0, Decimal(0))
 
 
 async def test_of_two_at_one_job_the_first_to_be_done_tells_for_both(objects: ObjectStore) -> None:
@@ -141,6 +165,33 @@ async def test_of_two_at_one_job_the_first_to_be_done_tells_for_both(objects: Ob
     assert stored.segments[0].text == "Hello."
     assert (again.event_id, again.transcript) == (ready.event_id, ready.transcript)
     assert usage_again.model_dump_json() == usage.model_dump_json()
+
+
+async def test_a_stored_transcript_is_never_made_again(objects: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store takes a write and its answer is lost, which is all that a worker that is killed then knows, for each of
+    the writes; the event is delivered to another worker. Once a transcript is stored no engine is used again. A failure
+    means that a transcript can be stored before its record, so that nothing leads to it, and nothing knows its bill."""
+    swap, made = objects.compare_and_swap, []
+    for number in range(1, 4):
+        event = recording(objects, new_call(), WAV, 60_000)
+        writes: list[str] = []
+
+        def lost(*args: Any, number: int = number, writes: list[str] = writes, **more: Any) -> Any:
+            written = swap(*args, **more)
+            writes.append(args[0])
+            if len(writes) == number:
+                raise ObjectStoreError("the answer is lost")
+            return written
+
+        monkeypatch.setattr(objects, "compare_and_swap", lost)
+        with pytest.raises(RetryableError):
+            await handled(TranscribeHandler(FakeEngine(), objects, PricingSettings()), event)
+        monkeypatch.setattr(objects, "compare_and_swap", swap)
+        engine = FakeEngine()
+        ready, _ = await handled(TranscribeHandler(engine, objects, PricingSettings()), event)
+        made.append(len(engine.jobs))
+        assert engine.jobs == [] or ready.transcript.key not in writes
+    assert made == [1, 1, 0]  # after the first charge, the charge, the transcript
 
 
 async def test_what_was_heard_waits_for_a_store_that_takes_nothing(

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from core.settings import GeminiSettings, SummaryField, SummarySettings
-from pipelines.jobs.llm_steps import StepStore
+from pipelines.jobs.job_record import JobDocument, JobRecord
 from pipelines.providers.base import SummaryJob
 from pipelines.providers.gemini.summarizer import GeminiSummarizer
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError, StageError
@@ -30,8 +30,14 @@ def client(google: FakeGemini, *, key: str = fake.KEY, model: str = "", **settin
 
 
 def job(objects: ObjectStore, transcript: Transcript, tenant: str = "acme") -> SummaryJob:
-    """A job with answers of its own."""
-    return SummaryJob(tenant, transcript, StepStore(objects, f"test/{uuid.uuid4().hex}.answers.json"))
+    """A job with a record of its own."""
+    return SummaryJob(tenant, transcript, JobDocument(objects, tenant, uuid.uuid4().hex, "job"))
+
+
+async def recorded(work: SummaryJob) -> JobRecord:
+    """The job's record, as it is stored."""
+    assert isinstance(work.steps, JobDocument)
+    return await work.steps.get() or JobRecord()
 
 
 # What each documented error must become: the class, and whether the provider surely did nothing.

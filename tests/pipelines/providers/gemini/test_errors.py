@@ -20,7 +20,7 @@ from sinks.object_store import ObjectStore
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import Answer, FakeGemini, error_body
 from tests.pipelines.made import new_call, said
-from tests.pipelines.providers.gemini.asking import CALL, CLASSES, client, job
+from tests.pipelines.providers.gemini.asking import CALL, CLASSES, client, job, recorded
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_answers_that_are_none(
         await client(google).summarize(work)
 
     assert type(caught.value) is kind
-    assert (await work.answers.read()).wasted == Tokens(prompt=100, candidates=20, thoughts=5, cached=10)
+    assert (await recorded(work)).wasted == Tokens(prompt=100, candidates=20, thoughts=5, cached=10)
 
 
 @pytest.mark.parametrize("reason", BlockedReason)

@@ -16,7 +16,7 @@ from sinks.object_store import ObjectStore
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import CONTRACT, Answer, FakeGemini
 from tests.pipelines.made import new_call, said
-from tests.pipelines.providers.gemini.asking import CALL, FIELDS, client, job
+from tests.pipelines.providers.gemini.asking import CALL, FIELDS, client, job, recorded
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def test_a_summary(google: FakeGemini, objects: ObjectStore) -> None:
     assert (summary.topics, summary.outcome) == (["a call"], "follow_up")
     assert summary.fields == {"order_number": "a order_number", "reason": "billing"}
     assert (summary.provider, summary.model) == ("gemini", "gemini-3.5-flash-lite")
-    spent = (await work.answers.read()).spent()
+    spent = (await recorded(work)).spent()
     assert spent.prompt > 400
     assert (spent.candidates > 50, spent.thoughts, spent.cached) == (True, 7, 0)
 
@@ -101,8 +101,8 @@ async def test_a_long_call_is_summarized_in_stretches(google: FakeGemini, object
     assert len(merging) > 1
     assert all(len(prompt["drafts"]) >= 2 for prompt in merging)
     assert "Sentence number 0 " in summary.abstract
-    answers = await work.answers.read()
-    assert len(answers.kept) == len(prompts)
+    answers = await recorded(work)
+    assert len(answers.steps) == len(prompts)
     assert answers.spent().thoughts == 7 * len(prompts)
 
 
@@ -121,7 +121,7 @@ async def test_what_is_answered_is_not_asked_again(google: FakeGemini, objects: 
     asked = [json.loads(body["contents"][0]["parts"][0]["text"]).get("stretch") for _, body in google.asked]
     assert len(asked[3:]) == len(set(asked[3:]))
     assert not set(asked[:2]) & set(asked[3:])
-    answers = await work.answers.read()
+    answers = await recorded(work)
     assert answers.wasted == Tokens(prompt=11, candidates=12, thoughts=13)
     assert answers.spent().thoughts == 7 * (len(google.asked) - 1) + 13
     count = len(google.asked)

@@ -60,7 +60,8 @@ async def test_channels_are_heard_apart(
     job = job_of(tmp_path / "a.wav", [(1, 2), (15, 16)], [(1.5, 3.5), (16, 17.5)])
 
     engine = client(server, timestamps="segment" if flavour == "vllm" else "word")
-    transcript = await engine.transcribe(job)
+    made = await engine.transcribe(job)
+    transcript = made.transcript
 
     assert len(server.audio) == 2
     assert all(soundfile.info(io.BytesIO(audio)).channels == 1 for audio in server.audio)
@@ -72,11 +73,10 @@ async def test_channels_are_heard_apart(
         assert abs(end_ms - true_end_ms) <= 30
     assert transcript.language == "en"
     assert all(0 < word.confidence <= 1 for segment in transcript.segments for word in segment.words)
-    bill = engine.billed(job.key)
+    bill = made.bill
     assert bill is not None
     assert bill.audio_ms is not None
     assert 8_000 <= bill.audio_ms <= 13_000
-    assert engine.billed(job.key) is None
 
 
 async def test_a_long_call_is_sent_in_pieces(
@@ -89,7 +89,7 @@ async def test_a_long_call_is_sent_in_pieces(
     wav, rate = soundfile.read(job.audio, dtype="int16")
     soundfile.write(job.audio, np.repeat(wav, 6, axis=0), rate * 6, subtype="PCM_16")
 
-    transcript = await client(server).transcribe(replace(job, duration_ms=20_000))
+    transcript = (await client(server).transcribe(replace(job, duration_ms=20_000))).transcript
 
     [turn] = transcript.segments
     assert [round(word.start_ms / 1000) for word in turn.words] == [1, 6]
@@ -102,10 +102,11 @@ async def test_silence_is_not_sent(server: FakeOpenAi, tmp_path: Path) -> None:
     """A call without a sound: no request, an empty transcript, nothing billed."""
     job = job_of(tmp_path / "a.wav", [], [], seconds=5)
     engine = client(server)
-    transcript = await engine.transcribe(job)
+    made = await engine.transcribe(job)
+    transcript = made.transcript
 
     assert (transcript.segments, transcript.language, server.forms) == ([], "und", [])
-    bill = engine.billed(job.key)
+    bill = made.bill
     assert bill is not None
     assert bill.audio_ms == 0
 
@@ -119,7 +120,8 @@ async def test_what_was_heard_is_not_paid_for_again(server: FakeOpenAi, tmp_path
     with pytest.raises(RetryableError):
         await engine.transcribe(job)
 
-    transcript = await engine.transcribe(job)
+    made = await engine.transcribe(job)
+    transcript = made.transcript
     assert [segment.text for segment in transcript.segments] == ["Hello.", "Hello."]
     assert server.asked == {f"{job.key}-0": 1, f"{job.key}-1": 1}
     assert engine._responses == {}

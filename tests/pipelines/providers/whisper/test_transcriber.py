@@ -131,7 +131,7 @@ async def test_no_text_where_nobody_speaks(whisper: Whisper, tmp_path: Path) -> 
     """Silence, line noise, ring-back and hold music, two by two as the channels of a call. Whisper alone invents
     "Thank you." for these; any word here is one that nobody said."""
     for left, right in ((silence(), noise()), (ring_back(), hold_music())):
-        transcript = await whisper.transcribe(job(tmp_path, np.column_stack([left, right])))
+        transcript = (await whisper.transcribe(job(tmp_path, np.column_stack([left, right])))).transcript
 
         assert transcript.segments == []
         assert transcript.language == "und"
@@ -142,7 +142,7 @@ async def test_a_channel_that_is_silent_stays_empty(whisper: Whisper, tmp_path: 
     on the first."""
     call = demo_call("broadband_outage")
     speech = call.samples[: len(SECONDS), 1]
-    transcript = await whisper.transcribe(job(tmp_path, np.column_stack([speech, ring_back()])))
+    transcript = (await whisper.transcribe(job(tmp_path, np.column_stack([speech, ring_back()])))).transcript
 
     assert {segment.channel for segment in transcript.segments} == {0}
     assert "northwind" in transcript.segments[0].text.lower()
@@ -151,14 +151,14 @@ async def test_a_channel_that_is_silent_stays_empty(whisper: Whisper, tmp_path: 
 
 async def test_nothing_recorded_is_nothing_said(whisper: Whisper, tmp_path: Path) -> None:
     """A call that ended before its first frame has a WAV without samples: an empty transcript, not a failure."""
-    transcript = await whisper.transcribe(job(tmp_path, np.zeros((0, 2), np.int16)))
+    transcript = (await whisper.transcribe(job(tmp_path, np.zeros((0, 2), np.int16)))).transcript
 
     assert (transcript.segments, transcript.duration_ms) == ([], 0)
 
 
 async def test_a_call_of_a_blink(whisper: Whisper, tmp_path: Path) -> None:
     """One frame of 20 ms is shorter than any window of the engine; it must pass without error and without text."""
-    transcript = await whisper.transcribe(job(tmp_path, np.zeros((160, 2), np.int16)))
+    transcript = (await whisper.transcribe(job(tmp_path, np.zeros((160, 2), np.int16)))).transcript
 
     assert (transcript.segments, transcript.duration_ms) == ([], 20)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.settings import PricingSettings, S3Settings
-from pipelines.jobs.outbox import IdempotentStage
+from pipelines.jobs.stage_record import IdempotentStage
 from pipelines.runtime.stage import Output
 from pipelines.transcribe.handler import TranscribeHandler
 from redpanda.client import EventProducer
@@ -68,6 +68,18 @@ async def test_parts_of_a_call_are_told_each(objects: ObjectStore) -> None:
     second = first.model_copy(update={"part": 2, "event_id": f"{first.event_id}-2"})
     handler = stage(objects, FakeEngine())
     assert {one.event.part for event in (first, second) for one in await handler(event)} == {1, 2}
+
+
+async def test_each_event_of_a_part_has_its_own_outputs(objects: ObjectStore) -> None:
+    """Two events of one part, with other audio: each has its own transcript, and a redelivery of each gets that one.
+    Keyed by the part alone, the second event would be answered with the transcript of the first."""
+    first = recording(objects, new_call(), WAV, 1_000)
+    audio = objects.put(f"{first.audio.key}.2", WAV + b"2", "audio/wav")
+    second = first.model_copy(update={"event_id": f"{first.event_id}-2", "audio": audio})
+    handler = stage(objects, FakeEngine())
+    before = [as_told(await handler(event)) for event in (first, second)]
+    assert before[0] != before[1]
+    assert [as_told(await handler(event)) for event in (first, second)] == before
 
 
 async def test_what_failed_is_not_told(objects: ObjectStore) -> None:
