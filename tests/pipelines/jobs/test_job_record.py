@@ -2,11 +2,13 @@
 
 import asyncio
 import uuid
+from typing import Literal
 
 import pytest
 
 from core.settings import S3Settings
-from pipelines.jobs.job_record import JobDocument
+from pipelines.jobs.job_record import JobDocument, JobRecord
+from pipelines.jobs.order_record import OrderRecord
 from pipelines.runtime.errors import BilledFailureError, RetryableError
 from schemas.events import Tokens
 from sinks.object_store import ObjectStore
@@ -44,3 +46,11 @@ async def test_an_answer_that_cannot_be_kept_was_paid_for_all_the_same(s3: S3Set
         await record.save_step("one", "hello", Tokens(prompt=10))
     with pytest.raises(BilledFailureError):
         await record.count_wasted(Tokens(prompt=10))
+
+
+@pytest.mark.parametrize("state", ["submitted", "done"])
+def test_an_order_that_has_an_id_keeps_it(state: Literal["submitted", "done"]) -> None:
+    """Records a submitted order in a record that has one, or one that is released. The first id and the state stay:
+    otherwise an order that is done would be released again, or the first order never."""
+    job = JobRecord(order=OrderRecord(state=state, remote_id="first"))
+    assert job.with_submitted("second") == job
