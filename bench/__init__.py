@@ -1,1 +1,1 @@
-"""Benchmarks. `python -m bench` runs them side by side."""
+"""Benchmarks of the gateway, the recorder and replays."""

@@ -1,6 +1,6 @@
-"""`make bench`: every benchmark in one run, as rows of figure and what it is measured beside.
+"""Runner of the benchmarks (`make bench`). Each row has a figure and the value to compare it with.
 
-Machines are noisy and shared: read the ratios, and CPU per unit of work, rather than absolute times.
+Machines are noisy and shared: read the ratios, and the CPU per unit of work, rather than absolute times.
 """
 
 import importlib
@@ -16,10 +16,10 @@ Row = tuple[str, str, str]
 
 
 def main(chosen: Sequence[str]) -> int:
-    """Runs the benchmarks named, or all."""
+    """Runs the named benchmarks, or all. Returns the exit code."""
     unknown = set(chosen) - set(BENCHMARKS)
     if unknown:
-        print(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        print(f"unknown benchmark {', '.join(sorted(unknown))}: one of {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
     table = Table("what", "figure", "beside", title="bench", title_justify="left")
     for name in chosen or BENCHMARKS:

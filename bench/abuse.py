@@ -1,9 +1,9 @@
-"""Measures the cost of attacks, for the gateway and for the attacker.
+"""Cost of attacks for the gateway and for the attacker: CPU, memory, sockets, and the delay for other clients.
 
-It measures CPU, memory, sockets, and the time other clients wait. The attacker is Python on raw sockets; an attacker in
-C would use less CPU, but as many bytes and sockets. The handshake and start timeouts are 3 s instead of the default 10
-s, so that a run is short. During each attack another client requests /healthz all the time, from another address that
-has authenticated: a carrier would wait as long as this client. Loopback is limited like any other network here.
+The attacker here is Python on raw sockets. An attacker in C needs less CPU, but as many bytes and sockets. The
+time-outs are 3 s instead of the default 10 s, to keep the run short. Meanwhile a bystander requests /healthz again and
+again, to measure the delay for a real carrier; its address is exempt from limits. Loopback addresses have the same
+limits as any other network here.
 
     python -m bench.abuse
 """
@@ -39,23 +39,23 @@ FLOOD_S = 5
 AT_ONCE = 100  # connections opened at the same time
 
 Row = tuple[str, str, str]
-"""The measurement, its figure, and the figure to compare it with."""
+"""The measured thing, the figure, and the value to compare it with."""
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
 class Effort:
-    """Work of the attacker."""
+    """Effort of the attacker."""
 
     sockets: int = 0
-    octets: int = 0
+    bytes_sent: int = 0
     messages: int = 0
 
 
 @dataclass
-class Toll:
-    """Effect on the gateway. Memory and descriptors: the largest increase during the attack."""
+class Effect:
+    """Effect on the gateway. memory_mib, descriptors: the largest increase during the attack."""
 
     memory_mib: float = 0.0
     descriptors: int = 0
@@ -64,7 +64,7 @@ class Toll:
 
 @dataclass(frozen=True)
 class Idle:
-    """CPU per second of the gateway and of who asks it all the while, when nobody attacks; no attack is charged it."""
+    """CPU per second of the gateway and the bystander without an attack. It is subtracted from every result."""
 
     gateway: float
     bystander: float
@@ -72,13 +72,13 @@ class Idle:
 
 @dataclass(frozen=True)
 class Target:
-    """The gateway's port and where the attack comes from: an address of loopback, given the number of a connection."""
+    """Port of the gateway, and the source address for each connection number: a loopback address."""
 
     port: int
     source: Callable[[int], str]
 
     async def connect(self, number: int = 0) -> Stream:
-        """A connection to it."""
+        """Opens a connection to the gateway."""
         return await asyncio.open_connection(LOOPBACK, self.port, local_addr=(self.source(number), 0))
 
 
@@ -86,7 +86,7 @@ Attack = Callable[[Target], Awaitable[Effort]]
 
 
 def rows() -> list[Row]:
-    """Runs every attack, one after the other (some 45 s), and returns its row."""
+    """Runs every attack, one after the other (about 45 s), and returns their rows."""
     with tempfile.TemporaryDirectory() as directory, log(Path(directory)) as address:
         port = free_port()
         variables = {
@@ -101,31 +101,31 @@ def rows() -> list[Row]:
         run = "from core.settings import load; from gateway.app import run; run(load())"
         with running([sys.executable, "-c", run], variables, subprocess.DEVNULL) as gateway:
             until_ready(port, "/readyz")
-            # Once without measuring: memory that is allocated only once is not caused by an attack.
+            # A first run without measurement, for the memory that is allocated only once.
             uvloop.run(_forged_sockets(Target(port, lambda _: BYSTANDER)))
             idle = _idle(gateway, port)
             found = []
             for number, (name, attack, spread) in enumerate(ATTACKS):
-                target = Target(port, partial(_everywhere if spread else _here, number))
+                target = Target(port, partial(_own_address if spread else _one_address, number))
                 found.append(_measured(name, gateway, idle, target, attack))
-                time.sleep(1)  # for what is still being closed
+                time.sleep(1)  # for sockets that are still closing
             return found
 
 
-def _here(attack: int, _connection: int) -> str:
-    """One address for all connections of this attack; none has proved anything before."""
+def _one_address(attack: int, _connection: int) -> str:
+    """Returns one address for all connections of this attack. It has never authenticated."""
     return f"127.1.{attack}.1"
 
 
-def _everywhere(attack: int, connection: int) -> str:
-    """An address for each connection."""
+def _own_address(attack: int, connection: int) -> str:
+    """Returns a different address for each connection."""
     return f"127.{2 + attack}.{connection // 250}.{1 + connection % 250}"
 
 
 def _idle(pid: int, port: int) -> Idle:
-    """Of two seconds in which only the bystander asks."""
+    """Measures two seconds in which only the bystander sends requests."""
     began, ours, theirs = time.monotonic(), fine_cpu_s(pid), time.process_time()
-    with _watched(pid, port):
+    with _observed(pid, port):
         time.sleep(2)
     took = time.monotonic() - began
     return Idle((fine_cpu_s(pid) - ours) / took, (time.process_time() - theirs) / took)
@@ -133,18 +133,18 @@ def _idle(pid: int, port: int) -> Idle:
 
 def _measured(name: str, pid: int, idle: Idle, target: Target, attack: Attack) -> Row:
     began, ours, theirs = time.monotonic(), fine_cpu_s(pid), time.process_time()
-    with _watched(pid, target.port) as toll:
+    with _observed(pid, target.port) as effect:
         effort = uvloop.run(_timed(attack, target))
     took = time.monotonic() - began
     ours = max(0.0, fine_cpu_s(pid) - ours - idle.gateway * took)
     theirs = max(0.0, time.process_time() - theirs - idle.bystander * took)
-    waits = sorted(toll.waits_ms)
+    waits = sorted(effect.waits_ms)
     each = f", {ours * 1e6 / effort.messages:.0f} µs a message" if effort.messages else ""
     return (
         f"abuse: {name}",
-        f"gateway {ours * 1000:.0f} ms CPU{each}, +{toll.memory_mib:.0f} MiB, {toll.descriptors} sockets held; "
+        f"gateway {ours * 1000:.0f} ms CPU{each}, +{effect.memory_mib:.0f} MiB, {effect.descriptors} sockets held; "
         f"others wait {waits[len(waits) // 2]:.0f} ms, at most {waits[-1]:.0f} ms",
-        f"attacker {theirs * 1000:.0f} ms CPU, {effort.octets / 1e6:.1f} MB sent, {effort.sockets} sockets opened",
+        f"attacker {theirs * 1000:.0f} ms CPU, {effort.bytes_sent / 1e6:.1f} MB sent, {effort.sockets} sockets opened",
     )
 
 
@@ -154,38 +154,38 @@ async def _timed(attack: Attack, target: Target) -> Effort:
 
 
 @contextmanager
-def _watched(pid: int, port: int) -> Iterator[Toll]:
-    """Observes the gateway during the attack, from its own thread."""
-    toll, over = Toll(), threading.Event()
+def _observed(pid: int, port: int) -> Iterator[Effect]:
+    """Observes the gateway during the attack, from a separate thread."""
+    effect, over = Effect(), threading.Event()
     memory, descriptors = _memory_mib(pid), _descriptors(pid)
 
     def watch() -> None:
         client = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
-        while not toll.waits_ms or not over.wait(0.02):
+        while not effect.waits_ms or not over.wait(0.02):
             began = time.perf_counter()
             client.request("GET", "/healthz")
             client.getresponse().read()
-            toll.waits_ms.append((time.perf_counter() - began) * 1000)
-            toll.memory_mib = max(toll.memory_mib, _memory_mib(pid) - memory)
-            toll.descriptors = max(toll.descriptors, _descriptors(pid) - descriptors - 1)
+            effect.waits_ms.append((time.perf_counter() - began) * 1000)
+            effect.memory_mib = max(effect.memory_mib, _memory_mib(pid) - memory)
+            effect.descriptors = max(effect.descriptors, _descriptors(pid) - descriptors - 1)
         client.close()
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield toll
+        yield effect
     finally:
         over.set()
         thread.join()
 
 
 async def _silent(target: Target) -> Effort:
-    """3000 connections that say nothing, until the gateway has closed them all."""
+    """Opens 3000 silent connections and waits until the gateway has closed them all."""
     return await _each(target, 3000, b"", _until_closed)
 
 
 async def _slow_loris(target: Target) -> Effort:
-    """1000 connections that send a request one octet a second."""
+    """Opens 1000 connections that send a request at one byte a second."""
 
     async def trickle(stream: Stream) -> int:
         sent = 0
@@ -201,17 +201,17 @@ async def _slow_loris(target: Target) -> Effort:
 
 
 async def _never_start(target: Target) -> Effort:
-    """2000 media sockets that prove nothing and never start."""
+    """Opens 2000 media sockets without authentication that never start."""
     return await _each(target, 2000, _upgrade(target.port, UNPROVEN_PATH), _until_closed)
 
 
-async def _nonsense(target: Target, seconds: float = 0) -> Effort:
-    """20 such sockets that send nonsense as fast as they can, or one after the other on 20 connections."""
+async def _invalid_messages(target: Target, seconds: float = 0) -> Effort:
+    """Sends invalid messages on 20 such sockets as fast as possible, reconnecting for `seconds`."""
     return await _floods(target, UNPROVEN_PATH, seconds, lambda: b"", masked({"event": "x", "y": "z" * 150}))
 
 
 async def _frames(target: Target, seconds: float = 0) -> Effort:
-    """20 signed media sockets that send audio as fast as they can, or one after the other on 20 connections."""
+    """Sends audio on 20 signed media sockets as fast as possible, reconnecting for `seconds`."""
     return await _floods(target, SIGNED_PATH, seconds, _start, masked(media(0)))
 
 
@@ -225,7 +225,7 @@ def _start() -> bytes:
 
 
 async def _oversized(target: Target) -> Effort:
-    """300 signed media sockets that each send a message of 10 MB."""
+    """Sends a message of 10 MB on each of 300 signed media sockets."""
     head = b"\x81\xff" + (10_000_000).to_bytes(8, "big") + bytes(4)
 
     async def send(stream: Stream) -> int:
@@ -244,7 +244,7 @@ async def _oversized(target: Target) -> Effort:
 
 
 async def _forged_sockets(target: Target) -> Effort:
-    """3000 upgrades with wrong signatures, each on a connection of its own."""
+    """Sends 3000 upgrades with wrong signatures, each on its own connection."""
     request = _upgrade(target.port, SIGNED_PATH, "bm90IHRoaXM=")
 
     effort = await _each(target, 3000, request, _answered)
@@ -253,12 +253,12 @@ async def _forged_sockets(target: Target) -> Effort:
 
 
 async def _large_webhooks(target: Target) -> Effort:
-    """1000 webhooks of 60 kB with wrong signatures; a refusal closes the connection."""
+    """Sends 1000 webhooks of 60 kB with wrong signatures. A refusal closes the connection."""
     return await _forged_webhooks(target, 1000, 60_000)
 
 
 async def _small_webhooks(target: Target) -> Effort:
-    """3000 webhooks of the usual size with wrong signatures."""
+    """Sends 3000 webhooks of the usual size with wrong signatures."""
     return await _forged_webhooks(target, 3000, 300)
 
 
@@ -274,14 +274,18 @@ async def _forged_webhooks(target: Target, count: int, size: int) -> Effort:
     return effort
 
 
-# The third: whether each connection comes from an address of its own.
+# The third value: each connection has its own source address.
 ATTACKS: list[tuple[str, Attack, bool]] = [
     ("3000 silent connections", _silent, False),
-    ("1000 requests, an octet a second", _slow_loris, False),
+    ("1000 requests, a byte a second", _slow_loris, False),
     ("2000 sockets that never start", _never_start, False),
-    ("20 sockets full of nonsense", _nonsense, False),
+    ("20 sockets with invalid messages", _invalid_messages, False),
     ("20 streams far too fast", _frames, False),
-    (f"sockets full of nonsense, 20 at a time for {FLOOD_S} s", partial(_nonsense, seconds=FLOOD_S), False),
+    (
+        f"sockets with invalid messages, 20 at a time for {FLOOD_S} s",
+        partial(_invalid_messages, seconds=FLOOD_S),
+        False,
+    ),
     (f"streams far too fast, 20 at a time for {FLOOD_S} s", partial(_frames, seconds=FLOOD_S), False),
     ("300 messages of 10 MB", _oversized, False),
     ("3000 forged upgrades", _forged_sockets, False),
@@ -292,7 +296,7 @@ ATTACKS: list[tuple[str, Attack, bool]] = [
 
 
 async def _each(target: Target, count: int, opening: bytes, then: Callable[[Stream], Awaitable[int]]) -> Effort:
-    """So many connections that say this first; `then` returns how many octets more it has sent."""
+    """Opens `count` connections and sends `opening` on each. `then` returns the number of further bytes it sent."""
     effort = Effort(sockets=count)
     turn = asyncio.Semaphore(AT_ONCE)
 
@@ -302,7 +306,7 @@ async def _each(target: Target, count: int, opening: bytes, then: Callable[[Stre
             stream[1].write(opening)
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             more = await then(stream)
-            effort.octets += len(opening) + more
+            effort.bytes_sent += len(opening) + more
         stream[1].close()
 
     await asyncio.gather(*(one(number) for number in range(count)))
@@ -322,10 +326,9 @@ async def _until_closed(stream: Stream) -> int:
 
 
 async def _floods(target: Target, path: str, seconds: float, start: Callable[[], bytes], message: bytes) -> Effort:
-    """Floods the gateway with 20 sockets at a time for `seconds`.
+    """Floods the gateway from 20 sockets, and from new ones after those, for `seconds`.
 
-    Each socket sends the start and then the message again and again, whatever the answer, until the gateway closes
-    the connection. A new batch of 20 then follows.
+    Each sends the start, then the message again and again, until the gateway closes it.
     """
     effort = Effort()
     batch, upgrade = message * 100, _upgrade(target.port, path)
@@ -344,7 +347,7 @@ async def _floods(target: Target, path: str, seconds: float, start: Callable[[],
                     writer.write(batch)
                     await writer.drain()
                     await asyncio.sleep(0)
-                    effort.octets += len(batch)
+                    effort.bytes_sent += len(batch)
                     effort.messages += 100
             writer.close()
             await closed
@@ -369,7 +372,7 @@ def _upgrade(port: int, path: str, signature: str = "") -> bytes:
 
 
 def _memory_mib(pid: int) -> float:
-    """Returns the resident memory of a process in MiB."""
+    """Returns the resident memory of a process (MiB)."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

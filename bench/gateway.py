@@ -1,8 +1,8 @@
-"""CPU per 20 ms frame: the gateway (signature, parsing, merging, the real embedded log) beside a bare receiver.
+"""CPU per 20 ms frame: the gateway (signature, parsing, merging, the real embedded log) against a bare receiver.
 
-The bare one is aiohttp on uvloop that only counts messages: what any Python gateway on this library pays before it
-does anything. Both get the same load from the same generator in the same run, in turns, so that the ratio holds on a
-busy machine where neither figure does. CPU is that of the whole process, the log client's threads included.
+The bare receiver is aiohttp on uvloop, and only counts messages: the minimum cost of a Python gateway on this library.
+Both get the same load from the same generator in one run, in turns. So the ratio is reliable on a busy machine, where
+the absolute figures are not. CPU is that of the whole process, with the threads of the log client.
 
     python -m bench.gateway
 """
@@ -24,17 +24,17 @@ from gateway.carriers.common.signatures import HEADER, sign
 
 SOCKETS = 100
 SPEED = 2  # times real time: 20,000 frames a second, two packets every 10 ms on each socket
-FRAMES = 60_000  # of all sockets together in one round: 3 s
+FRAMES = 60_000  # on all sockets together in one round: 3 s
 ROUNDS = 3
 PATH = "/v1/media/twilio"
 TOKEN = "bench"
 
 Row = tuple[str, str, str]
-"""The measurement, its figure, and the figure to compare it with."""
+"""The measured thing, the figure, and the value to compare it with."""
 
 
 def rows() -> list[Row]:
-    """Runs the benchmark (some 25 s) and returns its rows."""
+    """Runs the benchmark (about 25 s) and returns its rows."""
     with tempfile.TemporaryDirectory() as directory, log(Path(directory)) as address:
         port, bare_port = free_port(), free_port()
         variables = {
@@ -62,16 +62,16 @@ def rows() -> list[Row]:
 
 
 def _cpu_per_frame(pid: int, port: int) -> float:
-    """Microseconds of the process's CPU per frame of one round of load."""
+    """Returns the process's CPU per frame (µs) in one round of load."""
     before = cpu_s(pid)
     sent = uvloop.run(_load(port))
     return (cpu_s(pid) - before) * 1e6 / sent
 
 
 async def _load(port: int) -> int:
-    """One round: calls on all sockets at once; returns how many frames were sent.
+    """Plays one round of calls on all sockets at once. Returns the number of frames.
 
-    Frames are built before and written raw, so that the generator costs less than what it measures.
+    The frames are built beforehand and written raw, so that the generator costs less than the gateway.
     """
     frames_per_socket = FRAMES // SOCKETS
     messages = [masked(media(number)) for number in range(frames_per_socket)]
@@ -88,13 +88,13 @@ async def _load(port: int) -> int:
         writer.write(masked({"event": "stop", "sequenceNumber": "0", "streamSid": "MZ1"}))
         writer.write(b"\x88\x80" + bytes(4))
     for reader, writer in sockets:
-        await reader.read()  # its close frame, then the end: everything has been read there
+        await reader.read()  # the close frame, then the end: the gateway has read everything
         writer.close()
     return frames_per_socket * SOCKETS
 
 
 async def _dial(port: int, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A media socket that has said connected and start."""
+    """Opens a media socket and sends connected and start."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     writer.write(
         f"GET {PATH} HTTP/1.1\r\nHost: {LOOPBACK}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -114,7 +114,7 @@ async def _dial(port: int, number: int) -> tuple[asyncio.StreamReader, asyncio.S
 
 
 def media(number: int) -> dict[str, object]:
-    """The number-th message of a stream of two tracks, from 0, as Twilio would say it."""
+    """Returns message number `number`, from 0, of a Twilio stream with two tracks."""
     frame = number // 2
     body = {
         "track": ("inbound", "outbound")[number % 2],
@@ -126,7 +126,7 @@ def media(number: int) -> dict[str, object]:
 
 
 def _bare(port: int) -> None:
-    """The receiver to compare with."""
+    """Runs the bare receiver."""
     counted = 0
 
     async def healthz(_request: web.Request) -> web.Response:

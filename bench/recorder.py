@@ -1,8 +1,8 @@
-"""Measures the speed at which one core records two-track calls, as a multiple of real time.
+"""Speed of recording two-track calls on one core, as a multiple of real time.
 
-Rendering alone is journal to WAV. The complete path is the work of a recorder process from records on the log to
-recordings in the store: Quix, state with changelog, journal, fsync, rendering, upload and event. Figures are seconds of
-call per second of CPU time, including all threads of the process.
+"Rendering alone" is from the journal to the WAV file. "Log to recording" is the whole work of a recorder process, from
+records on the log to recordings in the store: Quix, state with changelog, journal, fsync, rendering, upload and event.
+Figures are seconds of call per second of CPU, with all threads of the process.
 
     python -m bench.recorder
 """
@@ -34,28 +34,28 @@ from schemas.media import CloseReason, EosReason, MediaRecord, RecordType, to_he
 from schemas.topics import Topic
 
 LONG_CALL_S = 1800  # for rendering
-CALLS, CALL_S = 40, 60  # for the whole way; 40 MB, which the embedded log holds
+CALLS, CALL_S = 40, 60  # from log to recording; 40 MB, which fit into the embedded log
 RUN_MS = 500
 TIMEOUT_S = 120
 BUCKET = "audiotext"
 
 Row = tuple[str, str, str]
-"""The measurement, its figure, and the figure to compare it with."""
+"""The measured thing, the figure, and the value to compare it with."""
 
 
 def rows() -> list[Row]:
-    """Runs the benchmark (some 20 s) and returns its rows."""
+    """Runs the benchmark (about 20 s) and returns its rows."""
     with tempfile.TemporaryDirectory() as directory:
         rendering, peak_mb = _rendering(Path(directory))
-        whole = _whole_way(Path(directory))
+        full = _log_to_recording(Path(directory))
     return [
         ("recorder: rendering alone", f"{rendering:,.0f} x real time", f"{LONG_CALL_S // 60} minutes, {peak_mb} MB"),
-        ("recorder: log to recording", f"{whole:,.0f} x real time", f"{CALLS} calls at once, per core"),
+        ("recorder: log to recording", f"{full:,.0f} x real time", f"{CALLS} calls at once, per core"),
     ]
 
 
 def call(call_id: str, seconds: int) -> Iterator[MediaRecord]:
-    """The records of a call of two tracks that ends properly."""
+    """Yields the records of a call with two tracks and a normal end."""
 
     def record(kind: RecordType, at_ms: int, **fields: object) -> MediaRecord:
         return MediaRecord(kind, call_id, "bench", "twilio", "MZ1", at_ms, **fields)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def call(call_id: str, seconds: int) -> Iterator[MediaRecord]:
 
 
 def _rendering(directory: Path) -> tuple[float, int]:
-    """Times real time, and the most memory (MB) this process ever had."""
+    """Returns the multiple of real time, and the peak memory of this process (MB)."""
     spool, part = Spool(directory / "spool"), PartId("bench", "long", 1, 0)
     offset = 0
     for offset, record in enumerate(call("long", LONG_CALL_S)):
@@ -91,7 +91,7 @@ def _rendering(directory: Path) -> tuple[float, int]:
     return LONG_CALL_S / (time.process_time() - before), peak_kb // 1024
 
 
-def _whole_way(directory: Path) -> float:
+def _log_to_recording(directory: Path) -> float:
     with ExitStack() as stack:
         variables = stack.enter_context(servers(directory))
         kafka = KafkaSettings(bootstrap_servers=variables["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"])
@@ -101,10 +101,10 @@ def _whole_way(directory: Path) -> float:
 
 
 def times_real_time(kafka: KafkaSettings, recorder: int) -> float:
-    """Returns how many seconds of audio the recorder records per second of CPU time. recorder: its process id."""
+    """Plays calls into the log and returns the recorder's speed as a multiple of real time. recorder: process id."""
     ready, producer = Consumer(consumer_config(kafka, "bench")), Producer(producer_config(kafka))
     ready.subscribe([Topic.RECORDING_READY])
-    # The first call waits for everything to start, which is not what is measured.
+    # The first call waits until everything has started, which is not part of the measurement.
     produce(producer, [list(call("first", 1))])
     _until_recorded(ready, 1)
     before = _cpu_s(recorder)
@@ -115,7 +115,7 @@ def times_real_time(kafka: KafkaSettings, recorder: int) -> float:
 
 
 def produce(producer: Producer, calls: list[list[MediaRecord]]) -> None:
-    """Puts the calls on the log, side by side as they would come."""
+    """Writes the calls to the log, interleaved as parallel calls are."""
     for record in (record for records in zip(*calls, strict=True) for record in records):
         producer.produce(Topic.CALL_MEDIA, key=record.call_id, value=record.payload, headers=to_headers(record))
         producer.poll(0)
@@ -134,14 +134,14 @@ def _until_recorded(ready: Consumer, calls: int) -> None:
 
 
 def _cpu_s(pid: int) -> float:
-    """User and system time of a process so far, all its threads, in seconds."""
+    """Returns the user and system time of a process and all its threads so far (s)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def servers(directory: Path) -> Iterator[dict[str, str]]:
-    """An embedded log and store; yields the variables by which the recorder finds them."""
+    """Starts an embedded log and store. Yields the variables with their addresses for the recorder."""
     with ExitStack() as stack:
         state = State(directory)
         variables = {"AUDIOTEXT_S3__BUCKET": BUCKET}
@@ -156,7 +156,7 @@ def servers(directory: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def process_of(variables: dict[str, str]) -> Iterator[int]:
-    """Runs a recorder with these settings and yields its process id."""
+    """Starts a recorder. Yields its process id."""
     run = "from core.settings import load; from pipelines.recorder.app import run; run(load())"
     running = subprocess.Popen([sys.executable, "-c", run], env=os.environ | variables)
     try:

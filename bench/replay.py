@@ -1,9 +1,9 @@
-"""Measures the effect of replays on live calls, and the speed at which recordings are made again.
+"""Effect of replays on live calls, and speed of rebuilt recordings.
 
-Rebuilding goes from records on the log to WAV files that are compared with the stored ones; figures are seconds of call
-per second of CPU time, including all threads of the process. The other rows play calls into a complete stack: in turn
-without a replay, while a replay transcribes other calls, and while a replay makes recordings again from `media`. They
-compare the time from hang-up to recorded, including the upload.
+A rebuild reads records from the log and compares the WAV with the stored one. Its figure is seconds of call per second
+of CPU, with all threads of the process. The other rows play calls into a whole stack, in turns: while no replay runs,
+while a replay transcribes other calls again, and while recordings are rebuilt from `media`. They compare the time from
+the hang-up to the recording, upload included.
 
     python -m bench.replay
 """
@@ -46,55 +46,53 @@ from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 
 ROUNDS, CALLS = 3, 8  # calls of each kind in each round
-LONG, LONG_S = 16, 300  # calls that are made again from the log; 77 MB, which the embedded log holds
+LONG, LONG_S = 16, 300  # calls that are rebuilt from the log; 77 MB, which fit into the embedded log
 SPEED = 20.0
-# Other settings, three for each round: everything is transcribed again, for longer than the round's calls take.
+# Settings of the replays, three for each round. Their transcriptions take longer than the calls of the round.
 LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt", "pl", "sv")
 SHORT_S = 4
 TIMEOUT_S = 180
-_UNDER_WAY_S = 3.0  # from asking for a replay to its engine being at work
+_UNDER_WAY_S = 3.0  # from the request for a replay until its engine works
 
 Row = tuple[str, str, str]
 
 
 def rows() -> list[Row]:
-    """Runs the benchmark (some three minutes) and returns its rows."""
+    """Runs the benchmark (about three minutes) and returns its rows."""
     with tempfile.TemporaryDirectory() as directory:
         rebuilt = _rebuilding(Path(directory))
     with tempfile.TemporaryDirectory() as directory:
         waits = _beside(Path(directory))
     return [
         (
-            "replay: recordings made again from the log",
+            "replay: recordings rebuilt from the log",
             f"{rebuilt:,.0f} x real time",
-            f"{recorder.CALLS} calls of {recorder.CALL_S} s, all the same to the byte, per core",
+            f"{recorder.CALLS} calls of {recorder.CALL_S} s, all byte-identical, per core",
         ),
-        _compared("one transcribes again", waits.transcribing, waits.quiet),
-        _compared(
-            f"{waits.rebuilt} recordings of {LONG_S // 60} minutes are made again", waits.rebuilding, waits.quiet
-        ),
+        _compared("a replay transcribes again", waits.transcribing, waits.quiet),
+        _compared(f"{waits.rebuilt} recordings of {LONG_S // 60} minutes are rebuilt", waits.rebuilding, waits.quiet),
     ]
 
 
 def _compared(what: str, busy: Sequence[float], quiet: Sequence[float]) -> Row:
-    # The mean, since a replay is not at work in every call's moment.
+    # The mean, because a replay does not work at every moment of a call.
     ratio = statistics.fmean(busy) / statistics.fmean(quiet)
     return (
         f"replay: hang-up to recorded, while {what}",
         f"{ratio:.2f} x",
-        f"{_told(busy)}; without {_told(quiet)}; {len(busy)} and {len(quiet)} calls by turns",
+        f"{_summary(busy)}; without {_summary(quiet)}; {len(busy)} and {len(quiet)} calls by turns",
     )
 
 
-def _told(times_s: Sequence[float]) -> str:
+def _summary(times_s: Sequence[float]) -> str:
     return f"{statistics.fmean(times_s) * 1000:.0f} ms on average, {max(times_s) * 1000:.0f} ms at most"
 
 
 @dataclass
 class _Waits:
-    """Seconds from hang-up to recorded of each call, by the work that runs at the same time.
+    """Seconds from hang-up to recording of each call, by the load at that time.
 
-    rebuilt: recordings made again from the log in that time.
+    rebuilt: the number of recordings rebuilt meanwhile.
     """
 
     quiet: list[float] = field(default_factory=list)
@@ -198,7 +196,7 @@ async def _rounds(settings: Settings, audio: Path, short: Path) -> _Waits:
             ]
             await asyncio.sleep(_UNDER_WAY_S)
             waits.transcribing += await play_calls(f"transcribing-{number}")
-            assert any(replays.running(one) for one in transcribing), "the replay was through too early"
+            assert any(replays.running(one) for one in transcribing), "the replay finished too early"
             await _until(lambda names=transcribing: not any(map(replays.running, names)))  # type: ignore[misc]
             assert not any(map(replays.failed, transcribing))
 
@@ -214,18 +212,18 @@ async def _rounds(settings: Settings, audio: Path, short: Path) -> _Waits:
 
 
 class _Replays:
-    """Asks for replays and sees how they go."""
+    """Starts replays and follows them."""
 
     def __init__(self, settings: Settings, calls: CallStore) -> None:
         self._calls = calls
         self._store = ReplayStore(settings.clickhouse)
-        self._desk = ReplayService(EventProducer(settings.kafka).send, ObjectStore(settings.s3), self._store)
+        self._service = ReplayService(EventProducer(settings.kafka).send, ObjectStore(settings.s3), self._store)
         self.done = 0
-        """Parts of those that ran one after the other."""
+        """Finished parts of the replays that ran one after the other."""
 
     def start(self, call_ids: Sequence[str], stage: ReplayStage, overrides: ReplayOverrides) -> str:
         chosen = choose(self._calls, Selection(call_ids=tuple(call_ids)), stage)
-        return self._desk.start(chosen, stage, overrides, tenant=None)
+        return self._service.start(chosen, stage, overrides, tenant=None)
 
     def running(self, replay_id: str) -> bool:
         return self._look(replay_id).state != "done"
@@ -234,17 +232,17 @@ class _Replays:
         return self._look(replay_id).failed
 
     async def one_after_the_other(self, call_ids: Sequence[str], over: asyncio.Event) -> None:
-        """From `media`, with the settings there are, until it is over; the next waits on the log while one runs."""
+        """Replays from `media` until `over` is set. The next replay waits on the log while one runs."""
         names = [self.start(call_ids, "media", ReplayOverrides()) for _ in range(2)]
-        through = 0
+        finished = 0
         while names:
             await asyncio.sleep(0.1)
             found = [await asyncio.to_thread(self._look, name) for name in names]
-            self.done = through + sum(one.done for one in found)
+            self.done = finished + sum(one.done for one in found)
             for one in found:
                 assert not one.failed, one
                 if one.state == "done":
-                    through += one.done
+                    finished += one.done
                     names.remove(one.id)
                     if not over.is_set():
                         names.append(await asyncio.to_thread(self.start, call_ids, "media", ReplayOverrides()))
@@ -271,7 +269,7 @@ async def _hang_up_to_recorded(settings: Settings, audio: Path, recorded: "_Reco
 
 
 class _Recorded:
-    """Reads recording.ready as it grows."""
+    """Follows the topic recording.ready."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._consumer = Consumer(
@@ -283,7 +281,7 @@ class _Recorded:
         self._seen: set[bytes] = set()
 
     def wait(self, call_id: str) -> None:
-        """Returns once the call is recorded."""
+        """Waits until the call is recorded."""
         deadline = time.monotonic() + TIMEOUT_S
         while call_id.encode() not in self._seen:
             message = self._consumer.poll(0.1)
@@ -310,7 +308,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 
 def _noise(path: Path) -> Path:
-    """A short call in which nobody speaks."""
+    """Writes a short call without speech."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)

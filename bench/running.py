@@ -1,4 +1,4 @@
-"""Processes to measure, and what they cost: shared by the benchmarks of the gateway."""
+"""Helpers of the gateway's benchmarks: start processes and measure their cost."""
 
 import json
 import os
@@ -21,13 +21,13 @@ from redpanda import topics
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of a process so far, all its threads, in seconds."""
+    """Returns the user and system time of a process and all its threads so far (s)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def fine_cpu_s(pid: int) -> float:
-    """The same in nanoseconds instead of ticks of 10 ms, without the threads that have ended."""
+    """Returns the same with nanosecond precision instead of 10 ms ticks, without threads that have ended."""
     spent_ns = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         spent_ns += int((task / "schedstat").read_text().split()[0])
@@ -36,7 +36,7 @@ def fine_cpu_s(pid: int) -> float:
 
 @contextmanager
 def log(directory: Path) -> Iterator[str]:
-    """The embedded log, with its topics; yields its address."""
+    """Starts the embedded log with its topics. Yields its address."""
     with ExitStack() as stack:
         addresses: dict[str, str] = {}
         for server in embedded_log.servers(State(directory)):
@@ -52,7 +52,7 @@ def log(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def running(command: list[str], variables: Mapping[str, str], output: int | None = None) -> Iterator[int]:
-    """A process; yields its id. output: where its standard error goes, as subprocess takes it."""
+    """Starts a process. Yields its id. output: the target of its standard error, as for subprocess."""
     started = subprocess.Popen(command, env=os.environ | dict(variables), stderr=output)
     try:
         yield started.pid
@@ -62,7 +62,7 @@ def running(command: list[str], variables: Mapping[str, str], output: int | None
 
 
 def until_ready(port: int, path: str) -> None:
-    """Returns once a server answers there; raises what is wrong when it does not within 20 s."""
+    """Waits until a server answers. Raises its last error after 20 s."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -75,7 +75,7 @@ def until_ready(port: int, path: str) -> None:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """Returns a free port."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -83,7 +83,7 @@ def free_port() -> int:
 
 
 def masked(message: Mapping[str, object]) -> bytes:
-    """A client's text frame; the mask is all zeros, which leaves the receiver as much to do as any other."""
+    """Returns a client's text frame. The mask is all zeros, which costs the receiver as much as any other mask."""
     text = json.dumps(message).encode()
     length = bytes([0x80 | len(text)]) if len(text) < 126 else b"\xfe" + struct.pack(">H", len(text))
     return b"\x81" + length + bytes(4) + text

@@ -1,1 +1,1 @@
-"""Deployment: image, Compose, Kubernetes, dashboards and alerts."""
+"""Deployment files, and the scripts that generate them."""

@@ -1,11 +1,11 @@
-"""Writes a call's audio into a WAV: a plain Kafka consumer that knows AudioText only by what it publishes.
+"""Writes a call's audio to a WAV file: a plain Kafka consumer that uses only AudioText's published interface.
 
     pip install confluent-kafka jsonschema
     python examples/wav_from_media.py --log localhost:9092 CA0123456789 call.wav
 
-It reads `call.media` from the start: raw audio as the carrier sent it, everything else in headers (docs/topics.md).
-Caller left, the other side right. It reads mu-law (PCMU), the usual codec of telephones; other codecs are reported and
-left out.
+It reads `call.media` from the start. The value of a record is raw audio from the carrier, and the headers have
+everything else (docs/topics.md). The caller is left, the other party right. It supports mu-law (PCMU), the usual codec
+of telephones; it reports and skips audio in other codecs.
 """
 
 import argparse
@@ -23,7 +23,7 @@ TRACKS = ("inbound", "outbound")
 
 
 def linear(code: int) -> int:
-    """The 16-bit sample of a mu-law octet (ITU-T G.711)."""
+    """Returns the 16-bit sample of a mu-law byte (ITU-T G.711)."""
     code = ~code & 0xFF
     magnitude = (((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)
     return 0x84 - magnitude if code & 0x80 else magnitude - 0x84
@@ -33,11 +33,11 @@ LINEAR = [linear(code) for code in range(256)]
 
 
 def records(log: str, call_id: str):
-    """Headers (text) and value of each of the call's records, those there are now, in order."""
+    """Yields the headers (text) and the value of each current record of the call, in order."""
     consumer = Consumer({"bootstrap.servers": log, "group.id": "wav-from-media", "enable.auto.commit": False})
     validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
     for number in consumer.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions:
-        # Where a call lies hangs on the number of partitions when it began, so all are looked at.
+        # The partition of a call depends on the number of partitions at its begin, so this reads all of them.
         first, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, number), timeout=10)
         if first < end:
             consumer.assign([TopicPartition(TOPIC, number, first)])
@@ -61,7 +61,7 @@ def main() -> None:
     arguments.add_argument("file", type=Path)
     args = arguments.parse_args()
 
-    began: dict[str, int] = {}  # of each stream, ms since the epoch
+    began: dict[str, int] = {}  # by stream, ms since the epoch
     placed: list[tuple[str, int, bytes]] = []
     for headers, value in records(args.log, args.call_id):
         stream = headers["stream"]
@@ -71,14 +71,14 @@ def main() -> None:
             at_ms = began[stream] - min(began.values()) + int(headers.get("ts", 0))
             placed.append((headers["track"], at_ms * int(headers["rate"]) // 1000, value))
         elif headers["type"] == "media":
-            print(f"{headers['codec']} at {headers.get('ts', 0)} ms is left out")
+            print(f"{headers['codec']} at {headers.get('ts', 0)} ms is skipped")
     if not placed:
-        raise SystemExit(f"no mu-law audio of {args.call_id} is on the log")
+        raise SystemExit(f"the log has no mu-law audio of {args.call_id}")
 
     length = max(at + len(value) for _, at, value in placed)
     samples = array("h", bytes(4 * length))
     for track, at, value in placed:
-        # Duplicated audio has the same position; missing audio stays silence.
+        # A repeated frame overwrites itself. Missing audio stays silent.
         for position, code in enumerate(value, at):
             samples[2 * position + TRACKS.index(track)] = LINEAR[code]
     with wave.open(str(args.file), "wb") as wav:

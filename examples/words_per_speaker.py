@@ -1,10 +1,10 @@
-"""Counts the words each speaker of your calls has said: a Quix Streams app that knows only what AudioText publishes.
+"""Counts the words of each speaker: a Quix Streams app that uses only AudioText's published interface.
 
     pip install quixstreams minio jsonschema
     python examples/words_per_speaker.py --log localhost:9092 --store http://localhost:9000 --bucket audiotext
 
-It reads `transcript.ready` from the start. The event says where the transcript lies (a claim check), the credentials of
-the store are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. A record may come twice, so words are kept by transcript.
+It reads `transcript.ready` from the start. The event names the transcript's object (a claim check). The credentials of
+the store are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. A record may come twice, so counts are kept by transcript.
 """
 
 import argparse
@@ -32,21 +32,21 @@ def words(transcript: dict) -> Counter:
 
 
 def checked(schema: str, data: bytes) -> dict:
-    """The JSON in the data. Raises ValidationError unless it is what the published schema says."""
+    """Returns the decoded JSON. Raises ValidationError if it does not match the published schema."""
     content = json.loads(data)
     Draft202012Validator(json.loads((SCHEMAS / f"{schema}.json").read_text())).validate(content)
     return content
 
 
 def main() -> None:
-    """Reads until nothing has come for --idle seconds, then prints the counts as JSON."""
+    """Reads until no event has come for --idle seconds, then prints the counts as JSON."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--log", required=True, metavar="HOST:PORT")
     arguments.add_argument("--store", required=True, metavar="URL")
     arguments.add_argument("--bucket", default="audiotext")
     arguments.add_argument("--tenant", help="only this tenant's calls")
-    arguments.add_argument("--group", default="words-per-speaker", help="one that was never used reads from the start")
-    arguments.add_argument("--idle", type=float, default=10, metavar="S", help="ends when nothing came for so long")
+    arguments.add_argument("--group", default="words-per-speaker", help="a new group reads from the start")
+    arguments.add_argument("--idle", type=float, default=10, metavar="S", help="stop after this time without an event")
     args = arguments.parse_args()
 
     store = Minio(
@@ -65,10 +65,10 @@ def main() -> None:
             claim = event["transcript"]
             data = store.get_object(args.bucket, claim["key"]).read()
             if hashlib.sha256(data).hexdigest() != claim["sha256"]:
-                raise ValueError(f"{claim['key']} is not what was announced")
+                raise ValueError(f"{claim['key']} differs from its checksum in the event")
             by_transcript[event["transcript_id"]] = words(checked("transcript", data))
         except (ValidationError, ValueError, S3Error) as error:
-            print(f"passed over: {error}", flush=True)
+            print(f"skipped: {error}", flush=True)
 
     app = Application(
         broker_address=args.log, consumer_group=args.group, auto_offset_reset="earliest", auto_create_topics=False

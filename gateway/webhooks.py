@@ -120,10 +120,7 @@ class Webhooks:
         self._ends[end] = asyncio.get_running_loop().call_later(delay_s, put)
 
     async def _authorized(self, request: web.Request) -> tuple[str, Carrier, IncomingRequest, Authorization]:
-        """Authenticates a request and returns the carrier, its name, the request's parts and the result.
-
-        Raises HTTPException.
-        """
+        """Returns the carrier and its name, the request and the result. Raises HTTPException."""
         name = request.match_info["carrier"]
         carrier = self._carriers.get(name)
         if carrier is None:

@@ -1,1 +1,1 @@
-"""Files and secrets for docker-compose.yml."""
+"""Setup for docker-compose.yml."""

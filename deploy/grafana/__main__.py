@@ -12,9 +12,9 @@ DIRECTORY = Path(__file__).with_name("dashboards")
 
 
 def files() -> Mapping[str, str]:
-    """Returns the contents of the files by name."""
-    made: dict[str, Json] = {"business.json": business(), "operations.json": operations()}
-    return {name: json.dumps(content, indent=1, ensure_ascii=False) + "\n" for name, content in made.items()}
+    """Returns the contents of the files by their names."""
+    dashboards: dict[str, Json] = {"business.json": business(), "operations.json": operations()}
+    return {name: json.dumps(content, indent=1, ensure_ascii=False) + "\n" for name, content in dashboards.items()}
 
 
 if __name__ == "__main__":

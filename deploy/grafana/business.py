@@ -1,7 +1,7 @@
-"""The dashboard of calls and money, from ClickHouse.
+"""Dashboard of calls and money, from ClickHouse.
 
-Every sum counts each thing once: minutes and money come from the view `bill`, words from `current_segments` (the
-transcripts that count), events are read with `FINAL`.
+Every sum counts each item once: minutes and money come from the view `bill`, words from `current_segments` (the current
+transcripts), and events are read with `FINAL`.
 """
 
 from deploy.grafana.panels import Json, Panel, Row, dashboard, variable
@@ -13,7 +13,7 @@ _LEDGER = f"FROM bill AS l WHERE $__timeFilter(call_started_at) AND {_TENANTS} A
 _SEGMENTS = f"FROM current_segments AS s WHERE $__timeFilter(call_started_at) AND {_TENANTS}"
 _FAILED = f"FROM events FINAL WHERE type = 'stage.failed' AND $__timeFilter(occurred_at) AND {_TENANTS}"
 _STAGES = f"FROM stage_latencies WHERE $__timeFilter(hung_up_at) AND {_TENANTS}"
-# Each part's latest recording, its tracks, their gaps.
+# The tracks of each part's latest recording, with their gaps.
 _TRACKS = f"""
     SELECT started_at, arrayJoin(JSONExtractArrayRaw(event, 'tracks')) AS track
     FROM (
@@ -31,7 +31,7 @@ _STEPS = (
 
 
 def _over_time(at: str, columns: str, source: str, by: str = "") -> str:
-    """A series per value of `by`, or one per column."""
+    """Returns a query with one series for each value of `by`, or for each column."""
     named, grouped = (f", {by}", f", {by.rpartition(' AS ')[2]}") if by else ("", "")
     return f"SELECT $__timeInterval({at}) AS time{named}, {columns} {source} GROUP BY time{grouped} ORDER BY time"
 
@@ -45,7 +45,7 @@ _CALLS_ROW = Row(
     [
         Panel(
             "Calls",
-            "Calls that began in this time range.",
+            "Calls that began in this period.",
             [f"SELECT count() AS calls {_CALLS}"],
             kind="stat",
             width=4,
@@ -53,7 +53,7 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "Minutes charged",
-            "Audio on the bill. Each recording counts once, however often it was transcribed again.",
+            "Audio on the bill. Each recording counts once, even if it is transcribed again.",
             [f"SELECT round(sum(audio_ms) / 60000, 1) AS minutes {_LEDGER}"],
             kind="stat",
             width=4,
@@ -61,7 +61,7 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "Not complete",
-            "Calls that began in this time and are not complete, including live ones. Should fall to the live calls.",
+            "Calls of this period that are not complete, live calls included. Should fall to the live calls.",
             [f"SELECT countIf(status != 'complete') AS calls {_CALLS}"],
             kind="stat",
             width=4,
@@ -69,8 +69,7 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "Failed",
-            "Calls that a stage has given up on, that have no result since and that nobody is trying again: "
-            "audiotext dlq list.",
+            "Calls with a failed stage, without a later result or a running retry: audiotext dlq list.",
             [f"SELECT countIf(status = 'failed') AS calls {_CALLS}"],
             kind="stat",
             width=4,
@@ -79,7 +78,7 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "Margin",
-            "Price minus the providers' cost, in the currency of most lines.",
+            "Price minus the cost of providers, in the most frequent currency.",
             [
                 "SELECT toFloat64(sum(l.price) - sum(l.provider_cost)) AS margin "
                 f"{_LEDGER} GROUP BY currency ORDER BY count() DESC LIMIT 1"
@@ -99,13 +98,13 @@ _CALLS_ROW = Row(
         ),
         Panel(
             "Calls by carrier",
-            "When calls began.",
+            "By the call's start.",
             [_over_time("started_at", "count() AS calls", _CALLS, "carrier")],
             stacked=True,
         ),
         Panel(
-            "How far calls came",
-            "By the time they began. A call that stays incomplete for long is stuck.",
+            "Calls by status",
+            "By the call's start. A call that stays incomplete is stuck.",
             [_over_time("started_at", "count() AS calls", _CALLS, "status")],
             stacked=True,
         ),
@@ -117,8 +116,8 @@ _MONEY_ROW = Row(
     [
         Panel(
             "By tenant and provider",
-            "The bill: minutes, what providers cost, what is charged, what remains. Currencies are never added up. The "
-            "minutes of a recording stand on the line of its first transcription.",
+            "The bill: minutes, cost of providers, price, margin. Currencies are not added up. Minutes of a recording "
+            "are on the line of its first transcription.",
             [
                 f"""
                 SELECT tenant, provider, model, kind, currency, count() AS lines,
@@ -143,7 +142,7 @@ _MONEY_ROW = Row(
         ),
         Panel(
             "Cost and price",
-            "Where the lines cross, each call costs more than it earns.",
+            "Where cost is above price, calls lose money.",
             [
                 "SELECT $__timeInterval(call_started_at) AS time, toFloat64(sum(l.provider_cost)) AS cost, "
                 f"toFloat64(sum(l.price)) AS charged {_LEDGER} "
@@ -153,7 +152,7 @@ _MONEY_ROW = Row(
         ),
         Panel(
             "Sold below cost",
-            "Ledger lines that cost more than they earn. Should be empty, except for replays without a charge.",
+            "Ledger lines that cost more than their price. Normally empty, except for free replays.",
             [
                 "SELECT tenant, provider, currency, toFloat64(sum(l.provider_cost) - sum(l.price)) AS loss, "
                 f"count() AS lines {_LEDGER} GROUP BY tenant, provider, currency "
@@ -166,11 +165,11 @@ _MONEY_ROW = Row(
 )
 
 _LATENCY_ROW = Row(
-    "How long it takes",
+    "Latency",
     [
         Panel(
             f"To be {done}",
-            f"Seconds until a part is {done}, by when its call hung up: half, 95 and 99 of a hundred are faster.",
+            f"Seconds until a part is {done}, by the time of its hang-up: 50th, 95th and 99th percentile.",
             [_over_time("hung_up_at", _percentiles(column), f"{_STAGES} AND {column} IS NOT NULL")],
             unit="s",
             width=6,
@@ -180,12 +179,12 @@ _LATENCY_ROW = Row(
 )
 
 _TROUBLE_ROW = Row(
-    "Problems",
+    "Failures",
     [
         Panel(
             "Missing audio by reason",
-            "Seconds of gaps inside recordings, the longest 1,000 of a track. gateway-buffer-full was lost here, "
-            "missing never came.",
+            "Seconds of gaps inside recordings, the longest 1,000 per track. gateway-buffer-full: lost by the gateway. "
+            "missing: never arrived.",
             [
                 f"""
                 SELECT $__timeInterval(started_at) AS time, JSONExtractString(gap, 'reason') AS reason,
@@ -199,13 +198,13 @@ _TROUBLE_ROW = Row(
         ),
         Panel(
             "Failures by stage",
-            "Dead letters: calls that a stage gave up on.",
+            "Dead letters by stage.",
             [_over_time("occurred_at", "count() AS failures", _FAILED, "JSONExtractString(event, 'stage') AS stage")],
             stacked=True,
         ),
         Panel(
             "Latest failures",
-            "Repair the cause, then audiotext dlq replay.",
+            "Repair the cause, then run audiotext dlq replay.",
             [
                 "SELECT occurred_at, tenant, call_id, JSONExtractString(event, 'stage') AS stage, "
                 "JSONExtractString(event, 'error_class') AS class, JSONExtractString(event, 'error') AS error "
@@ -235,7 +234,7 @@ def business() -> Json:
     return dashboard(
         "audiotext-business",
         "AudioText: calls and money",
-        "Calls, minutes, cost, price and margin per tenant and provider; how long stages take; problems.",
+        "Calls, minutes, cost, price and margin per tenant and provider; latency of stages; failures.",
         [_CALLS_ROW, _MONEY_ROW, _LATENCY_ROW, _TROUBLE_ROW],
         variables=[
             variable("tenant", "Tenant", "SELECT DISTINCT tenant FROM calls ORDER BY tenant"),

@@ -1,4 +1,4 @@
-"""The dashboard of the running services, from Prometheus. Metrics: docs/metrics.md."""
+"""Dashboard of the running services, from Prometheus. Metrics: docs/metrics.md."""
 
 from deploy.grafana.panels import Json, Panel, Row, dashboard
 
@@ -19,7 +19,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Audio lost at gateways",
-            "Dropped in the last day because a buffer was full. Any value above 0 is lost audio.",
+            "Dropped in the last day because a buffer was full. A value above 0 is lost audio.",
             [("lost", "sum(increase(audiotext_gateway_dropped_audio_ms_total[24h]))")],
             kind="stat",
             unit="ms",
@@ -29,7 +29,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Dead letters",
-            "Dead letters of the last day: audiotext dlq list.",
+            "New in the last day: audiotext dlq list.",
             [("letters", "sum(increase(audiotext_dead_letters_total[24h]))")],
             kind="stat",
             width=4,
@@ -38,7 +38,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Fullest buffer",
-            "Share of the gateway's buffer that is used. At 100 % audio is dropped.",
+            "Share of the limit of a gateway's buffer. A full buffer drops audio.",
             [("full", "max(audiotext_gateway_buffer_bytes / audiotext_gateway_buffer_limit_bytes)")],
             kind="stat",
             unit="percentunit",
@@ -65,7 +65,7 @@ _AUDIO = Row(
         ),
         Panel(
             "Frames received",
-            "Media frames per second by carrier: usually 50 per track.",
+            "Media frames per second by carrier. Usual: 50 per track and second.",
             [("{{carrier}}", f"sum by (carrier) (rate(audiotext_gateway_frames_total{_RATE}))")],
             unit="pps",
         ),
@@ -75,8 +75,8 @@ _AUDIO = Row(
             [("{{reason}}", f"sum by (reason) (rate(audiotext_gateway_streams_ended_total{_RATE}))")],
         ),
         Panel(
-            "Held for the log",
-            "Bytes not acknowledged, by gateway. Rising: the log is slower than the calls, or away.",
+            "Buffered for the log",
+            "Bytes not acknowledged, by gateway. Rising: the log is slower than the calls, or unavailable.",
             [("{{instance}}", "audiotext_gateway_buffer_bytes")],
             unit="bytes",
             width=8,
@@ -115,12 +115,12 @@ _STAGES = Row(
     [
         Panel(
             "Lag",
-            "Unfinished records on the log, by stage. Recorder: audio waits. Others: results are late.",
+            "Unprocessed records on the log, by stage. Recorder: audio waits. Other stages: results are late.",
             [("{{stage}}", "sum by (stage) (audiotext_consumer_lag_records)")],
         ),
         Panel(
-            "Latency, 95 of 100",
-            "Seconds from the event that a stage starts with to its result, including retries.",
+            "Latency, 95th percentile",
+            "Seconds from the input event of a stage to its result, retries included.",
             [
                 (
                     "{{stage}}",
@@ -137,7 +137,7 @@ _STAGES = Row(
         ),
         Panel(
             "Retries",
-            "Failed attempts that are tried again, per second, by class.",
+            "Failed attempts that are retried, per second, by error class.",
             [
                 (
                     "{{stage}} {{error_class}}",
@@ -148,19 +148,19 @@ _STAGES = Row(
         ),
         Panel(
             "Dead letters",
-            "Calls that a stage gave up on, per second.",
+            "New dead letters per second.",
             [("{{stage}} {{error_class}}", f"sum by (stage, error_class) (rate(audiotext_dead_letters_total{_RATE}))")],
             width=8,
         ),
         Panel(
-            "Provider away",
+            "Provider unavailable",
             "1 while a stage waits for its provider.",
             [("{{stage}}", "max by (stage) (audiotext_stage_provider_away)")],
             width=8,
         ),
         Panel(
-            "Under way and waiting",
-            "Running attempts, and jobs that wait for their turn or their time.",
+            "Running and waiting",
+            "Running attempts, and jobs that wait for their turn or time.",
             [
                 ("{{stage}} running", "sum by (stage) (audiotext_stage_attempts_running)"),
                 ("{{stage}} held", "sum by (stage) (audiotext_stage_jobs_held)"),
@@ -169,7 +169,7 @@ _STAGES = Row(
         ),
         Panel(
             "Last read",
-            "Seconds since a stage's loop last ran. A minute or more: it hangs.",
+            "Seconds since the last poll of a stage. A minute or more: it hangs.",
             [("{{stage}} {{instance}}", "audiotext_consumer_poll_age_seconds")],
             unit="s",
             width=8,
@@ -182,7 +182,7 @@ _STORES = Row(
     [
         Panel(
             "Recordings not uploaded",
-            "Rising: object storage is away or slow.",
+            "Rising: object storage is unavailable or slow.",
             [
                 ("waiting", "sum(audiotext_recorder_unfinished_recordings)"),
                 ("failures per minute", f"60 * sum(rate(audiotext_recorder_finish_failures_total{_RATE}))"),
@@ -191,14 +191,14 @@ _STORES = Row(
         ),
         Panel(
             "Recorder's disk",
-            "Bytes free for the spool.",
+            "Free bytes for the spool.",
             [("{{instance}}", "audiotext_recorder_disk_free_bytes")],
             unit="bytes",
             width=8,
         ),
         Panel(
-            "Checkpoints put off",
-            "Per second: ClickHouse, S3 or the log was away.",
+            "Delayed checkpoints",
+            "Per second: ClickHouse, S3 or the log was unavailable.",
             [("{{stage}}", f"sum by (stage) (rate(audiotext_sink_backpressure_total{_RATE}))")],
             width=8,
         ),
@@ -209,7 +209,7 @@ _STORES = Row(
             width=8,
         ),
         Panel(
-            "API latency, 95 of 100",
+            "API latency, 95th percentile",
             "By route.",
             [
                 (
@@ -222,7 +222,7 @@ _STORES = Row(
         ),
         Panel(
             "Memory",
-            "Resident, by service.",
+            "Resident memory by service.",
             [("{{service}} {{instance}}", 'process_resident_memory_bytes{job="audiotext"}')],
             unit="bytes",
             width=8,
@@ -236,6 +236,6 @@ def operations() -> Json:
     return dashboard(
         "audiotext-operations",
         "AudioText: operations",
-        "Gateway load, lag, retries, dead letters, dropped audio. Remedies: docs/troubleshooting.md.",
+        "Gateway load, lag, retries, dead letters, dropped audio. What to do: docs/troubleshooting.md",
         [_AUDIO, _STAGES, _STORES],
     )

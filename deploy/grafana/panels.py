@@ -13,11 +13,10 @@ _COLUMNS = 24
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel of a dashboard.
+    """Panel with one chart, number or table.
 
-    kind: stat, timeseries or table. queries: SQL, or PromQL as (legend, expression). about: the meaning of the panel,
-    and the values that need attention. width: of 24 columns; height: in rows of 30 px. steps: the value from which each
-    colour is used.
+    kind: stat, timeseries, table. queries: SQL, or PromQL as (legend, expression). about: the meaning, and values that
+    need attention. width: of 24 columns. height: in rows of 30 px. steps: colours, each from a value on.
     """
 
     title: str
@@ -31,7 +30,7 @@ class Panel:
     steps: Sequence[tuple[float | None, str]] = field(default_factory=tuple)
 
     def json(self, number: int, x: int, y: int) -> Json:
-        """Returns the panel at its position."""
+        """Returns the panel's JSON at this position."""
         sql = isinstance(self.queries[0], str)
         defaults: Json = {"unit": self.unit}
         if self.steps:
@@ -71,14 +70,14 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A heading and the panels below it."""
+    """Heading with the panels below it."""
 
     title: str
     panels: Sequence[Panel]
 
 
 def dashboard(uid: str, title: str, about: str, rows: Sequence[Row], *, variables: Sequence[Json] = ()) -> Json:
-    """Returns a dashboard: panels from left to right, wrapped, below their headings."""
+    """Returns a dashboard: the panels of each row from left to right, wrapped, below the row's heading."""
     panels: list[Json] = []
     y = 0
     for row in rows:
@@ -118,7 +117,7 @@ def dashboard(uid: str, title: str, about: str, rows: Sequence[Row], *, variable
 
 
 def variable(name: str, label: str, sql: str) -> Json:
-    """Returns a variable with several values, all of them selected at first."""
+    """Returns a variable with several possible values. At first all are selected."""
     return {
         "name": name,
         "label": label,

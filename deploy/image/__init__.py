@@ -1,1 +1,1 @@
-"""Selection of the locked packages that the image needs."""
+"""Scripts for the container image."""

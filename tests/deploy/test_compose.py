@@ -15,7 +15,7 @@ import yaml
 from audiotext.cli import main
 from audiotext.stack.services import METRICS_PORT_SERVICES, SERVICES
 from core.settings import load, variable_names
-from deploy.compose.env import made
+from deploy.compose.env import env_file
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -142,16 +142,16 @@ def test_make_env_makes_every_secret_once() -> None:
 
     A secret that changed would lock the services out of their stores; one that was missed would stop it from starting.
     """
-    first = made(TEXT, "")
+    first = env_file(TEXT, "")
     secrets = dict(line.split("=", 1) for line in first.splitlines() if "=" in line)
     wanted = {name for name, default in _VARIABLE.findall(TEXT) if "make env" in default}
     assert wanted | {"AUDIOTEXT_PUBLIC_URL"} == secrets.keys()
     made_up = [value for name, value in secrets.items() if name != "AUDIOTEXT_PUBLIC_URL"]
     assert len(set(made_up)) == len(made_up)
     assert {len(value) for value in made_up} == {32}
-    assert made(TEXT, first) == first
+    assert env_file(TEXT, first) == first
     without = "\n".join(line for line in first.splitlines() if not line.startswith("QDRANT_API_KEY"))
-    again = made(TEXT, without)
+    again = env_file(TEXT, without)
     assert again.startswith(without)
     assert "QDRANT_API_KEY=" in again
 

@@ -24,11 +24,16 @@ class NetworkCredentials(_Account, Protocol):
     """Settings of a carrier that signs nothing: credentials, networks, or both."""
 
     @property
-    def username(self) -> str | None: ...
+    def username(self) -> str | None:
+        """User name of the HTTP Basic credentials."""
+
     @property
-    def password(self) -> SecretStr | None: ...
+    def password(self) -> SecretStr | None:
+        """Password of the HTTP Basic credentials."""
+
     @property
-    def allowed_peers(self) -> tuple[Network, ...]: ...
+    def allowed_peers(self) -> tuple[Network, ...]:
+        """Networks from which requests may come."""
 
 
 A = TypeVar("A", bound=_Account)

@@ -21,7 +21,7 @@ class UnsupportedPlayError(UserError):
 
 
 class Shape(Enum):
-    """How a carrier sends the two directions of a call."""
+    """Form in which a carrier sends the two directions of a call."""
 
     TRACKS = "one message for each frame of each track, on one socket"
     INTERLEAVED = "both directions in each message, on one socket"

@@ -1,4 +1,4 @@
-"""What a carrier says on a socket, and what the gateway makes of it, without a socket."""
+"""Helpers: the messages of a carrier's socket, and the gateway's output for them, without a socket."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,12 +25,12 @@ STREAM_ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 
 def new_decoder(name: str, settings: Settings = _DEFAULTS) -> Decoder:
-    """A decoder for one socket of the carrier's."""
+    """Returns a decoder for one socket of the carrier."""
     return _LOADED[name].decoder(settings)
 
 
 def decoded(decoder: Decoder, messages: Iterable[str | bytes]) -> list[Message]:
-    """All that is in these messages."""
+    """Returns all decoded messages."""
     found: list[Message] = []
     for message in messages:
         found += decoder.text(message.encode()) if isinstance(message, str) else decoder.binary(message)
@@ -46,7 +46,7 @@ def spoken(
     custom: Mapping[str, str] | None = None,
     digit: str = "",
 ) -> list[list[str | bytes]]:
-    """The messages of a call whose frames these are: those of each socket."""
+    """Returns the messages of each socket of a call with these frames."""
     dialect: Dialect = load_dialects()[name]
     groups = [{track: tracks[track]} for track in tracks] if dialect.shape is Shape.LEGS else [tracks]
     sockets = []
@@ -60,7 +60,7 @@ def spoken(
 
 
 def session_for(name: str, sink: Remembering, metrics: Metrics | None = None) -> Session:
-    """A session of the carrier's for tenant acme."""
+    """Returns a session of the carrier for tenant acme."""
     return Session(
         name=name,
         decoder=new_decoder(name),
@@ -75,7 +75,7 @@ def session_for(name: str, sink: Remembering, metrics: Metrics | None = None) ->
 
 
 def heard(name: str, sockets: Iterable[Sequence[str | bytes]]) -> Remembering:
-    """What a gateway puts on the log for these sockets."""
+    """Returns the items on the log for these sockets."""
     sink = Remembering()
     for messages in sockets:
         session = session_for(name, sink)
@@ -86,7 +86,7 @@ def heard(name: str, sockets: Iterable[Sequence[str | bytes]]) -> Remembering:
 
 
 def hear(session: Session, message: str | bytes) -> None:
-    """One message to the session."""
+    """Passes one message to the session."""
     if isinstance(message, str):
         session.on_text(message.encode())
     else:
@@ -94,6 +94,6 @@ def hear(session: Session, message: str | bytes) -> None:
 
 
 def frame_bytes(audio: MediaFormat, frame_ms: int) -> int:
-    """How long a frame of a codec without packets is."""
+    """Returns the length of a frame in bytes, for a codec without packets."""
     samples = audio.rate_hz * frame_ms // 1000
     return {Codec.L16: samples * 2, Codec.G722: samples // 2}.get(audio.codec, samples)

@@ -1,4 +1,4 @@
-"""Damaged text in a carrier's messages: the call is recorded, its text is repaired, and the repair is reported."""
+"""Tests of damaged text in messages: the call is recorded, its text repaired, and the repair reported."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _DAMAGES: dict[str, tuple[bytes, str]] = {
 
 
 def call(carrier: str, damage: Callable[[bytes], bytes]) -> tuple[Remembering, Metrics]:
-    """What a gateway puts on the log for a call of 100 ms whose first message with the note was damaged."""
+    """Returns the items on the log for a call of 100 ms whose first message with the note was damaged."""
     dialect = load_dialects()[carrier]
     audio = dialect.formats[0]
     frame = np.zeros(audio.rate_hz * dialect.frame_ms // 1000, "<i2").tobytes()
@@ -47,7 +47,7 @@ def call(carrier: str, damage: Callable[[bytes], bytes]) -> tuple[Remembering, M
 
 
 def started(sink: Remembering) -> StreamStarted:
-    """The call's start."""
+    """Returns the call's start."""
     (event,) = [event for event in sink.events if isinstance(event, StreamStarted)]
     return event
 
@@ -55,8 +55,10 @@ def started(sink: Remembering) -> StreamStarted:
 @pytest.mark.parametrize("carrier", _SPEAK_JSON)
 @pytest.mark.parametrize("kind", _DAMAGES)
 def test_a_call_with_damaged_metadata_is_recorded(carrier: str, kind: str) -> None:
-    """Damages the metadata in a start message: the call is recorded with all its audio, its metadata is repaired, and
-    the repair is in the call's events and in the metric. A failure loses a whole call for a character."""
+    """Damages the metadata in a start: the call is recorded with all audio and repaired metadata.
+
+    The repair is in the events and in the metric. If this fails, one character loses a whole call.
+    """
     wire, note = _DAMAGES[kind]
     sink, metrics = call(carrier, lambda octets: octets.replace(_MARK.encode(), wire))
     event = started(sink)
@@ -76,7 +78,7 @@ def test_a_call_with_damaged_metadata_is_recorded(carrier: str, kind: str) -> No
 
 @pytest.mark.parametrize("carrier", _SPEAK_JSON)
 def test_a_call_with_text_before_the_start_is_recorded(carrier: str) -> None:
-    """Puts a word before the start message's JSON: the call is recorded, and the word is reported."""
+    """Adds a word before the JSON of the start: the call is recorded, and the repair is reported."""
     sink, _ = call(carrier, lambda octets: b"hello " + octets)
     assert started(sink).call_id == CALL_ID
     assert started(sink).repairs == ["text-around-json"]
@@ -84,14 +86,14 @@ def test_a_call_with_text_before_the_start_is_recorded(carrier: str) -> None:
 
 @pytest.mark.parametrize("carrier", _SPEAK_JSON)
 def test_an_intact_call_reports_no_repair(carrier: str) -> None:
-    """Plays an intact call: nothing is reported as repaired."""
+    """Plays an intact call: no repair is reported."""
     sink, metrics = call(carrier, lambda octets: octets)
     assert started(sink).repairs == []
     assert b"repaired_messages_total{" not in metrics.render()
 
 
 def test_damage_within_plivos_headers_is_reported() -> None:
-    """Damages the JSON that Plivo sends within its JSON, which itself stays intact: repaired, and reported."""
+    """Damages the JSON within Plivo's JSON, which itself stays intact: repaired and reported."""
     decoder = new_decoder("plivo")
     start = {
         "callId": "c",
@@ -136,9 +138,11 @@ _STARTS: dict[str, tuple[str, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("carrier", _STARTS)
-def test_a_field_of_another_type_costs_no_call(carrier: str) -> None:
-    """Starts a call whose optional fields are null, numbers or objects: it is recorded. A number stays a number's
-    digits."""
+def test_a_field_of_another_type_does_not_fail_a_call(carrier: str) -> None:
+    """Starts a call whose optional fields are null, numbers or objects: it is recorded.
+
+    A number keeps its digits.
+    """
     within, strange = _STARTS[carrier]
 
     def change(octets: bytes) -> bytes:
@@ -163,7 +167,7 @@ def test_a_field_of_another_type_costs_no_call(carrier: str) -> None:
     ],
 )
 def test_a_damaged_webhook_still_ends_its_call(carrier: str, body: bytes) -> None:
-    """Reports the end of a call in damaged text: it is understood. A failure leaves the call open."""
+    """Reports the end of a call in damaged text: the call ends. If this fails, it stays open."""
     proof = IncomingRequest(target=f"/v1/status/{carrier}", headers={}, body=body.replace(b"%s", CALL_ID.encode()))
     report = load_carriers()[carrier].report(proof)
     assert report is not None
@@ -173,7 +177,7 @@ def test_a_damaged_webhook_still_ends_its_call(carrier: str, body: bytes) -> Non
 
 
 def test_a_broken_message_is_still_refused() -> None:
-    """Sends what no repair can mend: the decoders refuse it as before, and say so in an error of their own."""
+    """Sends messages beyond repair: the decoders refuse them with their own errors."""
     for carrier in _SPEAK_JSON:
         with pytest.raises(ValueError, match="malformed"):
             new_decoder(carrier).text(b'{"event": "start", "start": {')

@@ -1,4 +1,4 @@
-"""Whatever comes on a socket, a dialect answers with messages or a CarrierError, and holds no more than it must."""
+"""Fuzz tests: for every input a decoder returns messages or raises CarrierError, and its memory stays small."""
 
 import base64
 import contextlib
@@ -40,17 +40,19 @@ MESSAGES = 20_000
 
 
 @pytest.mark.parametrize("name", CARRIERS)
-def test_broken_messages_raise_nothing_but_carrier_errors(name: str) -> None:
-    """Decodes valid messages with octets and values replaced, left out and mixed up. Any exception but CarrierError
-    would end a call because of one message. That some are still understood shows that they are not all garbage."""
+def test_broken_messages_raise_only_carrier_errors(name: str) -> None:
+    """Decodes valid messages with replaced, omitted and mixed bytes and values: no exception but CarrierError.
+
+    Another exception would end a call because of one message. Some are still valid, so they are not all garbage.
+    """
     understood = fuzz(name, SEED, MESSAGES)
     assert MESSAGES // 5 < understood < MESSAGES
 
 
 @pytest.mark.parametrize("name", CARRIERS)
 @given(st.lists(st.one_of(st.text(), st.binary()), max_size=5))
-def test_random_messages_raise_nothing_but_carrier_errors(name: str, said: list[Say]) -> None:
-    """The same with messages that were never valid."""
+def test_random_messages_raise_only_carrier_errors(name: str, said: list[Say]) -> None:
+    """Decodes random messages: no exception but CarrierError."""
     decoder = new_decoder(name)
     for message in said:
         try:
@@ -93,9 +95,11 @@ PROOFS = st.builds(
 
 @pytest.mark.parametrize("name", CARRIERS)
 @given(PROOFS)
-def test_random_requests_are_refused_and_no_error(name: str, proof: IncomingRequest) -> None:
-    """Brings random requests to both doors, and reads them as if they had been let in: UnauthorizedError, CarrierError
-    or sense, and nothing else. Any other exception would be a server error that outsiders can fill the logs with."""
+def test_random_requests_are_refused_without_errors(name: str, proof: IncomingRequest) -> None:
+    """Authorizes and reads random requests: UnauthorizedError, CarrierError or a result, and nothing else.
+
+    Another exception would be a server error with which attackers can fill the logs.
+    """
     carrier = LOADED[name]
     for authorize in (carrier.authorize_socket, carrier.authorize_webhook):
         with pytest.raises(UnauthorizedError):
@@ -113,7 +117,7 @@ class _Forgetting(Remembering):
 
 @pytest.fixture
 def _silent() -> Iterator[None]:
-    """What is logged is kept by pytest, which is not the memory to be measured."""
+    """Disables logging: pytest keeps log records, which would distort the measured memory."""
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
@@ -122,8 +126,10 @@ def _silent() -> Iterator[None]:
 @pytest.mark.usefixtures("_silent")
 @pytest.mark.parametrize("name", CARRIERS)
 def test_memory_stays_flat(name: str) -> None:
-    """Plays broken calls to sessions, one after the other, and measures: what is held after many is what was held
-    after a few. A socket that makes us hold something for ever is a way to end the process."""
+    """Plays broken calls one after the other: the memory after many equals that after a few.
+
+    A leak per socket would let attackers exhaust the memory of the process.
+    """
     metrics = Metrics()
     sink = _Forgetting()
 

@@ -1,4 +1,4 @@
-"""Which dialect a start is in, when nobody said: no carrier's decoder may take another's for its own."""
+"""Tests that a start belongs to one carrier: no decoder accepts the start of another carrier."""
 
 import json
 from typing import Any
@@ -15,14 +15,14 @@ TWINS = {"signalwire": "twilio"}
 
 
 def first_messages(name: str) -> list[str | bytes]:
-    """What a socket of the carrier's says up to its first audio."""
+    """Returns the messages of a carrier's socket up to its first audio."""
     audio = load_dialects()[name].formats[0]
     (messages, *_) = spoken(name, audio, {"inbound": [bytes(640)]})
     return messages[:3]
 
 
 def dialect_of(start: dict[str, Any]) -> str | None:
-    """As carriers.md tells them apart, by the fields of a start."""
+    """Returns the carrier of a start, by its fields."""
     body = start.get("start", {})
     if "streamSid" in body and "callSid" in body:
         return "twilio"
@@ -46,15 +46,15 @@ def understood(name: str, messages: list[str | bytes]) -> list[Message]:
     return found
 
 
-def test_every_carrier_has_a_simulator_and_the_other_way_round() -> None:
-    """Compares the two registries: `audiotext call --carrier` offers what the gateway takes."""
+def test_every_carrier_has_a_simulator() -> None:
+    """Compares both registries: `audiotext call --carrier` offers exactly the carriers of the gateway."""
     assert sorted(load_carriers()) == sorted(load_dialects()) == CARRIERS
     assert len(CARRIERS) == 8
 
 
 @pytest.mark.parametrize("name", ["twilio", "signalwire", "telnyx", "plivo", "exotel"])
-def test_the_simulator_s_starts_are_what_the_documents_say(name: str) -> None:
-    """Asks the oracle about each simulated start: the carrier it is from."""
+def test_the_simulator_sends_documented_starts(name: str) -> None:
+    """Identifies each simulated start by its fields: it is the simulated carrier."""
     starts = [json.loads(message) for message in first_messages(name) if isinstance(message, str)]
     (found,) = {dialect_of(start) for start in starts} - {None}
     assert found == TWINS.get(name, name)
@@ -62,9 +62,11 @@ def test_the_simulator_s_starts_are_what_the_documents_say(name: str) -> None:
 
 @pytest.mark.parametrize("speaks", CARRIERS)
 @pytest.mark.parametrize("listens", CARRIERS)
-def test_nobody_takes_another_s_start_for_its_own(speaks: str, listens: str) -> None:
-    """Plays each carrier's first messages to each decoder: a stream begins only where they belong. A call taken in
-    the wrong dialect would be recorded as noise."""
+def test_no_decoder_accepts_the_start_of_another_carrier(speaks: str, listens: str) -> None:
+    """Decodes each carrier's first messages with each decoder: a stream begins only with its own decoder.
+
+    A call that another decoder accepts would be recorded as noise.
+    """
     begun = [one for one in understood(listens, first_messages(speaks)) if isinstance(one, StreamStart)]
     if TWINS.get(speaks, speaks) == TWINS.get(listens, listens):
         assert [one.call_id for one in begun] == [CALL_ID]

@@ -1,4 +1,4 @@
-"""A carrier is one file: whoever is behind the log does not know that there are any."""
+"""Tests of the separation: a carrier is one file, and the code behind the log does not depend on carriers."""
 
 import re
 import sys
@@ -25,9 +25,11 @@ ROOT = Path(gateway.carriers.__file__).parents[2]
 
 
 @pytest.mark.parametrize("folder", ["pipelines", "schemas", "sinks", "redpanda"])
-def test_nobody_behind_the_log_knows_a_carrier(folder: str) -> None:
-    """Looks for carriers' names, and for imports of the gateway, in everything behind the log: none. Otherwise adding
-    a carrier would be a change there, too."""
+def test_code_behind_the_log_names_no_carrier(folder: str) -> None:
+    """Searches the code behind the log for carriers' names and imports of the gateway: there are none.
+
+    Otherwise a new carrier would need changes there.
+    """
     told = re.compile(rf"\b({'|'.join(CARRIERS)})\b|^(from|import) gateway\.", re.IGNORECASE | re.MULTILINE)
     sources = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".sql", ".yaml")]
     assert sources
@@ -82,7 +84,7 @@ CARRIER = Pigeon()
 
 @pytest.fixture
 def _pigeon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One more file among the carriers."""
+    """Adds one more file to the carriers."""
     (tmp_path / "pigeon.py").write_text(PIGEON)
     monkeypatch.setattr(gateway.carriers, "__path__", [*gateway.carriers.__path__, str(tmp_path)])
     yield
@@ -91,9 +93,11 @@ def _pigeon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_pigeon")
 def test_one_more_file_is_one_more_carrier() -> None:
-    """Puts a file of a carrier nobody knows beside the others, and nothing else anywhere: the registry has it, and its
-    call's audio comes out of the recorder's plan and decoders as it went in, under its name. That is the whole diff of
-    a new carrier; its settings, simulator and how-to are on the gateway's side of the log, too."""
+    """Adds the file of a new carrier and nothing else: the registry has it, and its calls are recorded.
+
+    The audio comes unchanged out of the recorder's layout and decoders. The carrier's settings, simulator and guide
+    are also on the gateway's side of the log.
+    """
     carriers = load_carriers()
     assert sorted(carriers) == sorted([*CARRIERS, "pigeon"])
     sink, octets = Remembering(), np.random.default_rng(5).integers(0, 256, 8000, dtype=np.uint8).tobytes()

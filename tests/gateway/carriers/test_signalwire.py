@@ -1,4 +1,4 @@
-"""SignalWire's signatures at the gateway's door: both headers, both ways of writing them."""
+"""Tests of SignalWire's signatures: both headers, both forms."""
 
 from urllib.parse import parse_qsl, urlencode
 
@@ -30,17 +30,19 @@ def accepts(headers: dict[str, str], body: bytes, *, form: bool = False, path: s
     return grant.tenant == "acme"
 
 
-def test_signalwire_s_own_example() -> None:
-    """Signs what the tests of SignalWire's own SDKs sign: the signature that stands there."""
+def test_the_example_of_signalwire() -> None:
+    """Signs the example of SignalWire's own SDK tests: the signature is equal."""
     body = b'{"event":"call.state","params":{"call_id":"abc-123","state":"answered"}}'
     assert sign_body(KEY, "https://example.ngrok.io/webhook", body) == "c3c08c1fefaf9ee198a100d5906765a6f394bf0f"
 
 
 @settings(max_examples=250)
 @given(st.binary(max_size=60), st.sampled_from([SHA1, SHA256]), st.sampled_from(["", ":443"]), st.booleans())
-def test_bodies_as_they_came(body: bytes, header: str, port: str, tampered: bool) -> None:
-    """Signs any body with either hash, for the address with its port and without: accepted; with another body or
-    with the other header's hash refused."""
+def test_signed_bodies(body: bytes, header: str, port: str, tampered: bool) -> None:
+    """Signs any body with either hash, for the URL with and without its port: accepted.
+
+    Another body, or the hash of the other header, is refused.
+    """
     algorithm, other = ("sha256", SHA1) if header == SHA256 else ("sha1", SHA256)
     signature = sign_body(KEY, f"{BASE}{port}{PATH}", body, algorithm)  # type: ignore[arg-type]  # one of the two
     assert accepts({header: signature}, body + b" " if tampered else body) is not tampered
@@ -49,9 +51,11 @@ def test_bodies_as_they_came(body: bytes, header: str, port: str, tampered: bool
 
 @settings(max_examples=250)
 @given(FORMS, st.sampled_from([SHA1, SHA256]), st.booleans())
-def test_forms_are_signed_either_way(form: list[tuple[str, str]], header: str, tampered: bool) -> None:
-    """Signs forms as Twilio does and as bodies: both accepted, and neither with a field more. SignalWire's pages say
-    the one of cXML and the other of calls; whoever takes one only refuses half of the webhooks."""
+def test_both_signatures_of_forms_are_accepted(form: list[tuple[str, str]], header: str, tampered: bool) -> None:
+    """Signs forms as Twilio does and as bodies: both are accepted, but not with another field.
+
+    SignalWire documents one for cXML and the other for calls. Support for only one would refuse half of the webhooks.
+    """
     body = urlencode(form).encode()
     algorithm = "sha256" if header == SHA256 else "sha1"
     fields = parse_qsl(body.decode(), keep_blank_values=True)
@@ -63,8 +67,8 @@ def test_forms_are_signed_either_way(form: list[tuple[str, str]], header: str, t
         assert accepts({header: signature}, asked, form=True) is not tampered
 
 
-def test_one_right_signature_is_enough() -> None:
-    """Brings one header in a form nobody knows beside a right one: accepted. Two wrong ones, or none: refused."""
+def test_one_valid_signature_is_enough() -> None:
+    """Sends a valid signature beside an unknown one: accepted. Two invalid ones, or none, are refused."""
     good = sign_body(KEY, BASE + PATH, b"{}")
     assert accepts({SHA256: "v2=new", SHA1: good}, b"{}")
     assert not accepts({SHA256: "v2=new", SHA1: "v2=new"}, b"{}")
@@ -73,6 +77,9 @@ def test_one_right_signature_is_enough() -> None:
 
 @pytest.mark.parametrize("body", [b"{}", b"a=1"])
 def test_a_signature_of_the_address_alone_covers_no_body(body: bytes) -> None:
-    """Puts a body to a request that was signed without one: refused, or one overheard signature would sign anything."""
+    """Adds a body to a request that was signed without one: refused.
+
+    Otherwise one intercepted signature would be valid for every body.
+    """
     assert not accepts({SHA1: sign(KEY, BASE + PATH)}, body)
     assert accepts({SHA1: sign(KEY, BASE + PATH)}, b"")

@@ -1,4 +1,4 @@
-"""Twilio's dialect: what its documents show is understood, and whatever else comes is refused in good order."""
+"""Tests of Twilio's messages: the documented ones are decoded, and all others are refused."""
 
 import json
 
@@ -30,7 +30,7 @@ from tests.gateway.wire import dtmf, media, start, stop
 
 
 def decoded(data: bytes) -> Message:
-    """The one message in it, at a socket that has said nothing yet."""
+    """Returns the one message in the data, decoded by a new decoder."""
     (message,) = TwilioDecoder().text(data)
     return message
 
@@ -63,13 +63,15 @@ def test_the_registry_finds_the_carrier() -> None:
     ],
 )
 def test_the_documented_messages(text: str, message: Message) -> None:
-    """Decodes the examples of Twilio's documents, and an event it does not have yet, which is no error."""
+    """Decodes the examples in Twilio's documents, and an unknown event, which is ignored."""
     assert decoded(text.encode()) == message
 
 
 def test_start_is_read_and_not_assumed() -> None:
-    """Decodes a start with A-law and custom parameters: codec and rate are what it says; a parameter that is no
-    string is kept as JSON instead of costing the call."""
+    """Decodes a start with A-law and custom parameters: codec and rate are those of the start.
+
+    A parameter that is not a string is kept as JSON and does not fail the call.
+    """
     message = decoded(start("CA1", "MZ1", encoding="audio/x-alaw", custom={"a": "b", "n": {"x": 1}}))
     assert message == StreamStart(
         call_id="CA1",
@@ -86,9 +88,11 @@ def test_start_is_read_and_not_assumed() -> None:
     ("encoding", "rate", "channels"),
     [("audio/x-l16", 8000, 1), ("audio/x-mulaw", 16000, 1), ("audio/x-mulaw", 8000, 2)],
 )
-def test_a_format_we_cannot_decode_is_refused(encoding: str, rate: int, channels: int) -> None:
-    """Starts streams in formats nobody here decodes: refused with 1003 and the format in words, since recording them
-    as mu-law would give static."""
+def test_an_unsupported_format_is_refused(encoding: str, rate: int, channels: int) -> None:
+    """Starts streams in unsupported formats: refused with 1003 and the name of the format.
+
+    Recorded as mu-law, they would be noise.
+    """
     with pytest.raises(UnsupportedCodecError, match=encoding) as refused:
         decoded(start(encoding=encoding, rate=rate, channels=channels))
     assert refused.value.close_code == 1003
@@ -96,7 +100,7 @@ def test_a_format_we_cannot_decode_is_refused(encoding: str, rate: int, channels
 
 @pytest.mark.parametrize("text", [start(""), start("CA1", ""), start("C" * 257), b'{"event":"start","start":{}}'])
 def test_a_start_without_ids_is_refused(text: bytes) -> None:
-    """Starts streams without usable ids: StartError, which closes the socket."""
+    """Starts streams without valid ids: StartError, which closes the socket."""
     with pytest.raises(StartError):
         decoded(text)
 
@@ -128,14 +132,14 @@ def test_a_start_without_ids_is_refused(text: bytes) -> None:
     ],
 )
 def test_malformed_messages_are_refused(text: bytes) -> None:
-    """Decodes messages broken in every field: CarrierError and no StartError, so the stream goes on."""
+    """Decodes messages with an error in every field: CarrierError, but no StartError, so the stream continues."""
     with pytest.raises(CarrierError) as refused:
         decoded(text)
     assert not isinstance(refused.value, StartError)
 
 
 def test_media_of_another_stream_is_refused() -> None:
-    """Sends a frame with another stream's id after start: it does not belong into this recording."""
+    """Sends a frame with another stream's id after start: it is not part of this recording."""
     decoder = TwilioDecoder()
     decoder.text(start(stream_id="MZ1"))
     decoder.text(media(0, stream_id="MZ1"))
@@ -144,7 +148,7 @@ def test_media_of_another_stream_is_refused() -> None:
 
 
 def test_binary_messages_are_refused() -> None:
-    """Twilio sends none."""
+    """Sends a binary message: CarrierError, because Twilio sends none."""
     with pytest.raises(CarrierError):
         TwilioDecoder().binary(b"\x00")
 
@@ -158,7 +162,7 @@ JSON = st.recursive(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A valid message with a stretch of it replaced by anything."""
+    """Draws a valid message with a part replaced by random bytes."""
     message = draw(VALID)
     begin = draw(st.integers(0, len(message)))
     end = draw(st.integers(begin, len(message)))
@@ -167,7 +171,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def retyped(draw: st.DrawFn) -> bytes:
-    """A valid message with one of its values, at any depth, replaced by any JSON."""
+    """Draws a valid message with one value, at any depth, replaced by other JSON."""
     message = json.loads(draw(VALID))
     place = message
     name = draw(st.sampled_from(sorted(place)))
@@ -182,8 +186,10 @@ def retyped(draw: st.DrawFn) -> bytes:
 
 @given(st.binary() | st.text().map(str.encode) | mutated() | retyped())
 def test_nothing_but_carrier_errors(data: bytes) -> None:
-    """Decodes anything: random octets, valid messages with a piece or a value replaced. The answer is a message or a
-    CarrierError; any other exception would end a call because of one message, or the process's patience."""
+    """Decodes random bytes and damaged messages: the result is a message or a CarrierError.
+
+    Any other exception would end a call because of one message.
+    """
     decoder = TwilioDecoder()
     for _ in range(2):
         try:
@@ -197,7 +203,7 @@ def test_nothing_but_carrier_errors(data: bytes) -> None:
                 assert message.stream_id.encode()
 
 
-def test_without_a_token_nobody_is_authorized() -> None:
-    """Asks for authorization with no token configured: refused, and the log's text names the setting."""
+def test_without_a_token_every_request_is_refused() -> None:
+    """Authorizes a request without a configured token: refused, and the text for the log names the setting."""
     with pytest.raises(UnauthorizedError, match="AUDIOTEXT_TWILIO__AUTH_TOKEN"):
         load_carriers()["twilio"].authorize_socket(IncomingRequest("/v1/media/twilio", {}), Settings())

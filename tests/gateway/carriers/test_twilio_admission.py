@@ -1,5 +1,4 @@
-"""Twilio's requests at the gateway's door: the address that is signed is the public one, whatever a proxy makes of it,
-and newer signatures name their key. The signatures are the SDK's."""
+"""Tests of Twilio's signatures, made with Twilio's SDK: the public URL is signed, and newer ones name their key."""
 
 from urllib.parse import parse_qsl, urlencode
 
@@ -44,8 +43,10 @@ def accepts(public_url: str, proof: IncomingRequest, *, socket: bool) -> bool:
 def test_sockets_are_signed_over_the_public_wss_address(
     host: str, port: str, with_port: bool, prefix: str, query: str
 ) -> None:
-    """Signs the upgrade for the public wss address, its default port written or not, and asks as a proxy would pass it
-    on: accepted. Signed for https, for another host or another path: refused."""
+    """Signs the upgrade for the public wss URL, with and without its port: accepted behind a proxy.
+
+    A signature for https, another host or another path is refused.
+    """
     target = f"/v1/media/twilio{query}"
     signed_port = {"": ":443" if with_port else "", ":443": port if with_port else "", ":8443": port}[port]
     sdk = RequestValidator(TOKEN)
@@ -62,11 +63,13 @@ def test_sockets_are_signed_over_the_public_wss_address(
 
 @CASES
 @given(st.builds("https://{}{}{}".format, HOSTS, PORTS, PREFIXES), QUERIES, FORMS, st.booleans())
-def test_webhooks_are_signed_over_the_public_https_address_and_form(
+def test_webhooks_are_signed_over_the_public_url_and_form(
     base: str, query: str, form: dict[str, str], tampered: bool
 ) -> None:
-    """Likewise with forms, as SHA-1 by the auth token and as SHA-256 by each of two shared keys, as there are while one
-    is replaced by the other."""
+    """Signs forms with SHA-1 and the auth token, and with SHA-256 and each of two shared keys: accepted.
+
+    Two keys are valid while one replaces the other.
+    """
     target = f"/v1/status/twilio{query}"
     body = urlencode(form | ({"CallSid": "other"} if tampered else {})).encode()
     fields = parse_qsl(body.decode(), keep_blank_values=True)
@@ -97,8 +100,8 @@ def test_webhooks_are_signed_over_the_public_https_address_and_form(
         (TOKEN, "HMAC_SHA1", "key=key1"),
     ],
 )
-def test_a_signature_is_good_for_the_key_and_hash_it_names(secret: str, algorithm: str, told: str) -> None:
-    """Signs with one key or hash and names another: refused, on the socket and at the webhook."""
+def test_a_signature_is_valid_for_its_named_key_and_hash(secret: str, algorithm: str, told: str) -> None:
+    """Signs with one key or hash and names another: refused, on the socket and for the webhook."""
     for socket, url in ((True, "wss://h/v1/media/twilio"), (False, "https://h/v1/status/twilio")):
         signature = RequestValidator(secret).compute_signature(url, {}, algorithm)
         headers = {HEADER: signature, SETTINGS_HEADER: told} if told else {HEADER: signature}
@@ -106,7 +109,7 @@ def test_a_signature_is_good_for_the_key_and_hash_it_names(secret: str, algorith
 
 
 def test_a_socket_may_be_signed_with_a_shared_key() -> None:
-    """Signs an upgrade as Twilio signs webhooks with shared keys: accepted."""
+    """Signs an upgrade with a shared key, as Twilio signs webhooks: accepted."""
     signature = RequestValidator(NEW).compute_signature("wss://h/v1/media/twilio", {}, "HMAC_SHA256")
     headers = {HEADER: signature, SETTINGS_HEADER: "key=key2,algorithm=HMAC_SHA256"}
     assert accepts("https://h", IncomingRequest("/v1/media/twilio", headers), socket=True)

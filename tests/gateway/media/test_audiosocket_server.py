@@ -1,4 +1,4 @@
-"""The AudioSocket port with real connections, and a sink that remembers instead of a log."""
+"""Tests of the AudioSocket server with real connections, and a sink in memory instead of a log."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ def packet(kind: int, content: bytes = b"") -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Returns once it holds; fails when it does not within 5 s."""
+    """Waits until the condition is true. Fails after 5 s."""
     async with asyncio.timeout(5):
         while True:
             if condition():
@@ -98,7 +98,7 @@ async def connected(port: Port) -> AsyncIterator[tuple[asyncio.StreamReader, asy
 
 
 async def test_a_call_is_recorded(listening: Open, tmp_path: Path) -> None:
-    """Plays a WAV of 16 kHz as Asterisk would: the log has its samples under the call's UUID, and its end."""
+    """Plays a WAV of 16 kHz as Asterisk does: the log has its samples under the call's UUID, and its end."""
     port = await listening("127.0.0.0/8")
     samples = np.random.default_rng(1).integers(-9000, 9000, 16_000, dtype=np.int16)
     soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="PCM_16")
@@ -119,8 +119,8 @@ async def test_a_call_is_recorded(listening: Open, tmp_path: Path) -> None:
     assert [record.detail for record in port.sink.records if record.type is RecordType.DTMF] == ["7"]
 
 
-async def test_a_cut_line_ends_the_stream(listening: Open, tmp_path: Path) -> None:
-    """Cuts the connection without a hang-up: what came is on the log, and then the end."""
+async def test_a_broken_connection_ends_the_stream(listening: Open, tmp_path: Path) -> None:
+    """Breaks the connection without a hang-up: the log has the audio so far, and the end."""
     port = await listening("127.0.0.1")
     soundfile.write(tmp_path / "a.wav", np.ones(8000, np.int16), 8000, subtype="PCM_16")
     await play(
@@ -138,7 +138,7 @@ async def test_a_cut_line_ends_the_stream(listening: Open, tmp_path: Path) -> No
 
 
 async def test_packets_may_come_in_any_pieces(listening: Open) -> None:
-    """Sends a call octet by octet: TCP knows no packets."""
+    """Sends a call byte by byte: TCP does not keep the borders of packets."""
     port = await listening("127.0.0.1")
     said = packet(0x01, IDENTITY.bytes) + packet(0x10, bytes(320)) + packet(0x00)
     async with connected(port) as (_, writer):
@@ -150,9 +150,11 @@ async def test_packets_may_come_in_any_pieces(listening: Open) -> None:
 
 
 @pytest.mark.parametrize("allowed", [(), ("10.0.0.0/8",), ("::1",)])
-async def test_whoever_is_not_allowed_is_turned_away(listening: Open, allowed: tuple[str, ...]) -> None:
-    """Connects with no peers configured, and with others: closed before a single packet is read, and counted. The
-    protocol proves nothing, so an open port would let anybody write recordings."""
+async def test_other_addresses_are_refused(listening: Open, allowed: tuple[str, ...]) -> None:
+    """Connects without configured peers, and with other ones: the connection is closed unread, and counted.
+
+    The protocol has no authentication, so an open port would let every client write recordings.
+    """
     port = await listening(*allowed)
     async with connected(port) as (reader, writer):
         writer.write(packet(0x01, IDENTITY.bytes) + packet(0x10, bytes(320)))
@@ -162,8 +164,8 @@ async def test_whoever_is_not_allowed_is_turned_away(listening: Open, allowed: t
     assert port.sink.items == []
 
 
-async def test_a_rate_nobody_decodes_closes_the_connection(listening: Open) -> None:
-    """Sends 44.1 kHz: closed and counted, rather than recorded at the wrong speed."""
+async def test_an_unsupported_rate_closes_the_connection(listening: Open) -> None:
+    """Sends 44.1 kHz: the connection is closed and counted, and not recorded at the wrong speed."""
     port = await listening("127.0.0.1")
     async with connected(port) as (reader, writer):
         writer.write(packet(0x01, IDENTITY.bytes) + packet(0x15, bytes(882)))
@@ -172,7 +174,10 @@ async def test_a_rate_nobody_decodes_closes_the_connection(listening: Open) -> N
 
 
 async def test_silence_closes_the_connection(listening: Open) -> None:
-    """Says who it is, and then nothing: closed after the idle time. Held open, such connections would be free."""
+    """Sends the UUID, then nothing: the connection is closed after the idle time.
+
+    If this fails, a client can hold connections without cost.
+    """
     port = await listening("127.0.0.1", idle_timeout_s=0.2)
     async with connected(port) as (reader, writer):
         writer.write(packet(0x01, IDENTITY.bytes))
@@ -181,7 +186,7 @@ async def test_silence_closes_the_connection(listening: Open) -> None:
 
 
 async def test_draining_ends_every_stream(listening: Open) -> None:
-    """Drains with a live call: its audio and its end are handed on, the port is closed."""
+    """Drains during a call: its audio and its end are emitted, and the port is closed."""
     port = await listening("127.0.0.1")
     async with connected(port) as (reader, writer):
         writer.write(packet(0x01, IDENTITY.bytes) + packet(0x10, bytes(320)))
@@ -203,8 +208,8 @@ async def test_without_a_port_nothing_listens() -> None:
     await server.drain()
 
 
-async def test_a_taken_port_is_said(listening: Open) -> None:
-    """Starts a second server on the same port: one sentence that names the setting."""
+async def test_a_taken_port_is_an_error(listening: Open) -> None:
+    """Starts a second server on the same port: the error names the setting."""
     port = await listening("127.0.0.1")
     settings = Settings(audiosocket=AudioSocketSettings(port=port.number))
     second = AudioSocketServer(
@@ -214,8 +219,8 @@ async def test_a_taken_port_is_said(listening: Open) -> None:
         await second.start()
 
 
-async def test_the_simulator_says_what_audiosocket_does_not_do(tmp_path: Path) -> None:
-    """Asks for a call id that is no UUID, for lost frames, for mu-law, for nobody at the port: one clear error each."""
+async def test_the_simulator_reports_what_audiosocket_lacks(tmp_path: Path) -> None:
+    """Requests an invalid call id, lost frames, mu-law, and a closed port: one clear error each."""
     soundfile.write(tmp_path / "a.wav", np.zeros(800, np.int16), 8000)
     common = {"carrier": "audiosocket", "auth_token": "", "public_url": "https://calls.example.com"}
     for asked, text in (
@@ -230,8 +235,10 @@ async def test_the_simulator_says_what_audiosocket_does_not_do(tmp_path: Path) -
 
 
 async def test_tcp_probes_silent_connections() -> None:
-    """Looks at the options of an accepted connection: TCP probes it every 30 s and gives it up after two probes without
-    an answer. AudioSocket has no pings, and Asterisk on hold may send nothing."""
+    """Reads the options of an accepted connection: TCP probes it every 30 s and closes it after two failed probes.
+
+    AudioSocket has no pings, and Asterisk on hold may send nothing.
+    """
     accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
     server = await asyncio.start_server(lambda _, writer: accepted.set_result(writer), "127.0.0.1", 0)
     async with server:

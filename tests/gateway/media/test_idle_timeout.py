@@ -1,4 +1,4 @@
-"""When a socket has to go. The clock is the test's."""
+"""Tests of the idle timeout. The test controls the clock."""
 
 from core.settings import GatewaySettings
 from gateway.media.idle_timeout import CloseDecision, IdleTimeout
@@ -13,9 +13,11 @@ def label(verdict: object) -> str:
     return verdict.label if isinstance(verdict, CloseDecision) else ""
 
 
-def test_a_socket_that_never_starts_has_to_go() -> None:
-    """Says something now and then, but no start: closed after its time, however lively. Slow-loris sockets would pile
-    up otherwise."""
+def test_a_socket_that_never_starts_is_closed() -> None:
+    """Sends messages, but no start: the socket is closed after the start time-out.
+
+    If this fails, slow-loris sockets accumulate.
+    """
     session = session_for("twilio", Remembering())
     watched = IdleTimeout(session, 0.0)
     for second in range(1, 11):
@@ -24,9 +26,11 @@ def test_a_socket_that_never_starts_has_to_go() -> None:
     assert label(watched.check(10.1, LIMITS)) == "late-start"
 
 
-def test_a_call_on_hold_stays_as_long_as_its_other_side_answers() -> None:
-    """Starts, and then says nothing for an hour, but answers every ping: it stays, and is pinged every 30 s. Music on
-    hold may be silence, and a closed socket loses the rest of the call. After an hour it has to go."""
+def test_a_call_on_hold_stays_while_pings_are_answered() -> None:
+    """Starts a stream and is silent for an hour, but answers every ping: the socket stays until the idle time.
+
+    It is pinged every 30 s. Music on hold may be silence, and a closed socket loses the rest of the call.
+    """
     session = session_for("twilio", Remembering())
     watched = IdleTimeout(session, 0.0)
     session.on_text(start())
@@ -44,9 +48,11 @@ def test_a_call_on_hold_stays_as_long_as_its_other_side_answers() -> None:
     assert (verdict.label, verdict.reason) == ("idle", EosReason.IDLE)
 
 
-def test_a_stream_whose_other_side_is_gone_has_to_go() -> None:
-    """Starts, and then neither speaks nor answers: pinged three times, and closed after 90 s. Such sockets leave no
-    FIN, and the call would stay live."""
+def test_a_stream_without_answers_to_pings_is_closed() -> None:
+    """Starts a stream, then sends nothing and answers no ping: the socket is closed after 90 s and three pings.
+
+    Such a peer sends no FIN; without the close the call would stay live.
+    """
     session = session_for("twilio", Remembering())
     watched = IdleTimeout(session, 0.0)
     session.on_text(start())
@@ -58,8 +64,8 @@ def test_a_stream_whose_other_side_is_gone_has_to_go() -> None:
     assert (verdict.label, verdict.reason) == ("peer-gone", EosReason.PEER_GONE)
 
 
-def test_a_talking_stream_is_not_pinged() -> None:
-    """Talks every 20 s for ten minutes: it is neither pinged nor closed."""
+def test_a_stream_with_messages_is_not_pinged() -> None:
+    """Sends a message every 20 s for ten minutes: the socket is neither pinged nor closed."""
     session = session_for("twilio", Remembering())
     watched = IdleTimeout(session, 0.0)
     session.on_text(start())
@@ -69,7 +75,7 @@ def test_a_talking_stream_is_not_pinged() -> None:
 
 
 def test_a_protocol_without_pings() -> None:
-    """Looks at a silent connection of a protocol without pings: it stays until the idle time."""
+    """Checks a silent connection of a protocol without pings: it stays open until the idle time."""
     session = session_for("twilio", Remembering())
     watched = IdleTimeout(session, 0.0, pings=False)
     session.on_text(start())

@@ -1,4 +1,4 @@
-"""One socket's life without a socket: what it leaves on the log, message by message."""
+"""Tests of a session without a socket: the records and events for each message."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ def new_session(
     metrics: Metrics | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Session:
-    """A session of Twilio's for tenant acme, that may send at twice the speed of real time."""
+    """Returns a Twilio session of tenant acme with a limit of twice real time."""
     return Session(
         name="twilio",
         decoder=TwilioDecoder(),
@@ -40,7 +40,7 @@ def new_session(
 
 
 def test_a_call_in_order() -> None:
-    """Plays a short call: records and events in the order of the facts, with the fields their readers rely on."""
+    """Plays a short call: records and events come in order, with the fields that their readers need."""
     sink = Remembering()
     session = new_session(sink)
     for message in (start(custom={"agent": "7"}), media(0), dtmf("5"), media(1), stop()):
@@ -71,10 +71,11 @@ def test_a_call_in_order() -> None:
     assert (ended.reason, ended.frames) == ("carrier-stop", 2)
 
 
-def test_a_start_is_recorded_as_long_ago_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begins a stream while each look at the clock finds a later millisecond: record and event name the same one. If
-    the gateway is killed then, the start is the last that the recording has of the stream, and a call that is told to
-    have begun 1 ms after its recording ended goes on for ever in every list."""
+def test_the_start_record_and_its_event_have_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts a stream with a clock that advances at each read: record and event have the same time.
+
+    If the event is 1 ms later, a call whose start is its only record seems to continue after its recording, for ever.
+    """
     clock = itertools.count(1_764_000_000_000)
     monkeypatch.setattr("gateway.media.session._now_ms", lambda: next(clock))
     sink = Remembering()
@@ -83,8 +84,7 @@ def test_a_start_is_recorded_as_long_ago_as_it_is_told(monkeypatch: pytest.Monke
 
 
 def test_the_first_end_counts() -> None:
-    """Stops a stream, then lets the socket close and frames trickle in: one end, with the carrier's reason, and
-    nothing after it."""
+    """Stops a stream, then closes the socket and sends more frames: one end, with the carrier's reason, is last."""
     sink = Remembering()
     session = new_session(sink)
     for message in (start(), media(0), stop(), media(1), stop()):
@@ -96,8 +96,10 @@ def test_the_first_end_counts() -> None:
 
 
 def test_the_same_fact_has_the_same_event_id() -> None:
-    """Plays the same call twice, as after a lost answer: the event ids are equal, so consumers count it once; another
-    stream of the call has others."""
+    """Plays the same call twice: the event ids are equal, so that consumers count it once.
+
+    Another stream of the call has other ids.
+    """
     ids = []
     for stream in ("MZ1", "MZ1", "MZ2"):
         sink = Remembering()
@@ -109,8 +111,8 @@ def test_the_same_fact_has_the_same_event_id() -> None:
     assert not set(ids[0]) & set(ids[2])
 
 
-def test_a_second_start_is_passed_over() -> None:
-    """Sends start twice on one socket: the first holds, the second is counted as malformed."""
+def test_a_second_start_is_ignored() -> None:
+    """Sends start twice on one socket: the first is valid, the second is counted as malformed."""
     sink, metrics = Remembering(), Metrics()
     session = new_session(sink, metrics=metrics)
     for message in (start("CA1"), start("CA2"), stop()):
@@ -119,9 +121,11 @@ def test_a_second_start_is_passed_over() -> None:
     assert b'malformed_messages_total{carrier="twilio"} 1.0' in metrics.render()
 
 
-def test_a_mark_with_an_endless_name_is_passed_over() -> None:
-    """Marks with a name of 100 and of 10,000 characters: the second is counted as malformed. A name is a header on the
-    log, and one that no journal has room for would stop the recorder."""
+def test_a_mark_with_a_long_name_is_ignored() -> None:
+    """Sends marks with names of 100 and 10,000 characters: the second is counted as malformed.
+
+    The name is a header on the log. One that does not fit into a journal would stop the recorder.
+    """
     sink, metrics = Remembering(), Metrics()
     session = new_session(sink, metrics=metrics)
     session.on_text(start())
@@ -133,7 +137,7 @@ def test_a_mark_with_an_endless_name_is_passed_over() -> None:
 
 
 def test_a_stream_with_two_sockets_ends_with_the_last() -> None:
-    """Opens two sockets for one stream and ends them in turn: one end, after the second, behind both's audio."""
+    """Opens two sockets for one stream and ends them in turn: one end, after the audio of both."""
     sink = Remembering()
     streams: Counter[StreamKey] = Counter()
     sessions = [new_session(sink, streams=streams) for _ in range(2)]
@@ -148,7 +152,7 @@ def test_a_stream_with_two_sockets_ends_with_the_last() -> None:
 
 
 def test_audio_before_the_start_is_limited() -> None:
-    """Sends frames without a start until it is too many: the session gives up, and leaves nothing on the log."""
+    """Sends too many frames without a start: the session is closed, and nothing is on the log."""
     sink = Remembering()
     session = new_session(sink)
     for number in range(EARLY_MESSAGES):
@@ -161,7 +165,7 @@ def test_audio_before_the_start_is_limited() -> None:
 
 
 def test_audio_before_the_start_is_limited_in_bytes() -> None:
-    """Sends frames of 40 kB without a start: the session gives up long before the 500th, which would be 20 MB."""
+    """Sends frames of 40 kB without a start: the session is closed long before 500 of them, which are 20 MB."""
     session = new_session(Remembering())
     large = media(0).replace(b'"payload": "', b'"payload": "' + b"AAAA" * 10_000)
 
@@ -193,8 +197,8 @@ def test_a_flood_of_audio_ends_with_the_message_that_is_too_much() -> None:
         session.on_text(second)
 
 
-def test_a_flood_of_small_messages_ends_as_well() -> None:
-    """Sends messages without audio, faster than any call."""
+def test_a_flood_of_small_messages_is_closed() -> None:
+    """Sends messages without audio, faster than any call: the session is closed."""
     session = new_session(Remembering(), clock=lambda: 0.0)
     session.on_text(start())
     for _ in range(1_999):
@@ -221,7 +225,7 @@ def test_talk_without_a_start_is_not_heard_for_long(said: bytes) -> None:
 
 
 def test_frames_are_counted() -> None:
-    """Plays frames and looks at the metrics: frames and audio bytes, told in batches, complete at the end."""
+    """Plays frames and reads the metrics: frames and bytes are counted in batches, and complete at the end."""
     sink, metrics = Remembering(), Metrics()
     session = new_session(sink, metrics=metrics)
     for message in (start(), *(media(number) for number in range(30))):
@@ -233,9 +237,11 @@ def test_frames_are_counted() -> None:
     assert b"streams_live 0.0" in text
 
 
-def test_digits_without_numbers_are_several() -> None:
-    """Presses 1, 1 and 2 without sequence numbers: three events, numbered as they came. With one event id for all of
-    them the second and third would be taken for repetitions of the first."""
+def test_digits_without_numbers_are_separate() -> None:
+    """Sends the digits 1, 1 and 2 without sequence numbers: three events, numbered in order.
+
+    With one event id for all, consumers would take the second and third for repetitions of the first.
+    """
     sink = Remembering()
     session = new_session(sink)
     session.on_text(start())
@@ -246,9 +252,11 @@ def test_digits_without_numbers_are_several() -> None:
     assert len({event.event_id for event in digits}) == 3
 
 
-def test_a_silent_stream_is_said_to_be_alive() -> None:
-    """Starts, then says nothing for two minutes, speaks, and ends: every 30 s without a record there is one that says
-    that the stream is open, and none after its end. Without them the recorder closes a call on hold."""
+def test_a_silent_stream_is_reported_to_be_alive() -> None:
+    """Starts a stream that is silent for two minutes: every 30 s a record reports that it is open.
+
+    There is none after its end. Without these records the recorder closes a call on hold.
+    """
     now = [0.0]
     sink = Remembering()
     session = new_session(sink, clock=lambda: now[0])
@@ -267,8 +275,7 @@ def test_a_silent_stream_is_said_to_be_alive() -> None:
 
 
 def test_parameters_name_the_parties() -> None:
-    """Starts a stream of Twilio's, whose start has no numbers, with numbers among its parameters: the record and the
-    event have them."""
+    """Starts a Twilio stream whose parameters name the parties: the record and the event have them."""
     sink = Remembering()
     new_session(sink).on_text(start(custom={"audiotext_from": "+15550100", "To": "+15550199"}))
     begun = json.loads(sink.records[0].payload)

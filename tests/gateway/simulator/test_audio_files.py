@@ -1,4 +1,4 @@
-"""Audio files of every sample format are read as what they sound like; broken ones are errors."""
+"""Tests of the reader of audio files: every sample format gives its samples; broken files are errors."""
 
 import struct
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_floats_that_are_out_of_range_are_clipped(tmp_path: Path) -> None:
 
 
 def wav(audio: bytes = b"\x01\x00" * 800, *, channels: int = 1, rate: int = RATE, size: int | None = None) -> bytes:
-    """A 16-bit WAV, whose header may say another size than its audio has."""
+    """Returns a 16-bit WAV file. size: the size in its header, if it differs from the audio."""
     form = struct.pack("<HHIIHH", 1, channels, rate, rate * 2 * channels, 2 * channels, 16)
     said = len(audio) if size is None else size
     chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", said) + audio
@@ -99,8 +99,10 @@ _BROKEN = {
 def test_a_broken_file_is_an_error(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Calls with an empty or broken file: one line that names the file and says what is wrong with it, and exit code 2.
-    A call of 0 s that succeeds hides the mistake from whoever made it."""
+    """Calls with an empty or broken file: the error names the file and the reason, and the exit code is 2.
+
+    If this fails, a call of 0 s succeeds and hides the error from the user.
+    """
     monkeypatch.setenv("AUDIOTEXT_TWILIO__AUTH_TOKEN", "not-a-real-token")
     monkeypatch.chdir(tmp_path)
     content, words = _BROKEN[name]

@@ -1,4 +1,4 @@
-"""Every dialect over real WebSockets, into the gateway's own socket handler with a sink that remembers."""
+"""Tests of every encoder over real WebSockets, with the gateway's socket handler and a sink in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -138,7 +138,7 @@ async def test_what_is_sent_is_handed_on(gateway: Gateway, wav: Path, name: str,
     assert b'"k": "v"' in custom
 
 
-async def test_loss_is_what_was_asked_for(gateway: Gateway, wav: Path) -> None:
+async def test_lost_frames_match_the_probability(gateway: Gateway, wav: Path) -> None:
     """Loses a fifth of the frames, twice with one seed: about that many are missing, and both times the same."""
     faults = Faults(loss=0.2, seed=3)
     first, second = [await gateway.played(wav, "telnyx", faults=faults) for _ in range(2)]

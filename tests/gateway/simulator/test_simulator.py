@@ -1,4 +1,4 @@
-"""The simulator against the real gateway: what it says it sent is what is on the log."""
+"""Tests of the simulator against the real gateway: the log has exactly the frames it reports as sent."""
 
 import asyncio
 import time
@@ -53,11 +53,13 @@ def frames(played: Played, track: str) -> set[tuple[int, bytes]]:
         (Faults(shuffle_ms=200, duplicate=0.3, holes=[(1000, 1400)], seed=3), Codec.PCMU),
     ],
 )
-async def test_what_is_sent_is_on_the_log(
+async def test_every_sent_frame_is_on_the_log(
     serve: Serve, kafka: KafkaSettings, wav: Path, faults: Faults, codec: Codec
 ) -> None:
-    """Plays a file at 20 times real time, in order and then shuffled, repeated and with a hole: each frame that was
-    sent is on the log at its time, octet by octet, and no other."""
+    """Plays a file at 20 times real time: each sent frame is on the log at its time, byte by byte, and no other.
+
+    The frames are in order, then shuffled, repeated and with a hole.
+    """
     _, client = await serve()
     played = await play(
         wav,
@@ -77,8 +79,8 @@ async def test_what_is_sent_is_on_the_log(
     assert records[-1].detail == EosReason.CARRIER_STOP
 
 
-async def test_a_cut_line(serve: Serve, kafka: KafkaSettings, wav: Path) -> None:
-    """Cuts the connection in the middle: the log has what was sent until then, and an end without the carrier's."""
+async def test_a_broken_connection(serve: Serve, kafka: KafkaSettings, wav: Path) -> None:
+    """Breaks the connection in the middle: the log has the frames so far, and an end that is not the carrier's."""
     _, client = await serve()
     played = await play(
         wav,
@@ -95,9 +97,11 @@ async def test_a_cut_line(serve: Serve, kafka: KafkaSettings, wav: Path) -> None
     assert pieces(records, "inbound") == frames(played, "inbound")
 
 
-async def test_time_is_kept_and_progress_told(serve: Serve, wav: Path, kafka: KafkaSettings) -> None:
-    """Plays three seconds at four times real time, with a digit: it takes three quarters of a second, the digit is on
-    the log, and progress ends at the end."""
+async def test_a_call_takes_its_time_and_reports_progress(serve: Serve, wav: Path, kafka: KafkaSettings) -> None:
+    """Plays three seconds at four times real time, with a digit: it takes three quarters of a second.
+
+    The digit is on the log, and the last progress is the end of the call.
+    """
     _, client = await serve()
     seen: list[Progress] = []
     before = time.monotonic()
@@ -119,9 +123,8 @@ async def test_time_is_kept_and_progress_told(serve: Serve, wav: Path, kafka: Ka
     assert [one.detail for one in records if one.type is RecordType.DTMF] == ["7"]
 
 
-async def test_the_same_seed_is_the_same_call(serve: Serve, wav: Path) -> None:
-    """Plays twice with the same faults and seed: the same frames at the same times, so that a failure can be
-    repeated."""
+async def test_the_same_seed_gives_the_same_call(serve: Serve, wav: Path) -> None:
+    """Plays twice with the same faults and seed: the frames and times are equal, so a failure can be repeated."""
     _, client = await serve()
     faults = Faults(shuffle_ms=100, clock_jitter_ms=2, duplicate=0.1, seed=11)
     sent: list[dict[str, list[Frame]]] = []
@@ -139,9 +142,8 @@ async def test_the_same_seed_is_the_same_call(serve: Serve, wav: Path) -> None:
     assert sent[0] == sent[1]
 
 
-async def test_a_refusal_says_why(serve: Serve, wav: Path) -> None:
-    """Dials with a wrong token, and a gateway that is not there: an error with the answer, not a traceback of the
-    library's."""
+async def test_a_refusal_gives_the_reason(serve: Serve, wav: Path) -> None:
+    """Connects with a wrong token, and to a missing gateway: the error has the answer, without a traceback."""
     _, client = await serve()
     with pytest.raises(CallRefusedError, match="403"):
         await play(wav, url=url_of(client), auth_token="wrong", public_url=PUBLIC_URL)
@@ -155,8 +157,10 @@ async def test_a_refusal_says_why(serve: Serve, wav: Path) -> None:
 async def test_other_carriers_reach_the_log(
     serve: Serve, kafka: KafkaSettings, wav: Path, carrier: str, codec: Codec
 ) -> None:
-    """Plays the file as carriers that bring a bearer token: through authorization, socket, merger and producer, each
-    payload is on the log as the recorder reads it."""
+    """Plays the file as carriers with a bearer token: each payload is on the log as the recorder reads it.
+
+    The call passes authorization, socket, merger and producer.
+    """
     token = SecretStr(TOKEN)
     settings = Settings(
         public_url=PUBLIC_URL,

@@ -1,4 +1,4 @@
-"""What the simulator plays must be what is in the file, to the octet where the file is telephone audio already."""
+"""Tests of the simulator's audio: it equals the file, byte by byte if the file has the carrier's codec."""
 
 import struct
 from pathlib import Path

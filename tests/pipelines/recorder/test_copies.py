@@ -1,4 +1,4 @@
-"""Streams that carry the same audio at the same time: heard once, where two different voices are mixed."""
+"""Tests of copies: the same audio in two streams is used once, and different voices are mixed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ PART = PartId("acme", "CA", 1, 3)
 
 
 def made(tmp_path: Path, records: Sequence[MediaRecord]) -> tuple[Recording, npt.NDArray[np.int16]]:
-    """The recording of these records, and its inbound samples."""
+    """Returns the recording of these records, and its inbound samples."""
     spool = Spool(tmp_path)
     close = Call("CA", {}).record(
         RecordType.CLOSE, stream_id="", at_ms=EPOCH_MS + 90_000, detail=CloseReason.ENDED, part=1
@@ -28,10 +28,12 @@ def made(tmp_path: Path, records: Sequence[MediaRecord]) -> tuple[Recording, npt
     return recording, wav_channels(recording.audio.read_bytes())[:, 0]
 
 
-def test_a_copy_is_heard_once_and_fills_what_its_original_lacks(tmp_path: Path) -> None:
-    """The inbound track is streamed twice, the second 40 ms later and cut into other records; the first loses 500 ms.
+def test_a_copy_only_fills_the_holes_of_its_original(tmp_path: Path) -> None:
+    """Streams the inbound track twice: the recording has the audio once, without a gap.
 
-    The recording is the audio, as loud as it was, without a gap. Added up it would be twice as loud, or an echo."""
+    The second stream is 40 ms later and in other records; the first loses 500 ms. If both were added, the audio would
+    be twice as loud, or an echo.
+    """
     octets = audio(1, 6000)
     first = Call("CA", {"inbound": octets})
     copy = Call("CA", {"inbound": octets[320:]}).stream("MZ2", after_ms=40)
@@ -43,9 +45,8 @@ def test_a_copy_is_heard_once_and_fills_what_its_original_lacks(tmp_path: Path) 
     assert recording.manifest.streams == ["MZ1", "MZ2"]
 
 
-def test_two_voices_are_no_copies(tmp_path: Path) -> None:
-    """Two streams carry different audio, and a third carries that of the first a second later, as an echo is heard: all
-    three are added up."""
+def test_two_voices_are_not_copies(tmp_path: Path) -> None:
+    """Streams different audio twice, and the first again a second later, as an echo: all three are mixed."""
     octets, other = audio(1, 4000), audio(2, 4000)
     voices = [
         Call("CA", {"inbound": octets}),
@@ -62,7 +63,7 @@ def test_two_voices_are_no_copies(tmp_path: Path) -> None:
 
 
 def test_the_same_journal_gives_the_same_mix(tmp_path: Path) -> None:
-    """Makes a recording of mixed streams twice: the same bytes, as after a lost disk."""
+    """Makes a recording of mixed streams twice, as after a lost disk: the bytes are equal."""
     voices = [
         Call("CA", {"inbound": audio(1, 3000)}),
         replace(Call("CA", {"inbound": audio(2, 3000)}), stream_id="MZ2", at_ms=EPOCH_MS + 777),

@@ -1,4 +1,4 @@
-"""Where samples go. The reference is the dullest possible: an array of silence that each frame is copied into."""
+"""Tests of the timeline against a simple reference: an array of silence into which each frame is copied."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from tests.pipelines.recorder.calls import EPOCH_MS, FRAME, FRAME_MS, Call, audi
 
 
 def placed(layout: Layout, load: Load) -> npt.NDArray[np.int16]:
-    """The samples of a plan, int16[samples, 2]."""
+    """Returns the samples of a layout, int16[samples, 2]."""
     samples = np.zeros((layout.length, 2), np.int16)
     for channel, segments in enumerate(layout.segments):
         for segment, part in zip(segments, samples_of(segments, load, layout.rate_hz), strict=True):
@@ -27,7 +27,7 @@ def placed(layout: Layout, load: Load) -> npt.NDArray[np.int16]:
 
 
 def rendered(records: Sequence[MediaRecord]) -> npt.NDArray[np.int16]:
-    """The samples of a part with these records."""
+    """Returns the samples of a part with these records."""
 
     def load(number: int) -> EncodedAudio:
         record = records[number]
@@ -42,7 +42,7 @@ def gaps(layout: Layout) -> dict[str, list[Gap]]:
 
 @st.composite
 def arrivals(draw: st.DrawFn) -> tuple[Call, set[int], list[MediaRecord]]:
-    """A call of 0.5 to 3 s whose frames come shuffled and twice, some of them never, in runs of any length."""
+    """Draws a call of 0.5 to 3 s: shuffled, repeated and lost frames, in runs of any length."""
     frames = draw(st.integers(25, 150))
     source = call("CA", frames * FRAME_MS, seed=draw(st.integers(0, 99)))
     hole_at = draw(st.integers(1, frames - 22))
@@ -62,7 +62,7 @@ def arrivals(draw: st.DrawFn) -> tuple[Call, set[int], list[MediaRecord]]:
 
 
 def _without(source: Call, track: str, octets: bytes, frames: range, hole: set[int]) -> list[MediaRecord]:
-    """The frames in runs that leave the hole out."""
+    """Returns the frames as runs that omit the hole."""
     runs, present = [], [frame for frame in frames if frame not in hole]
     while present:
         end = next((i for i in range(1, len(present)) if present[i] != present[i - 1] + 1), len(present))
@@ -74,11 +74,10 @@ def _without(source: Call, track: str, octets: bytes, frames: range, hole: set[i
 
 @settings(max_examples=150, deadline=None)
 @given(arrivals())
-def test_every_sample_is_where_the_carrier_said(arrival: tuple[Call, set[int], list[MediaRecord]]) -> None:
-    """Frames come in any order, some twice and in other company, some never.
+def test_every_sample_has_the_position_of_its_timestamp(arrival: tuple[Call, set[int], list[MediaRecord]]) -> None:
+    """Renders frames in any order, some repeated in other runs, some lost: equal to copying them one by one.
 
-    The rendered samples are compared with the frames copied one by one. A difference would be audio lost, doubled,
-    or moved; a wrong gap would be a recording that lies about what is missing.
+    A difference means audio that is lost, doubled or moved. A wrong gap means a wrong report of what is missing.
     """
     source, hole, runs = arrival
     expected = stereo(list(source.tracks.values())).copy()
@@ -92,11 +91,11 @@ def test_every_sample_is_where_the_carrier_said(arrival: tuple[Call, set[int], l
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-2, 2), min_size=50, max_size=50), st.randoms(use_true_random=False))
-def test_a_jittering_clock_makes_no_holes_and_repetitions_vanish(jitter: list[int], random: object) -> None:
-    """Each 20 ms frame's timestamp is up to 2 ms off, and every third frame comes again.
+def test_jitter_causes_no_holes_and_repetitions_vanish(jitter: list[int], random: object) -> None:
+    """Renders frames with timestamps up to 2 ms off, every third frame repeated: no holes, no repetitions.
 
-    Without snapping there would be clicks of silence between frames, or samples written over; with snapping that is
-    not bounded, the recording would drift away from the carrier's clock.
+    Without snapping there would be clicks of silence between frames, or overwritten samples. Unlimited snapping would
+    let the recording drift away from the carrier's clock.
     """
     octets = audio(7, 50 * FRAME_MS)
     source = Call("CA", {"inbound": octets})
@@ -108,9 +107,9 @@ def test_a_jittering_clock_makes_no_holes_and_repetitions_vanish(jitter: list[in
 
 
 def test_a_slow_clock_does_not_make_the_recording_drift() -> None:
-    """The carrier's timestamps say 21 ms a frame for 20 ms of audio, for 100 frames.
+    """Renders 100 frames of 20 ms with timestamps 21 ms apart: no frame is more than 10 ms from its timestamp.
 
-    No frame may lie more than 10 ms from its timestamp; snapping each to the one before would be 100 ms off.
+    Snapping each frame to the one before it would end 100 ms off.
     """
     octets = audio(1, 100 * FRAME_MS)
     source = Call("CA", {"inbound": octets})
@@ -119,9 +118,11 @@ def test_a_slow_clock_does_not_make_the_recording_drift() -> None:
         assert abs(segment.start - runs[segment.record - 1].ts_ms * 8) <= 80
 
 
-def test_hold_and_resume_lie_on_one_timeline() -> None:
-    """A second stream of the call starts 3 s after the first, which lasts 2 s: the second in between is a gap, not
-    cut out, and the second stream's timestamps, which begin at 0 again, do not overwrite the first's."""
+def test_hold_and_resume_are_on_one_timeline() -> None:
+    """Starts a second stream 3 s after the first, which lasts 2 s: the second between them is a gap.
+
+    The gap is not cut out, and the second stream, whose timestamps begin at 0, does not overwrite the first.
+    """
     first = call("CA", 2000, seed=1)
     second = call("CA", 1000, seed=5).stream("MZ2", after_ms=3000)
     records = [*first.records(), *second.records()]
@@ -134,9 +135,11 @@ def test_hold_and_resume_lie_on_one_timeline() -> None:
 
 
 def test_a_stream_that_moves_between_gateways_keeps_its_clock() -> None:
-    """A stream of 3 s begins at one gateway and goes on at a second and a third, whose starts come 1 s and 2 s later;
-    the first one's end comes in between. It is one stream: its timestamps go on, and so does its place. Begun anew by
-    the third's start, its last second would lie 2 s too late."""
+    """Moves a stream of 3 s to a second and a third gateway: it remains one stream with one clock.
+
+    Their starts come 1 s and 2 s later, and the end of the first gateway comes in between. If the third start reset
+    the clock, the last second would be 2 s too late.
+    """
     source = call("CA", 3000, seed=3)
     media = source.media()
     third = len(media) // 3
@@ -154,9 +157,11 @@ def test_a_stream_that_moves_between_gateways_keeps_its_clock() -> None:
     assert np.array_equal(rendered(records), stereo(list(source.tracks.values())))
 
 
-def test_a_stream_that_begins_anew_is_never_put_on_itself() -> None:
-    """A stream of 3 s is sent in half a second, ends, and begins again with other audio and timestamps from 0, as tests
-    play calls: the second audio follows the first. Both at one place would be one of them lost."""
+def test_a_restarted_stream_never_overwrites_itself() -> None:
+    """Sends a stream of 3 s in half a second, ends it, and starts it again from 0: the audio follows the first.
+
+    Tests play calls this way. If both had one position, one of them would be lost.
+    """
     first, second = call("CA", 3000, seed=1), call("CA", 3000, seed=5)
     quick = [replace(record, at_ms=EPOCH_MS + 100) for record in first.records()]
     again = [replace(record, at_ms=EPOCH_MS + 600) for record in second.records()]
@@ -165,8 +170,8 @@ def test_a_stream_that_begins_anew_is_never_put_on_itself() -> None:
     assert np.array_equal(samples[3 * 8000 :], stereo(list(second.tracks.values())))
 
 
-def test_the_call_s_own_end_moves_nothing() -> None:
-    """A webhook said that the call is over while its last audio was on its way: it is recorded as without."""
+def test_the_end_of_the_call_moves_nothing() -> None:
+    """Ends the call by a webhook before its last audio arrives: the recording is the same as without it."""
     source = call("CA", 1000, seed=1)
     start, *media = source.media(500)
     over = source.record(RecordType.EOS, stream_id="")
@@ -174,9 +179,11 @@ def test_the_call_s_own_end_moves_nothing() -> None:
     assert np.array_equal(rendered(told), rendered(source.records()))
 
 
-def test_one_stream_per_track_is_aligned_and_its_edges_reported() -> None:
-    """Each direction comes as a stream of its own, the second 300 ms later and as long: what one lacks at the start
-    and the other at the end is reported, and the leading silence both have is not part of the recording."""
+def test_streams_per_track_are_aligned() -> None:
+    """Renders one stream per direction, the second 300 ms later: the missing edges of both are reported.
+
+    Silence at the beginning of both is not part of the recording.
+    """
     left = Call("CA", {"inbound": audio(1, 1000)})
     right = Call("CA", {"outbound": audio(2, 1000)}, stream_id="MZ2").stream("MZ2", after_ms=300)
     late = [
@@ -196,8 +203,8 @@ def test_one_stream_per_track_is_aligned_and_its_edges_reported() -> None:
     assert [track.audio_ms for track in layout.tracks] == [1000, 1000]
 
 
-def test_a_gap_record_says_why() -> None:
-    """The gateway gave audio up while the log was away and said so: the hole carries its reason."""
+def test_a_gap_record_gives_the_reason() -> None:
+    """Renders a part with a gap record of dropped audio: the hole has its reason."""
     source = call("CA", 2000)
     given_up = [
         source.record(RecordType.GAP, track=track, ts_ms=1000, duration_ms=500, detail="log-unavailable")
@@ -208,9 +215,12 @@ def test_a_gap_record_says_why() -> None:
 
 
 @pytest.mark.parametrize("minutes", [5, 9, 11, 20])
-def test_audio_given_up_for_long_is_one_hole_of_its_length(minutes: int) -> None:
-    """A gateway gave up many minutes of both tracks, since the log was away: one gap of each, one after the other on
-    the log, both from the same moment. The second is no clock that was set: it would be counted twice, and charged."""
+def test_a_long_loss_is_one_hole_of_its_length(minutes: int) -> None:
+    """Drops many minutes of both tracks: each track has one gap from the same time.
+
+    The gap records follow each other on the log. The second must not look like a clock that was set: it would be
+    counted and charged twice.
+    """
     second = 1000
     source = call("CA", 2 * second)
     lost_ms = minutes * 60_000
@@ -232,8 +242,11 @@ def test_audio_given_up_for_long_is_one_hole_of_its_length(minutes: int) -> None
     ] * 2
 
 
-def test_an_announced_track_without_audio_is_reported_and_an_unheard_one_is_not() -> None:
-    """Only what the carrier announced or sent is a track of the call; one that said nothing at all has one gap."""
+def test_only_announced_or_sent_tracks_are_reported() -> None:
+    """Announces a track without audio.
+
+    It is reported with one gap. A track that is neither announced nor sent is not.
+    """
     source = Call("CA", {"inbound": audio(1, 1000)})
     announced = source.record(RecordType.START, payload=b'{"tracks": ["inbound", "outbound"]}')
     assert gaps(lay_out([announced, *source.media()])) == {
@@ -244,7 +257,7 @@ def test_an_announced_track_without_audio_is_reported_and_an_unheard_one_is_not(
 
 
 def test_a_call_without_audio_is_an_empty_recording() -> None:
-    """Two announced tracks and not one frame: nothing to hear, and the report says so."""
+    """Announces two tracks and sends no frame: the recording is empty, and the report shows it."""
     source = call("CA", 0)
     layout = lay_out([source.start(), source.eos()])
     assert layout.length == 0
@@ -254,9 +267,11 @@ def test_a_call_without_audio_is_an_empty_recording() -> None:
     ]
 
 
-def test_a_clock_that_is_set_does_not_make_an_endless_recording() -> None:
-    """Timestamps jump ahead by a year, later back to nothing: the audio goes on where it was. Believed, the file
-    would be a terabyte of silence, and what came after the jump back would be taken for repetitions."""
+def test_a_clock_that_is_set_does_not_extend_the_recording() -> None:
+    """Sets the clock ahead by a year, then back to 0: the audio continues at its position.
+
+    Otherwise the file would be a terabyte of silence, and the audio after the jump back would look like repetitions.
+    """
     source = Call("CA", {"inbound": audio(1, 3000)})
     year = 365 * 24 * 3600 * 1000
     jumps = {1000: year, 2000: -1000}
@@ -270,8 +285,10 @@ def test_a_clock_that_is_set_does_not_make_an_endless_recording() -> None:
 
 
 def test_late_audio_without_a_start_is_recorded() -> None:
-    """The start lies in an earlier part. The audio is placed by its own timestamps; malformed or missing start
-    details change nothing."""
+    """Renders audio whose start is in an earlier part: its own timestamps give the position.
+
+    Malformed or missing start details change nothing.
+    """
     source = Call("CA", {"inbound": audio(1, 1000)})
     odd = source.record(RecordType.START, payload=b"\xff not json")
     for records in (source.media(), [odd, *source.media()]):
@@ -279,7 +296,7 @@ def test_late_audio_without_a_start_is_recorded() -> None:
 
 
 def test_a_law_and_unknown_codecs() -> None:
-    """A-law is decoded by its own table. Audio nobody can decode is a gap that names the codec, not noise."""
+    """Renders A-law with its own table, and an unknown codec as a gap that names the codec, not as noise."""
     octets = encode_alaw(pcm(audio(3, 1000)))
     source = Call("CA", {"inbound": octets})
     known = [source.record(RecordType.MEDIA, track="inbound", codec=Codec.PCMA, frames=50, payload=octets)]

@@ -1,4 +1,4 @@
-"""Tokens, passwords and addresses: the right one gets in, and nothing else does."""
+"""Tests of tokens, passwords and addresses: valid ones are accepted, and all others are refused."""
 
 import base64
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
@@ -19,29 +19,29 @@ def proof(header: str | None) -> IncomingRequest:
 
 
 @pytest.mark.parametrize("header", ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret "])
-def test_the_token_gets_in(header: str) -> None:
-    """Sends the token; the scheme's case is not part of it (RFC 7235)."""
+def test_the_token_is_accepted(header: str) -> None:
+    """Sends the token: accepted, whatever the case of the scheme (RFC 7235)."""
     require_bearer(proof(header), SecretStr("s3cret"), "SETTING")
 
 
 @pytest.mark.parametrize(
     "header", [None, "", "s3cret", "Bearer", "Bearer ", "Bearer s3cre", "Basic s3cret", "Bearer \udcff"]
 )
-def test_anything_else_does_not(header: str | None) -> None:
-    """Sends nothing, half of it, another scheme, octets that are no text: refused, and not by a crash."""
+def test_other_credentials_are_refused(header: str | None) -> None:
+    """Sends nothing, half of the token, another scheme, and bytes that are not text: refused without a crash."""
     with pytest.raises(UnauthorizedError):
         require_bearer(proof(header), SecretStr("s3cret"), "SETTING")
 
 
 @pytest.mark.parametrize("token", [None, SecretStr("")])
-def test_not_configured_is_denied(token: SecretStr | None) -> None:
-    """Sends the empty token to a gateway that has none: refused, and the log's text names the setting."""
+def test_a_missing_setting_denies_access(token: SecretStr | None) -> None:
+    """Sends the empty token to a gateway without one: refused, and the text for the log names the setting."""
     with pytest.raises(UnauthorizedError, match="SETTING"):
         require_bearer(proof("Bearer "), token, "SETTING")
 
 
 def test_each_carrier_has_its_own_token() -> None:
-    """Configures two carriers: each lets its own token in and not the other's."""
+    """Configures two carriers: each accepts only its own token."""
     settings = Settings(
         telnyx=TelnyxSettings(stream_token=SecretStr("one")),
         signalwire=SignalWireSettings(stream_token=SecretStr("two")),
@@ -54,8 +54,8 @@ def test_each_carrier_has_its_own_token() -> None:
 
 
 @pytest.mark.parametrize("name", ["plivo", "exotel", "vonage", "jambonz", "audiosocket"])
-def test_what_nothing_proves_is_denied(name: str) -> None:
-    """Asks carriers for which nothing is configured, socket and webhook: refused whatever is brought."""
+def test_requests_without_configuration_are_denied(name: str) -> None:
+    """Requests a socket and a webhook of carriers without configuration: always refused."""
     carrier = load_carriers()[name]
     for authorize in (carrier.authorize_socket, carrier.authorize_webhook):
         with pytest.raises(UnauthorizedError):
@@ -91,8 +91,10 @@ BOTH = ExotelSettings(username="u", password=SecretStr("p"), allowed_peers=(NETW
         (ExotelSettings(username="u", password=SecretStr("")), basic("u", ""), "", False),
     ],
 )
-def test_what_is_set_has_to_hold(doors: ExotelSettings, headers: dict[str, str], peer: str, opens: bool) -> None:
-    """Asks with a password, from an address, with both: let in only if all that is configured holds."""
+def test_every_configured_proof_is_required(
+    doors: ExotelSettings, headers: dict[str, str], peer: str, opens: bool
+) -> None:
+    """Sends a password, an allowed address, and both: accepted only if everything that is configured is valid."""
     asked = IncomingRequest("/v1/media/exotel", headers, peer=peer)
     if opens:
         require_credentials(asked, doors, "AUDIOTEXT_EXOTEL")
@@ -111,8 +113,11 @@ def test_what_is_set_has_to_hold(doors: ExotelSettings, headers: dict[str, str],
         ("10.0.0.1", "", "10.0.0.1"),
     ],
 )
-def test_only_trusted_proxies_say_who_asks(remote: str, forwarded: str, address: str) -> None:
-    """Reads X-Forwarded-For: believed from our own proxies only, or anybody could claim an allowed address."""
+def test_only_trusted_proxies_name_the_client(remote: str, forwarded: str, address: str) -> None:
+    """Reads X-Forwarded-For: only trusted proxies may name the client's address.
+
+    Otherwise every client could claim an allowed address.
+    """
     assert client_address(remote, forwarded, (NETWORK,)) == address
 
 
@@ -121,11 +126,13 @@ _PEERS = _IPV4.map(str) | st.ip_addresses(v=6).map(str) | _IPV4.map("::ffff:{}".
 
 
 @given(near=_IPV4, bits=st.integers(0, 32), offset=st.integers(-2, 2), peer=_PEERS)
-def test_the_fast_way_to_look_for_an_address_finds_the_same(
+def test_the_fast_lookup_of_an_address_is_equal(
     near: IPv4Address | IPv6Address, bits: int, offset: int, peer: str
 ) -> None:
-    """Asks for addresses in, at the borders of and far from a network, of both families, and for what is no address: as
-    the standard library has it. Otherwise an address would be let in, or limited, that must not be."""
+    """Looks up addresses inside, at the borders of, and outside a network: equal to the standard library.
+
+    Both families and invalid addresses are included. A difference would admit or limit a wrong address.
+    """
     network = IPv4Network((int(near), bits), strict=False)
     networks = (network, ip_network("2001:db8::/32"))
     border = IPv4Address((int(network.broadcast_address) + offset) % 2**32)
