@@ -204,7 +204,7 @@ def _authentication_middleware(chain: AuthenticatorChain, page: pages.Pages) -> 
         if resource is None and pages.is_browser_navigation(request):
             return page.document(HTTPStatus.NOT_FOUND)
         if (method, path) in _PUBLIC or pages.is_page(path):
-            request[_PRINCIPAL] = Principal(tenant=None)
+            request[_PRINCIPAL] = Principal()
         else:
             request[_PRINCIPAL] = await chain.principal(request)
         return await handler(request)
@@ -230,5 +230,5 @@ def _require_allowed(endpoint: Endpoint[Any], request: web.Request, principal: P
     if principal.only_call is not None:
         if not endpoint.shared or request.match_info.get("id", principal.only_call) != principal.only_call:
             raise ApiError(403, "forbidden", "this link shows one call and nothing else")
-    elif endpoint.operator and principal.tenant is not None:
+    elif endpoint.operator and not principal.operator:
         raise ApiError(403, "forbidden", "use a key that sees every tenant, e.g. AUDIOTEXT_ADMIN_KEY")

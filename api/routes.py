@@ -3,7 +3,19 @@
 from typing import Any
 
 from api.endpoint import Endpoint
-from api.handlers import calls, health, live, operations, recording, replays, sessions, usage, versions, words
+from api.handlers import (
+    calls,
+    health,
+    live,
+    operations,
+    recording,
+    replays,
+    search,
+    sessions,
+    transcripts,
+    usage,
+    versions,
+)
 from api.models import (
     Call,
     CallList,
@@ -113,7 +125,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     ),
     Endpoint(
         f"{CALL}/transcript",
-        words.get_transcript,
+        transcripts.get_transcript,
         "getTranscript",
         "The transcript, as JSON, text or subtitles",
         query=TranscriptQuery,
@@ -123,7 +135,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     ),
     Endpoint(
         f"{CALL}/summary",
-        words.get_summary,
+        transcripts.get_summary,
         "getSummary",
         "The summary",
         query=SummaryQuery,
@@ -181,7 +193,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         own_statuses={200: VersionsSwitched},
     ),
     Endpoint(
-        "/v1/search", words.search, "search", "Search by meaning, best first", query=SearchQuery, body=SearchResults
+        "/v1/search", search.search, "search", "Search by meaning, best first", query=SearchQuery, body=SearchResults
     ),
     Endpoint(
         "/v1/usage",

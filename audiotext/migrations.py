@@ -16,7 +16,7 @@ from sinks.qdrant.store import VectorStore
 def pending(settings: Settings) -> list[str]:
     """What `apply` would do, a line each. Changes nothing. Raises SchemaTooNewError, and what the stores raise."""
     state = Database(settings.clickhouse).inspect()
-    state.refuse_newer()
+    state.require_known()
     todo = [f"ClickHouse: {name} is to be applied" for name in state.pending]
     found = VectorStore(settings.qdrant).inspect().collections
     require_known_schema(found)

@@ -57,6 +57,15 @@ class CloseReason(StrEnum):
     IDLE = "idle"  # nothing arrived for the idle time: the gateway is gone
 
 
+class GapReason(StrEnum):
+    """Reason for missing audio in a track. Readers must accept unknown values of newer producers."""
+
+    MISSING = "missing"  # audio that did not arrive
+    NO_AUDIO = "no-audio"  # the track has no audio at its start or end, or none at all
+    NOT_SENT = "not-sent"  # a pause, hold or mute of a carrier without timestamps
+    BUFFER_FULL = "gateway-buffer-full"  # dropped by the gateway, since the log was unavailable for too long
+
+
 class Codec(StrEnum):
     """Audio codecs by their RTP names."""
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from api.auth.key_authenticator import Authenticator, Principal
+from api.auth.scope import Scope
 from api.auth.signed_tokens import TokenSigner
 from api.errors import ApiError, unauthorized
 
@@ -72,7 +73,7 @@ def share_link_method(authenticator: Authenticator, token_signer: TokenSigner) -
         principal = await authenticator.by_subject(str(claims["key"]))
         return replace(
             principal,
-            tenant=str(claims["tenant"]),
+            scope=Scope.of(str(claims["tenant"])),
             via="link",
             only_call=str(claims["call"]),
             expires_at_ms=int(claims["exp"]) * 1000,

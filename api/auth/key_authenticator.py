@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from api.auth.scope import Scope
 from api.auth.signed_tokens import TokenSigner
 from api.errors import unauthorized
 from sinks.clickhouse.queries import ApiKey
@@ -25,7 +26,7 @@ _SHORT_KEY = 16
 class Principal:
     """Identity and rights of a client.
 
-    tenant: the tenant whose calls the client sees; None = every tenant's.
+    scope: the tenants whose calls the client sees.
     subject: identifies the key without revealing it: see `Authenticator.by_subject`.
     via: the authentication method.
     only_call: the one call that the client may read, None = no such limit.
@@ -33,7 +34,7 @@ class Principal:
     csrf_token: must be sent with state changes, where a browser sends the credentials by itself.
     """
 
-    tenant: str | None
+    scope: Scope = Scope.NONE
     subject: str = ""
     via: Literal["key", "session", "link", "kratos"] = "key"
     only_call: str | None = None
@@ -41,9 +42,14 @@ class Principal:
     csrf_token: str | None = None
 
     @property
+    def tenant(self) -> str | None:
+        """Filter for the stores: one tenant, None = every tenant. Raises PermissionError without rights."""
+        return self.scope.tenant
+
+    @property
     def operator(self) -> bool:
         """True if the client may see costs and margins: only a client that sees every tenant may."""
-        return self.tenant is None and self.only_call is None
+        return self.scope.every and self.only_call is None
 
 
 FindKey = Callable[[str], Awaitable[ApiKey | None]]
@@ -100,7 +106,7 @@ class Authenticator:
         digest = token_hash(token)
         # Compares digests, not tokens: lengths are equal, and a prefix found by timing reveals nothing of the token.
         if self._admin_hash is not None and hmac.compare_digest(digest, self._admin_hash):
-            return Principal(tenant=None, subject=self._admin_subject or "")
+            return Principal(Scope.ALL, subject=self._admin_subject or "")
         # Text that is not one of our tokens is refused without a query, so guesses cannot keep the store busy.
         if not token.startswith(TOKEN_PREFIX):
             raise unauthorized()
@@ -112,7 +118,7 @@ class Authenticator:
         Raises like `authenticate`.
         """
         if self._admin_subject is not None and hmac.compare_digest(subject, self._admin_subject):
-            return Principal(tenant=None, subject=subject)
+            return Principal(Scope.ALL, subject=subject)
         return self._cached(subject) or await self._look_up(subject)
 
     def _cached(self, digest: str) -> Principal | None:
@@ -125,7 +131,7 @@ class Authenticator:
         self._cache.pop(digest, None)
         if stored is None or stored.revoked_at_ms is not None or not hmac.compare_digest(digest, stored.hash):
             raise unauthorized()
-        principal = Principal(tenant=None if stored.admin else stored.tenant, subject=digest)
+        principal = Principal(Scope.ALL if stored.admin else Scope.of(stored.tenant), subject=digest)
         self._cache[digest] = (queried_at + _CACHE_SECONDS, principal)
         while len(self._cache) > _CACHE_ENTRIES:
             self._cache.popitem(last=False)

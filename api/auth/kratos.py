@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.auth.authentication import AuthMethod, require_same_site
 from api.auth.key_authenticator import Principal
+from api.auth.scope import Scope
 from api.auth.signed_tokens import TokenSigner
 from api.errors import ApiError
 from core.health_check import Check
@@ -159,14 +160,14 @@ def principal_of(session: KratosSession, settings: KratosSettings) -> Principal:
         raise ApiError(403, "forbidden", "this account is not active")
     expires_at_ms = int(session.expires_at.timestamp() * 1000) if session.expires_at else None
     if identity.id in settings.admins:
-        return Principal(tenant=None, via="kratos", expires_at_ms=expires_at_ms)
+        return Principal(Scope.ALL, via="kratos", expires_at_ms=expires_at_ms)
     tenant = settings.tenants.get(identity.id) or _field(identity, settings.tenant_field)
     if not tenant:
         # An operator has to put this id into the settings.
         raise ApiError(
             403, "forbidden", f"the account {identity.id} is not assigned to a tenant: contact your administrator"
         )
-    return Principal(tenant=tenant, via="kratos", expires_at_ms=expires_at_ms)
+    return Principal(Scope.of(tenant), via="kratos", expires_at_ms=expires_at_ms)
 
 
 def kratos_method(kratos: Kratos, token_signer: TokenSigner) -> AuthMethod:

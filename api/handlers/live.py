@@ -49,7 +49,7 @@ async def _send_messages(api_request: ApiRequest, response: web.StreamResponse, 
                 principal = await api_request.request.app[AUTHENTICATOR_CHAIN].principal(api_request.request)
             except ApiError:
                 return
-            if principal.tenant != api_request.principal.tenant:
+            if principal.scope != api_request.principal.scope:
                 return  # the client must connect again to see the other tenant's calls
             await response.write(b": still here\n\n")
             check_at = loop.time() + _REAUTHENTICATE_S

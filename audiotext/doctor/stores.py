@@ -113,7 +113,7 @@ def clickhouse(settings: ClickHouseSettings) -> Check:
         return Check(name, True, _NOT_CONFIGURED)
     try:
         state = Database(settings, timeout_s=_STORE_TIMEOUT_S).inspect()
-        state.refuse_newer()
+        state.require_known()
     except StoreUnavailableError as error:
         text = _short(str(error))
         refused = "AUTHENTICATION_FAILED" in str(error) or "Authentication failed" in str(error)

@@ -37,10 +37,10 @@ Run = Callable[["Settings"], None]
 
 # For each service, the functions that check that no newer version has migrated its stores.
 _STORES = {
-    "api": ("sinks.clickhouse.client:refuse_newer", "sinks.qdrant.store:refuse_newer"),
-    "embedder": ("sinks.qdrant.store:refuse_newer",),
-    "usage": ("sinks.clickhouse.client:refuse_newer",),
-    "analytics": ("sinks.clickhouse.client:refuse_newer",),
+    "api": ("sinks.clickhouse.client:require_known_schema", "sinks.qdrant.store:require_known_schema"),
+    "embedder": ("sinks.qdrant.store:require_known_schema",),
+    "usage": ("sinks.clickhouse.client:require_known_schema",),
+    "analytics": ("sinks.clickhouse.client:require_known_schema",),
 }
 
 

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from gateway.carriers.base import Frame
 from gateway.media.placing import Hole, Joiner, Late, Piece, Placer
 from schemas.codecs import SamplesOf
+from schemas.media import GapReason
 
 ARRIVAL_TOLERANCE_MS = 200
 """Delay up to which audio without timestamps continues the audio before it. Networks jitter by about 100 ms."""
 
 ARRIVAL_LIMIT_MS = 500
 """Delay that may add up over a long time. Beyond it, many small pauses become one pause of their total length."""
-
-NOT_SENT = "not-sent"
-"""`detail` of a gap record for audio that a carrier without timestamps did not send: a pause, hold or mute."""
 
 
 class ArrivalPlacer(Placer):
@@ -70,7 +68,7 @@ class ArrivalPlacer(Placer):
         return low_ms > 0 and (grown or low_ms - drift.usual_ms > ARRIVAL_LIMIT_MS)
 
     def _move(self, joiner: Joiner, frame: Frame, late: Late, _now_s: float) -> int:
-        joiner.hole(Hole(frame.track, self.reached_ms, late.low_ms, NOT_SENT))
+        joiner.hole(Hole(frame.track, self.reached_ms, late.low_ms, GapReason.NOT_SENT))
         self._end += late.low_ms * self._rate_hz // 1000
         self._drift.reset(0)
         return late.low_ms

@@ -11,12 +11,9 @@ from dataclasses import replace
 
 from schemas.codecs import samples_of
 from schemas.events import Event
-from schemas.media import MediaRecord, RecordType
+from schemas.media import GapReason, MediaRecord, RecordType
 
 Item = MediaRecord | Event
-
-BUFFER_FULL = "gateway-buffer-full"
-"""`detail` of the gap records that this module creates."""
 
 # Memory of an item besides its payload: the object, its fields and its queue entry. Measured at about 600 bytes.
 # Without it, a flood of tiny records would use far more memory than the limit.
@@ -108,7 +105,8 @@ class SendBuffer:
 
 def gap_for(record: MediaRecord) -> MediaRecord:
     """Returns the gap record that replaces discarded audio."""
-    return replace(record, type=RecordType.GAP, duration_ms=audio_ms(record), detail=BUFFER_FULL, frames=0, payload=b"")
+    reason = GapReason.BUFFER_FULL
+    return replace(record, type=RecordType.GAP, duration_ms=audio_ms(record), detail=reason, frames=0, payload=b"")
 
 
 def _is_media(item: Item) -> bool:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from pipelines.recorder.codecs import is_decodable
 from schemas.codecs import samples_of
 from schemas.events import Gap, TrackReport
-from schemas.media import OVERLAP, MediaRecord, RecordType
+from schemas.media import OVERLAP, GapReason, MediaRecord, RecordType
 
 TRACKS = ("inbound", "outbound")  # left, right
 
@@ -36,9 +36,6 @@ Copies = Mapping[tuple[str, str], str]
 """Maps the track and stream of copied audio to the stream that carries the same audio at the same time."""
 
 NO_COPIES: Copies = MappingProxyType({})
-
-MISSING = "missing"
-NO_AUDIO = "no-audio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,13 +422,15 @@ def _report(track: str, layers: _Layers, length: int, rate_hz: int, reported: Se
 
     audible = _audible_ranges(layers.all, 1)
     if not audible:
-        gaps.append(Gap(start_ms=0, end_ms=length * 1000 // rate_hz, reason=NO_AUDIO))
+        gaps.append(Gap(start_ms=0, end_ms=length * 1000 // rate_hz, reason=GapReason.NO_AUDIO))
         return TrackReport(name=track, audio_ms=0, gaps=gaps)
     position = 0
     for start, end in audible:
         edge = position == 0
-        add_gap(position, start, NO_AUDIO if edge else MISSING, MIN_EDGE_GAP_MS if edge else MIN_GAP_MS)
+        add_gap(
+            position, start, GapReason.NO_AUDIO if edge else GapReason.MISSING, MIN_EDGE_GAP_MS if edge else MIN_GAP_MS
+        )
         position = end
-    add_gap(position, length, NO_AUDIO, MIN_EDGE_GAP_MS)
+    add_gap(position, length, GapReason.NO_AUDIO, MIN_EDGE_GAP_MS)
     audio = sum(end - start for start, end in audible)
     return TrackReport(name=track, audio_ms=audio * 1000 // rate_hz, gaps=gaps, mixed_ms=layers.mixed * 1000 // rate_hz)

@@ -162,7 +162,7 @@ def require_known_schema(settings: Settings) -> None:
     Accepts a database that is unavailable or not configured.
     """
     with suppress(StoreUnavailableError):
-        Database(settings.clickhouse, timeout_s=_INSPECT_TIMEOUT_S).inspect().refuse_newer()
+        Database(settings.clickhouse, timeout_s=_INSPECT_TIMEOUT_S).inspect().require_known()
 
 
 def tls_options(settings: ClickHouseSettings) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class SchemaState:
         """Names of the migrations that are not applied, in order."""
         return [name for version, name, _ in migrations() if version not in self.applied]
 
-    def refuse_newer(self) -> None:
+    def require_known(self) -> None:
         """Raises SchemaTooNewError if a migration is applied that this version does not have."""
         known = max(version for version, _, _ in migrations())
         found = max(self.applied, default=0)
@@ -58,7 +58,7 @@ def migrate(client: Client) -> None:
     """
     client.command(_MIGRATIONS_TABLE)
     applied = _applied(client)
-    SchemaState("", applied).refuse_newer()
+    SchemaState("", applied).require_known()
     for version, name, sql in migrations():
         if version in applied:
             continue

@@ -117,7 +117,7 @@ class VectorStore:
         tls: dict[str, Any] = {"verify": client_context(settings)} if url.scheme == "https" else {}
         with warnings.catch_warnings():
             if url.hostname in _LOOPBACK:
-                # The client warns of an API key without TLS, which is no risk inside one machine.
+                # The client warns of an API key without TLS, which is safe inside one machine.
                 warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
             self._client = QdrantClient(
                 url=settings.url,

@@ -184,7 +184,7 @@ def test_a_taken_port(settings: Settings) -> None:
         somebody.listen()
         port = somebody.getsockname()[1]
         taken = settings.model_copy(update={"api": ApiSettings(port=port)})
-        with pytest.raises(SystemExit, match=f"port {port} .* is taken.*AUDIOTEXT_API__PORT"):
+        with pytest.raises(SystemExit, match=f"port {port} .* is in use.*AUDIOTEXT_API__PORT"):
             run(taken)
 
 

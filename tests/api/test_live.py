@@ -15,6 +15,7 @@ from api.app import make_context
 from api.auth.api_keys import list_keys, revoke_key
 from api.auth.authentication import AUTHENTICATOR_CHAIN
 from api.auth.key_authenticator import Principal
+from api.auth.scope import Scope
 from api.endpoint import ApiContext
 from api.live.levels import SILENCE_DB, LevelMeter
 from core.audio.g711 import encode_ulaw
@@ -100,14 +101,14 @@ async def test_who_is_moved_to_another_tenant_sees_no_more_of_the_first(
     long as the page stays open."""
     mine, other = new_tenant(), new_tenant()
     live = make_context(settings.model_copy(update={"kafka": kafka})).live
-    monkeypatch.setattr("api.handlers.live._ASK_AGAIN_S", 0.2)
+    monkeypatch.setattr("api.handlers.live._REAUTHENTICATE_S", 0.2)
     async with client_of(replace(services, live=live)) as api, asyncio.timeout(30):
         response = await api.get("/v1/live", headers=mine.auth)
         door = api.app[AUTHENTICATOR_CHAIN]
         principal = door.principal
 
         async def moved(request: web.Request) -> Principal:
-            return replace(await principal(request), tenant=other.name)
+            return replace(await principal(request), scope=Scope.of(other.name))
 
         monkeypatch.setattr(door, "principal", moved)
         assert [event async for event in _events(response)] == []  # it has ended

@@ -116,7 +116,7 @@ async def test_a_tenant_replays_its_own_calls_alone(desk: Client, put: Put, new_
         ({"stage": "media", "call": ["x"]}, 400, "call"),
         ({"stage": "summary", "calls": ["x"], "language": "de"}, 400, "replay from `recording`"),
         ({"stage": "recording", "calls": ["x"], "provider": "abacus"}, 400, "provider"),
-        ({"stage": "media", "tenant": "somebody-else"}, 400, "not yours"),
+        ({"stage": "media", "tenant": "somebody-else"}, 400, "is not the tenant of this key"),
     ],
 )
 async def test_what_cannot_be_asked_for(desk: Client, tenant: Tenant, body: Json, status: int, words: str) -> None:

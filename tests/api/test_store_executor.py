@@ -34,5 +34,5 @@ async def test_a_store_that_is_away_is_told_once(caplog: pytest.LogCaptureFixtur
         with pytest.raises(ApiError):
             await clickhouse(ask)
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    gone = ("WARNING", "ClickHouse is away: it does not answer")
+    gone = ("WARNING", "ClickHouse is unavailable: it does not answer")
     assert told == [gone, ("INFO", "ClickHouse answers again"), gone]

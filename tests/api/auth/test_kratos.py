@@ -95,9 +95,9 @@ async def test_who_is_let_in(services: ApiContext, server: FakeKratos) -> None:
             ("a b; other=1", 401, "sign in again"),
             ("x" * 5_000, 401, "sign in again"),
             (half, 403, "second factor"),
-            (server.sign_in(id="person-2"), 403, "person-2 belongs to no tenant"),
-            (server.sign_in(id="person-2", metadata_public={"tenant": ["acme"]}), 403, "no tenant"),
-            (server.sign_in(traits={"tenant": "acme"}), 403, "no tenant"),
+            (server.sign_in(id="person-2"), 403, "person-2 is not assigned to a tenant"),
+            (server.sign_in(id="person-2", metadata_public={"tenant": ["acme"]}), 403, "not assigned to a tenant"),
+            (server.sign_in(traits={"tenant": "acme"}), 403, "not assigned to a tenant"),
             (server.sign_in(state="inactive", **in_metadata("acme")), 403, "not active"),
         ):
             code, body = await asked(proof)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.carriers.base import Frame
-from gateway.media.arrival_placing import ARRIVAL_TOLERANCE_MS, NOT_SENT, ArrivalPlacer
+from gateway.media.arrival_placing import ARRIVAL_TOLERANCE_MS, ArrivalPlacer
 from gateway.media.placing import STEP_MS, Hole, Piece, Placer, Run
 from gateway.media.timestamp_placing import TimestampPlacer
+from schemas.media import GapReason
 
 RATE_HZ = 8000
 FRAME_MS = 20
@@ -229,7 +230,7 @@ def test_audio_without_timestamps_is_all_there(times: list[int]) -> None:
         if isinstance(hole, Hole):
             assert isinstance(before, Run)
             assert isinstance(after, Run)
-            assert (hole.ts_ms, hole.reason) == (before.ts_ms + len(before.payload) // 8, NOT_SENT)
+            assert (hole.ts_ms, hole.reason) == (before.ts_ms + len(before.payload) // 8, GapReason.NOT_SENT)
             assert after.ts_ms == hole.ts_ms + hole.duration_ms
             assert hole.duration_ms > 0
 
@@ -241,7 +242,7 @@ def test_a_pause_lies_where_it_was_wherever_windows_end(pause_ms: int, at: int) 
     times = [(n + 1) * FRAME_MS + (pause_ms if n >= at else 0) for n in range(100)]
     pieces = placed(ArrivalPlacer(len, RATE_HZ), [frame(n, time) for n, time in enumerate(times)])
     assert [piece for piece in pieces if isinstance(piece, Hole)] == [
-        Hole("inbound", at * FRAME_MS, pause_ms, NOT_SENT)
+        Hole("inbound", at * FRAME_MS, pause_ms, GapReason.NOT_SENT)
     ]
 
 

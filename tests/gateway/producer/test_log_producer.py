@@ -10,12 +10,12 @@ from confluent_kafka import KafkaError
 from core.settings import KafkaSettings
 from gateway.metrics import Metrics
 from gateway.producer.log_producer import LogProducer
-from gateway.producer.send_buffer import BUFFER_FULL, OVERHEAD_BYTES
+from gateway.producer.send_buffer import OVERHEAD_BYTES
 from redpanda import topics
 from redpanda.client import LogUnavailableError
 from schemas.events import StreamEnded, StreamStarted
 from schemas.ids import uuid_of
-from schemas.media import Codec, MediaRecord, RecordType
+from schemas.media import Codec, GapReason, MediaRecord, RecordType
 from schemas.topics import Topic
 from tests.conftest import kafka_settings
 from tests.gateway.wire import events_on_log, media_of, new_call, records_on_log
@@ -141,7 +141,7 @@ async def test_a_dead_log_costs_the_oldest_audio_only(make_writer: MakeWriter, o
     assert kept[-70:] == list(range(930, 1000))
     gaps = [one for one in records if one.type is RecordType.GAP]
     assert len(gaps) == 1
-    assert gaps[0].detail == BUFFER_FULL
+    assert gaps[0].detail == GapReason.BUFFER_FULL
     missing_ms = 500 * (1000 - len(kept))
     assert gaps[0].duration_ms == missing_ms
     assert gaps[0].ts_ms == 500 * next(number for number in range(1000) if number not in set(kept))

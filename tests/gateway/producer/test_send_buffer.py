@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.producer.send_buffer import BUFFER_FULL, OVERHEAD_BYTES, Item, SendBuffer, audio_ms, size_of
-from schemas.media import MediaRecord, RecordType
+from gateway.producer.send_buffer import OVERHEAD_BYTES, Item, SendBuffer, audio_ms, size_of
+from schemas.media import GapReason, MediaRecord, RecordType
 
 
 def record(
@@ -57,7 +57,7 @@ def test_oldest_audio_is_replaced_by_a_gap() -> None:
     assert start == items[0]
     assert rest == items[4:]
     assert isinstance(gap, MediaRecord)
-    assert (gap.type, gap.ts_ms, gap.duration_ms, gap.detail) == (RecordType.GAP, 0, 1500, BUFFER_FULL)
+    assert (gap.type, gap.ts_ms, gap.duration_ms, gap.detail) == (RecordType.GAP, 0, 1500, GapReason.BUFFER_FULL)
     assert gap.payload == b""
     assert backlog.bytes == 0
 
