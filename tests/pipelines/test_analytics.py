@@ -1,4 +1,4 @@
-"""Events on their way into ClickHouse: a process of its own, a real log, object storage and ClickHouse."""
+"""The consumer group `analytics`: a process of its own with a real log, object storage and ClickHouse."""
 
 import time
 from pathlib import Path
@@ -31,12 +31,12 @@ VISIBLE_WITHIN_S = 0.35
 
 @pytest.fixture
 def addresses(object_server: RunningServer, clickhouse_server: RunningServer) -> dict[str, str]:
-    """How a service finds the shared object storage and ClickHouse."""
+    """Returns the settings for the shared object storage and ClickHouse."""
     return object_server.addresses | clickhouse_server.addresses
 
 
 def stored(objects: ObjectStore, call: Call) -> ObjectRef:
-    """A transcript of the call in object storage."""
+    """Stores a transcript of the call in object storage."""
     transcript = Transcript(
         call_id=call.id,
         language="en",
@@ -59,9 +59,12 @@ def test_events_and_segments_are_there_soon(
     addresses: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """Tells two calls' events, one of them twice, one whose transcript is gone, with a record between that is none;
-    then measures how long a new recording takes from the log to the API's answer. Missing the time would break the
-    promise of `recorded` within 1.5 s; missing an event would leave a call unfinished for ever."""
+    """Publishes the events of two calls.
+
+    One event twice, one without its transcript, and an invalid record between them. Then it measures the time from the
+    log to the API's response. A longer time would break the promise of `recorded` within 1.5 s; a missing event would
+    leave a call unfinished.
+    """
     log = start_server("log")
     kafka = kafka_settings(log)
     topics.apply(kafka, embedded=True)
@@ -119,8 +122,10 @@ def test_events_and_segments_are_there_soon(
 def test_a_result_of_an_erased_call_has_it_erased_again(
     start_server: StartServer, clickhouse: ClickHouseSettings, addresses: dict[str, str], tmp_path: Path
 ) -> None:
-    """Tells a summary of a call that was erased, and one of a call that was not: the service puts a request to erase
-    the one on the log. Without it, what a late stage or a replay has stored of somebody would stay for ever."""
+    """Publishes a summary of an erased call and one of another call.
+
+    The service must request another erasure of the first. Otherwise the results of a late stage or a replay would stay.
+    """
     log = start_server("log")
     kafka = kafka_settings(log)
     topics.apply(kafka, embedded=True)
@@ -144,7 +149,7 @@ def test_a_result_of_an_erased_call_has_it_erased_again(
 
 
 def visible_after(producer: EventProducer, store: CallStore, call: Call) -> float:
-    """How long (s) from the log's acknowledgement of a recording to the API's answer that has it."""
+    """Returns the seconds from the log's acknowledgement of a recording to the API's response that has it."""
     producer.send(Topic.RECORDING_READY, [call.recording()])
 
     def recorded() -> bool:
@@ -155,8 +160,11 @@ def visible_after(producer: EventProducer, store: CallStore, call: Call) -> floa
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"segments":[]}'])
-def test_a_transcript_that_is_none_has_no_segments(s3: S3Settings, content: bytes) -> None:
-    """An object that is no transcript, or not the one that was announced, yields nothing and holds nobody up."""
+def test_an_invalid_transcript_has_no_segments(s3: S3Settings, content: bytes) -> None:
+    """Announces objects that are not transcripts, or not the announced ones.
+
+    They must give no rows and delay no other call.
+    """
     objects = ObjectStore(s3)
     ref = objects.put(f"broken/{sha256_hex(content)}.json", content, "application/json")
     segments = SegmentReader(objects)
@@ -166,7 +174,7 @@ def test_a_transcript_that_is_none_has_no_segments(s3: S3Settings, content: byte
 
 
 def test_object_storage_that_is_away_is_waited_for(s3: S3Settings) -> None:
-    """Nobody listens: that is an error to try again after, unlike an object that is gone."""
+    """Uses an address without a server. That must be an error to retry, unlike a missing object."""
     objects = ObjectStore(s3.model_copy(update={"endpoint": "http://127.0.0.1:9"}))
 
     with pytest.raises(ObjectStoreError):

@@ -1,7 +1,7 @@
-"""The recorder as a process, on a real log with a real store: it is killed, loses its disk, and is late.
+"""The recorder as a process, with a real log and store: it is killed, loses its disk, and is late.
 
-One log and one store for this file: the recorder's consumer group has one member, which only comes back under its
-own name.
+One log and one store serve this file. The recorder's consumer group has one member, which returns only under its own
+name.
 """
 
 import shutil
@@ -48,7 +48,7 @@ def bench(log: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def expect(bench: Bench, event: RecordingReady, source: Call) -> None:
-    """The recording is the call's audio, sample for sample, and all that is said about it is true."""
+    """Compares the recording with the call's audio, sample for sample, and its manifest and event with the call."""
     samples = stereo(list(source.tracks.values()))
     assert np.array_equal(wav_channels(bench.wav(event)), samples)
     assert event.duration_ms == len(samples) // 8
@@ -75,8 +75,10 @@ def interleaved(*calls: list[MediaRecord]) -> list[MediaRecord]:
 
 
 def test_two_interleaved_calls(bench: Bench) -> None:
-    """Two calls' records alternate in one partition. Each becomes a recording of its own, with manifest and
-    waveform, the event tells what is true of it, and the spool is empty afterwards."""
+    """Alternates the records of two calls in one partition.
+
+    Each must become a recording with manifest and waveform, the event must be correct, and the spool must be empty.
+    """
     first, second = call("inter-1", 3000, seed=1), call("inter-2", 3000, seed=3)
     bench.send(interleaved(first.records(), second.records()))
     for source in (first, second):
@@ -93,9 +95,10 @@ def test_two_interleaved_calls(bench: Bench) -> None:
 
 
 def test_dropped_socket_holes_and_rubbish(bench: Bench) -> None:
-    """The socket drops, 400 ms are missing, runs come shuffled and twice, and records that are none lie between.
+    """Drops the socket, loses 400 ms, shuffles and repeats runs, and adds invalid records.
 
-    The hole is silence and reported once; the rubbish stops nothing. It would stop every call of the partition."""
+    The gap must be silence and be reported once. The invalid records must stop nothing: they would block the partition.
+    """
     source = call("dropped", 3000, seed=7)
     runs = source.media(run_ms=200, holes=[(1000, 1400)])
     runs = [*runs[::2], *runs[1::2], *runs[3:9]]
@@ -111,7 +114,7 @@ def test_dropped_socket_holes_and_rubbish(bench: Bench) -> None:
 
 
 def test_a_late_stream_is_part_two(bench: Bench) -> None:
-    """After the recording is ready the carrier starts another stream: a second recording beside the first."""
+    """Starts another stream after the recording is ready. It must become a second recording."""
     first = call("late", 1000, seed=1)
     bench.send(first.records())
     (event,) = bench.recorded("late")
@@ -125,9 +128,10 @@ def test_a_late_stream_is_part_two(bench: Bench) -> None:
 
 @pytest.mark.parametrize("killed_after", ["audio", "end", "close"])
 def test_killed_in_the_middle(bench: Bench, killed_after: str) -> None:
-    """SIGKILL while a call is coming in, when its stream has just ended, and while it is being closed and uploaded.
+    """Kills the recorder during a call, at the end of its stream, and during close and upload.
 
-    The recording is the same to the byte, and however often it was told, it is one event."""
+    The recording must be the same to the byte, and its events must be equal.
+    """
     source = call(f"killed-{killed_after}", 2000, seed=11)
     records = source.records(run_ms=200)
     bench.send(records[:11])
@@ -146,9 +150,10 @@ def test_killed_in_the_middle(bench: Bench, killed_after: str) -> None:
 
 
 def test_a_lost_disk_is_rebuilt_from_the_log(bench: Bench) -> None:
-    """The recorder stops, its whole directory (spool and state) is deleted, and the call goes on.
+    """Deletes the recorder's directory (spool and state) while it is stopped in the middle of a call.
 
-    Quix restores the state from its changelog, the journal is read from the log again: the same bytes."""
+    Quix must restore the state from the changelog, and the journal is read from the log again: the same bytes.
+    """
     source = call("lost-disk", 2000, seed=13)
     records = source.records(run_ms=200)
     bench.send(records[:11])
@@ -163,8 +168,10 @@ def test_a_lost_disk_is_rebuilt_from_the_log(bench: Bench) -> None:
 
 
 def test_only_the_spool_is_lost_between_close_and_upload(bench: Bench) -> None:
-    """The store is away when a call closes; the machine loses its disk; the next record of the call brings the lost
-    part back. And while the store is away, its recordings wait and say so."""
+    """Closes a call while the store is unavailable, then deletes the spool.
+
+    The next record of the call must bring the lost part back. Meanwhile the recordings wait, and the log says so.
+    """
     source = call("away", 1000, seed=15)
     bench.objects.kill()
     try:
@@ -185,8 +192,10 @@ def test_only_the_spool_is_lost_between_close_and_upload(bench: Bench) -> None:
 
 
 def test_a_call_on_hold_stays_open_while_its_gateway_lives(bench: Bench) -> None:
-    """Says nothing for three times the idle time but that the stream is open, then goes on and ends: one recording,
-    closed because the call ended. Closed before, the rest of the call would become a second part."""
+    """Reports for three times the idle time only that the stream is open, then continues and ends.
+
+    There must be one recording, closed because the call ended. Closed earlier, the rest would become a second part.
+    """
     bench.stop()
     bench.idle_timeout_ms = 1000
     bench.start()
@@ -204,8 +213,10 @@ def test_a_call_on_hold_stays_open_while_its_gateway_lives(bench: Bench) -> None
 
 
 def test_an_idle_call_is_closed_by_the_clock(bench: Bench) -> None:
-    """The gateway is gone and no end ever comes. The decision is on the log, with its reason, and the recording
-    ends where the audio did."""
+    """Sends no end, as if the gateway crashed.
+
+    The decision and its reason must be on the log, and the recording end with the audio.
+    """
     bench.stop()
     bench.idle_timeout_ms = 1000
     bench.start()

@@ -1,4 +1,4 @@
-"""The recorder's clock, with real but short times."""
+"""The time-outs of open calls, with real but short times."""
 
 import queue
 import time
@@ -29,8 +29,11 @@ def closer(proposals: Proposals, *, grace_ms: int = 50, idle_timeout_ms: int = 6
 
 
 def test_a_call_is_closed_after_its_grace_time(proposals: Proposals) -> None:
-    """The last stream ended: the proposal comes after the grace time, on the call's own partition, and names what it
-    knew. Without that a frame that overtook it would be cut off."""
+    """Ends the last stream of a call.
+
+    The proposal must come after the grace time, on the call's partition, and name the last known record. Otherwise a
+    frame that arrives after the end would be cut off.
+    """
     clock = closer(proposals)
     clock.touch(OpenCall(PART, "twilio", last_offset=7, ended=False))
     began = time.monotonic()
@@ -44,7 +47,7 @@ def test_a_call_is_closed_after_its_grace_time(proposals: Proposals) -> None:
 
 
 def test_a_silent_call_is_closed_as_idle(proposals: Proposals) -> None:
-    """No end ever came: the gateway is gone. Each record starts the time anew."""
+    """Sends no end, as if the gateway crashed. Each record must restart the time-out."""
     clock = closer(proposals, idle_timeout_ms=2_000)
     for seen in range(4):
         clock.touch(OpenCall(PART, "twilio", last_offset=seen, ended=False))
@@ -55,8 +58,8 @@ def test_a_silent_call_is_closed_as_idle(proposals: Proposals) -> None:
     clock.stop()
 
 
-def test_a_stream_that_resumes_within_the_grace_time_keeps_the_call_open(proposals: Proposals) -> None:
-    """Hold and resume: an end, and at once another start. And a part that is closed is not proposed again."""
+def test_a_resumed_stream_keeps_the_call_open(proposals: Proposals) -> None:
+    """Ends a stream and starts it again at once, as hold and resume do. A closed part must not be proposed again."""
     clock = closer(proposals, grace_ms=150)
     clock.touch(OpenCall(PART, "twilio", last_offset=1, ended=True))
     clock.touch(OpenCall(PART, "twilio", last_offset=2, ended=False))
@@ -70,8 +73,11 @@ def test_a_stream_that_resumes_within_the_grace_time_keeps_the_call_open(proposa
     assert proposals.empty()
 
 
-def test_after_a_proposal_only_a_new_record_brings_the_next(proposals: Proposals) -> None:
-    """The log decides about a proposal; repeating it would flood the log of a recorder that is behind."""
+def test_a_proposal_is_not_repeated_without_a_new_record(proposals: Proposals) -> None:
+    """Waits after a proposal without a new record.
+
+    The log decides about the proposal. Repeating it would flood the log of a recorder that is behind.
+    """
     clock = closer(proposals, grace_ms=20)
     clock.touch(OpenCall(PART, "twilio", last_offset=1, ended=True))
     assert proposals.get(timeout=5)[0].seen == 1

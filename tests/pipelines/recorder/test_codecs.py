@@ -1,4 +1,4 @@
-"""Each decoder against an implementation that is not ours and not the one it uses: libsndfile, and Sippy's G.722."""
+"""Each decoder against an independent implementation: libsndfile, and Sippy's G.722."""
 
 import io
 from pathlib import Path
@@ -18,9 +18,12 @@ EVERY_FORMAT = [(codec, rate_hz) for codec, rates in RATES.items() for rate_hz i
 
 
 @pytest.mark.parametrize(("codec", "rate_hz"), EVERY_FORMAT)
-def test_what_the_gateway_lets_in_can_be_decoded(codec: Codec, rate_hz: int) -> None:
-    """Asks for a decoder of each format that a start may have, and decodes noise of it: as many samples as it was
-    measured to last, also from octets that no encoder made. A format that is let in and not decoded is a lost call."""
+def test_every_accepted_format_can_be_decoded(codec: Codec, rate_hz: int) -> None:
+    """Decodes noise in each format that the gateway accepts, also bytes that no encoder produced.
+
+    There must be as many samples as the payload was measured to have. A format that is accepted and not decoded is a
+    lost call.
+    """
     assert is_decodable(codec, rate_hz)
     noise = np.random.default_rng(2).integers(0, 256, 640, dtype=np.uint8).tobytes()
     payload = b"".join(map(with_length, (noise[:50], noise[50:51], b"", noise))) if codec is Codec.OPUS else noise
@@ -30,8 +33,8 @@ def test_what_the_gateway_lets_in_can_be_decoded(codec: Codec, rate_hz: int) -> 
     assert samples.dtype == np.int16
 
 
-def test_other_formats_cannot() -> None:
-    """Mu-law at 16 kHz, L16 at 44.1: nobody sends them, and nobody decodes them."""
+def test_other_formats_have_no_decoder() -> None:
+    """Requests decoders for mu-law at 16 kHz and L16 at 44.1 kHz, which no carrier sends. There must be none."""
     assert not is_decodable(Codec.PCMU, 16000)
     assert not is_decodable(Codec.L16, 44100)
     with pytest.raises(KeyError):
@@ -40,7 +43,7 @@ def test_other_formats_cannot() -> None:
 
 @pytest.mark.parametrize(("codec", "subtype"), [(Codec.PCMU, "ULAW"), (Codec.PCMA, "ALAW"), (Codec.L16, "PCM_16")])
 def test_bare_samples_are_what_libsndfile_reads(codec: Codec, subtype: str) -> None:
-    """Decodes random octets by ours and by libsndfile, as raw files: the same samples."""
+    """Decodes random bytes and lets libsndfile read them as raw files. The samples must be equal."""
     octets = np.random.default_rng(3).integers(0, 256, 64_000, dtype=np.uint8).tobytes()
     expected, _ = soundfile.read(
         io.BytesIO(octets), dtype="int16", format="RAW", subtype=subtype, samplerate=8000, channels=1, endian="LITTLE"
@@ -49,9 +52,11 @@ def test_bare_samples_are_what_libsndfile_reads(codec: Codec, subtype: str) -> N
 
 
 def test_g722_is_what_another_implementation_says() -> None:
-    """Decodes octets that encode speech-like sound, and octets that encode nothing, in payloads of odd sizes: sample
-    by sample what the package G722 (no FFmpeg in it) gives for the whole. A decoder that forgot its state between
-    payloads would differ from the second on."""
+    """Decodes speech-like sound and random bytes in payloads of odd sizes.
+
+    The samples must equal those of the package G722 (without FFmpeg) for the complete data. A decoder that loses its
+    state between payloads would differ from the second payload on.
+    """
     encoded = bytes(G722(16000, 64000).encode(speech_like(3, 16000)))
     noise = np.random.default_rng(4).integers(0, 256, 16_000, dtype=np.uint8).tobytes()
     for octets in (encoded, noise):
@@ -62,8 +67,10 @@ def test_g722_is_what_another_implementation_says() -> None:
 
 
 def test_opus_is_what_libsndfile_reads(tmp_path: Path) -> None:
-    """Has libsndfile write an Ogg Opus file, takes the packets out and decodes them: what libsndfile decodes, but for
-    its own rounding (it decodes to floating point) and the pre-skip it leaves out."""
+    """Decodes the packets of an Ogg Opus file that libsndfile wrote.
+
+    The samples must equal those of libsndfile, except for its rounding (it decodes to floating point) and the pre-skip.
+    """
     path = tmp_path / "a.ogg"
     soundfile.write(path, speech_like(3, 48000), OPUS_CLOCK_HZ, format="OGG", subtype="OPUS")
     expected, rate_hz = soundfile.read(path, dtype="float32")
@@ -80,7 +87,7 @@ def test_opus_is_what_libsndfile_reads(tmp_path: Path) -> None:
 
 
 def test_a_broken_opus_packet_is_silence_of_its_length() -> None:
-    """Breaks one packet among good ones: the others keep their places."""
+    """Damages one packet among good ones. The others must keep their positions."""
     good = opus_packets(speech_like(1, 16000), 16000)
     broken = [*good[:10], bytes([good[10][0] | 3]) + b"\x41\xff", *good[11:]]
     payload = b"".join(map(with_length, broken))

@@ -1,4 +1,4 @@
-"""Runs become one sound: seams between them must not be heard, and what is better than a telephone stays so."""
+"""Segments become continuous audio: no seam may be audible, and wide-band audio must stay wide-band."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ CALL = Call("CA", {"inbound": b""})
 
 
 def run(ts_ms: int, payload: bytes, codec: Codec, rate_hz: int, **fields: object) -> MediaRecord:
-    """A run of 20 ms frames on the inbound track."""
+    """Returns a run of 20 ms frames on the inbound track."""
     record = CALL.record(
         RecordType.MEDIA, track="inbound", ts_ms=ts_ms, payload=payload, codec=codec, rate_hz=rate_hz, frames=25
     )
@@ -30,7 +30,7 @@ def run(ts_ms: int, payload: bytes, codec: Codec, rate_hz: int, **fields: object
 
 
 def halves(octets: bytes, per_half: int, codec: Codec, rate_hz: int, **fields: object) -> list[MediaRecord]:
-    """The octets as runs of half a second."""
+    """Returns the bytes as runs of half a second."""
     return [
         run(number * 500, octets[number * per_half : (number + 1) * per_half], codec, rate_hz, **fields)
         for number in range(len(octets) // per_half)
@@ -38,7 +38,7 @@ def halves(octets: bytes, per_half: int, codec: Codec, rate_hz: int, **fields: o
 
 
 def rendered(records: Sequence[MediaRecord], layout: Layout, channel: int = 0) -> Pcm:
-    """A channel of the recording."""
+    """Returns one channel of the recording."""
 
     def load(number: int) -> EncodedAudio:
         record = records[number]
@@ -51,9 +51,11 @@ def rendered(records: Sequence[MediaRecord], layout: Layout, channel: int = 0) -
     return samples
 
 
-def test_a_codec_with_memory_goes_on_from_run_to_run() -> None:
-    """Cuts two seconds of G.722 into runs that come in any order: the samples of the whole decoded at once. Decoding
-    each run anew would click twice a second."""
+def test_a_stateful_codec_continues_from_run_to_run() -> None:
+    """Splits two seconds of G.722 into runs in any order.
+
+    The samples must equal those of the complete data. A new decoder per run would click twice a second.
+    """
     octets = bytes(G722(16000, 64000).encode(speech_like(2, 16000)))
     runs = halves(octets, 4000, Codec.G722, 16000)
     records = [CALL.start(), runs[1], runs[0], runs[3], runs[2]]
@@ -62,9 +64,8 @@ def test_a_codec_with_memory_goes_on_from_run_to_run() -> None:
     assert np.array_equal(rendered(records, layout), np.asarray(G722(16000, 64000).decode(octets), np.int16))
 
 
-def test_after_a_hole_it_begins_anew() -> None:
-    """Leaves half a second out: silence there, and behind it what a new decoder gives. State from before the hole
-    would be that of other audio."""
+def test_a_decoder_starts_again_after_a_gap() -> None:
+    """Leaves out half a second. There must be silence, then the samples of a new decoder."""
     octets = bytes(G722(16000, 64000).encode(speech_like(2, 16000)))
     runs = halves(octets, 4000, Codec.G722, 16000)
     records = [CALL.start(), runs[0], runs[2], runs[3]]
@@ -73,9 +74,12 @@ def test_after_a_hole_it_begins_anew() -> None:
     assert np.array_equal(found[16000:], np.asarray(G722(16000, 64000).decode(octets[8000:]), np.int16))
 
 
-def test_a_stream_of_16_khz_is_recorded_at_16_khz_and_one_of_8_khz_beside_it_is_resampled() -> None:
-    """Puts wide-band L16 on one track and mu-law on the other: the first is untouched, the second is what resampling
-    the whole track at once gives, within a rounding; a seam would show as a click every half second."""
+def test_8_khz_beside_16_khz_is_resampled() -> None:
+    """Puts wide-band L16 on one track and mu-law on the other.
+
+    The first must stay unchanged, and the second must equal the resampling of the complete track, within a rounding. An
+    audible seam would click every half second.
+    """
     wide, narrow = speech_like(2, 16000), encode_ulaw(speech_like(2, 8000, seed=1))
     records = [
         CALL.start(),
@@ -92,7 +96,7 @@ def test_a_stream_of_16_khz_is_recorded_at_16_khz_and_one_of_8_khz_beside_it_is_
 
 
 def test_a_call_of_telephone_audio_only_stays_at_8_khz() -> None:
-    """Mu-law alone: 8 kHz, sample by sample."""
+    """Records mu-law only. It must stay at 8 kHz, sample by sample."""
     narrow = encode_ulaw(speech_like(1, 8000))
     records = [CALL.start(), *halves(narrow, 4000, Codec.PCMU, 8000)]
     layout = lay_out(records)
@@ -101,8 +105,11 @@ def test_a_call_of_telephone_audio_only_stays_at_8_khz() -> None:
 
 
 def test_opus_is_recorded_at_the_stream_s_rate() -> None:
-    """Opus in runs, at the 16 kHz its start says: what decoding all packets at once and resampling the whole gives,
-    within a rounding. Opus counts in 48 kHz whatever it carries; recorded so a call would take three times the room."""
+    """Records Opus in runs, at the 16 kHz of its start record.
+
+    The samples must equal those of all packets decoded and resampled at once, within a rounding. Opus counts at 48 kHz;
+    a recording at that rate would need three times the space.
+    """
     packets = opus_packets(speech_like(2, 16000), 16000)
     runs = [
         run(first * 20, b"".join(map(with_length, packets[first : first + 25])), Codec.OPUS, 16000)
@@ -117,9 +124,11 @@ def test_opus_is_recorded_at_the_stream_s_rate() -> None:
     assert np.abs(rendered(records, layout) - expected).max() <= 1
 
 
-def test_a_better_stream_later_lifts_the_whole_part() -> None:
-    """A call begins on the telephone and goes on in wide band, as after a transfer: one rate, the better one, and the
-    places of both are kept."""
+def test_a_wide_band_stream_raises_the_rate_of_the_part() -> None:
+    """Begins a call with telephone audio and continues with wide-band audio, as after a transfer.
+
+    The part must have the higher rate, and both streams must keep their positions.
+    """
     narrow, wide = encode_ulaw(speech_like(1, 8000)), speech_like(1, 24000)
     later = [
         replace(one, stream_id="MZ2", at_ms=one.at_ms + 1000)

@@ -1,7 +1,6 @@
-"""From a closed journal to a recording that is told of, with a store that fails at every step in turn.
+"""Recordings are made from closed journals, with a store that fails at every step in turn.
 
-The store and the log are stand-ins here, because the point is to fail them exactly there; the real ones are in
-test_app.py.
+The store and the log are stand-ins here, because the tests fail them at exact steps; the real ones are in test_app.py.
 """
 
 import queue
@@ -79,8 +78,8 @@ def closed_part(root: Path, source: Call) -> tuple[Spool, Path]:
     return spool, spool.write(PART)
 
 
-def test_what_is_told_of_a_recording(tmp_path: Path) -> None:
-    """Manifest and event name the call's times, offsets and files, and making it again makes the same."""
+def test_the_event_and_manifest_of_a_recording(tmp_path: Path) -> None:
+    """Makes a recording twice. Manifest and event must have the call's times, offsets and files, and be equal."""
     _, directory = closed_part(tmp_path, call("CA", 1000))
     recording = make_recording(PART, directory)
     manifest = recording.manifest
@@ -96,10 +95,11 @@ def test_what_is_told_of_a_recording(tmp_path: Path) -> None:
 
 
 def test_a_recording_with_ever_so_many_gaps_is_told(tmp_path: Path) -> None:
-    """A line loses every second frame of one track 20,000 times, and once a second of audio. The event is far below
-    what the log takes in one record: it has the longest gaps, in their order, how many there are besides, and exactly
-    how much is missing; the manifest has all of them. An event with 20,000 gaps would never be on the log, and the
-    recording never be told of."""
+    """Loses every second frame of one track 20,000 times.
+
+    The event must have the longest gaps in order, their number and the exact missing time; the manifest has all gaps.
+    An event with all gaps would be too large for the log, and the recording never announced.
+    """
     source = call("CA", 0)
     frame, times = audio(1, 20), [*range(0, 800_000, 40), 801_000]
     runs = [source.run("inbound", ts_ms, frame) for ts_ms in times]
@@ -126,8 +126,11 @@ def test_an_event_of_before_says_what_is_missing() -> None:
 
 
 def test_a_stream_that_never_ended_ends_where_it_was_last_heard_of(tmp_path: Path) -> None:
-    """A call is put on hold and resumed, and the gateway is killed just after: the second stream has a start and no
-    end. The recording's end must not lie before that start, or the API would tell for ever that the call is live."""
+    """Kills the gateway just after a call was resumed from hold.
+
+    The recording's end must not lie before the start of the second stream, or the API would report the call as live
+    without end.
+    """
     first = call("CA", 1000)
     second = first.stream("MZ2", after_ms=5_000)
     close = first.record(RecordType.CLOSE, stream_id="", at_ms=EPOCH_MS + 9000, detail=CloseReason.IDLE, part=1)
@@ -137,8 +140,8 @@ def test_a_stream_that_never_ended_ends_where_it_was_last_heard_of(tmp_path: Pat
     assert make_recording(PART, spool.write(PART)).manifest.ended_at_ms == second.start().at_ms
 
 
-def test_a_part_that_is_not_closed_is_no_recording(tmp_path: Path) -> None:
-    """Whoever asks too early is told, instead of getting half a call."""
+def test_an_open_part_has_no_recording(tmp_path: Path) -> None:
+    """Makes a recording of an open part. It must be an error instead of half a call."""
     spool = Spool(tmp_path)
     spool.append(PART, call("CA", 100).start(), 1)
     with pytest.raises(NotClosedError):
@@ -146,10 +149,11 @@ def test_a_part_that_is_not_closed_is_no_recording(tmp_path: Path) -> None:
 
 
 def test_every_step_fails_once_and_the_result_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each upload and the event fail once, each after it took effect: the nastiest moment.
+    """Fails each upload and the event once, each after it took effect.
 
-    In the end there is one recording, every event told is the same one, `recorded` comes once and last, and the
-    spool is still there: it may go only when the log says so."""
+    There must be one recording, equal events, `recorded` once and last, and the spool must stay: only the log may
+    release it.
+    """
     monkeypatch.setattr(finalizer, "_FIRST_DELAY_S", 0.001)
     faults = Faults()
     store, events = Store(faults), Events(faults)
@@ -176,9 +180,11 @@ def test_every_step_fails_once_and_the_result_is_the_same(tmp_path: Path, monkey
     assert (directory / "journal").exists()
 
 
-def test_a_part_that_cannot_be_recorded_holds_up_no_other(tmp_path: Path) -> None:
-    """One part has no close record, so it fails for ever; there is one thread. The other part is recorded all the
-    same, what the failed attempt left on the disk is gone, its journal is not."""
+def test_a_failing_part_does_not_delay_others(tmp_path: Path) -> None:
+    """Submits a part without a close record, with one thread.
+
+    The other part must be recorded. The outputs of the failed attempt must be deleted, its journal must stay.
+    """
     bad = PartId("acme", "CB", 1, 3)
     spool, directory = closed_part(tmp_path, call("CA", 1000))
     spool.append(bad, call("CB", 100).start(), 1)
@@ -198,9 +204,11 @@ def test_a_part_that_cannot_be_recorded_holds_up_no_other(tmp_path: Path) -> Non
     finisher.stop()
 
 
-def test_calls_of_a_partition_that_went_are_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store is away, a part waits for its next attempt, and its partition moves to another recorder: no further
-    attempt is made here. When the partition comes back, the part is finished once more, and only once."""
+def test_parts_of_a_revoked_partition_are_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revokes the partition of a part that waits for its next attempt.
+
+    No further attempt may follow. After the partition returns, the part must be finished once.
+    """
     monkeypatch.setattr(finalizer, "_FIRST_DELAY_S", 0.05)
     _, directory = closed_part(tmp_path, call("CA", 1000))
     faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
@@ -220,8 +228,10 @@ def test_calls_of_a_partition_that_went_are_not_finished(tmp_path: Path, monkeyp
 
 
 def test_a_part_is_never_made_twice_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While an upload is under way its partition goes and comes back, and the part is submitted again. Two threads
-    writing one WAV file would upload a spoilt one."""
+    """Revokes and assigns the partition during an upload, and submits the part again.
+
+    Two threads that write one WAV file would upload a corrupt one.
+    """
     _, directory = closed_part(tmp_path, call("CA", 1000))
     faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
     faults.failed, faults._fail_at = 4, 1000
@@ -249,8 +259,8 @@ def test_a_part_is_never_made_twice_at_the_same_time(tmp_path: Path, monkeypatch
     finisher.stop()
 
 
-def test_a_released_part_is_not_tried_for_ever(tmp_path: Path) -> None:
-    """An earlier process had got through; its `recorded` is read while this one begins again, and the files go."""
+def test_a_released_part_is_not_retried(tmp_path: Path) -> None:
+    """Releases a part during an attempt, because an earlier process had finished it. It must not be tried again."""
     spool, directory = closed_part(tmp_path, call("CA", 1000))
     spool.release(PART)
     spool.flush()

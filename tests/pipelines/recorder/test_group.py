@@ -1,5 +1,4 @@
-"""What the embedded log cannot show, on Apache Kafka: it never replaces a member that is gone, nor drops records when
-it is told to."""
+"""Two recorders on Apache Kafka, which replaces missing members and deletes records; the embedded log does neither."""
 
 import shutil
 from collections.abc import Iterator
@@ -39,7 +38,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningS
 
 @pytest.fixture
 def recorders(servers: tuple[RunningServer, RunningServer], tmp_path: Path) -> Iterator[list[Bench]]:
-    """Two recorders with a disk each; a test starts them."""
+    """Returns two recorders with a disk each, for a test to start."""
     made = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -56,33 +55,35 @@ def a_call_on_each(name: str) -> dict[int, Call]:
 
 
 def send(bench: Bench, calls: dict[int, Call], first: int, last: int | None = None) -> None:
-    """Puts that slice of each call's 42 records on the partition that is its key."""
+    """Writes that slice of each call's 42 records to the partition that is its key."""
     for partition, source in calls.items():
         bench.send(source.records(run_ms=200)[first:last], partition)
 
 
 def has_read(recorder: Bench, marker: str, partition: int) -> None:
-    """Returns when the recorder has read everything there is on the partition, by a call that begins there now."""
+    """Waits until the recorder has read the whole partition, with a call that begins there now."""
     recorder.send([call(marker, 20).start()], partition)
     opened = f"call {marker} part 1 opened"
     eventually(lambda: opened in recorder.output.read_text() or None, f"{marker} is opened", 40)
 
 
 def has_committed(recorder: Bench, partitions: tuple[int, ...] = PARTITIONS) -> None:
-    """Returns when everything there is on the partitions is on disk and committed."""
+    """Waits until all records of the partitions are on disk and committed."""
     for partition in partitions:
         eventually(lambda at=partition: recorder.lag(at) == 0 or None, f"partition {partition} is committed", 40)  # type: ignore[misc]  # a default for the loop's variable
 
 
 def expect(bench: Bench, event: RecordingReady, source: Call) -> None:
-    """The recording is the call's audio, sample for sample, without a gap."""
+    """Compares the recording with the call's audio, sample for sample, without a gap."""
     assert np.array_equal(wav_channels(bench.wav(event)), stereo(list(source.tracks.values())))
     assert [track.gaps for track in event.tracks] == [[], []]
 
 
 def test_a_killed_recorder_is_replaced_by_the_other(recorders: list[Bench]) -> None:
-    """Two recorders divide the partitions. One is killed (SIGKILL) in the middle of its calls and never comes back:
-    the other takes them over and reads them again from the log. The same bytes, as if nothing had happened."""
+    """Kills one of two recorders in the middle of its calls.
+
+    The other must take over the calls and read them from the log: the same bytes as without the crash.
+    """
     one, two = recorders
     calls = a_call_on_each("killed")
     one.start()
@@ -103,12 +104,12 @@ def test_a_killed_recorder_is_replaced_by_the_other(recorders: list[Bench]) -> N
 
 
 def test_a_zombie_changes_nothing(recorders: list[Bench]) -> None:
-    """A recorder is suspended (SIGSTOP) while it has read more than it has committed. The other one takes its calls
-    over. Then the first wakes up, goes on where it was and tells the changelog the states it knows; it ends, for its
-    offsets are refused. At last the second loses its disk, so that only the changelog is left.
+    """Suspends a recorder that has read more than it has committed, lets the other take over, and resumes the first.
 
-    The calls are the same to the byte. If the zombie's states counted, what the second has read would be forgotten,
-    and the call would go on after a hole that nobody knows of."""
+    The first writes its states to the changelog and ends, because its offsets are rejected. Then the second loses its
+    disk, so that only the changelog is left. The calls must be the same to the byte. If the first one's states counted,
+    records of the second would be lost, without a gap in the recording.
+    """
     one, two = recorders
     calls = a_call_on_each("zombie")
     one.commit_interval_s = 5

@@ -1,4 +1,4 @@
-"""The journal gives back what it was given, and nothing that was not wholly written."""
+"""The journal: it returns exactly the records that were written completely."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_records_come_back_as_they_were(path: Path) -> None:
-    """Every field, the payload, the offset, and where in the file the payload lies."""
+    """Compares every field, the payload, the offset and the payload's position in the file."""
     path.write_bytes(b"".join(FRAMES))
     entries = list(read(path))
     assert [(entry.offset, entry.record) for entry in entries] == list(enumerate(RECORDS, 10))
@@ -56,14 +56,16 @@ def test_a_torn_tail_is_cut_off(path: Path, data: st.DataObject) -> None:
 
 
 def test_no_file_is_an_empty_journal(tmp_path: Path) -> None:
-    """Nothing was ever committed of it."""
+    """Recovers a missing file. It must count as an empty journal."""
     assert recover(tmp_path / "journal") == Tail(-1, 0)
 
 
 @pytest.mark.parametrize("whole", [0, 1, 3])
-def test_zeros_are_no_records(tmp_path: Path, whole: int) -> None:
-    """A power cut may leave the file's length without its content. A frame of zeros has no bytes and the right
-    checksum: a reader that took it for one would end the recorder at every start."""
+def test_zeros_are_not_records(tmp_path: Path, whole: int) -> None:
+    """Reads zeros, which a power failure may leave. They look like an empty frame with a valid checksum.
+
+    A reader that accepts them would stop the recorder at every start.
+    """
     journal = tmp_path / "journal"
     journal.write_bytes(b"".join(FRAMES[:whole]) + bytes(100))
     assert read_identity(journal) == (IDENTITY if whole else None)

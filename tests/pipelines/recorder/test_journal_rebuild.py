@@ -52,7 +52,7 @@ class Log:
 
 
 def recorded_undisturbed(root: Path) -> dict[PartId, UnrecordedPart]:
-    """Journals the log as the recorder does. What there is to do about its calls afterwards."""
+    """Writes the journals as the recorder does, and returns the parts that need more work."""
     spool = Spool(root)
     states: dict[tuple[str, str], CallState] = {}
     for offset, record in enumerate(LOG):
@@ -77,9 +77,11 @@ def same(one: Path, other: Path, parts: Collection[PartId]) -> bool:
 def test_what_is_missing_is_read_in_one_pass_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, buffer_bytes: int
 ) -> None:
-    """Of every journal the disk has nothing, a beginning (cut at any byte) or all. Afterwards they are what an
-    undisturbed recorder wrote, to the byte: closed parts with their close, open ones, another tenant's call of the
-    same id; without decisions that closed nothing."""
+    """Rebuilds journals of which the disk has nothing, a beginning (cut at any byte) or all.
+
+    They must equal those of an undisturbed recorder to the byte: closed parts with their close, open parts, another
+    tenant's call of the same id, without decisions that closed nothing.
+    """
     monkeypatch.setattr(journal_rebuild, "_BUFFER_BYTES", buffer_bytes)
     parts = recorded_undisturbed(tmp_path / "undisturbed")
     assert len(parts) == 4
@@ -95,8 +97,8 @@ def test_what_is_missing_is_read_in_one_pass_and_nothing_else(
     assert len(log.reads) == (0 if kept == 10**9 else 1)
 
 
-def test_a_rebuild_that_was_cut_short_goes_on_where_it_was(tmp_path: Path) -> None:
-    """The partition is taken away in the middle of a rebuild and comes back: nothing is written twice."""
+def test_a_cancelled_rebuild_continues_later(tmp_path: Path) -> None:
+    """Cancels a rebuild by revoking the partition, then assigns it again. No record may be written twice."""
     parts, cancelled = recorded_undisturbed(tmp_path / "undisturbed"), threading.Event()
 
     def read_half(stretch: OffsetRange, *rest: object) -> Iterator[tuple[int, MediaRecord]]:
@@ -114,11 +116,12 @@ def test_a_rebuild_that_was_cut_short_goes_on_where_it_was(tmp_path: Path) -> No
     assert log.reads[0][0] > 0
 
 
-def test_what_the_log_has_lost_too_is_said_and_the_call_still_ends(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Retention took the audio, and the close record with it. An error says so; the part gets a close, or it would be
-    tried for ever; and an open part goes on with what comes."""
+def test_records_that_the_log_lost_become_a_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Lets retention delete the audio and the close record.
+
+    An error must be logged. A closed part must get a close record, or it would be retried without end; an open part
+    continues with new records.
+    """
     parts = recorded_undisturbed(tmp_path / "undisturbed")
     closed = next(identity for identity, part in parts.items() if part.closed)
     open_ = PartId("acme", "CA", 2, 3)

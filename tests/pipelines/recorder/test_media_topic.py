@@ -1,4 +1,4 @@
-"""What the recorder takes from the log for a record, and what it passes over."""
+"""The records that the recorder accepts from the log, and those that it skips."""
 
 from dataclasses import replace
 
@@ -12,9 +12,11 @@ from tests.pipelines.recorder.calls import call
 RECORD = call("CA1", 100).records()[0]
 
 
-def test_a_header_no_journal_has_room_for() -> None:
-    """Reads a record with a header of 65,535 bytes, which the journal takes, and one with a byte more: that is passed
-    over with its reason. Taken for a record it would stop the recorder, at this place of the log, at every start."""
+def test_a_header_that_is_too_long_for_a_journal() -> None:
+    """Reads a record with a header of 65,535 bytes, which fits the journal, and one with a byte more.
+
+    The second must be skipped with its reason. Otherwise it would stop the recorder at this offset at every start.
+    """
     fits, too_long = (replace(RECORD, type=RecordType.MARK, detail="x" * size) for size in (65_535, 65_536))
     assert encode_record(parse(b"CA1", to_headers(fits), b""), 1)
 
@@ -23,6 +25,6 @@ def test_a_header_no_journal_has_room_for() -> None:
 
 
 def test_a_record_without_a_key() -> None:
-    """Nobody could say whose audio it is."""
+    """Reads a record without a key. It must be rejected, because its call is unknown."""
     with pytest.raises(MediaError, match="no key"):
         parse(None, to_headers(RECORD), RECORD.payload)

@@ -1,5 +1,7 @@
-"""Partitions come and go. The log and the states are stand-ins here; the real ones are in test_takeover.py and
-test_group.py."""
+"""Partitions are assigned and revoked. The log and the states are stand-ins; the real ones are in two other modules.
+
+See test_takeover.py and test_group.py.
+"""
 
 import queue
 import threading
@@ -103,7 +105,7 @@ class Setting:
         self.paused.discard(partition)
 
     def assign(self) -> None:
-        """The partition comes; Quix has paused it."""
+        """Assigns the partition, which Quix has paused."""
         self.pause(PARTITION)
         self.ownership.assigned(PARTITION)
 
@@ -115,7 +117,7 @@ class Setting:
         eventually(look, "the partition is read")
 
     def ticks(self, number: int = 10) -> None:
-        """Lets time pass, and more than one round of the janitor."""
+        """Lets time pass, and more than one round of the cleaner."""
         for _ in range(number):
             self.ownership.tick(self)
             threading.Event().wait(0.02)
@@ -137,9 +139,12 @@ def setting(tmp_path: Path) -> Iterator[Setting]:
 
 
 @pytest.mark.parametrize("on_disk", [0, 2, 4])
-def test_an_open_call_is_rebuilt_and_then_watched(setting: Setting, on_disk: int) -> None:
-    """Whatever the disk has of it: its records are journalled before any of the partition is read, and the clock
-    proposes to close it although nothing comes."""
+def test_an_open_call_is_rebuilt_and_gets_its_timeout(setting: Setting, on_disk: int) -> None:
+    """Assigns a partition with an open call.
+
+    Its records must be in the journal before the partition is read, and its time-out must run although no record
+    arrives.
+    """
     setting.journal(RECORDS[:on_disk])
     setting.states_here = {("acme", "CA"): OPEN, ("acme", "done"): RECORDED}
     setting.assign()
@@ -150,7 +155,7 @@ def test_an_open_call_is_rebuilt_and_then_watched(setting: Setting, on_disk: int
 
 
 def test_a_closed_call_is_rebuilt_and_then_finished(setting: Setting) -> None:
-    """No close record will ever come again: it is there."""
+    """Assigns a partition with a closed call. It must be finished, although no close record arrives again."""
     setting.states_here = {("acme", "CA"): CLOSED}
     setting.assign()
     setting.until_resumed()
@@ -158,8 +163,10 @@ def test_a_closed_call_is_rebuilt_and_then_finished(setting: Setting) -> None:
 
 
 def test_nothing_of_a_partition_is_read_before_its_rebuild_is_done(setting: Setting) -> None:
-    """A record journalled ahead of those that are missing would make the journal look complete for ever. The
-    partition stays paused meanwhile, in slices of time: the thread that must poll is never held up."""
+    """Rebuilds a partition. It must stay paused, without blocking the thread that polls.
+
+    A new record before the missing ones would make an incomplete journal look complete.
+    """
     setting.states_here = {("acme", "CA"): OPEN}
     setting.log_goes_on.clear()
     setting.assign()
@@ -169,16 +176,19 @@ def test_nothing_of_a_partition_is_read_before_its_rebuild_is_done(setting: Sett
     setting.until_resumed()
 
 
-def test_a_record_that_its_journal_is_not_ready_for_ends_the_recorder(setting: Setting) -> None:
-    """Should it happen all the same, going on would lose what is missing without a word."""
+def test_a_record_after_missing_ones_ends_the_recorder(setting: Setting) -> None:
+    """Appends a record to a journal that lacks earlier ones. The recorder must end instead of losing them."""
     effects = JournalSink(spool=setting.spool, call_timeouts=setting.closer, finalizer=setting.finisher)
     late = DecidedRecord(RECORDS[4], Transition(Action.APPEND, 1, expected_offset=3))
     with pytest.raises(JournalBehindError, match="start the recorder again"):
         effects.add(late, b"CA", 0, [], "call.media", PARTITION, 4)
 
 
-def test_a_partition_that_goes_and_comes_back_during_its_rebuild(setting: Setting) -> None:
-    """The rebuild is given up, and begun again only when the old one writes no more."""
+def test_a_partition_returns_during_its_rebuild(setting: Setting) -> None:
+    """Revokes and assigns a partition during its rebuild.
+
+    The next rebuild must wait until the old one writes no more.
+    """
     setting.states_here = {("acme", "CA"): OPEN}
     setting.log_goes_on.clear()
     setting.assign()
@@ -193,9 +203,8 @@ def test_a_partition_that_goes_and_comes_back_during_its_rebuild(setting: Settin
     assert setting.told.get(timeout=10).seen == 3
 
 
-def test_a_partition_that_went_is_left_alone(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its calls are another recorder's: one that is open is not watched here any more, and one that could not be
-    uploaded yet is not tried again."""
+def test_a_revoked_partition_is_dropped(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revokes a partition. Its open call must not be closed, and its failed upload must not be tried again."""
     monkeypatch.setattr(finalizer, "_FIRST_DELAY_S", 0.01)
     attempts = queue.SimpleQueue[str]()
 
@@ -220,19 +229,21 @@ def test_a_partition_that_went_is_left_alone(setting: Setting, monkeypatch: pyte
     ("elsewhere", "stays"),
     [({}, True), ({("acme", "CA"): OPEN}, True), ({("acme", "CA"): CLOSED}, True), ({("acme", "CA"): RECORDED}, False)],
 )
-def test_the_janitor_deletes_what_is_recorded_elsewhere_and_nothing_else(
+def test_the_cleaner_deletes_only_what_is_recorded_elsewhere(
     setting: Setting, elsewhere: dict[Call, CallState], stays: bool
 ) -> None:
-    """A journal of a partition that is another's goes when its owner's state says that it is recorded. Open, closed
-    or unknown, it stays: it may be the last copy there is."""
+    """Has journals of another owner's partition: recorded, open, closed and unknown.
+
+    Only the recorded one may be deleted. Any other may be the last copy.
+    """
     setting.journal(LOG)
     setting.states_elsewhere = elsewhere
     setting.ticks()
     assert (setting.spool.directory_of(PART) / "journal").exists() == stays
 
 
-def test_the_janitor_deletes_nothing_when_it_cannot_know(setting: Setting) -> None:
-    """The log does not answer: everything is kept, the recorder goes on, and it is asked again later."""
+def test_the_cleaner_deletes_nothing_without_the_states(setting: Setting) -> None:
+    """Makes the log unreachable. All journals must stay, and the cleaner must try again later."""
     setting.journal(LOG)
     setting.states_elsewhere, setting.away = {("acme", "CA"): RECORDED}, True
     setting.ticks()
@@ -243,9 +254,11 @@ def test_the_janitor_deletes_nothing_when_it_cannot_know(setting: Setting) -> No
 
 
 @pytest.mark.parametrize(("state", "stays"), [(RECORDED, False), (OPEN, True), (None, True)])
-def test_orphans_of_our_own_partitions_go_too(setting: Setting, state: CallState | None, stays: bool) -> None:
-    """A crash between the commit and the deletion left a recorded part behind. A part that the state does not know
-    was journalled but not committed: its records come again."""
+def test_orphans_of_owned_partitions_are_deleted_too(setting: Setting, state: CallState | None, stays: bool) -> None:
+    """Leaves a recorded part after a crash between commit and deletion, and a part without a state.
+
+    Both must be deleted: the second was not committed, so its records are delivered again.
+    """
     setting.journal(RECORDS[:4])
     setting.states_here = {("acme", "CA"): state} if state else {}
     setting.assign()

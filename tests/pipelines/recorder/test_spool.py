@@ -1,4 +1,4 @@
-"""The spool keeps what was flushed, once, and says so when it cannot."""
+"""The spool: it keeps flushed records once, and reports when it cannot."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def held(spool: Spool, part: PartId = PART) -> list[int]:
 
 
 def test_flushed_is_on_disk_and_a_redelivery_is_skipped(tmp_path: Path) -> None:
-    """Records are flushed, the process dies with one more in memory, and the log sends two again."""
+    """Flushes records, kills the process with one more in memory, and delivers two again."""
     spool = Spool(tmp_path)
     for offset in (3, 5):
         assert spool.append(PART, RECORDS[0], offset)
@@ -38,7 +38,7 @@ def test_flushed_is_on_disk_and_a_redelivery_is_skipped(tmp_path: Path) -> None:
 
 
 def test_write_makes_it_readable_before_the_flush(tmp_path: Path) -> None:
-    """A closed part is rendered at once; the checkpoint that syncs it comes later and must still sync it."""
+    """Reads a closed part at once. The next checkpoint must still sync it."""
     spool = Spool(tmp_path)
     spool.append(PART, RECORDS[0], 0)
     assert spool.write(PART) == spool.directory_of(PART)
@@ -48,7 +48,7 @@ def test_write_makes_it_readable_before_the_flush(tmp_path: Path) -> None:
 
 
 def test_parts_are_found_again_and_released_ones_are_gone(tmp_path: Path) -> None:
-    """Call ids are names, not paths; parts and tenants do not mix; a directory without a journal is passed over."""
+    """Finds parts of several tenants, whose call ids have any characters. Skips a directory without a journal."""
     nasty = PartId("acme", "../../etc/passwd\n" + "x" * 300, 1, 1)
     parts = {PART, nasty, PartId("acme", "CA", 2, 0), PartId("other", "CA", 1, 0)}
     spool = Spool(tmp_path)
@@ -68,8 +68,10 @@ def test_parts_are_found_again_and_released_ones_are_gone(tmp_path: Path) -> Non
 def test_a_full_disk_is_an_error_and_nothing_is_skipped_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk takes half of a write. Nothing may be committed then; and should the same process be given the
-    records again, it must not believe that it has them."""
+    """Fills the disk in the middle of a write.
+
+    Nothing may be committed. If the same process gets the records again, it must not assume that it has them.
+    """
     spool = Spool(tmp_path)
     spool.append(PART, RECORDS[0], 0)
     spool.flush()
@@ -91,14 +93,14 @@ def test_a_full_disk_is_an_error_and_nothing_is_skipped_afterwards(
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """A file stands where the spool belongs: one sentence, naming the setting."""
+    """Puts a file in place of the directory. The error must be one sentence that names the setting."""
     (tmp_path / "spool").write_text("")
     with pytest.raises(SpoolError, match="AUDIOTEXT_DATA_DIR"):
         Spool(tmp_path / "spool")
 
 
 def test_a_spool_belongs_to_one_process(tmp_path: Path) -> None:
-    """A second recorder over the same directory is told so; two writers would spoil the journals."""
+    """Starts a second recorder in the same directory. It must be rejected: two writers would corrupt the journals."""
     held = lock_root(tmp_path)
     with pytest.raises(SpoolError, match="its own AUDIOTEXT_DATA_DIR"):
         lock_root(tmp_path)
@@ -106,9 +108,12 @@ def test_a_spool_belongs_to_one_process(tmp_path: Path) -> None:
     os.close(lock_root(tmp_path))
 
 
-def test_a_journal_that_is_deleted_under_an_open_call_is_no_beginning_of_another(tmp_path: Path) -> None:
-    """Somebody makes room by deleting what lies in the spool while a call goes on. Nothing may be committed then: the
-    file would begin in the middle of the call. The next start finds no journal, which is made again from the log."""
+def test_a_journal_deleted_during_a_call_is_an_error(tmp_path: Path) -> None:
+    """Deletes the journal of an open call, as an operator may do on a full disk.
+
+    Nothing may be committed then: the file would begin in the middle of the call. The next start rebuilds the journal
+    from the log.
+    """
     spool = Spool(tmp_path)
     spool.append(PART, RECORDS[0], 0)
     spool.flush()
@@ -119,9 +124,11 @@ def test_a_journal_that_is_deleted_under_an_open_call_is_no_beginning_of_another
     assert Spool(tmp_path).last_offset(PART) == -1
 
 
-def test_a_journal_without_its_identity_is_none(tmp_path: Path) -> None:
-    """A journal that begins with a record, as such a deletion left it behind once: it is nobody's, and empty, so that
-    it is made again. The recorder ended at every start over one."""
+def test_a_journal_without_identity_is_empty(tmp_path: Path) -> None:
+    """Reads a journal that begins with a record.
+
+    It must count as empty, so that it is rebuilt and the recorder starts.
+    """
     spool = Spool(tmp_path)
     path = spool.directory_of(PART) / JOURNAL
     path.parent.mkdir()
@@ -132,8 +139,10 @@ def test_a_journal_without_its_identity_is_none(tmp_path: Path) -> None:
 
 
 def test_open_parts_are_deleted_and_closed_ones_wait_for_their_recording(tmp_path: Path) -> None:
-    """The log has lost its end: of an open call nothing on this disk is to be believed; a closed one needs no log, and
-    may be all that there still is of it."""
+    """Deletes open parts after the log lost its end.
+
+    The journal of an open part cannot be trusted. A closed part does not need the log, and may be the only copy.
+    """
     closed = PartId("acme", "CA", 2, 0)
     spool = Spool(tmp_path)
     for part in (PART, closed):

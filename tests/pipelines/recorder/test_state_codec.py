@@ -1,4 +1,4 @@
-"""States are found where Quix keeps them: the keys are read as Quix writes them."""
+"""The format of states: this module reads keys and values as Quix writes them."""
 
 import threading
 
@@ -16,13 +16,13 @@ from redpanda.client import connection_config, producer_config
 
 @given(st.text(), st.text())
 def test_a_key_names_its_call(tenant: str, call_id: str) -> None:
-    """Whatever a carrier or a customer calls things, separators and quotes included."""
+    """Encodes and decodes calls and tenants with any characters, including separators and quotes."""
     for call in ((tenant, call_id), (f'a|"{tenant}', f'|"{call_id}|"')):
         assert call_of(key_of(call)) == call
 
 
-def test_the_changelog_tells_the_latest_state(kafka: KafkaSettings) -> None:
-    """Of the calls that were asked for, and of no other; a call that is not on it is not known."""
+def test_the_changelog_has_the_latest_state(kafka: KafkaSettings) -> None:
+    """Reads the states of some calls. There must be no other calls, and a call without a state must be missing."""
     topic = "changelog-of-test-states"
     admin = AdminClient(connection_config(kafka))
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()

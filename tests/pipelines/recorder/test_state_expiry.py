@@ -1,4 +1,4 @@
-"""What the recorder knows of finished calls does not stay for ever."""
+"""The deletion of finished calls' states."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class States:
 
 
 def forgotten(states: States, owned: set[int], ticks: int = 20) -> list[tuple[str, int]]:
-    """The calls that are proposed to be forgotten, each with its partition."""
+    """Returns the calls that are proposed for deletion, each with its partition."""
     proposed: list[tuple[str, int]] = []
 
     def propose(record: MediaRecord, partition: int) -> None:
@@ -41,9 +41,11 @@ def forgotten(states: States, owned: set[int], ticks: int = 20) -> list[tuple[st
     return proposed
 
 
-def test_only_what_is_over_for_good_is_forgotten() -> None:
-    """A call that is open, not recorded yet, younger than a week, or still on the log, is kept: a late stream of it
-    would become part 1 again and overwrite the recording there is."""
+def test_only_finished_calls_are_deleted() -> None:
+    """Checks calls that are open, not recorded yet, younger than a week, or still on the log.
+
+    Their states must stay: a late stream would become part 1 again and overwrite the recording.
+    """
     states = {
         ("acme", "over"): CallState(1, last=999, at_ms=LONG_AGO_MS),
         ("acme", "open"): CallState(1, OpenPart(1, 0, 9, {}, "twilio"), last=9, at_ms=LONG_AGO_MS),
@@ -54,9 +56,11 @@ def test_only_what_is_over_for_good_is_forgotten() -> None:
     assert set(forgotten(States({0: states}), {0})) == {("over", 0)}
 
 
-def test_every_partition_is_walked_through_whatever_its_size() -> None:
-    """More calls than are looked at at once, on three partitions, one of which is another recorder's: all of the others
-    are found. What is left out once would be left out each time, and the state would grow."""
+def test_every_owned_partition_is_checked_completely() -> None:
+    """Checks three partitions with more calls than one step handles; another recorder owns one of them.
+
+    All calls of the other two must be found. Otherwise their states would grow without end.
+    """
     many: dict[Call, CallState] = {
         ("acme", f"CA{number:04}"): CallState(1, last=1, at_ms=LONG_AGO_MS) for number in range(450)
     }
@@ -64,6 +68,6 @@ def test_every_partition_is_walked_through_whatever_its_size() -> None:
     assert set(forgotten(states, {0, 2}, ticks=6)) == {(call, n) for _, call in many for n in (0, 2)}
 
 
-def test_nothing_is_forgotten_while_the_log_does_not_say_where_it_begins() -> None:
-    """Whether a call is still on it is not known then."""
+def test_no_state_is_deleted_while_the_first_offset_is_unknown() -> None:
+    """Checks a partition whose first offset is unknown. The log may still have the calls, so their states must stay."""
     assert forgotten(States({0: {("acme", "over"): CallState(1, last=9, at_ms=LONG_AGO_MS)}}, begins=None), {0}) == []

@@ -1,4 +1,4 @@
-"""What records mean for their call. No clock, no disk: only states and decisions."""
+"""The state machine: decisions about records, without clock and disk."""
 
 import json
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ def recorded(part: int = 1) -> MediaRecord:
 def told(
     records: Iterable[MediaRecord], state: CallState | None = None, first: int = 0
 ) -> tuple[CallState, list[Transition]]:
-    """State and decisions after the records, whose offsets count from `first`."""
+    """Returns the state and decisions after the records, whose offsets count from `first`."""
     state, decisions = state or CallState(), []
     for offset, record in enumerate(records, first):
         state, decision = transition(from_json(to_json(state)), record, offset)
@@ -51,7 +51,7 @@ def actions(records: Iterable[MediaRecord]) -> list[tuple[Action, int]]:
 
 
 def test_a_call_from_start_to_recorded() -> None:
-    """The plain case: everything is journalled into part 1, the close finishes it, `recorded` releases it."""
+    """Runs the plain case: all records go to part 1, the close finishes it, `recorded` releases it."""
     state, decisions = told([START, MEDIA, EOS, close(seen=2), recorded()])
     assert [decision.action for decision in decisions] == [
         Action.APPEND,
@@ -66,7 +66,7 @@ def test_a_call_from_start_to_recorded() -> None:
 
 
 def test_a_close_that_did_not_know_of_the_latest_record_does_not_count() -> None:
-    """A frame overtook the decision. Closing now would cut the call; the part goes on being watched instead."""
+    """Puts a frame before the close that did not know it. To close would cut the call, so the part must continue."""
     state, decisions = told([START, MEDIA, EOS, MEDIA, close(seen=2)])
     assert decisions[-1].action is Action.WATCH
     assert (decisions[-1].expected_offset, decisions[-1].ended) == (3, True)
@@ -74,17 +74,19 @@ def test_a_close_that_did_not_know_of_the_latest_record_does_not_count() -> None
 
 
 def test_a_late_stream_makes_a_new_part() -> None:
-    """The carrier starts another stream after the call closed: part 2, and part 1 is not touched, even when its
-    recording was long ready."""
+    """Starts another stream after the close. It must be part 2, and part 1 must stay unchanged."""
     records = [START, MEDIA, EOS, close(seen=2)]
     late = [START, MEDIA, EOS]
     assert actions([*records, *late])[4:] == [(Action.APPEND, 2)] * 3
     assert actions([*records, recorded(), *late])[5:] == [(Action.APPEND, 2)] * 3
 
 
-def test_what_there_is_still_to_do_for_a_call() -> None:
-    """Whoever takes a call up learns from its state alone which parts are to be finished, which are to be watched,
-    and what their journals must hold; of a recorded part nothing is left to do, and its files may go."""
+def test_the_parts_that_need_more_work() -> None:
+    """Reads the parts that need work from the state alone.
+
+    Parts to finish, open parts, and the content of their journals. A recorded part needs no work, and its files may be
+    deleted.
+    """
     records = [START, MEDIA, EOS, close(seen=2), START, EOS]
     state, _ = told(records)
     first = UnrecordedPart(1, first_offset=0, last_offset=3, closed=True)
@@ -97,7 +99,7 @@ def test_what_there_is_still_to_do_for_a_call() -> None:
 
 
 def test_late_audio_makes_a_new_part_too_but_a_late_end_does_not() -> None:
-    """Audio is never thrown away. An end of stream, a digit or a mark alone would make an empty recording."""
+    """Sends late audio, which must never be dropped. A late end, digit or mark must not make an empty recording."""
     closed = [START, MEDIA, close(seen=1)]
     assert actions([*closed, MEDIA])[-1] == (Action.APPEND, 2)
     digit = SOURCE.record(RecordType.DTMF, detail="5")
@@ -105,8 +107,7 @@ def test_late_audio_makes_a_new_part_too_but_a_late_end_does_not() -> None:
 
 
 def test_closing_twice_is_closing_once() -> None:
-    """Two recorders decided, or one did and was killed before it knew. Once the recording is ready, a further
-    decision only tells whoever made it that the files may go."""
+    """Sends two decisions to close. After the recording is ready, the second may only release the files."""
     assert [action for action, _ in actions([START, EOS, close(1), close(1), recorded(), close(1)])] == [
         Action.APPEND,
         Action.APPEND,
@@ -117,8 +118,8 @@ def test_closing_twice_is_closing_once() -> None:
     ]
 
 
-def test_a_decision_about_a_part_that_never_was_is_ignored() -> None:
-    """Nothing may be opened or closed by it."""
+def test_a_decision_about_an_unknown_part_is_ignored() -> None:
+    """Sends a decision about a part that does not exist. It must neither open nor close one."""
     state, decisions = told([close(seen=5, part=3), recorded(part=1), START])
     assert decisions[0].action is Action.IGNORE
     assert state.parts == 1
@@ -183,7 +184,7 @@ def test_a_recorder_of_before_reads_the_state() -> None:
 
 
 def test_all_streams_have_to_end() -> None:
-    """One stream per track: the call is over when both have ended, not when the first has."""
+    """Ends one of two streams, then the other. The call ends with the second."""
     other = SOURCE.stream("MZ2", 0)
     _, decisions = told([START, other.start(), EOS, MEDIA, other.eos()])
     assert [decision.ended for decision in decisions] == [False, False, False, False, True]
@@ -229,7 +230,7 @@ def test_a_record_that_the_state_knows_already_changes_nothing(records: list[Med
 
 @given(records_of_any_kind)
 def test_every_frame_is_in_exactly_one_part(records: list[MediaRecord]) -> None:
-    """Whatever comes in whatever order, audio is journalled, and parts are numbered without reuse."""
+    """Sends any records in any order. Audio must be in a journal, and no part number may be used twice."""
     _, decisions = told(records)
     parts = [d.part for r, d in zip(records, decisions, strict=True) if r.type is RecordType.MEDIA]
     assert all(
@@ -242,8 +243,8 @@ def test_every_frame_is_in_exactly_one_part(records: list[MediaRecord]) -> None:
     assert len(finished) == len(set(finished))
 
 
-def test_a_forgotten_call_leaves_nothing() -> None:
-    """The state is what it was before the call; whoever told it again gets the same decisions."""
+def test_a_deleted_state_leaves_nothing() -> None:
+    """Deletes the state of a call. The same records must then give the same decisions again."""
     state, _ = told([START, MEDIA, EOS, close(seen=2), recorded()])
     assert (state.finished, state.last) == (True, 4)
     forget = forget_record((SOURCE.tenant, SOURCE.call_id), state, at_ms=0)
@@ -252,8 +253,7 @@ def test_a_forgotten_call_leaves_nothing() -> None:
 
 
 def test_a_late_stream_is_not_forgotten() -> None:
-    """A stream comes between the decision to forget and the record that says so: it is part 2, and stays so. Taken for
-    a new call it would overwrite part 1."""
+    """Starts a stream between the decision to delete the state and its record. It must be part 2, not a new part 1."""
     done, _ = told([START, MEDIA, EOS, close(seen=2), recorded()])
     forget = forget_record((SOURCE.tenant, SOURCE.call_id), done, at_ms=0)
     state, decisions = told([START, forget, MEDIA], done, first=5)

@@ -1,4 +1,4 @@
-"""A recorder whose disk is gone or full: as a process, on a real log with a real store."""
+"""A recorder with a lost or full disk: as a process, with a real log and store."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningS
 
 @pytest.fixture
 def bench(servers: tuple[RunningServer, RunningServer], tmp_path: Path) -> Iterator[Bench]:
-    """A recorder that a test starts, of the same group in every test."""
+    """Returns a recorder for the test to start, in the same group in every test."""
     made = Bench(*servers, tmp_path, idle_timeout_ms=2000)
     yield made
     if made.running is not None and made.running.poll() is None:
@@ -43,7 +43,7 @@ def bench(servers: tuple[RunningServer, RunningServer], tmp_path: Path) -> Itera
 
 
 def expect(bench: Bench, event: RecordingReady, source: Call) -> None:
-    """The recording is the call's audio, sample for sample, without a gap."""
+    """Compares the recording with the call's audio, sample for sample, without a gap."""
     assert np.array_equal(wav_channels(bench.wav(event)), stereo(list(source.tracks.values())))
     assert [track.gaps for track in event.tracks] == [[], []]
 
@@ -52,12 +52,12 @@ def committed(bench: Bench, partition: int = 0) -> None:
     eventually(lambda: bench.lag(partition) == 0 or None, f"partition {partition} is committed")
 
 
-def test_calls_of_which_no_record_comes_any_more(bench: Bench) -> None:
-    """One call is open, of one the stream has ended, one is closed but not uploaded, for the store is away. The
-    recorder is killed, its disk is lost, and nothing ever comes of these calls again.
+def test_calls_without_further_records_are_recorded(bench: Bench) -> None:
+    """Kills a recorder with an open call, an ended one and one not uploaded, and deletes its disk.
 
-    They are found in the state, read from the log in one pass, closed and recorded: the same bytes. A recorder that
-    waits for a call's next record would keep them in flight for ever."""
+    No record of these calls follows. They must be found in the state, read from the log in one pass, closed and
+    recorded: the same bytes. A recorder that waits for the next record would keep them open without end.
+    """
     open_, ended, closed = (call(f"silent-{name}", 1000, seed=20) for name in ("open", "ended", "closed"))
     bench.idle_timeout_ms = 60_000
     bench.start()
@@ -88,7 +88,7 @@ def test_calls_of_which_no_record_comes_any_more(bench: Bench) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 20 MB where the recorder keeps all it has. Ask for it before the bench, which must end first."""
+    """Mounts a file system of 20 MB for the recorder. Request it before `bench`, which must end first."""
     path = tmp_path / "recorder"
     path.mkdir()
     mounted = os.geteuid() == 0 and subprocess.run(
@@ -102,8 +102,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("filled", ["by the calls", "by others"])
 def test_a_full_disk(small_disk: Path, bench: Bench, filled: str) -> None:
-    """The disk fills in the middle of a call. The recorder ends with a sentence that names the cure and commits
-    nothing of what is not on disk; started again it says the same; with room it goes on, and nothing is missing."""
+    """Fills the disk in the middle of a call.
+
+    The recorder must end with a message that names the fix and commit only records on disk. With free space it must
+    continue, and nothing may be missing.
+    """
     source = call(f"full {filled}", 1_500_000 if filled == "by the calls" else 4000, seed=40)
     records = source.records()
     bench.start()

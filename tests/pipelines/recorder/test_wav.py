@@ -1,4 +1,4 @@
-"""Tests of the WAV file and its waveform."""
+"""The WAV file and its waveform."""
 
 import hashlib
 import io
@@ -24,10 +24,10 @@ def written(records: list[MediaRecord], path: Path) -> wav.Rendered:
     return wav.write_wav(lay_out(records), load, path)
 
 
-def test_the_file_is_a_canonical_wav_with_all_audio(tmp_path: Path) -> None:
-    """Writes runs across the borders of slices: every sample is in the file, and standard readers accept it.
+def test_the_wav_file_has_every_sample(tmp_path: Path) -> None:
+    """Writes audio longer than a slice, with runs across slice borders.
 
-    The audio is longer than a slice and not a multiple of any size. The digest is that of the file.
+    Every sample must be there, any reader must understand the header, and the digest must be that of the file.
     """
     source = call("CA", 65_020)
     rendered = written(source.records(run_ms=740), tmp_path / "a.wav")
@@ -41,7 +41,7 @@ def test_the_file_is_a_canonical_wav_with_all_audio(tmp_path: Path) -> None:
 
 
 def test_peaks_are_the_extremes(tmp_path: Path) -> None:
-    """Writes a loud and a silent channel: 25 pairs a second and channel, the extremes of the samples in 8 bits."""
+    """Reads the waveform: 25 pairs per second and channel, each the extremes of its samples in 8 bits."""
     source = Call("CA", {"inbound": audio(1, 1010)})
     peaks = written(source.records(), tmp_path / "a.wav").peaks
     assert peaks.samples_per_peak == 320
@@ -55,7 +55,7 @@ def test_peaks_are_the_extremes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hours", [0.0, 0.1, 4.0, 24.0])
 def test_long_calls_get_coarser_peaks(hours: float) -> None:
-    """Computes the peaks of long calls: at most 20,000 pairs, because more would only make the page slow."""
+    """Writes a long call. More than 20,000 pairs would only make the page slow."""
     length = int(hours * 3600 * 8000)
     per_peak = wav.samples_per_peak(length, 8000)
     assert per_peak >= 320
@@ -63,7 +63,7 @@ def test_long_calls_get_coarser_peaks(hours: float) -> None:
 
 
 def test_an_empty_recording_is_a_header(tmp_path: Path) -> None:
-    """Writes a call without a frame: the file can be opened."""
+    """Writes a call without a frame. The file must still open."""
     source = call("CA", 0)
     rendered = written(source.records(), tmp_path / "a.wav")
     assert rendered.size == 44
@@ -72,10 +72,9 @@ def test_an_empty_recording_is_a_header(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("hours", "form"), [(36, "WAV"), (38, "RF64")])
 def test_a_call_of_days_is_one_file(tmp_path: Path, hours: int, form: str) -> None:
-    """Writes a sparse file of more than 4 GB: libsndfile finds every sample by its header.
+    """Writes a file above 4 GB, of silence that needs no disk. libsndfile must find every sample by its header.
 
-    With 32-bit sizes the header would be wrong. If such a call were refused, it would stay in the recorder's spool for
-    ever.
+    With 32-bit sizes the header would be wrong, and a rejected call would stay in the spool.
     """
     samples = hours * 3600 * 8000
     path = tmp_path / "long.wav"

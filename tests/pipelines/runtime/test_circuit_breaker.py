@@ -1,4 +1,4 @@
-"""The gate in front of a provider."""
+"""The circuit breaker of a provider."""
 
 import contextlib
 
@@ -16,7 +16,7 @@ from tests.pipelines.runtime.clocks import ManualClock
 
 
 async def tries(gate: CircuitBreaker, call: str, error: Exception | None) -> type[BaseException] | None:
-    """What comes of a job that meets the error."""
+    """Runs one job that raises the error, and returns the outcome."""
     try:
         async with gate.guard(call):
             if error:
@@ -27,8 +27,11 @@ async def tries(gate: CircuitBreaker, call: str, error: Exception | None) -> typ
 
 
 async def test_a_row_of_different_failing_calls_is_an_outage() -> None:
-    """Three calls in a row get 503 or no answer: from the third on it counts as an outage and costs no attempts, for
-    whoever looks, until a call succeeds; then failures are the calls' own again."""
+    """Fails three different calls in a row with 503 or a time-out.
+
+    From the third on it counts as an outage and costs no attempts, for any job that probes, until a call succeeds.
+    After that a failure belongs to its call again.
+    """
     gate = CircuitBreaker(5, ManualClock())
     assert await tries(gate, "a", RetryableError("503")) is RetryableError
     assert await tries(gate, "b", TimeoutError()) is TimeoutError
@@ -42,9 +45,11 @@ async def test_a_row_of_different_failing_calls_is_an_outage() -> None:
 
 
 @pytest.mark.parametrize("between", [None, PermanentError("400")])
-async def test_a_call_that_fails_by_itself_is_no_outage(between: Exception | None) -> None:
-    """One call fails again and again, others are answered between: it must use its attempts up and not stop the
-    stage for ever."""
+async def test_one_failing_call_is_not_an_outage(between: Exception | None) -> None:
+    """Fails one call again and again while others get responses.
+
+    It must use up its attempts and must not stop the stage.
+    """
     gate = CircuitBreaker(5, ManualClock())
     for n in range(20):
         assert await tries(gate, f"bad-{n % 2}", RetryableError("500")) is RetryableError
@@ -53,16 +58,19 @@ async def test_a_call_that_fails_by_itself_is_no_outage(between: Exception | Non
     assert not gate.is_open
 
 
-async def test_who_only_has_to_wait_blames_nobody() -> None:
-    """Jobs that must wait for an earlier order's window are no sign of an outage."""
+async def test_a_waiting_job_says_nothing_about_the_provider() -> None:
+    """Lets jobs wait for an earlier order's lease. That must not count as an outage."""
     gate = CircuitBreaker(5, ManualClock())
     for n in range(10):
         assert await tries(gate, f"call-{n}", RetryLaterError("wait", retry_after_s=1)) is RetryLaterError
     assert not gate.is_open
 
 
-async def test_a_provider_is_asked_again_when_it_said() -> None:
-    """503 with Retry-After: 40: the next look comes 40 s later; the one after that, without a wish, 5 s later."""
+async def test_a_probe_waits_for_retry_after() -> None:
+    """Sends a 503 with Retry-After: 40.
+
+    The next probe must come after 40 s; the one after it, without a header, after 5 s.
+    """
     clock = ManualClock()
     gate = CircuitBreaker(5, clock)
     waits = []
@@ -76,17 +84,22 @@ async def test_a_provider_is_asked_again_when_it_said() -> None:
 
 
 async def test_an_answer_that_comes_to_nothing_is_no_outage() -> None:
-    """Many different calls in a row get an answer nobody can use, and pay for it: each is an attempt of its own call.
-    If it passed for an outage it would cost no attempts, and so be paid for without end."""
+    """Gives many different calls in a row an unusable response that is charged.
+
+    Each must count as an attempt of its call. If it counted as an outage it would cost no attempts, and be paid without
+    end.
+    """
     gate = CircuitBreaker(5, ManualClock())
     for n in range(10):
         assert await tries(gate, f"call-{n}", BilledFailureError("no JSON")) is BilledFailureError
     assert not gate.is_open
 
 
-async def test_an_absurd_wish_is_not_granted() -> None:
-    """503 with a Retry-After of a month, as a server with a broken clock sends it: the next look comes after 5 minutes.
-    If it failed, one answer would stop the stage until somebody restarted it."""
+async def test_a_very_long_retry_after_is_limited() -> None:
+    """Sends a 503 with a Retry-After of a month, as a server with a wrong clock does.
+
+    The next probe must come after 5 minutes. Otherwise one response would stop the stage until a restart.
+    """
     clock = ManualClock()
     began_s = clock.at_s
     gate = CircuitBreaker(5, clock)

@@ -1,4 +1,4 @@
-"""The sink between checkpoints: what is inserted, put off or refused."""
+"""The ClickHouse sink between checkpoints: inserted, delayed and rejected records."""
 
 import uuid
 from collections.abc import Sequence
@@ -48,8 +48,10 @@ def call() -> Call:
 
 
 def test_a_checkpoint_waits_for_clickhouse() -> None:
-    """ClickHouse is away: the flush asks Quix to come again, and keeps nothing, since Quix reads the records again.
-    Swallowing the error would commit offsets of rows that are nowhere; keeping the records would insert them twice."""
+    """Stops ClickHouse. The flush must ask Quix to deliver again, and keep no records.
+
+    To hide the error would commit offsets of rows that are not stored; to keep the records would insert them twice.
+    """
     sink = ClickHouseSink("analytics", Database(NOWHERE), rows=rows, dead_letter=DeadLetters())
     add(sink, Call("CA1").started())
 
@@ -60,8 +62,7 @@ def test_a_checkpoint_waits_for_clickhouse() -> None:
 
 
 def test_a_store_that_is_away_holds_up_its_own_rows_only(clickhouse: ClickHouseSettings, call: Call) -> None:
-    """Object storage is away, so segments cannot be had: the events of the checkpoint are in all the same, so that
-    calls show as live and recorded meanwhile."""
+    """Stops object storage, which has the segments. The events must be stored anyway, so that calls show as live."""
 
     def away(_event: AnyEvent) -> Sequence[Row]:
         raise ObjectStoreError("away")
@@ -76,8 +77,11 @@ def test_a_store_that_is_away_holds_up_its_own_rows_only(clickhouse: ClickHouseS
 
 
 def test_a_record_that_is_no_event_becomes_one_dead_letter(clickhouse: ClickHouseSettings, call: Call) -> None:
-    """Broken records lie among good ones: the good ones are inserted, each broken one becomes a dead letter that says
-    where it lay and what was wrong. Told again it has the same id. A time no column can hold is such a record, too."""
+    """Puts invalid records between valid ones.
+
+    The valid ones must be inserted, and each invalid one must become a dead letter with its offset and reason, with the
+    same id each time. A time that no column can store makes a record invalid, too.
+    """
     letters = DeadLetters()
     sink = ClickHouseSink("analytics", Database(clickhouse), rows=rows, dead_letter=letters)
     for _ in range(2):
@@ -96,7 +100,7 @@ def test_a_record_that_is_no_event_becomes_one_dead_letter(clickhouse: ClickHous
 
 
 def test_no_offset_is_committed_before_the_dead_letter_is_kept(clickhouse: ClickHouseSettings) -> None:
-    """The log does not take the dead letter: the checkpoint waits, or the record would be gone without a trace."""
+    """Rejects the dead letter. The checkpoint must wait, or the record would be lost without a trace."""
     letters = DeadLetters()
     letters.away = True
     sink = ClickHouseSink("usage", Database(clickhouse), rows=rows, dead_letter=letters)
@@ -107,7 +111,10 @@ def test_no_offset_is_committed_before_the_dead_letter_is_kept(clickhouse: Click
 
 
 def test_a_broken_dead_letter_makes_no_other(clickhouse: ClickHouseSettings) -> None:
-    """A dead letter that cannot be read would make another, which could not be read either, for ever."""
+    """Puts an invalid record on the dead-letter topic.
+
+    It must not create another dead letter, which would be invalid too.
+    """
     letters = DeadLetters()
     sink = ClickHouseSink("analytics", Database(clickhouse), rows=rows, dead_letter=letters)
     add(sink, b"{", topic="dead.letters")
@@ -118,7 +125,7 @@ def test_a_broken_dead_letter_makes_no_other(clickhouse: ClickHouseSettings) -> 
 
 
 def test_another_sinks_backpressure_drops_what_will_come_again(clickhouse: ClickHouseSettings, call: Call) -> None:
-    """Quix tells every sink when one of them makes the checkpoint wait: its records come again."""
+    """Pauses the sink because another one waits. It must drop its records, because they are delivered again."""
     sink = ClickHouseSink("analytics", Database(clickhouse), rows=rows, dead_letter=DeadLetters())
     add(sink, call.started())
 

@@ -1,4 +1,4 @@
-"""Dead letters: found on the log, given back to their stage, noted as such."""
+"""Dead letters: read from the log, returned to their stage, and marked as replayed."""
 
 import uuid
 
@@ -12,7 +12,7 @@ from tests.pipelines.runtime.test_consumer_loop import Lab
 
 
 def letter(name: str, at_ms: int = 1, payload: str = "{}", origin: str = Topic.RECORDING_READY) -> StageFailed:
-    """A dead letter."""
+    """Returns a dead letter."""
     return StageFailed(
         event_id=name,
         call_id=f"call-{name}",
@@ -30,13 +30,16 @@ def letter(name: str, at_ms: int = 1, payload: str = "{}", origin: str = Topic.R
 
 
 def note(name: str, at_ms: int) -> LetterReplayed:
-    """What says that a letter was replayed."""
+    """Returns the event that a dead letter was replayed."""
     return LetterReplayed(event_id=f"n-{name}", call_id="c", tenant="t", occurred_at_ms=at_ms, letter_id=name)
 
 
-def test_letters_are_told_apart_by_id_and_closed_by_notes() -> None:
-    """Letters and notes in any order, some told twice: each letter once, the oldest first, closed if there is a note.
-    A letter shown twice would be replayed twice; one closed by another's note would be forgotten."""
+def test_dead_letters_are_distinguished_by_id() -> None:
+    """Reads dead letters and replay events in any order, some twice.
+
+    Each must appear once, the oldest first, and be closed if it was replayed. A duplicate would be replayed twice; one
+    that another's event closed would be forgotten.
+    """
     a, b = letter("a", 5), letter("b", 3)
 
     assert dead_letters_of([note("a", 9), a, b, a, note("x", 1), note("a", 11)]) == [
@@ -45,17 +48,19 @@ def test_letters_are_told_apart_by_id_and_closed_by_notes() -> None:
     ]
 
 
-def test_a_record_that_was_no_text_is_not_whole() -> None:
-    """Audio, and bytes that were no UTF-8, are mangled in a letter: giving them back would put rubbish on the log."""
+def test_a_record_that_is_not_text_is_not_replayable() -> None:
+    """Reads dead letters of audio and of bytes that are not UTF-8. Replaying them would write invalid data."""
     assert is_replayable(letter("a"))
     assert not is_replayable(letter("a", payload="\ufffdPNG"))
     assert not is_replayable(letter("a", origin=Topic.CALL_MEDIA))
 
 
 async def test_a_replayed_letter_is_done_and_closed(kafka: KafkaSettings) -> None:
-    """A call fails for good, the cause is mended, the letter is replayed, twice since somebody was impatient: the stage
-    gets the very same input and does it; the letter is closed. Failing again makes a letter of its own, so that it is
-    not hidden by the note on the first."""
+    """Fails a call permanently, removes the cause, and replays the dead letter twice.
+
+    The stage must get the same input and succeed, and the dead letter must be closed. A new failure must make a new
+    dead letter, so that the first replay does not hide it.
+    """
     lab = Lab(kafka, partitions=1)
     call = f"{lab.name}-bad"
     mended = False
@@ -82,8 +87,8 @@ async def test_a_replayed_letter_is_done_and_closed(kafka: KafkaSettings) -> Non
     assert [one for one in mine() if one.replayed_at_ms is None] == []
 
 
-def test_what_is_no_letter_does_not_hide_the_others(kafka: KafkaSettings) -> None:
-    """Rubbish on the dead-letter topic is passed over."""
+def test_invalid_records_do_not_hide_dead_letters(kafka: KafkaSettings) -> None:
+    """Puts invalid records on the dead-letter topic. They must be skipped."""
     name = uuid.uuid4().hex
     producer = EventProducer(kafka)
     producer._producer.produce(Topic.DEAD_LETTERS, key="k", value=b"\xff")

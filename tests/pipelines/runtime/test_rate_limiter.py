@@ -1,4 +1,4 @@
-"""The limit of attempts per minute."""
+"""The rate limiter for attempts."""
 
 from bisect import bisect_left
 
@@ -11,8 +11,10 @@ from tests.pipelines.runtime.clocks import ManualClock
 
 @given(per_minute=st.integers(1, 5), pauses=st.lists(st.floats(0, 100), max_size=40))
 async def test_no_minute_has_more_than_allowed(per_minute: int, pauses: list[float]) -> None:
-    """Attempts come in bursts and after pauses of any length. Whichever minute one looks at, no more began than
-    allowed: a provider that counts them would refuse the rest."""
+    """Starts attempts in bursts and after pauses of any length.
+
+    No period of 60 s may have more starts than allowed: a provider that counts them would reject the others.
+    """
     clock = ManualClock()
     limit = SlidingWindowLimiter(per_minute, clock)
     begun = []
@@ -25,9 +27,12 @@ async def test_no_minute_has_more_than_allowed(per_minute: int, pauses: list[flo
         assert bisect_left(begun, start + 59.999) - n <= per_minute
 
 
-async def test_within_the_limit_nobody_waits() -> None:
-    """The first three of three a minute go at once, the fourth a minute after the first. A limit that spread them
-    would delay a lone call for nothing."""
+async def test_starts_within_the_limit_do_not_wait() -> None:
+    """Starts four attempts with a limit of three per minute.
+
+    The first three must start at once, the fourth a minute after the first. Evenly spread starts would delay a single
+    call without need.
+    """
     clock = ManualClock()
     limit = SlidingWindowLimiter(3, clock)
     took = []
@@ -38,8 +43,8 @@ async def test_within_the_limit_nobody_waits() -> None:
     assert took == [0, 0, 0, 60]
 
 
-async def test_without_a_limit_nobody_waits() -> None:
-    """None is no limit."""
+async def test_without_a_limit_no_start_waits() -> None:
+    """Starts attempts with the limit None. None of them may wait."""
     clock = ManualClock()
     limit = SlidingWindowLimiter(None, clock)
     for _ in range(1_000):

@@ -1,4 +1,4 @@
-"""What happens after a failed attempt."""
+"""The decision after a failed attempt."""
 
 import pytest
 
@@ -28,6 +28,9 @@ DELAYS_S = (1.0, 10.0)
     ],
 )
 def test_decide(error: Exception, failed: int, decision: object) -> None:
-    """Every class of error early and late in the schedule: the delay is the schedule's or the provider's wish,
-    whichever is longer, a wish beyond reason is cut, and what must only wait counts no attempt."""
+    """Fails with every class of error, early and late in the schedule.
+
+    The delay must be that of the schedule or the provider's Retry-After, whichever is longer, up to a limit. An error
+    that only asks to wait must not count as an attempt.
+    """
     assert decide(error, failed, DELAYS_S) == decision

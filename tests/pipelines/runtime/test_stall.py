@@ -1,4 +1,4 @@
-"""Which consumers have stopped."""
+"""The detection of stalled consumers."""
 
 from pipelines.runtime.stall import PartitionKey, Progress, StallDetector
 
@@ -6,28 +6,36 @@ A: PartitionKey = ("t", 0)
 
 
 def seen(detector: StallDetector, *looks: tuple[float, int, int]) -> list[bool]:
-    """Whether A is stalled at each look: time (s), position, end."""
+    """Returns if A is stalled at each observation: time (s), position, end."""
     return [detector.observe(now, {A: Progress(position, end)}) == [A] for now, position, end in looks]
 
 
-def test_a_consumer_that_stands_still_while_the_log_grows_is_stalled() -> None:
-    """Nothing is got for two minutes although records come: stalled, not before."""
+def test_no_progress_while_the_log_grows_is_a_stall() -> None:
+    """Observes a consumer that receives nothing for two minutes while records arrive.
+
+    It is stalled then, not before.
+    """
     assert seen(StallDetector(120), (0, 5, 5), (30, 5, 6), (90, 5, 7), (149, 5, 9), (150, 5, 9)) == [
         *[False] * 4,
         True,
     ]
 
 
-def test_idle_busy_and_waiting_consumers_are_not() -> None:
-    """Nothing to get; always something got; an end that is never reached (a transaction's marker) but does not move:
-    ending such a process would only cost its work."""
+def test_idle_busy_and_waiting_consumers_are_not_stalled() -> None:
+    """Observes consumers without records, with progress, and behind an end that does not move (a transaction marker).
+
+    None is stalled: to end such a process would only lose its work.
+    """
     assert not any(seen(StallDetector(120), (0, 5, 5), (500, 5, 5), (1000, 5, 5)))
     assert not any(seen(StallDetector(120), (0, 5, 50), (500, 6, 60), (1000, 7, 70)))
     assert not any(seen(StallDetector(120), (0, 5, 6), (500, 5, 6), (1000, 5, 6)))
 
 
-def test_what_is_not_looked_at_is_forgotten() -> None:
-    """The log was away for ten minutes, or the topic paused: time begins anew."""
+def test_an_unobserved_partition_starts_again() -> None:
+    """Leaves a partition out for ten minutes, as if the log was unreachable or the topic paused.
+
+    Its time must start again.
+    """
     detector = StallDetector(120)
     seen(detector, (0, 5, 5), (30, 5, 6))
     detector.observe(60, {})

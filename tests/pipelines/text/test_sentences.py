@@ -1,4 +1,4 @@
-"""Splitting into sentences."""
+"""The splitter of sentences."""
 
 from itertools import pairwise
 
@@ -25,14 +25,16 @@ from pipelines.text.sentences import sentence_spans, split_sentences
     ],
 )
 def test_examples(text: str, sentences: list[str]) -> None:
-    """Numbers, times, titles, addresses and quotes have full stops that end nothing. A summary of half sentences is
-    what a wrong cut would give."""
+    """Splits text with numbers, times, titles, addresses and quotations, whose full stops end no sentence.
+
+    A wrong cut would give summaries of half sentences.
+    """
     assert split_sentences(text) == sentences
 
 
 @given(st.text(alphabet=st.sampled_from("ab. !?。)\"'\n"), max_size=80))
 def test_nothing_is_lost(text: str) -> None:
-    """Whatever the text: spans are in order, do not overlap, and leave out nothing but white space."""
+    """Splits any text. The spans must be in order, without overlap, and leave out only white space."""
     spans = sentence_spans(text)
 
     assert "".join("".join(text[start:end].split()) for start, end in spans) == "".join(text.split())

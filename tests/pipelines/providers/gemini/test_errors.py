@@ -1,4 +1,4 @@
-"""What Gemini says when it does not do what it was asked: over the wire, and each reason by itself."""
+"""Gemini's errors, over the network and each finish reason by itself."""
 
 import pytest
 from google.genai.errors import APIError
@@ -25,7 +25,7 @@ from tests.pipelines.providers.gemini.asking import CALL, CLASSES, client, job, 
 
 @pytest.fixture
 def objects(s3: S3Settings) -> ObjectStore:
-    """The shared object storage."""
+    """Returns the shared object storage."""
     return ObjectStore(s3)
 
 
@@ -33,8 +33,11 @@ def objects(s3: S3Settings) -> ObjectStore:
 async def test_every_documented_error(
     google: FakeGemini, objects: ObjectStore, status: int, name: str, message: str
 ) -> None:
-    """Each error of the troubleshooting guide, over the wire: its class is the design's, it says what Google said, and
-    the client asked once (repeating is the runtime's, and may be paid for)."""
+    """Returns each error of the troubleshooting guide from the fake server.
+
+    The error must have the documented class and Gemini's message, and the client must send one request: only the
+    runtime repeats requests, because each may be charged.
+    """
     google.script = [(status, error_body(status, name, message))] * 5
     with pytest.raises(StageError) as caught:
         await client(google).summarize(job(objects, said(new_call(), *CALL)))
@@ -47,8 +50,10 @@ async def test_every_documented_error(
 
 
 async def test_a_401_never_retries(google: FakeGemini, objects: ObjectStore) -> None:
-    """A key that is none, as Google really tells it (a 400), and a plain 401: given up at the first attempt, and the
-    message names the setting."""
+    """Uses an invalid key, which Gemini rejects with a 400, and gets a plain 401.
+
+    Both must be permanent and name the setting.
+    """
     with pytest.raises(PermanentError, match="AUDIOTEXT_GEMINI__API_KEY") as wrong:
         await client(google, key="another").summarize(job(objects, said(new_call(), *CALL)))
     unauthorized = api_error(APIError(401, error_body(401, "UNAUTHENTICATED", "no")))
@@ -59,8 +64,11 @@ async def test_a_401_never_retries(google: FakeGemini, objects: ObjectStore) -> 
 
 
 async def test_limits(google: FakeGemini, objects: ObjectStore) -> None:
-    """A limit per minute is waited for as long as Google asks (its RetryInfo). One per day comes with the same status
-    and a delay of seconds: that many retries would be for nothing, so it is a quota."""
+    """Returns a limit per minute and a limit per day, which have the same status.
+
+    The first must wait for the time in RetryInfo. The second must be a quota error: its RetryInfo of seconds would
+    cause useless retries.
+    """
     google.script = ["429 with a delay", "429 for the day"]
     work = job(objects, said(new_call(), *CALL))
 
@@ -88,8 +96,11 @@ FINISHES: dict[FinishReason, type[StageError] | None] = {
 
 @pytest.mark.parametrize("reason", FinishReason)
 def test_every_finish_reason(reason: FinishReason) -> None:
-    """What the model may stop with: what lies in the call is permanent, what is chance is tried again, and no reason at
-    all, one that is new included, passes for a good answer but STOP."""
+    """Ends the response with each finish reason.
+
+    Reasons in the content of the call are permanent, random ones are retried. No reason except STOP, not even an
+    unknown one, may pass for a complete response.
+    """
     error = finish_error(reason, "why")
     if reason in FINISHES:
         assert type(error) is (FINISHES[reason] or type(None))
@@ -109,10 +120,10 @@ def test_every_finish_reason(reason: FinishReason) -> None:
         (Answer('{"abstract": "x"}'), BilledFailureError, "topics"),
     ],
 )
-async def test_answers_that_are_none(
+async def test_unusable_responses(
     google: FakeGemini, objects: ObjectStore, answer: Answer, kind: type[StageError], says: str
 ) -> None:
-    """200, and still no summary: each is its class, and its tokens, which Google bills, are counted as wasted."""
+    """Returns 200 without a usable summary. Each case must have its class, and its tokens must be counted as wasted."""
     google.script = [answer]
     work = job(objects, said(new_call(), *CALL))
 
@@ -125,15 +136,18 @@ async def test_answers_that_are_none(
 
 @pytest.mark.parametrize("reason", BlockedReason)
 async def test_every_block_reason(google: FakeGemini, objects: ObjectStore, reason: BlockedReason) -> None:
-    """Whatever a prompt is blocked for, the same prompt will be blocked again."""
+    """Blocks a prompt for each reason. All must be permanent, because the same prompt is blocked again."""
     google.script = [Answer(None, block=reason.value)]
     with pytest.raises(PermanentError, match=reason.value):
         await client(google).summarize(job(objects, said(new_call(), *CALL)))
 
 
 async def test_a_lost_connection_is_not_asked_again_by_the_client(google: FakeGemini, objects: ObjectStore) -> None:
-    """The connection breaks when the request is there. Google's client would ask again by itself, and two answers would
-    be billed: it must not, and nobody may think the request had no effect."""
+    """Closes the connection after the request arrived.
+
+    Google's client would repeat the request by default, and two responses would be charged. It must not, and the error
+    must not say that the request had no effect.
+    """
     google.script = ["cut", "cut", "cut"]
     with pytest.raises(RetryableError) as caught:
         await client(google).summarize(job(objects, said(new_call(), *CALL)))
@@ -143,8 +157,11 @@ async def test_a_lost_connection_is_not_asked_again_by_the_client(google: FakeGe
     assert len(google.asked) == 1
 
 
-async def test_silence_and_nobody_there(google: FakeGemini, objects: ObjectStore) -> None:
-    """A google that says nothing is given up after our time, not the client's; one that is not there is an outage."""
+async def test_no_response_and_no_server(google: FakeGemini, objects: ObjectStore) -> None:
+    """Uses a server that does not respond, and no server.
+
+    The first must fail after our time-out, not the client's; the second must be an outage.
+    """
     work = job(objects, said(new_call(), *CALL))
     google.script = [30.0]
     with pytest.raises(RetryableError, match="in time"):
@@ -155,8 +172,8 @@ async def test_silence_and_nobody_there(google: FakeGemini, objects: ObjectStore
     assert caught.value.refused
 
 
-async def test_gibberish(google: FakeGemini, objects: ObjectStore) -> None:
-    """A proxy's page instead of JSON, with 200 and with 502."""
+async def test_a_response_that_is_not_json(google: FakeGemini, objects: ObjectStore) -> None:
+    """Returns a proxy's HTML page instead of JSON, with 200 and with 502."""
     google.script = [(200, "<html>"), (502, "<html>")]
     for _ in range(2):
         with pytest.raises(RetryableError):

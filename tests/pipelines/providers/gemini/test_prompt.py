@@ -1,4 +1,4 @@
-"""What is asked, and what an answer must be: pure."""
+"""The prompt and the schema of the response: pure."""
 
 import json
 from typing import Any
@@ -29,9 +29,8 @@ from tests.pipelines.providers.gemini.asking import CALL, FIELDS
         {"fields": None},
     ],
 )
-def test_an_answer_of_another_shape_is_none(change: dict[str, Any]) -> None:
-    """A model that was talked into something else (more fields, other types, endless text, other values) has answered
-    nothing: it must not reach the store."""
+def test_a_response_of_another_shape_is_invalid(change: dict[str, Any]) -> None:
+    """Parses responses with other fields, types or values, or endless text. All must be invalid and never stored."""
     good = {
         "abstract": "A call.", "topics": [], "key_points": [], "action_items": [], "sentiment": [],
         "outcome": "other", "fields": {"order_number": None, "reason": "outage"},
@@ -42,9 +41,11 @@ def test_an_answer_of_another_shape_is_none(change: dict[str, Any]) -> None:
         draft_type(FIELDS).model_validate_json(json.dumps(good | change))
 
 
-def test_speakers_nobody_heard_and_control_characters_are_left_out() -> None:
-    """A sentiment of a speaker who is not in the call is invented; control characters do terminals harm; more topics
-    than were asked for are not worth asking again."""
+def test_unknown_speakers_and_control_characters_are_dropped() -> None:
+    """Converts a draft with an invented speaker, control characters and too many topics.
+
+    All of them must be dropped: another request would be charged.
+    """
     draft = Draft.model_validate(
         {
             "abstract": "Fine.\x1b[31m \x00", "topics": ["x"] * 11, "key_points": [" a\x07b "], "action_items": [],
@@ -62,8 +63,11 @@ def test_speakers_nobody_heard_and_control_characters_are_left_out() -> None:
     assert [(one.speaker, one.sentiment) for one in summary.sentiment] == [("inbound", "negative")]
 
 
-def test_the_schema_is_of_the_supported_subset() -> None:
-    """Custom fields may have names that are JSON Schema's own words; values and descriptions are kept."""
+def test_the_schema_uses_the_supported_subset() -> None:
+    """Builds a schema with custom fields named like keywords of JSON Schema.
+
+    Their values and descriptions must stay.
+    """
     fields = {"pattern": SummaryField(description="A pattern."), "title": SummaryField(description="T", values=("a",))}
     schema = schema_of(draft_type(fields))
 
@@ -74,8 +78,8 @@ def test_the_schema_is_of_the_supported_subset() -> None:
     assert set(schema["required"]) == set(schema["properties"])
 
 
-def test_an_older_summary_is_still_one() -> None:
-    """Summaries that lie in object storage from before have none of the newer fields."""
+def test_an_older_summary_is_still_valid() -> None:
+    """Parses a summary without the newer fields."""
     old = {"call_id": "CA1", "provider": "x", "model": "y", "abstract": "a", "key_points": [], "action_items": []}
 
     assert Summary.model_validate(old).outcome == ""

@@ -1,4 +1,4 @@
-"""OpenAI-compatible speech to text: against a server with the manners of three, and against documented examples."""
+"""OpenAI-compatible speech to text: against a fake server that behaves like three products, and documented examples."""
 
 import asyncio
 import io
@@ -38,7 +38,7 @@ POST = "POST /v1/audio/transcriptions"
 
 @pytest.fixture
 async def server() -> AsyncIterator[FakeOpenAi]:
-    """A server of the test's own."""
+    """Starts a server for the test."""
     one = FakeOpenAi()
     await one.start()
     yield one
@@ -46,16 +46,19 @@ async def server() -> AsyncIterator[FakeOpenAi]:
 
 
 def client(server: FakeOpenAi, *, key: str = fake.KEY, language: str | None = None, **settings: Any) -> OpenAi:
-    """A client of that server."""
+    """Returns a client of that server."""
     return OpenAi(OpenAiSettings(base_url=server.url, api_key=SecretStr(key), **settings), language=language)
 
 
 @pytest.mark.parametrize("flavour", ["openai", "speaches", "vllm"])
-async def test_channels_are_heard_apart(
+async def test_channels_are_transcribed_separately(
     flavour: Literal["openai", "speaches", "vllm"], server: FakeOpenAi, tmp_path: Path
 ) -> None:
-    """Both channels sound at times that overlap: one request each, mono; every word comes back on its channel at its
-    time, with its full stop and a language code, whichever of the three manners the server has."""
+    """Transcribes two channels whose audio overlaps, with the behaviour of each server.
+
+    Each channel must be one mono request, and every word must come back on its channel at its time, with its full stop
+    and a language code.
+    """
     server.flavour = flavour
     job = job_of(tmp_path / "a.wav", [(1, 2), (15, 16)], [(1.5, 3.5), (16, 17.5)])
 
@@ -82,8 +85,11 @@ async def test_channels_are_heard_apart(
 async def test_a_long_call_is_sent_in_pieces(
     server: FakeOpenAi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pieces of at most 5 s of a channel that sounds in two places: each in a request, cut in the silence, and the
-    times are those of the call. At 48 kHz it is sent at 16."""
+    """Transcribes audio in two places of a channel, in pieces of at most 5 s.
+
+    Each piece must be one request, cut in the silence, and the times must be those of the call. Audio at 48 kHz is sent
+    at 16 kHz.
+    """
     monkeypatch.setattr("pipelines.providers.openai.transcriber._MAX_S", 5.0)
     job = job_of(tmp_path / "a.wav", [(1, 4), (6, 9)], [])
     wav, rate = soundfile.read(job.audio, dtype="int16")
@@ -99,7 +105,7 @@ async def test_a_long_call_is_sent_in_pieces(
 
 
 async def test_silence_is_not_sent(server: FakeOpenAi, tmp_path: Path) -> None:
-    """A call without a sound: no request, an empty transcript, nothing billed."""
+    """Transcribes a silent call. It must cause no request, an empty transcript and no cost."""
     job = job_of(tmp_path / "a.wav", [], [], seconds=5)
     engine = client(server)
     made = await engine.transcribe(job)
@@ -112,8 +118,10 @@ async def test_silence_is_not_sent(server: FakeOpenAi, tmp_path: Path) -> None:
 
 
 async def test_what_was_heard_is_not_paid_for_again(server: FakeOpenAi, tmp_path: Path) -> None:
-    """One of two requests fails. The next attempt in the same process sends that one only, under the same idempotency
-    key."""
+    """Fails one of two requests.
+
+    The next attempt of the process must send only that one, with the same idempotency key.
+    """
     job = job_of(tmp_path / "a.wav", [(1, 2)], [(3, 4)])
     server.refusals.append(Refusal(POST, 500, "server_error", "Sorry."))
     engine = client(server)
@@ -127,8 +135,8 @@ async def test_what_was_heard_is_not_paid_for_again(server: FakeOpenAi, tmp_path
     assert engine._responses == {}
 
 
-async def test_what_is_set_is_sent(server: FakeOpenAi, tmp_path: Path) -> None:
-    """Language and prompt reach the server; words are asked for."""
+async def test_settings_are_sent(server: FakeOpenAi, tmp_path: Path) -> None:
+    """Sends the language and the prompt, and requests words."""
     await client(server, language="de", prompt="Northwind").transcribe(job_of(tmp_path / "a.wav", [(1, 2)], []))
     [form] = server.forms
     assert (form["language"], form["prompt"]) == (["de"], ["Northwind"])
@@ -139,8 +147,11 @@ async def test_what_is_set_is_sent(server: FakeOpenAi, tmp_path: Path) -> None:
 async def test_every_documented_error_has_its_class(
     error: tuple[int, str, str], server: FakeOpenAi, tmp_path: Path
 ) -> None:
-    """Each error of the guide, given to a transcription: a 401 is never retried, what is not paid for is a matter of
-    quota although it is a 429, a rate is waited for as long as the server says."""
+    """Returns each error of the guide.
+
+    A 401 must never be retried, missing credit is a quota error although its status is 429, and a rate limit waits for
+    the time that the server names.
+    """
     status, code, message = error
     server.refusals.append(Refusal(POST, *error, {"Retry-After": "3"}))
     with pytest.raises(StageError) as raised:
@@ -164,8 +175,10 @@ async def test_every_documented_error_has_its_class(
 async def test_a_200_that_is_no_transcript_is_none(
     body: str, server: FakeOpenAi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy's page, an empty object, and an error that comes with 200, as some servers send it: a failed attempt.
-    Taken for a transcript in which nobody spoke, it would be stored, told and charged."""
+    """Returns a proxy's page, an empty object, and an error with status 200, as some servers do.
+
+    The attempt must fail. Otherwise a transcript without words would be stored, published and charged.
+    """
     engine = client(server)
 
     async def answered(*_: object, **__: object) -> httpx.Response:
@@ -177,22 +190,22 @@ async def test_a_200_that_is_no_transcript_is_none(
 
 
 async def test_a_server_that_is_away_is_an_outage(server: FakeOpenAi, tmp_path: Path) -> None:
-    """Nobody listens: the stage pauses."""
+    """Uses an address without a server. The stage must pause."""
     await server.stop()
     with pytest.raises(ProviderOutageError):
         await client(server).transcribe(job_of(tmp_path / "a.wav", [(1, 2)], []))
 
 
 async def test_a_server_that_hangs_is_retried(server: FakeOpenAi, tmp_path: Path) -> None:
-    """No answer within the deadline: worth another try."""
+    """Uses a server that does not respond in time. The error must be retryable."""
     server.takes_s = 60
     engine = OpenAi(OpenAiSettings(base_url=server.url, api_key=SecretStr(fake.KEY)), timeout_s=0.2)
     with pytest.raises(RetryableError, match="in time"):
         await engine.transcribe(job_of(tmp_path / "a.wav", [(1, 2)], []))
 
 
-async def test_check_says_what_to_do(server: FakeOpenAi) -> None:
-    """A good key and model; a wrong key, a wrong model, a server that is away: each names the setting."""
+async def test_check_names_the_setting(server: FakeOpenAi) -> None:
+    """Checks a valid setup, a wrong key, a wrong model and no server. Each failure must name its setting."""
     assert (await client(server).check()).ok
     assert "AUDIOTEXT_OPENAI__API_KEY" in (await client(server, key="wrong").check()).fix
     assert "AUDIOTEXT_OPENAI__MODEL to one of" in (await client(server, model="whisper-9").check()).fix
@@ -200,8 +213,8 @@ async def test_check_says_what_to_do(server: FakeOpenAi) -> None:
     assert "AUDIOTEXT_OPENAI__BASE_URL" in (await client(server).check()).fix
 
 
-def test_the_configuration_names_all_that_changes_a_transcript() -> None:
-    """Another server, model, language, prompt or kind of times is another job; another key is not."""
+def test_the_configuration_has_all_that_changes_a_transcript() -> None:
+    """Changes the server, model, language, prompt and kind of times: each is another job. Another key is not."""
     base = OpenAi(OpenAiSettings()).config()
     assert OpenAi(OpenAiSettings(api_key=SecretStr("x"))).config() == base
     for settings in (
@@ -214,13 +227,15 @@ def test_the_configuration_names_all_that_changes_a_transcript() -> None:
 
 
 def read(name: str) -> TranscriptionResponse:
-    """A documented example, as our parser reads it."""
+    """Parses a documented example."""
     return TranscriptionResponse.model_validate_json(json.dumps(CONTRACT[name]["example"]))
 
 
 def test_openais_words_get_their_marks_from_the_text() -> None:
-    """The words of the page are "The" and "volleyball"; the text has a full stop after the last. What is billed is what
-    `usage` says, rounded up by OpenAI."""
+    """Parses the example of the API reference: the text has a full stop, the words do not.
+
+    The charged audio is that in `usage`, which OpenAI rounds up.
+    """
     answer = read("words")
     words = words_of(answer, 8470)
     assert [(word.text, word.start_ms, word.end_ms) for word in words] == [
@@ -231,8 +246,11 @@ def test_openais_words_get_their_marks_from_the_text() -> None:
 
 
 def test_words_follow_the_text() -> None:
-    """Marks belong to the word before them, quotes and brackets to the one after; a word the text does not have is not
-    lost, and does not lead the others astray."""
+    """Matches words to a text with punctuation.
+
+    Punctuation belongs to the word before it, opening quotes and brackets to the word after. A word that the text lacks
+    must neither be lost nor disturb the others.
+    """
     answer = TranscriptionResponse.model_validate(
         {
             "text": "“Yes,” he said: it's $5 (or so)… d'accord?",
@@ -247,7 +265,7 @@ def test_words_follow_the_text() -> None:
 
 
 def test_languages_without_spaces() -> None:
-    """Chinese: words touch, and stay touching."""
+    """Parses Chinese words. They must stay without spaces."""
     answer = TranscriptionResponse.model_validate(
         {
             "text": "你好。再见。",
@@ -259,8 +277,8 @@ def test_languages_without_spaces() -> None:
     assert language_code(answer.language) == "zh"
 
 
-def test_segments_alone_are_spread() -> None:
-    """The documented segment without words: eleven words between its times, in order, with the segment's certainty."""
+def test_words_of_segments_get_estimated_times() -> None:
+    """Parses the documented segment without words: eleven words between its times, in order, with its confidence."""
     words = words_of(read("segments"), 8470)
     assert "".join(word.text for word in words).strip() == "The beach was a popular spot on a hot summer day."
     assert (words[0].start_ms, words[-1].end_ms) == (0, 3320)
@@ -268,8 +286,8 @@ def test_segments_alone_are_spread() -> None:
     assert {word.confidence for word in words} == {0.751}
 
 
-def test_other_servers_manners() -> None:
-    """speaches: spaces and probabilities come with the words. vLLM: a duration that is a string."""
+def test_behaviour_of_other_servers() -> None:
+    """Parses words of speaches, with spaces and probabilities, and a duration of vLLM, which is a string."""
     spoken = words_of(read("speaches"), 6540)
     assert [word.text for word in spoken] == ["When", " you", " call", " someone"]
     assert spoken[1].confidence == 0.997
@@ -278,7 +296,7 @@ def test_other_servers_manners() -> None:
 
 
 def test_words_for_silence_are_left_out() -> None:
-    """A segment the model itself takes for silence, with words that are no guess better: dropped, as Whisper does."""
+    """Parses a segment that the model itself takes for silence. Its words must be dropped, as Whisper does."""
     answer = TranscriptionResponse.model_validate(
         {
             "text": "Thanks for watching! Hello",
@@ -297,28 +315,31 @@ def test_words_for_silence_are_left_out() -> None:
     assert [word.text.strip() for word in words_of(with_words, 3000)] == ["Hello"]
 
 
-def test_a_text_without_times_has_the_pieces() -> None:
-    """A server that gives nothing but text: better a coarse time than no transcript."""
+def test_a_text_without_times_has_those_of_its_audio() -> None:
+    """Parses a response with text only. A rough time is better than no transcript."""
     words = words_of(TranscriptionResponse(text="one two"), 1000)
     assert [(word.text, word.start_ms, word.end_ms) for word in words] == [(" one", 0, 500), (" two", 500, 1000)]
 
 
 def test_unknown_languages() -> None:
-    """Names and codes; what nobody knows is undetermined."""
+    """Maps names and codes of languages. An unknown one is undetermined."""
     assert [language_code(one) for one in ("German", "haitian creole", "de", "yue", "klingon", "")] == [
         "de", "ht", "de", "yue", "und", "und",
     ]  # fmt: skip
 
 
 def test_the_documented_error_is_read() -> None:
-    """A 429 that is no rate; and a page of a proxy."""
+    """Parses a 429 that is not a rate limit, and a proxy's page."""
     body = json.dumps(CONTRACT["error"]["example"])
     assert isinstance(error_of(httpx.Response(429, content=body)), QuotaError)
     assert type(error_of(httpx.Response(502, content="<html>"))) is RetryableError
 
 
 async def test_of_two_errors_the_final_one_counts(server: FakeOpenAi, tmp_path: Path) -> None:
-    """One request is refused for good, the other for now: retrying would not help."""
+    """Rejects one request permanently and another temporarily.
+
+    The permanent error must win, because a retry would not help.
+    """
     server.refusals += [Refusal(POST, 500, "server_error", "Sorry."), Refusal(POST, 400, "invalid_value", "No.")]
     with pytest.raises(PermanentError):
         await asyncio.wait_for(client(server).transcribe(job_of(tmp_path / "a.wav", [(1, 2)], [(1, 2)])), 60)

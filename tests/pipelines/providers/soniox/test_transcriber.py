@@ -1,4 +1,4 @@
-"""Soniox: against a server that keeps its documented rules, and against its documented examples."""
+"""Soniox: against a fake server that applies its documented rules, and against its documented examples."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ CONTRACT: dict[str, Any] = json.loads((files("tests.fakes") / "soniox_contract.j
 
 @pytest.fixture
 async def server() -> AsyncIterator[FakeSoniox]:
-    """A server of the test's own."""
+    """Starts a server for the test."""
     one = FakeSoniox()
     await one.start()
     yield one
@@ -43,12 +43,12 @@ async def server() -> AsyncIterator[FakeSoniox]:
 
 
 def client(server: FakeSoniox, *, key: str = fake.KEY, **settings: Any) -> Soniox:
-    """A client of that server."""
+    """Returns a client of that server."""
     return Soniox(SonioxSettings(base_url=server.url, **settings), key)
 
 
 async def transcribed(jobs: Soniox, job: TranscriptionJob) -> tuple[str, Transcript]:
-    """The order's id and the transcript, as the engine goes about it."""
+    """Orders a transcript in the same steps as the engine, and returns the order's id and the transcript."""
     remote_id = await jobs.submit(job, await jobs.prepare(job))
     for _ in range(6_000):
         if (transcript := await jobs.result(remote_id, job)) is not None:
@@ -58,7 +58,7 @@ async def transcribed(jobs: Soniox, job: TranscriptionJob) -> tuple[str, Transcr
 
 
 async def failed(server: FakeSoniox, remote_id: str) -> None:
-    """Returns once that order has failed."""
+    """Waits until the order has failed."""
     for _ in range(6_000):
         if server.orders[remote_id]["status"] == "error":
             return
@@ -67,8 +67,11 @@ async def failed(server: FakeSoniox, remote_id: str) -> None:
 
 
 async def test_channels_are_one_order_and_come_back_as_speakers(server: FakeSoniox, tmp_path: Path) -> None:
-    """Both channels sound at times that overlap. One order is placed, on mono audio, without diarization; every word
-    comes back on its channel at its time, within 30 ms. Were the channels mixed, the overlap would be lost."""
+    """Transcribes two channels whose audio overlaps.
+
+    There must be one order, with mono audio and without diarization, and every word must come back on its channel
+    within 30 ms of its time. Mixed channels would lose the overlap.
+    """
     job = job_of(tmp_path / "a.wav", [(1, 2), (15, 16)], [(1.5, 3.5), (16, 17.5)])
 
     _, transcript = await transcribed(client(server), job)
@@ -88,8 +91,10 @@ async def test_channels_are_one_order_and_come_back_as_speakers(server: FakeSoni
 
 
 async def test_silence_is_not_paid_for(server: FakeSoniox, tmp_path: Path) -> None:
-    """A call of 60 s in which each channel sounds for 2 s: a tenth of it is sent. A call without a sound is sent as a
-    second of silence, and has an empty transcript."""
+    """Transcribes a call of 60 s in which each channel has audio for 2 s.
+
+    About a tenth of it may be sent. A silent call is sent as one second of silence and has an empty transcript.
+    """
     quiet = job_of(tmp_path / "a.wav", [(20, 22)], [(50, 52)], seconds=60)
     silent = job_of(tmp_path / "b.wav", [], [], seconds=5)
 
@@ -107,7 +112,10 @@ async def test_silence_is_not_paid_for(server: FakeSoniox, tmp_path: Path) -> No
 
 
 async def test_one_channel_is_diarized(server: FakeSoniox, tmp_path: Path) -> None:
-    """A recording of one channel: Soniox is asked to tell the speakers apart, and they are numbered by appearance."""
+    """Transcribes a recording with one channel.
+
+    Soniox must separate the speakers, who are numbered in order of appearance.
+    """
     job = job_of(tmp_path / "a.wav", [(1, 2), (4, 5), (7, 8)])
 
     _, transcript = await transcribed(client(server), job)
@@ -120,9 +128,11 @@ async def test_one_channel_is_diarized(server: FakeSoniox, tmp_path: Path) -> No
     ]
 
 
-async def test_what_is_known_of_a_call_is_told(server: FakeSoniox, tmp_path: Path) -> None:
-    """Languages, terms of all and of the tenant, context and the webhook's secret reach the order; another tenant's
-    terms do not."""
+async def test_an_order_has_the_settings_of_its_tenant(server: FakeSoniox, tmp_path: Path) -> None:
+    """Places an order with languages, terms, context and a callback secret.
+
+    Terms of another tenant must not be in it.
+    """
     settings = SonioxSettings(
         base_url=server.url,
         language_hints=("de", "en"),
@@ -145,8 +155,10 @@ async def test_what_is_known_of_a_call_is_told(server: FakeSoniox, tmp_path: Pat
 
 
 async def test_an_upload_that_a_crash_left_is_used(server: FakeSoniox, tmp_path: Path) -> None:
-    """The audio is uploaded, the process killed before it ordered: the next attempt finds the upload and makes no
-    other, or a copy of the call would lie there until somebody tidies up."""
+    """Kills the process between upload and order.
+
+    The next attempt must find the upload and not make another one: a copy of the call would stay there.
+    """
     job = job_of(tmp_path / "a.wav", [(1, 2)], seconds=3)
     first = await client(server).prepare(job)
 
@@ -155,8 +167,10 @@ async def test_an_upload_that_a_crash_left_is_used(server: FakeSoniox, tmp_path:
 
 
 async def test_an_order_is_found_by_its_key_among_others(server: FakeSoniox, tmp_path: Path) -> None:
-    """The list is paged and cannot be filtered: an order on the third page must be found, or it is paid twice. A failed
-    one is none."""
+    """Searches a paged list of orders, which has no filter.
+
+    An order on the third page must be found, or it is paid twice. A failed order must not be found.
+    """
     server.page = 2
     jobs = client(server)
     path = tmp_path / "a.wav"
@@ -173,7 +187,7 @@ async def test_an_order_is_found_by_its_key_among_others(server: FakeSoniox, tmp
 
 
 async def test_nothing_stays_at_the_provider(server: FakeSoniox, tmp_path: Path) -> None:
-    """Released, transcription and file are gone; releasing again is no error; a result asked for then is lost."""
+    """Releases an order, twice. The order and its file must be deleted, and its result is then lost."""
     jobs = client(server)
     job = job_of(tmp_path / "a.wav", [(1, 2)], [])
     remote_id, _ = await transcribed(jobs, job)
@@ -188,7 +202,7 @@ async def test_nothing_stays_at_the_provider(server: FakeSoniox, tmp_path: Path)
 
 @pytest.mark.parametrize("status", [400, 402, 429])
 async def test_a_refused_order_leaves_no_audio_behind(status: int, server: FakeSoniox, tmp_path: Path) -> None:
-    """The audio is uploaded, the order refused: the upload is taken back, since the next attempt makes another."""
+    """Rejects an order. Its upload must be deleted, because the next attempt makes another one."""
     error = next(one for one in fake.ERRORS if one[0] == status)
     server.refusals.append(Refusal("POST /v1/transcriptions", *error))
     job = job_of(tmp_path / "a.wav", [(1, 2)], [])
@@ -200,7 +214,7 @@ async def test_a_refused_order_leaves_no_audio_behind(status: int, server: FakeS
 
 
 async def test_audio_whose_order_is_unclear_is_kept(server: FakeSoniox, tmp_path: Path) -> None:
-    """500 to an order that was taken: were its audio deleted, Soniox would fail at it."""
+    """Returns 500 for an accepted order. The audio must stay, or the order would fail."""
     server.refusals.append(Refusal("POST /v1/transcriptions", 500, "internal_error", "Sorry.", taken=True))
     job = job_of(tmp_path / "a.wav", [(1, 2)], [])
     jobs = client(server)
@@ -212,8 +226,10 @@ async def test_audio_whose_order_is_unclear_is_kept(server: FakeSoniox, tmp_path
 
 
 async def test_tidying_deletes_only_what_is_ours_old_and_unused(server: FakeSoniox, tmp_path: Path) -> None:
-    """An hour after a crash: an upload nobody ordered and a failed order are deleted. A completed order that waits to
-    be collected, a fresh upload and a file of another program stay."""
+    """Deletes orphans an hour after a crash: an upload without an order, and a failed order.
+
+    A completed order, a recent upload and a file of another program must stay.
+    """
     jobs = client(server)
     job = job_of(tmp_path / "a.wav", [(1, 2)], seconds=3)
     waiting, _ = await transcribed(jobs, job)
@@ -233,8 +249,11 @@ async def test_tidying_deletes_only_what_is_ours_old_and_unused(server: FakeSoni
 
 
 async def test_the_bill_is_what_the_provider_says(server: FakeSoniox, tmp_path: Path) -> None:
-    """The usage log has the order twice, as after a double order: the cost is the sum, so that the margin is true.
-    While the log is still empty there is no cost, but the audio that counts."""
+    """Reads a usage log that has the order twice, as after a double order.
+
+    The cost must be the sum, so that the margin is correct. While the log is empty there is no cost, but the audio
+    counts.
+    """
     jobs = client(server)
     job = job_of(tmp_path / "a.wav", [(1, 11)], [(5, 15)])
     remote_id, _ = await transcribed(jobs, job)
@@ -255,8 +274,7 @@ async def test_the_bill_is_what_the_provider_says(server: FakeSoniox, tmp_path: 
 
 
 async def test_audio_can_be_fetched_instead_of_uploaded(server: FakeSoniox, s3: S3Settings, tmp_path: Path) -> None:
-    """With `send=url` Soniox gets a presigned URL and fetches the audio from our storage; when the order is released
-    the object is gone too."""
+    """Sets `send=url`. Soniox must get a presigned URL, and the object must be deleted with the order."""
     objects = ObjectStore(s3)
     jobs = Soniox(SonioxSettings(base_url=server.url, send="url"), fake.KEY, objects=objects)
     job = replace(job_of(tmp_path / "a.wav", [(1, 2)], [(3, 4)]), tenant="t", call_id=f"CA{uuid.uuid4().hex}")
@@ -272,8 +290,11 @@ async def test_audio_can_be_fetched_instead_of_uploaded(server: FakeSoniox, s3: 
 async def test_every_documented_error_has_its_class(
     error: tuple[int, str, str], server: FakeSoniox, tmp_path: Path
 ) -> None:
-    """Each error of the reference, given by the server to an order: the class that decides what becomes of the call. A
-    401 is never retried; a full store frees space; a rate waits as long as it is told to."""
+    """Returns each error of the API reference for an order.
+
+    A 401 must never be retried, full storage is a quota error, and a rate limit waits for the time that the server
+    names.
+    """
     status, error_type, message = error
     headers = {"Retry-After": "7"} if message == fake.TOO_FAST else {}
     server.refusals.append(Refusal("POST /v1/transcriptions", *error, headers))
@@ -305,8 +326,11 @@ async def test_every_documented_error_has_its_class(
 
 @pytest.mark.parametrize("error_type", fake.JOB_ERRORS)
 async def test_every_failure_of_an_order_has_its_class(error_type: str, server: FakeSoniox, tmp_path: Path) -> None:
-    """The order is taken and fails later. What the audio or the settings are to blame for is given up, anything else is
-    ordered anew (failures are not billed); either way nothing stays there."""
+    """Accepts the order and fails it later.
+
+    Failures by the audio or the settings are permanent, others are ordered again (failures cost nothing). In both cases
+    nothing may stay at Soniox.
+    """
     server.fail_jobs.append(error_type)
     job = job_of(tmp_path / "a.wav", [(1, 2)], seconds=3)
     ours = error_type in (
@@ -318,9 +342,8 @@ async def test_every_failure_of_an_order_has_its_class(error_type: str, server: 
     assert (server.orders, server.files) == ({}, {})
 
 
-async def test_limits_of_the_server_are_told_apart(server: FakeSoniox, tmp_path: Path) -> None:
-    """The same from the server's own limits: too many requests in a minute, a full store of files, one of
-    transcriptions."""
+async def test_limits_of_the_server_are_distinguished(server: FakeSoniox, tmp_path: Path) -> None:
+    """Exceeds the limits of requests per minute, of files and of transcriptions. Each must have its class."""
     job = job_of(tmp_path / "a.wav", [(1, 2)], seconds=3)
     jobs = client(server)
     server.max_files = 0
@@ -335,9 +358,8 @@ async def test_limits_of_the_server_are_told_apart(server: FakeSoniox, tmp_path:
     assert (raised.value.retry_after_s, raised.value.refused) == (7, True)
 
 
-async def test_check_says_what_to_do(server: FakeSoniox) -> None:
-    """A good key and model in one line; a wrong key, a wrong model and a server that is away each say so, and name the
-    setting."""
+async def test_check_names_the_setting(server: FakeSoniox) -> None:
+    """Checks a valid setup, a wrong key, a wrong model and no server. Each failure must name its setting."""
     good = await client(server).check()
     assert (good.ok, good.fix) == (True, "")
     assert "stt-async-v5" in good.detail
@@ -354,24 +376,26 @@ async def test_check_says_what_to_do(server: FakeSoniox) -> None:
     assert not any(one.ok for one in (wrong_key, wrong_model, away))
 
 
-async def test_a_proxys_page_is_no_answer(server: FakeSoniox) -> None:
-    """502 with HTML from something on the way: worth another try, whatever it says."""
+async def test_a_proxys_page_is_retried(server: FakeSoniox) -> None:
+    """Returns a 502 with HTML from a proxy. The error must be retryable."""
     error = api_error(502, b"<html>Bad Gateway</html>", {})
     assert type(error) is RetryableError
     assert "502" in str(error)
 
 
 def test_too_long_a_call_is_refused_before_it_is_paid_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """More than Soniox takes: permanent, without an upload."""
+    """Uses a call that is longer than Soniox accepts. The error must be permanent, without an upload."""
     monkeypatch.setattr("pipelines.providers.soniox.transcriber._MAX_MINUTES", 0)
     jobs = Soniox(SonioxSettings(base_url="http://127.0.0.1:9"), "key")
     with pytest.raises(PermanentError, match="minutes"):
         asyncio.run(jobs.prepare(job_of(tmp_path / "a.wav", [(1, 2)], seconds=3)))
 
 
-def test_the_configuration_names_all_that_changes_a_transcript() -> None:
-    """It is hashed into the job key: a changed model, language, term or context is another job; the key to the API and
-    the way the audio is sent are not."""
+def test_the_configuration_has_all_that_changes_a_transcript() -> None:
+    """Changes the model, language, terms and context: each is another job.
+
+    The API key and the way of sending are not.
+    """
     base = Soniox(SonioxSettings(), "one").config()
     assert Soniox(SonioxSettings(send="url"), "two").config() == base
     changed: list[SonioxSettings] = [
@@ -383,9 +407,8 @@ def test_the_configuration_names_all_that_changes_a_transcript() -> None:
     json.dumps(base)
 
 
-def test_one_tenants_words_change_nothing_for_another() -> None:
-    """Names are added for one tenant: its calls are other jobs from now on, as its transcripts would be. Another
-    tenant's keep their keys: to replay them with the settings there are finds what is there, and orders nothing."""
+def test_terms_of_one_tenant_do_not_affect_another() -> None:
+    """Adds terms for one tenant. Only its job keys may change, so that replays of other tenants order nothing."""
     before = Soniox(SonioxSettings(terms=("x",)), "key")
     after = Soniox(SonioxSettings(terms=("x",), tenant_terms={"a": ("Northwind",)}), "key")
     assert config_hash_for(after)("a") != config_hash_for(before)("a")
@@ -395,13 +418,13 @@ def test_one_tenants_words_change_nothing_for_another() -> None:
 
 
 def test_the_base_url_may_leave_the_version_out() -> None:
-    """Both forms name the same API, whatever slash they end with."""
+    """Uses both forms of the address, with and without a slash at the end. All must name the same API."""
     assert base_url("https://api.eu.soniox.com") == base_url("https://api.eu.soniox.com/v1/")
     assert base_url("http://proxy/soniox/v1") == "http://proxy/soniox/v1"
 
 
 def test_the_documented_examples_are_read() -> None:
-    """The JSON of Soniox' own documents, byte for byte: our models read it, and what they say is what it says."""
+    """Parses the JSON of Soniox' documentation byte for byte."""
     examples = {name: json.dumps(entry["example"]) for name, entry in CONTRACT.items()}
 
     assert File.model_validate_json(examples["file"]).id == "84c32fc6-4fb5-4e7a-b656-b5ec70493753"
@@ -421,8 +444,8 @@ def test_the_documented_examples_are_read() -> None:
     assert isinstance(api_error(429, examples["limit_of_transcriptions"], {}), QuotaError)
 
 
-def test_pieces_become_words() -> None:
-    """The sentence on Soniox' own page: six words, the mark with the last, times from first to last piece."""
+def test_tokens_become_words() -> None:
+    """Joins the tokens of the documented sentence: six words, the punctuation with the last one."""
     tokens = [
         Token(text=text, start_ms=start, end_ms=end, confidence=1)
         for text, start, end in CONTRACT["tokens_of_a_sentence"]["example"]
@@ -434,7 +457,7 @@ def test_pieces_become_words() -> None:
 
 
 def said(*pieces: str, speaker: str | None = None, language: str | None = None, from_ms: int = 0) -> list[Token]:
-    """Tokens, 100 ms each."""
+    """Returns tokens of 100 ms each."""
     return [
         Token(
             text=piece, start_ms=from_ms + 100 * index, end_ms=from_ms + 100 * index + 100, confidence=0.9,
@@ -445,13 +468,13 @@ def said(*pieces: str, speaker: str | None = None, language: str | None = None, 
 
 
 def test_languages_without_spaces_have_words_too() -> None:
-    """Chinese and Thai tokens carry no space: each is a word, its mark with it; else a call would be one word."""
+    """Joins Chinese and Thai tokens, which have no spaces. Each must be a word, or a call would be one word."""
     assert [word.text for word in words_of(said("你", "好", "。", "再", "见"))] == ["你", "好。", "再", "见"]
     assert [word.text for word in words_of(said("Hé", "llo", " 你"))] == ["Héllo", " 你"]
 
 
 def test_a_word_never_spans_two_speakers() -> None:
-    """The second speaker begins without a space: a new word, and a new turn."""
+    """Starts a second speaker without a space. That must begin a new word and a new segment."""
     tokens = said("Yes", ".", speaker="1") + said("No", ".", speaker="2", from_ms=200)
     reel = trimmed_audio.TrimmedAudio(RATE, (trimmed_audio.Region(0, 0, 10 * RATE),))
 
@@ -459,8 +482,8 @@ def test_a_word_never_spans_two_speakers() -> None:
     assert [(turn.speaker, turn.text) for turn in turns] == [("speaker 1", "Yes."), ("speaker 2", "No.")]
 
 
-def test_sounds_and_translations_are_no_words() -> None:
-    """Audio events and translated tokens are left out, of the words and of the language."""
+def test_sounds_and_translations_are_not_words() -> None:
+    """Parses sounds and translated tokens. They must be neither in the words nor in the language."""
     event = Token(text="[laughter]", start_ms=0, end_ms=1, confidence=1, is_audio_event=True, language="en")
     translated = Token(
         text=" Hallo", start_ms=0, end_ms=1, confidence=1, translation_status="translation", language="de"
@@ -472,8 +495,8 @@ def test_sounds_and_translations_are_no_words() -> None:
     assert language_of([event]) == "und"
 
 
-def test_what_a_transcript_may_leave_out() -> None:
-    """A translated token has no times, speakers may be numbers: read all the same."""
+def test_optional_parts_of_a_transcript() -> None:
+    """Parses a translated token without times, and numbers as speakers."""
     heard = SonioxTranscript.model_validate(
         {
             "id": "1",
@@ -489,9 +512,11 @@ def test_what_a_transcript_may_leave_out() -> None:
     assert [turn.text for turn in turns_of(heard.tokens, reel, ("inbound",), 1000)] == ["Yes."]
 
 
-async def test_a_proxy_that_lists_no_uploads_is_no_obstacle(server: FakeSoniox, tmp_path: Path) -> None:
-    """405 to the list of files: the audio is uploaded all the same. A list of orders must be there: "none" would be
-    paid for."""
+async def test_a_missing_list_of_uploads_is_accepted(server: FakeSoniox, tmp_path: Path) -> None:
+    """Returns 405 for the list of files: the audio must be uploaded.
+
+    The list of orders is required: to take a missing list for an empty one would pay for orders twice.
+    """
     server.refusals += [
         Refusal("GET /v1/files", 405, "", "Method not allowed"),
         Refusal("GET /v1/transcriptions", 405, "", "Method not allowed"),
@@ -503,5 +528,5 @@ async def test_a_proxy_that_lists_no_uploads_is_no_obstacle(server: FakeSoniox, 
 
 
 def test_a_failed_job_says_why() -> None:
-    """Also where Soniox gives no reason."""
+    """Fails an order with and without a reason. The message must be readable."""
     assert "unknown" in str(failed_job(None, None))
