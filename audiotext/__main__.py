@@ -1,4 +1,4 @@
-"""`python -m audiotext` is `audiotext`."""
+"""Runs the command line as `python -m audiotext`."""
 
 from audiotext.cli.main import main
 

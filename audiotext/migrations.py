@@ -1,9 +1,11 @@
-"""The stores' schemas, all together: what is applied and what is missing.
+"""Schemas of the stores: which steps are missing, and how to apply them.
 
-ClickHouse has numbered SQL files, Qdrant collections whose names carry a version, S3 a bucket. Services bring
-ClickHouse and Qdrant up to date themselves when they first use them; `audiotext migrate` does it before they start,
-and tells.
+ClickHouse has numbered SQL files, Qdrant has collections whose names contain a version, S3 has a bucket. Services bring
+ClickHouse and Qdrant up to date when they first use them. `audiotext migrate` does it before they start and lists the
+steps.
 """
+
+from dataclasses import dataclass
 
 from core.settings import Settings
 from pipelines.providers import registry
@@ -13,24 +15,39 @@ from sinks.qdrant.collections import VERSION, collection_of, require_known_schem
 from sinks.qdrant.store import VectorStore
 
 
-def pending(settings: Settings) -> list[str]:
-    """What `apply` would do, a line each. Changes nothing. Raises SchemaTooNewError, and what the stores raise."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One missing step. pending: the line before it is applied. done: the line afterwards."""
+
+    pending: str
+    done: str
+
+
+def pending(settings: Settings) -> list[Step]:
+    """Returns the steps that `apply` would do, without changing anything.
+
+    Raises SchemaTooNewError and the errors of the stores.
+    """
     state = Database(settings.clickhouse).inspect()
     state.require_known()
-    todo = [f"ClickHouse: {name} is to be applied" for name in state.pending]
+    steps = [Step(f"ClickHouse: {name} is missing", f"ClickHouse: {name} applied") for name in state.pending]
     found = VectorStore(settings.qdrant).inspect().collections
     require_known_schema(found)
-    todo += [f"Qdrant: {old.name} is to become {old.current}" for old in found if old.version < VERSION]
+    steps += [
+        Step(f"Qdrant: {old.name} must become {old.current}", f"Qdrant: {old.name} is now {old.current}")
+        for old in found
+        if old.version < VERSION
+    ]
     name, _ = _collection(settings)
     if name not in [collection.name for collection in found]:
-        todo.append(f"Qdrant: {name} is to be created")
+        steps.append(Step(f"Qdrant: {name} is missing", f"Qdrant: {name} created"))
     if not ObjectStore(settings.s3).bucket_exists():
-        todo.append(f"S3: bucket {settings.s3.bucket} is to be created")
-    return todo
+        steps.append(Step(f"S3: bucket {settings.s3.bucket} is missing", f"S3: bucket {settings.s3.bucket} created"))
+    return steps
 
 
 def apply(settings: Settings) -> None:
-    """Does all of it; what is done already is left alone. Raises SchemaTooNewError, and what the stores raise."""
+    """Applies all missing steps. Raises SchemaTooNewError and the errors of the stores."""
     Database(settings.clickhouse).migrate()
     vectors = VectorStore(settings.qdrant)
     vectors.migrate()
@@ -39,5 +56,6 @@ def apply(settings: Settings) -> None:
 
 
 def _collection(settings: Settings) -> tuple[str, int]:
+    """Returns the name and the dimension of the collection for the configured embedder."""
     embedder = registry.embedder(settings)
     return collection_of(embedder.model, embedder.dimension), embedder.dimension

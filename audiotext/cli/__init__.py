@@ -1,1 +1,1 @@
-"""What the commands of `audiotext` do, one module each; `audiotext.cli.main` parses and picks."""
+"""The command line: `audiotext.cli.main` parses it, `audiotext.cli.commands` holds one module per command."""

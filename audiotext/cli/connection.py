@@ -1,4 +1,4 @@
-"""Settings of a client command: this shell's, and the addresses of the stack that runs on the data directory."""
+"""Settings of a command that connects to a stack: the shell's, and the addresses of the stack on the data directory."""
 
 import os
 from pathlib import Path
@@ -9,14 +9,14 @@ from core.settings import Settings, load
 
 
 class NotRunningError(UserError):
-    """No stack runs on the directory the user named."""
+    """No stack runs on the directory that the user named."""
 
 
 def settings_for(data_dir: Path | None) -> tuple[Settings, RunningStack | None]:
-    """The settings to talk to a stack with, and the stack if one runs on this machine.
+    """Returns the settings with which to connect to a stack, and the stack if one runs on this machine.
 
-    A directory that is named must have one running; without, the default directory's is used if there is one, and
-    what the shell has set wins. Raises NotRunningError, SettingsError.
+    data_dir: a stack must run on it, and its addresses take precedence. None: the stack on the default directory is
+    used if one runs, and variables of the shell take precedence. Raises NotRunningError, SettingsError.
     """
     own = load()
     stack = running_stack(data_dir or own.data_dir)

@@ -1,4 +1,4 @@
-"""Lists on the command line: as a table, as JSON, and the ids that people copy from them."""
+"""Lists on the command line: as a table or as JSON, and the lookup of the ids that users copy from them."""
 
 import json
 import shutil
@@ -10,29 +10,31 @@ from core.errors import UserError
 
 _GAP = "  "
 _INDENT = "    "
-_CANDIDATES = 20  # ids that an error names
+_CANDIDATES = 20  # ids that an error lists
 
 JsonRow = Mapping[str, object]
 
 
 def show(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows under their column names. A terminal's width is kept where that is possible without cutting a cell;
-    a pipe or a file gets one line a row."""
+    """Prints rows under their column names.
+
+    On a terminal no line is wider than the terminal, unless a single word is. A pipe or a file gets one line per row.
+    """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print("\n".join(lines(names, rows, width)))
 
 
 def show_json(rows: Iterable[JsonRow]) -> None:
-    """Prints rows as one JSON array, an object a line. All output of a list with `--json` is this."""
+    """Prints rows as one JSON array with one object per line: the whole output of a list with `--json`."""
     texts = [json.dumps(row, ensure_ascii=False, default=str) for row in rows]
     print("[" + ",\n ".join(texts) + "]")
 
 
 def lines(names: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
-    """The lines of a list. No cell is ever cut, and only spaces are broken.
+    """Returns the lines of a list. Cells are never cut, and lines are broken only at spaces.
 
-    A table, if it is not wider than `width` (None: as wide as it likes). Otherwise each row is a block: the first
-    cells as they are, the others with their names, on as many lines as they need.
+    The list is a table if it is not wider than `width` characters (None: no limit). Otherwise each row is a block: the
+    first cells without names, then the others with their names, on as many lines as they need.
     """
     cells = [[" ".join(cell.split()) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
@@ -43,7 +45,7 @@ def lines(names: Sequence[str], rows: Sequence[Sequence[str]], width: int | None
 
 
 def _block(names: Sequence[str], row: Sequence[str], width: int) -> list[str]:
-    """A row on several lines: a mark like * and the id as they are, then the other cells with their names."""
+    """Returns a row on several lines: a mark like * and the id without names, then the other cells with their names."""
     head = next((at for at, name in enumerate(names) if name), 0) + 1
     found = [_GAP.join(row[:head]).strip()]
     line = ""
@@ -55,13 +57,13 @@ def _block(names: Sequence[str], row: Sequence[str], width: int) -> list[str]:
             line += _GAP + piece
             continue
         found += [line] if line else []
-        *whole, line = _broken(_INDENT + piece, width)
-        found += whole
+        *full, line = _wrapped(_INDENT + piece, width)
+        found += full
     return found + ([line] if line else [])
 
 
-def _broken(text: str, width: int) -> list[str]:
-    """The text on lines of that width, broken at spaces only: a word that is longer has a line of its own."""
+def _wrapped(text: str, width: int) -> list[str]:
+    """Returns the text on lines of that width, broken only at spaces. A longer word gets its own line."""
     found: list[str] = []
     for word in text.split():
         if found and len(found[-1]) + 1 + len(word) <= width:
@@ -72,14 +74,15 @@ def _broken(text: str, width: int) -> list[str]:
 
 
 def minute(at_ms: int | None) -> str:
-    """A point in time for a list, in UTC; "" for none."""
+    """Returns a point in time (ms since the epoch) as text in UTC, or "" for None."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M") if at_ms else ""
 
 
 def id_of(text: str, ids: Iterable[str], noun: str, command: str) -> str:
-    """The one id that is the text or begins with it; an ellipsis at its end is ignored.
+    """Returns the only id that is the text or begins with it. An ellipsis at the end of the text is ignored.
 
-    noun: what has the id; command: lists all. Raises UserError, with the candidates if there are several.
+    noun: the kind of thing that has the id. command: the command that lists all. Raises UserError, which names the
+    candidates if there are several.
     """
     known = list(dict.fromkeys(ids))
     if text in known:
@@ -92,5 +95,5 @@ def id_of(text: str, ids: Iterable[str], noun: str, command: str) -> str:
         raise UserError(f"there is no {noun} {text}: see `{command}`")
     more = f" and {len(found) - _CANDIDATES} more" if len(found) > _CANDIDATES else ""
     raise UserError(
-        f"{noun} {text} is ambiguous: it begins {', '.join(found[:_CANDIDATES])}{more}; give more characters of it"
+        f"{noun} {text} is ambiguous: {', '.join(found[:_CANDIDATES])}{more} begin with it; give more characters"
     )

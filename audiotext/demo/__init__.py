@@ -1,1 +1,1 @@
-"""`audiotext demo`: everything on this machine, two real calls at the same time, and what comes out of them."""
+"""Demo: runs everything on this machine, plays two real calls at the same time and prints their results."""

@@ -1,4 +1,4 @@
-"""The little of the HTTP API that the demo uses, as any client would."""
+"""Client for the part of the HTTP API that the demo uses."""
 
 import asyncio
 from types import TracebackType
@@ -12,11 +12,11 @@ Json = dict[str, Any]
 
 
 class ApiError(UserError):
-    """The API answered something the demo cannot go on with."""
+    """The API answered with an error, or did not answer."""
 
 
 class ApiClient:
-    """Asks the API at `base_url` with a key. Use as an async context manager."""
+    """Client of the API at `base_url` with a key. Use it as an async context manager."""
 
     def __init__(self, base_url: str, key: str) -> None:
         self._base_url = base_url
@@ -36,7 +36,7 @@ class ApiClient:
             await self._session.close()
 
     async def get(self, path: str, **query: str) -> Json:
-        """The JSON object at a path. Raises ApiError for anything else."""
+        """Returns the JSON object at a path. Raises ApiError for any other answer."""
         assert self._session is not None
         try:
             async with self._session.get(path, params=query) as response:
@@ -48,14 +48,14 @@ class ApiClient:
             raise ApiError(f"{path}: {error!r}") from None
 
     async def call(self, call_id: str) -> Json | None:
-        """A call's document, or None while there is none or the API is too busy to say."""
+        """Returns the document of a call, or None while the API has none or does not answer."""
         try:
             return await self.get(f"/v1/calls/{call_id}")
         except ApiError:
             return None
 
     async def finished(self, call_id: str, timeout_s: float) -> Json | None:
-        """The call's document once nothing more will happen to it; None if that takes longer than `timeout_s`."""
+        """Returns the document of a call when it is complete or failed, or None after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:

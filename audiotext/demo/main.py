@@ -1,6 +1,5 @@
-"""Runs the demo: starts the stack, plays the calls, waits for the last stage, checks and prints the result."""
+"""Runs the demo: starts the stack, plays the calls, waits for the last stage, checks and prints the results."""
 
-import argparse
 import asyncio
 import contextlib
 import secrets
@@ -17,7 +16,8 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.live import Live
 
-from audiotext.cli.up import Terminal, notes, settings_of
+from audiotext.cli.commands.up import load_settings
+from audiotext.cli.terminal import Terminal, notes
 from audiotext.demo.client import ApiClient, ApiError, Json
 from audiotext.demo.report import CallView, Result, call_report, closing, progress_table, sign_in_link
 from audiotext.embedded.server import port_is_free
@@ -26,7 +26,7 @@ from core.settings import Settings
 from gateway.simulator import Played, Progress, play
 
 DATA_DIR = Path("data") / "demo"
-_STAGES_S = 120.0  # how long after hang-up the last stage may take on a slow machine
+_STAGES_S = 120.0  # time after hang-up within which the last stage must finish, also on a slow machine
 _QUERIES = {
     "broadband_outage": "the internet connection is down, send a technician",
     "clinic_reschedule": "does my insurance pay for the dental x-ray",
@@ -35,23 +35,27 @@ _QUERIES = {
 
 @dataclass(frozen=True, slots=True)
 class DemoCall:
-    """One of the calls that come with the package, and the id it is played under this time."""
+    """One of the calls in the package, and the call id of this run."""
 
     name: str
     audio: Path
     call_id: str
 
 
-def main(args: argparse.Namespace) -> int:
-    """Returns 0 if both calls came out complete: recorded, transcribed, summarized, found by search and billed once."""
+def run_demo(data_dir: Path | None, port: int | None, speed: float, *, keep: bool) -> int:
+    """Runs the demo and returns the exit code.
+
+    0: both calls are recorded, transcribed, summarized, found by the search and billed once. keep: runs the stack until
+    Ctrl-C afterwards.
+    """
     console = Terminal(highlight=False)
-    settings = _settings(args)
-    if not args.data_dir:
+    settings = _settings(data_dir, port)
+    if not data_dir:
         _start_empty(settings.data_dir)
     stack = Stack(settings, lambda line: console.print(f"  {line}", style="dim", markup=False))
-    with _ended_by_signals(stack):
+    with _stopped_by_signals(stack):
         try:
-            return _run(stack, console, args)
+            return _run(stack, console, speed, keep=keep)
         except KeyboardInterrupt:
             console.print("interrupted")
             return 130
@@ -59,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
             stack.stop()
 
 
-def _run(stack: Stack, console: Console, args: argparse.Namespace) -> int:
+def _run(stack: Stack, console: Console, speed: float, *, keep: bool) -> int:
     began = time.monotonic()
     console.print("[bold]1. Starting everything on this machine[/]")
     stack.start()
@@ -73,12 +77,12 @@ def _run(stack: Stack, console: Console, args: argparse.Namespace) -> int:
             DemoCall(name, folder / f"{name}.flac", f"CA{name.replace('_', '-')}-{secrets.token_hex(4)}")
             for name in _QUERIES
         ]
-        result = asyncio.run(_play_and_watch(stack.settings, calls, console, args.speed))
-    console.print(closing(result, stack.settings, kept=args.keep))
-    if args.keep:
+        result = asyncio.run(_play_and_watch(stack.settings, calls, console, speed))
+    console.print(closing(result, stack.settings, kept=keep))
+    if keep:
         for note in notes(stack):
             console.print(f"  note: {note}", style="dim", markup=False)
-        console.print("Everything goes on running; Ctrl-C ends it.")
+        console.print("Everything keeps running; Ctrl-C stops it.")
         while True:
             signal.pause()
     console.print(f"[dim]took {time.monotonic() - began:.0f} s[/]")
@@ -86,9 +90,9 @@ def _run(stack: Stack, console: Console, args: argparse.Namespace) -> int:
 
 
 async def _play_and_watch(settings: Settings, calls: Sequence[DemoCall], console: Console, speed: float) -> Result:
-    """Plays all calls at the same time, shows how far each is, and collects what came out."""
+    """Plays all calls at the same time, shows the progress of each, and collects the results."""
     pace = "in real time" if speed == 1 else f"{speed:g} times as fast as real time"
-    console.print(f"[bold]2. Two callers ring at once[/], {pace}, as Twilio would stream them")
+    console.print(f"[bold]2. Playing two calls at the same time[/], {pace}, as Twilio would stream them")
     key = _secret(settings.admin_key)
     async with ApiClient(f"http://127.0.0.1:{settings.gateway.port}", key) as api:
         views = {call.call_id: CallView(call.name) for call in calls}
@@ -97,11 +101,11 @@ async def _play_and_watch(settings: Settings, calls: Sequence[DemoCall], console
             try:
                 await asyncio.gather(*(_play(settings, call, views[call.call_id], speed) for call in calls))
                 documents = await asyncio.gather(*(api.finished(call.call_id, _STAGES_S) for call in calls))
-                await asyncio.sleep(0.3)  # lets the last state be seen
+                await asyncio.sleep(0.3)  # time for the table to show the last state
             finally:
                 for task in watching:
                     task.cancel()
-        console.print("\n[bold]3. What came out[/]")
+        console.print("\n[bold]3. Results[/]")
         result = Result()
         for call, document in zip(calls, documents, strict=True):
             await _collect(api, call, document, result, console)
@@ -109,7 +113,7 @@ async def _play_and_watch(settings: Settings, calls: Sequence[DemoCall], console
 
 
 async def _collect(api: ApiClient, call: DemoCall, document: Json | None, result: Result, console: Console) -> None:
-    """Fetches what a user would look at, prints it and notes what is wrong."""
+    """Fetches and prints the results of a call, and records problems."""
     if document is None or document["status"] != "complete":
         state = "nothing" if document is None else f"{document['status']} ({document['failed_reason']})"
         result.problems.append(f"{call.name}: not complete after {_STAGES_S:g} s but {state}")
@@ -123,7 +127,7 @@ async def _collect(api: ApiClient, call: DemoCall, document: Json | None, result
         return
     if not transcript["segments"]:
         result.problems.append(f"{call.name}: the transcript is empty")
-    # A directory that was used before holds the same calls under other ids: equally good hits.
+    # A directory from an earlier run has the same calls under other ids; they are equally good hits.
     best = next((hit for hit in hits if call.name.replace("_", "-") in hit["call_id"]), None)
     if not hits or best is not hits[0]:
         result.problems.append(f"{call.name}: not the first hit for “{query}”")
@@ -161,7 +165,7 @@ async def _watch(api: ApiClient, call_id: str, view: CallView) -> None:
 
 @contextlib.contextmanager
 def _shown(views: dict[str, CallView], console: Console) -> Iterator[None]:
-    """A table that moves on a terminal; elsewhere (a file, CI) the final one."""
+    """Shows the progress: a live table on a terminal, or only the final table in a file or CI."""
     if console.is_terminal:
         with Live(console=console, get_renderable=lambda: progress_table(views.values()), refresh_per_second=8):
             yield
@@ -170,12 +174,14 @@ def _shown(views: dict[str, CallView], console: Console) -> Iterator[None]:
         console.print(progress_table(views.values()))
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    """The user's settings; what lets somebody in is made up for this run where it is not set, and a taken port that
-    nobody asked for is replaced by a free one."""
-    settings = settings_of(args)
+def _settings(data_dir: Path | None, port: int | None) -> Settings:
+    """Returns the user's settings, with random secrets for this run where none are set.
+
+    If no port is set and the default port is taken, the settings name a free one.
+    """
+    settings = load_settings(data_dir, port)
     changes: dict[str, object] = {}
-    if not args.data_dir:
+    if not data_dir:
         changes["data_dir"] = DATA_DIR
     if settings.admin_key is None:
         changes["admin_key"] = SecretStr(secrets.token_urlsafe(24))
@@ -184,33 +190,33 @@ def _settings(args: argparse.Namespace) -> Settings:
         changes["twilio"] = settings.twilio.model_copy(update={"auth_token": token})
     gateway = settings.gateway
     if "port" not in gateway.model_fields_set:
-        port = next(port for port in range(gateway.port, 65535) if port_is_free(port, gateway.host))
-        changes["gateway"] = gateway.model_copy(update={"port": port})
+        free = next(number for number in range(gateway.port, 65535) if port_is_free(number, gateway.host))
+        changes["gateway"] = gateway.model_copy(update={"port": free})
     return settings.model_copy(update=changes)
 
 
 def _start_empty(data_dir: Path) -> None:
-    """Removes what earlier demos left, except the models they prepared."""
+    """Removes the data of earlier demos, except the models that they prepared."""
     for entry in data_dir.glob("*"):
         if entry.name not in ("models", "lock"):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 @contextlib.contextmanager
-def _ended_by_signals(stack: Stack) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the demo, whatever it is doing; a second one hastens the end."""
-    asked = False
+def _stopped_by_signals(stack: Stack) -> Iterator[None]:
+    """Makes Ctrl-C and SIGTERM stop the demo at any point. A second signal kills the processes at once."""
+    stopping = False
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping:
             stack.force_stop()
             return
-        asked = True
+        stopping = True
         stack.cancel()
         raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

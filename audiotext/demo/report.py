@@ -1,4 +1,4 @@
-"""What the demo prints. Pure: data in, renderables out."""
+"""Texts that the demo prints. Pure functions from data to Rich renderables."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ _SHOWN_SEGMENTS = 40
 
 @dataclass(slots=True)
 class CallView:
-    """How far a call is. hung_up_at, reached_at: monotonic seconds; total_ms, sent_ms: stream time."""
+    """Progress of a call. hung_up_at, reached_at: monotonic seconds. total_ms, sent_ms: ms of the stream."""
 
     name: str
     sent_ms: int = 0
@@ -29,7 +29,7 @@ class CallView:
     reached_at: dict[str, float] = field(default_factory=dict)
 
     def reached(self, status: str, now: float) -> None:
-        """The API says so. States that were passed too fast to be seen count as reached now."""
+        """Records a status that the API reported. Earlier states that were not seen count as reached now."""
         if status in _STATES:
             for state in _STATES[: _STATES.index(status) + 1]:
                 self.reached_at.setdefault(state, now)
@@ -37,19 +37,19 @@ class CallView:
 
 @dataclass(slots=True)
 class Result:
-    """What came out: ledger lines of all calls, and what is not as it should be."""
+    """Result of the demo: the ledger lines of all calls, and the problems."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """True if there are no problems."""
         return not self.problems
 
 
 def progress_table(views: Iterable[CallView]) -> RenderableType:
-    """One line per call: how much was played, and how long after hang-up each stage was through."""
+    """Returns a table with one line per call: the played time, and the time from hang-up to the end of each stage."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("call", "played", *_STATES):
         table.add_column(heading, no_wrap=True)
@@ -71,7 +71,7 @@ def progress_table(views: Iterable[CallView]) -> RenderableType:
 def call_report(
     name: str, call: Mapping[str, Any], transcript: Mapping[str, Any], query: str, hit: Mapping[str, Any] | None
 ) -> RenderableType:
-    """Transcript by speaker with times, summary, one search with its hit, the ledger line."""
+    """Returns the results of a call: transcript by speaker, summary, one search with its hit, ledger lines."""
     tracks = "; ".join(
         f"{track['name']} {track['audio_ms'] / 1000:.1f} s of audio, {len(track['gaps'])} gaps"
         for track in call["tracks"]
@@ -92,7 +92,7 @@ def call_report(
             parts += [Text(f"\n{heading}", style="bold"), *(_bullet(item) for item in items)]
     parts.append(Text(f"\nsearch “{query}”", style="bold"))
     if hit is None:
-        parts.append(Text("no hit"))
+        parts.append(Text("no hits"))
     else:
         parts.append(
             Text(f"{hit['score']:.2f}  {hit['call_id']} at {clock(hit['start_ms'])}, {hit['speaker']}: {hit['text']}")
@@ -103,7 +103,7 @@ def call_report(
 
 
 def closing(result: Result, settings: Settings, *, kept: bool) -> RenderableType:
-    """The sum of the bill, what is wrong if anything, and where to look."""
+    """Returns the sum of the bill, the problems, and the addresses for further reading."""
     parts: list[RenderableType] = [Text("\n4. The bill", style="bold")]
     if result.lines:
         cost = sum((Decimal(line["provider_cost"]) for line in result.lines), Decimal(0))
@@ -118,7 +118,7 @@ def closing(result: Result, settings: Settings, *, kept: bool) -> RenderableType
         parts.append(Text(f"  ✗ {problem}", style="bold red"))
     if result.ok:
         parts.append(Text("  ✓ both calls recorded, transcribed, summarized, found and billed once", style="green"))
-    parts.append(Text("\n5. Where to look", style="bold"))
+    parts.append(Text("\n5. Next steps", style="bold"))
     if kept:
         key = settings.admin_key.get_secret_value() if settings.admin_key else ""
         parts.append(Text(f"  {sign_in_link(settings, key)}", style="bold"))
@@ -126,21 +126,21 @@ def closing(result: Result, settings: Settings, *, kept: bool) -> RenderableType
         parts.append(Text("  API: docs/api.md and /openapi.json"))
     else:
         parts += [
-            Text(f"  everything is kept in {settings.data_dir}; start it again with"),
+            Text(f"  all data is in {settings.data_dir}; start the stack again with"),
             Text(f"  AUDIOTEXT_ADMIN_KEY=choose-one .venv/bin/audiotext up --data-dir {settings.data_dir}"),
             Text(f"  and open {sign_in_link(settings, 'choose-one')}", style="bold"),
-            Text("  API: docs/api.md and /openapi.json · `make demo ARGS=--keep` leaves it running"),
+            Text("  API: docs/api.md and /openapi.json · `make demo ARGS=--keep` keeps it running"),
         ]
     return Group(*parts)
 
 
 def sign_in_link(settings: Settings, key: str) -> str:
-    """Opens the web page signed in. The key stands behind the #, which browsers send to nobody."""
+    """Returns a link to the web page that signs in. The key is behind the #, so browsers do not send it."""
     return f"{settings.base_url}/sign-in#{quote(key, safe='')}"
 
 
 def clock(ms: int) -> str:
-    """Minutes, seconds and tenths: 1:02.3."""
+    """Returns a time as minutes, seconds and tenths: 1:02.3."""
     minutes, rest = divmod(ms, 60_000)
     return f"{minutes}:{rest / 1000:04.1f}"
 
@@ -155,7 +155,7 @@ def _segment(segment: Mapping[str, Any]) -> RenderableType:
 
 
 def _bullet(text: str) -> RenderableType:
-    """Returns a line of a list; what does not fit the width is indented."""
+    """Returns an item of a list. Lines that are wrapped are indented."""
     row = Table.grid(padding=(0, 1))
     row.add_row("•", Text(text))
     return row

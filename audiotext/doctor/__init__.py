@@ -1,1 +1,1 @@
-"""`audiotext doctor`: looks at each configured system and says in one line what it found and what to do."""
+"""Checks of `audiotext doctor`: for each configured system a finding in one line, and how to fix it."""

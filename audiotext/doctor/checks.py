@@ -1,4 +1,4 @@
-"""All checks at the same time, each bounded: a system that hangs is a line, not a doctor that hangs."""
+"""Runs all checks at the same time. Each has a timeout, so that a system that hangs does not block the command."""
 
 import asyncio
 import threading
@@ -14,26 +14,26 @@ from core.settings import Settings, SettingsError
 from pipelines.providers import registry
 
 _TIMEOUT_S = 10.0
-_ASKING = ("transcriber", "summarizer", "embedder")
+_STAGES = ("transcriber", "summarizer", "embedder")  # services that send requests to an engine
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A check to be made. blocking: it runs in a thread of its own."""
+class PlannedCheck:
+    """Check that has not run yet: a blocking function, which runs in its own thread, or a coroutine function."""
 
     name: str
     blocking: Callable[[], Check] | None = None
     awaited: Callable[[], Awaitable[Check]] | None = None
 
 
-def looks(settings: Settings, *, embedded: bool) -> list[Look]:
-    """What there is to look at. embedded: the log is that of `audiotext up`, whose topics are smaller."""
+def checks_for(settings: Settings, *, embedded: bool) -> list[PlannedCheck]:
+    """Returns the checks for the settings. embedded: the log is that of `audiotext up`, which has fewer partitions."""
     found = [
-        Look("log", lambda: stores.log(settings.kafka, embedded=embedded)),
-        Look("S3", lambda: stores.s3(settings.s3)),
-        Look("ClickHouse", lambda: stores.clickhouse(settings.clickhouse)),
-        Look("Qdrant", lambda: stores.qdrant(settings.qdrant)),
-        Look("clock", lambda: environment.clock(settings.s3)),
+        PlannedCheck("log", lambda: stores.log(settings.kafka, embedded=embedded)),
+        PlannedCheck("S3", lambda: stores.s3(settings.s3)),
+        PlannedCheck("ClickHouse", lambda: stores.clickhouse(settings.clickhouse)),
+        PlannedCheck("Qdrant", lambda: stores.qdrant(settings.qdrant)),
+        PlannedCheck("clock", lambda: environment.clock(settings.s3)),
     ]
     for name, make in (
         ("speech to text", registry.speech_to_text),
@@ -42,65 +42,69 @@ def looks(settings: Settings, *, embedded: bool) -> list[Look]:
     ):
         found.append(_provider(name, settings, make))
     if settings.kratos.url:
-        found.append(Look("Ory Kratos", awaited=Kratos(settings.kratos, settings.kratos.url).check))
-    found += [Look(f"requests: {name}", awaited=partial(stages.requests, name, url)) for name, url in _stages(settings)]
+        found.append(PlannedCheck("Ory Kratos", awaited=Kratos(settings.kratos, settings.kratos.url).check))
+    watched = _watched_stages(settings)
+    found += [PlannedCheck(f"requests: {name}", awaited=partial(stages.requests, name, url)) for name, url in watched]
     found += [
-        Look("public URL", awaited=lambda: environment.public_url(settings)),
-        Look("admin key", lambda: environment.admin_key(settings)),
-        Look("time limits", lambda: environment.time_limits(settings)),
-        Look("carriers", lambda: environment.carriers(settings)),
-        Look("disk", lambda: environment.disk(settings.data_dir)),
+        PlannedCheck("public URL", awaited=lambda: environment.public_url(settings)),
+        PlannedCheck("admin key", lambda: environment.admin_key(settings)),
+        PlannedCheck("time limits", lambda: environment.time_limits(settings)),
+        PlannedCheck("carriers", lambda: environment.carriers(settings)),
+        PlannedCheck("disk", lambda: environment.disk(settings.data_dir)),
     ]
     return found
 
 
-def _stages(settings: Settings) -> list[tuple[str, str]]:
-    """Names and addresses of the services whose work is requests to an engine."""
-    return [(name, url) for name, url in settings.api.watched.items() if name in _ASKING]
+def _watched_stages(settings: Settings) -> list[tuple[str, str]]:
+    """Returns the names and URLs of the services that send requests to an engine."""
+    return [(name, url) for name, url in settings.api.watched.items() if name in _STAGES]
 
 
-async def examine(todo: Sequence[Look], timeout_s: float = _TIMEOUT_S) -> list[Check]:
-    """The findings, in the order of what was asked, after `timeout_s` at the latest."""
-    return list(await asyncio.gather(*(_look(look, timeout_s) for look in todo)))
+async def run_checks(planned: Sequence[PlannedCheck], timeout_s: float = _TIMEOUT_S) -> list[Check]:
+    """Returns the findings in the order of the checks, after `timeout_s` at the latest."""
+    return list(await asyncio.gather(*(_run(check, timeout_s) for check in planned)))
 
 
-def _provider(name: str, settings: Settings, make: Callable[[Settings], object]) -> Look:
-    """Made here and not in a thread: what a provider is made of is imported then."""
+def _provider(name: str, settings: Settings, make: Callable[[Settings], object]) -> PlannedCheck:
+    """Returns the check of a provider.
+
+    The provider is created here and not in a thread, because this imports its libraries.
+    """
     try:
         provider = make(settings)
     except SettingsError as error:
-        refused = Check(name, False, str(error), "see `audiotext settings`")
-        return Look(name, lambda: refused)
-    except Exception as error:  # a model that is not installed or not the original; each engine has its own
+        invalid = Check(name, False, str(error), "see `audiotext settings`")
+        return PlannedCheck(name, lambda: invalid)
+    except Exception as error:  # a model is missing or damaged; each engine has its own error type
         broken = Check(name, False, str(error), "install it again, or choose another provider")
-        return Look(name, lambda: broken)
+        return PlannedCheck(name, lambda: broken)
     if isinstance(provider, HealthCheck):
-        return Look(name, awaited=provider.check)
-    here = Check(name, True, f"{getattr(provider, 'name', name)} ({getattr(provider, 'model', '')}), on this machine")
-    return Look(name, lambda: here)
+        return PlannedCheck(name, awaited=provider.check)
+    local = Check(name, True, f"{getattr(provider, 'name', name)} ({getattr(provider, 'model', '')}), on this machine")
+    return PlannedCheck(name, lambda: local)
 
 
-async def _look(look: Look, timeout_s: float) -> Check:
+async def _run(check: PlannedCheck, timeout_s: float) -> Check:
     try:
         async with asyncio.timeout(timeout_s):
-            if look.awaited is not None:
-                found = await look.awaited()
-                # Under the same heading whatever is behind it; the provider's own name leads its finding.
-                return found if found.name == look.name else _headed(look.name, found)
-            assert look.blocking is not None
-            return await _in_thread(look.blocking, look.name)
+            if check.awaited is not None:
+                found = await check.awaited()
+                return found if found.name == check.name else _renamed(found, check.name)
+            assert check.blocking is not None
+            return await _in_thread(check.blocking, check.name)
     except TimeoutError:
-        return Check(look.name, False, f"no answer within {timeout_s:g} s", "look whether it hangs, and at the network")
+        return Check(check.name, False, f"no answer within {timeout_s:g} s", "check whether it hangs, and the network")
     except Exception as error:
-        return Check(look.name, False, f"{type(error).__name__}: {error}", "see the message")
+        return Check(check.name, False, f"{type(error).__name__}: {error}", "see the message")
 
 
-def _headed(name: str, found: Check) -> Check:
+def _renamed(found: Check, name: str) -> Check:
+    """Returns the finding under another name. The old name, for example the provider's, begins the text."""
     return Check(name, found.ok, f"{found.name}: {found.detail}", found.fix)
 
 
 def _in_thread(function: Callable[[], Check], name: str) -> "asyncio.Future[Check]":
-    """A daemon thread, since one that hangs in a client must not hold up the end of the command."""
+    """Runs a function in a daemon thread, so that a client that hangs does not delay the end of the command."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Check] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""What is around the systems: the public URL, the carriers' secrets, the disk and the clock."""
+"""Checks of the environment: secrets, time limits, public URL, disk and clock."""
 
 import base64
 import binascii
@@ -18,12 +18,12 @@ from core.settings import S3Settings, Settings
 from core.tls import client_context
 
 _TIMEOUT_S = 5.0
-_SKEW_S = 60.0  # S3 refuses signatures 15 min off; carriers' and our own tokens are stricter
+_SKEW_S = 60.0  # S3 refuses signatures that are 15 min off; tokens of carriers and of the gateway are stricter
 _SHORTEST_SECRET = 16
-_LONGER = f"make it {_SHORTEST_SECRET} random ones or more"
+_LONGER = f"use at least {_SHORTEST_SECRET} random characters"
 _ED25519_BYTES = 32
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# What lets a carrier in, by its section: one of them set means that its calls are wanted.
+# Settings that authorise a carrier, by its section. If one of them is set, the carrier is in use.
 _SECRETS = {
     "twilio": ("auth_token", "signing_keys"),
     "telnyx": ("stream_token", "public_key"),
@@ -36,7 +36,7 @@ _SECRETS = {
 
 
 def admin_key(settings: Settings) -> Check:
-    """Whether the key that sees every tenant can be guessed."""
+    """Checks that the admin key, which opens every tenant, is not too short."""
     name = "admin key"
     if settings.admin_key is None:
         return Check(name, True, "not set: `audiotext keys create` makes keys")
@@ -47,7 +47,7 @@ def admin_key(settings: Settings) -> Check:
 
 
 def time_limits(settings: Settings) -> Check:
-    """Checks that a recorder which takes over calls from another one hears of them before it closes them as idle."""
+    """Checks that a recorder which takes over calls reads their frames before it closes them as idle."""
     name = "time limits"
     idle_s, session_s = settings.recorder.idle_timeout_ms / 1000, settings.kafka.session_timeout_ms / 1000
     if idle_s < 2 * session_s:
@@ -55,23 +55,23 @@ def time_limits(settings: Settings) -> Check:
             f"AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS ({idle_s:g} s) is less than twice "
             f"AUDIOTEXT_KAFKA__SESSION_TIMEOUT_MS ({session_s:g} s)"
         )
-        return Check(name, False, text, "raise the first: live calls could be cut in two")
-    return Check(name, True, f"calls without a gateway are closed after {idle_s:g} s")
+        return Check(name, False, text, "raise the first: a live call could be split in two parts")
+    return Check(name, True, f"calls whose gateway is gone are closed after {idle_s:g} s")
 
 
 def carriers(settings: Settings) -> Check:
-    """Which carriers can get in, and whether what lets them in is any good."""
+    """Checks the secrets of the carriers and lists the carriers in use."""
     name = "carriers"
     used = carriers_in_use(settings)
     for problem, cure in _problems(settings):
         return Check(name, False, problem, cure)
     if not used:
-        return Check(name, True, "none is configured, so every call is refused: see docs/carriers")
-    return Check(name, True, f"let in: {', '.join(used)}")
+        return Check(name, True, "no carrier is configured, so every call is refused: see docs/carriers")
+    return Check(name, True, f"accepted: {', '.join(used)}")
 
 
 def carriers_in_use(settings: Settings) -> list[str]:
-    """Carriers of which anything is set that lets them in."""
+    """Returns the carriers that have at least one setting that authorises them."""
     used = [
         carrier
         for carrier, names in _SECRETS.items()
@@ -86,9 +86,9 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"{variable} has only {len(secret)} characters", _LONGER
     key = settings.telnyx.public_key
     if key and _decoded_length(key) != _ED25519_BYTES:
-        yield "AUDIOTEXT_TELNYX__PUBLIC_KEY is no Ed25519 key in base64", "copy it anew from Telnyx' portal"
+        yield "AUDIOTEXT_TELNYX__PUBLIC_KEY is not an Ed25519 key in base64", "copy it again from the Telnyx portal"
     if settings.audiosocket.port and not settings.audiosocket.allowed_peers:
-        yield "AudioSocket listens and nobody may connect", "set AUDIOTEXT_AUDIOSOCKET__ALLOWED_PEERS"
+        yield "AudioSocket listens, but no peer may connect", "set AUDIOTEXT_AUDIOSOCKET__ALLOWED_PEERS"
 
 
 def _secrets(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -107,12 +107,12 @@ def _decoded_length(text: str) -> int:
 
 
 async def public_url(settings: Settings) -> Check:
-    """Whether carriers would get to the gateway by it."""
+    """Checks that carriers reach the gateway at the public URL."""
     name = "public URL"
     if problem := _public_url_problem(settings):
         return Check(name, False, *problem)
     if settings.public_url is None:
-        return Check(name, True, "not set: only this machine gets to the gateway")
+        return Check(name, True, "not set: only this machine reaches the gateway")
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
             status = (await client.get(f"{settings.base_url}/healthz")).status_code
@@ -120,49 +120,54 @@ async def public_url(settings: Settings) -> Check:
         reason = str(error) or type(error).__name__
         return Check(name, False, f"{settings.base_url}: {reason}", "start the gateway; check DNS, proxy, certificate")
     if status != httpx.codes.OK:
-        return Check(name, False, f"{settings.base_url}/healthz answers {status}", "let the proxy pass all on to it")
+        return Check(
+            name,
+            False,
+            f"{settings.base_url}/healthz answers {status}",
+            "let the proxy forward all requests",
+        )
     return Check(name, True, f"{settings.base_url} leads to a gateway")
 
 
 def _public_url_problem(settings: Settings) -> tuple[str, str] | None:
-    """What is wrong with it as it is written, and the cure."""
-    written = "set AUDIOTEXT_PUBLIC_URL=https://your.host"
+    """Returns the problem of the setting itself and its fix, or None."""
+    example = "set AUDIOTEXT_PUBLIC_URL=https://your.host"
     if settings.public_url is None:
         used = [carrier for carrier in carriers_in_use(settings) if carrier != "audiosocket"]
-        return (f"not set, and {', '.join(used)} signs what it sends for it", written) if used else None
+        return (f"not set, but signatures of {', '.join(used)} contain it", example) if used else None
     url = urlsplit(settings.public_url)
     if url.scheme == "http" and url.hostname not in _LOOPBACK:
-        return f"{settings.public_url}: carriers stream to wss only", "put TLS in front, and make it https"
+        return f"{settings.public_url}: carriers stream only to wss", "put TLS in front of the gateway, and use https"
     return None
 
 
 def disk(data_dir: Path) -> Check:
-    """Whether the disk of the data directory has room for recordings."""
+    """Checks the free space on the disk of the data directory."""
     name = "disk"
-    there = next(parent for parent in (data_dir.absolute(), *data_dir.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(parent for parent in (data_dir.absolute(), *data_dir.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
     text = f"{free / 1e9:.1f} GB free for {data_dir}"
     if free < NEEDED_BYTES:
-        ends = "recordings will fail" if free < ALARM_BYTES else "`audiotext up` will not start"
-        return Check(name, False, f"{text}: {ends}", "make room, or set AUDIOTEXT_DATA_DIR")
+        effect = "recordings will fail" if free < ALARM_BYTES else "`audiotext up` will not start"
+        return Check(name, False, f"{text}: {effect}", "free some space, or set AUDIOTEXT_DATA_DIR")
     return Check(name, True, text)
 
 
 def clock(settings: S3Settings) -> Check:
-    """This machine's clock against the object storage's: signatures and tokens hang on it."""
+    """Compares this machine's clock with that of the object storage. Signatures and tokens depend on it."""
     name = "clock"
     if not settings.endpoint:
-        return Check(name, True, "nobody to compare it with")
+        return Check(name, True, "no object storage to compare it with")
     endpoint = settings.endpoint if "//" in settings.endpoint else f"http://{settings.endpoint}"
     verify = client_context(settings) if endpoint.startswith("https") else True
     try:
         date = httpx.head(endpoint, timeout=_TIMEOUT_S, verify=verify).headers.get("Date")
     except httpx.HTTPError:
-        date = None  # that it is away is another line
+        date = None  # the check of S3 reports that it is unreachable
     if not date:
-        return Check(name, True, "the object storage does not tell the time to compare it with")
+        return Check(name, True, "the object storage sends no Date header to compare it with")
     skew = time.time() - parsedate_to_datetime(date).timestamp()
     if abs(skew) > _SKEW_S:
         side = "ahead of" if skew > 0 else "behind"
-        return Check(name, False, f"{abs(skew):.0f} s {side} the object storage's", "have NTP set it (timedatectl)")
+        return Check(name, False, f"{abs(skew):.0f} s {side} the object storage's", "set it by NTP (timedatectl)")
     return Check(name, True, f"within {max(abs(skew), 1):.0f} s of the object storage's")

@@ -1,22 +1,22 @@
-"""The stages that run: whether their requests succeed, as the operations page shows it."""
+"""Checks of running stages: their requests to the engines, as on the operations page."""
 
 from api.service_health import provider_state, query_services
 from core.checks import Check
 
 _CURES = {
-    "failing": "mend the reason, then `audiotext dlq list` and `audiotext dlq replay`",
-    "away": "the stage waits and tries again; look at the provider's status page and at the network",
+    "failing": "fix the reason, then `audiotext dlq list` and `audiotext dlq replay`",
+    "away": "the stage waits and tries again; check the provider's status page and the network",
 }
 
 
 async def requests(name: str, url: str) -> Check:
-    """How the requests of a service fare. url: where its /healthz and /metrics are."""
+    """Checks that the requests of a service succeed. url: base URL of its /healthz and /metrics."""
     (found,) = await query_services({name: url})
     state, reason = provider_state(found)
     heading = f"requests: {name}"
     if state == "unknown":
-        return Check(heading, True, "the service does not answer here, so nobody knows")
+        return Check(heading, True, "unknown, because the service does not answer at this address")
     if cure := _CURES.get(state):
         return Check(heading, False, f"{state}: {reason or 'no request succeeds'}", cure)
     done = found.attempts.get("done", 0)
-    return Check(heading, True, f"{done} succeeded since the service started" if done else "none yet")
+    return Check(heading, True, f"{done} succeeded since the service started" if done else "no requests yet")

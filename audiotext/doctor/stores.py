@@ -1,4 +1,4 @@
-"""The log and the stores: reachable, authorised, which version, and what to do. Each changes nothing that stays."""
+"""Checks of the log and the stores: connection, authorisation and version. They leave no changes behind."""
 
 import uuid
 
@@ -20,18 +20,18 @@ _LOG_TRY_S = 1.0
 _LOG_TRIES = 4
 _REFUSED = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
 _STORE_TIMEOUT_S = 5
-_OLDEST_QDRANT = (1, 10)  # the first whose queries fuse two rankings
+_OLDEST_QDRANT = (1, 10)  # the first version with queries that fuse two rankings
 _NOT_CONFIGURED = "not configured: `audiotext up` embeds one"
 _MIGRATE = "run `audiotext migrate`"
 
 
 def log(kafka: KafkaSettings, *, embedded: bool) -> Check:
-    """Signs in, and compares the topics with redpanda/topics.yaml."""
+    """Connects to the log and compares its topics with redpanda/topics.yaml."""
     name = "log"
     if not kafka.bootstrap_servers:
         return Check(name, True, _NOT_CONFIGURED)
     errors: list[KafkaError] = []
-    # Anything that goes wrong on the way is told by callback; the call itself only times out.
+    # librdkafka reports connection errors only by callback; the request itself times out.
     admin = AdminClient(connection_config(kafka) | {"log_level": 0, "error_cb": errors.append})
     try:
         brokers = _brokers(admin, errors)
@@ -45,12 +45,18 @@ def log(kafka: KafkaSettings, *, embedded: bool) -> Check:
         missing = any(difference.setting == "missing" for difference in differences)
         return Check(name, False, found, "run `audiotext topics apply`" if missing else "see `audiotext topics check`")
     nodes = f"{brokers} broker{'s' if brokers > 1 else ''}"
-    return Check(name, True, f"{kafka.bootstrap_servers}: {nodes}, all {len(topics.load().topics)} topics as written")
+    return Check(
+        name,
+        True,
+        f"{kafka.bootstrap_servers}: {nodes}, all {len(topics.load().topics)} topics match redpanda/topics.yaml",
+    )
 
 
 def _brokers(admin: AdminClient, errors: list[KafkaError]) -> int:
-    """How many there are. Asked in short tries: a refusal is told at once, but the client goes on and tries again.
-    Raises KafkaException."""
+    """Returns the number of brokers. Raises KafkaException.
+
+    It tries several times for a short time: librdkafka reports a refusal at once, but keeps trying until the timeout.
+    """
     for left in reversed(range(_LOG_TRIES)):
         try:
             return len(admin.list_topics(timeout=_LOG_TRY_S).brokers)
@@ -62,8 +68,8 @@ def _brokers(admin: AdminClient, errors: list[KafkaError]) -> int:
 
 
 def _reason(errors: list[KafkaError], error: KafkaException) -> str:
-    told = [one for one in errors if one.code() != KafkaError._ALL_BROKERS_DOWN]
-    return " ".join((told[-1].str() if told else error.args[0].str()).split())
+    causes = [one for one in errors if one.code() != KafkaError._ALL_BROKERS_DOWN]
+    return " ".join((causes[-1].str() if causes else error.args[0].str()).split())
 
 
 def _log_cure(errors: list[KafkaError]) -> str:
@@ -86,15 +92,15 @@ def s3(settings: S3Settings) -> Check:
         if not store.bucket_exists():
             return Check(name, False, f"{settings.endpoint}: there is no bucket {settings.bucket}", _MIGRATE)
         store.put(key, b"doctor", "text/plain")
-        whole = store.get(key) == b"doctor"
+        intact = store.get(key) == b"doctor"
         store.remove(key)
     except SettingsError as error:
         return Check(name, False, str(error), "see `audiotext settings`")
     except (ObjectStoreError, ObjectMissingError) as error:
         text = str(error).removeprefix(f"{key}: ").removeprefix(f"{settings.bucket}: ")
         return Check(name, False, f"{settings.endpoint}: {_short(text)}", _s3_cure(text))
-    if not whole:
-        return Check(name, False, f"{settings.endpoint}: gave back other bytes than were written", "do not use it")
+    if not intact:
+        return Check(name, False, f"{settings.endpoint}: returned other bytes than were written", "do not use it")
     return Check(name, True, f"{settings.endpoint}: bucket {settings.bucket}, written, read and deleted")
 
 
@@ -107,7 +113,7 @@ def _s3_cure(text: str) -> str:
 
 
 def clickhouse(settings: ClickHouseSettings) -> Check:
-    """Signs in and compares the schema with our migrations."""
+    """Connects to ClickHouse and compares its schema with the migrations."""
     name = "ClickHouse"
     if settings.dsn is None:
         return Check(name, True, _NOT_CONFIGURED)
@@ -132,7 +138,7 @@ def clickhouse(settings: ClickHouseSettings) -> Check:
 
 
 def qdrant(settings: QdrantSettings) -> Check:
-    """Signs in and looks at the collections' versions."""
+    """Connects to Qdrant and checks the versions of its collections."""
     name = "Qdrant"
     if not settings.url:
         return Check(name, True, _NOT_CONFIGURED)
@@ -155,9 +161,9 @@ def _collections(name: str, found: Inspection) -> Check:
     if tuple(int(part) for part in found.version.split(".")[:2] if part.isdigit()) < _OLDEST_QDRANT:
         return Check(name, False, f"{found.version} is too old", "use Qdrant 1.10 or newer")
     if old := [collection.name for collection in found.collections if collection.version < VERSION]:
-        return Check(name, False, f"{', '.join(old)}: of an older version", _MIGRATE)
+        return Check(name, False, f"{', '.join(old)}: an older version", _MIGRATE)
     if not found.collections:
-        return Check(name, True, f"{found.version}, no collection yet: the first transcript makes it")
+        return Check(name, True, f"{found.version}, no collection yet: the first transcript creates it")
     return Check(name, True, f"{found.version}, {', '.join(collection.name for collection in found.collections)}")
 
 

@@ -9,16 +9,19 @@ carriers use.
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from gateway.carriers.base import Carrier
+if TYPE_CHECKING:
+    from gateway.carriers.base import Carrier
 
 _NOT_CARRIERS = frozenset({"base", "common"})
 
 
-def load_carriers() -> Mapping[str, Carrier]:
+def carrier_names() -> list[str]:
+    """Returns the names of all carriers without importing their modules."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_CARRIERS)
+
+
+def load_carriers() -> Mapping[str, "Carrier"]:
     """Returns every carrier by its name."""
-    return {
-        module.name: importlib.import_module(f"{__name__}.{module.name}").CARRIER
-        for module in pkgutil.iter_modules(__path__)
-        if module.name not in _NOT_CARRIERS
-    }
+    return {name: importlib.import_module(f"{__name__}.{name}").CARRIER for name in carrier_names()}

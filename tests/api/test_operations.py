@@ -10,7 +10,7 @@ from confluent_kafka import Consumer
 from api.endpoint import ApiContext
 from api.service_health import figures, state_of
 from audiotext.doctor import stages
-from audiotext.doctor.checks import looks
+from audiotext.doctor.checks import checks_for
 from core import metrics_server
 from core.settings import KafkaSettings, MetricsSettings
 from pipelines.runtime.errors import PermanentError, RetryLaterError
@@ -120,7 +120,7 @@ async def test_requests_that_fail_are_seen(services: ApiContext) -> None:
         stage.record_attempt(refused)
         stage.record_attempt(refused)
         assert (await seen())[:2] == ("failing", "failing")
-        assert "requests: transcriber" in [look.name for look in looks(settings, embedded=True)]
+        assert "requests: transcriber" in [check.name for check in checks_for(settings, embedded=True)]
 
 
 async def test_a_dead_letter_is_given_back_once(operated: Client, kafka: KafkaSettings) -> None:

@@ -185,7 +185,7 @@ def _parses(words: list[str]) -> bool:
 
 def _is_known(words: list[str]) -> bool:
     """Follows the subcommands as far as they are named, and looks for the options."""
-    parser = main.parser()
+    parser: argparse.ArgumentParser = main.parser()
     for word in words:
         choices = _subcommands(parser)
         if word.startswith("-"):

@@ -14,7 +14,7 @@ from api.auth import authentication
 from api.auth.kratos import Kratos, KratosSession, principal_of
 from api.endpoint import ApiContext
 from api.errors import ApiError
-from audiotext.doctor.checks import looks
+from audiotext.doctor.checks import checks_for
 from core.settings import KratosSettings, Settings
 from tests.api.conftest import Client, Put, Tenant, bearer, client_of
 from tests.fakes.kratos import COOKIE, FakeKratos
@@ -245,7 +245,9 @@ async def test_a_tenant_that_people_can_choose_is_warned_of(caplog: pytest.LogCa
 
 async def test_check(server: FakeKratos) -> None:
     """One line for `audiotext doctor`, where it is configured."""
-    assert "Ory Kratos" in [look.name for look in looks(Settings(kratos=KratosSettings(url=server.url)), embedded=True)]
+    assert "Ory Kratos" in [
+        check.name for check in checks_for(Settings(kratos=KratosSettings(url=server.url)), embedded=True)
+    ]
     kratos = Kratos(KratosSettings(), server.url)
     good = await kratos.check()
     server.status = 503

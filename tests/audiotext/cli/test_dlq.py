@@ -70,11 +70,11 @@ def test_mistakes_are_told(run: Run) -> None:
     """No letter named: exit code 2. None of that name, more than one, one that cannot be replayed: exit code 1; each
     with a line that says so. Replaying everything by mistake must not be possible by typing less."""
     code, _, error = run("replay")
-    assert (code, "which?" in error) == (2, True)
+    assert (code, "no dead letter is selected" in error) == (2, True)
     for words, said in (
         (("show", "nope"), "there is no dead letter nope: see `audiotext dlq list --all`"),
-        (("show", "a"), "it begins aaaa-1, abbb-2"),
-        (("replay", "cccc"), "no text"),
+        (("show", "a"), "aaaa-1, abbb-2 begin with it"),
+        (("replay", "cccc"), "was not text"),
     ):
         code, _, error = run(*words)
         assert code == 1

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from audiotext.cli import idle, main
+from audiotext.cli import main
+from audiotext.cli.commands import idle
 from audiotext.stack.datadir import DataDir, RunningStack
 
 Serve = Callable[[list[int]], None]
@@ -34,7 +35,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AUDIOTEXT_GATEWAY__PORT", str(server.server_address[1]))
 
-    monkeypatch.setattr(idle, "_EVERY_S", 0.01)
+    monkeypatch.setattr(idle, "_POLL_INTERVAL_S", 0.01)
     yield start
     for server in servers:
         server.shutdown()

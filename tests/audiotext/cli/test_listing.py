@@ -178,12 +178,12 @@ def test_an_ambiguous_beginning_names_the_candidates() -> None:
     ids = ["abc", "abcd", "abd", "b"]
     assert listing.id_of("abc", ids, "key", "audiotext keys list") == "abc"
     assert listing.id_of("abcd…", ids, "key", "audiotext keys list") == "abcd"
-    with pytest.raises(UserError, match="key ab is ambiguous: it begins abc, abcd, abd; give more"):
+    with pytest.raises(UserError, match="key ab is ambiguous: abc, abcd, abd begin with it; give more"):
         listing.id_of("ab", ids, "key", "audiotext keys list")
     with pytest.raises(UserError, match="there is no key x: see `audiotext keys list`"):
         listing.id_of("x", ids, "key", "audiotext keys list")
     many = [f"a{number}" for number in range(30)]
-    with pytest.raises(UserError, match="and 10 more; give more"):
+    with pytest.raises(UserError, match="and 10 more begin with it; give more"):
         listing.id_of("a", many, "key", "audiotext keys list")
 
 

@@ -62,7 +62,7 @@ def test_versions_and_erasure_from_the_shell(put: Put, capsys: pytest.CaptureFix
     assert main.main(["versions", "compare", call_id]) == 0
     assert "word error rate 0.0%" in capsys.readouterr().out
     assert main.main(["versions", "use", call_id[:20], f"{version[:8]}…"]) == 0
-    assert f"{version} counts" in capsys.readouterr().out
+    assert f"{version} is current" in capsys.readouterr().out
     assert main.main(["versions", "list", call_id, "--json"]) == 0
     assert [row["version_id"] for row in json.loads(capsys.readouterr().out) if row["of"] == "transcript"] == [version]
     assert main.main(["erase", call_id]) == 0

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from audiotext.cli import main
 from audiotext.doctor import environment, stores
-from audiotext.doctor.checks import Look, examine, looks
+from audiotext.doctor.checks import PlannedCheck, checks_for, run_checks
 from audiotext.stack.environment import to_variables
 from core.checks import Check
 from core.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings, SettingsError, load
@@ -38,7 +38,7 @@ def test_a_stack_that_is_well_has_a_line_each(  # noqa: PLR0917 - pytest passes 
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AUDIOTEXT_KAFKA__PARTITIONS", "2")
     settings = load()
-    found = {check.name: check for check in asyncio.run(examine(looks(settings, embedded=True)))}
+    found = {check.name: check for check in asyncio.run(run_checks(checks_for(settings, embedded=True)))}
     assert [check for check in found.values() if not check.ok] == []
     assert set(found) >= {"log", "S3", "ClickHouse", "Qdrant", "speech to text", "summaries", "embeddings", "disk"}
     assert "none missing" in found["ClickHouse"].detail
@@ -112,7 +112,10 @@ async def test_one_that_hangs_is_a_line() -> None:
         raise RuntimeError("no such thing")
 
     well = Check("well", True, "as it should")
-    found = await examine([Look("hangs", hanging), Look("raises", awaited=raising), Look("well", lambda: well)], 0.2)
+    found = await run_checks(
+        [PlannedCheck("hangs", hanging), PlannedCheck("raises", awaited=raising), PlannedCheck("well", lambda: well)],
+        0.2,
+    )
     hang.set()
     assert [check.ok for check in found] == [False, False, True]
     assert "no answer within 0.2 s" in found[0].detail

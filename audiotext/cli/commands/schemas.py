@@ -1,14 +1,23 @@
-"""`audiotext schemas`: JSON Schemas of everything on the log and in the store, as files."""
+"""Command `audiotext schemas DIR`: writes the JSON Schemas of the log and of the object storage."""
 
 import argparse
 from pathlib import Path
 
+from audiotext.cli.arguments import Parser
 from core.errors import UserError
-from schemas.json_schema import files
+
+HELP = "write the JSON Schemas of all events and stored documents"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="target folder; it is created if it is missing")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes every schema into the folder. Raises UserError where that cannot be."""
+    """Writes every schema into the folder. Raises UserError if it cannot be written."""
+    from schemas.json_schema import files
+
     folder: Path = args.folder
     written = files()
     try:

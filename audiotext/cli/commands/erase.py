@@ -1,21 +1,37 @@
-"""`audiotext erase`."""
+"""Command `audiotext erase CALL…`: erases calls."""
 
 import argparse
 import sys
 
-from audiotext.cli.connection import settings_for
+from audiotext.cli.arguments import Parser, add_running_stack_option, identifier, tenant
 from core.counting import number_of
 from core.errors import UserError
-from pipelines.erase.handler import requested
-from redpanda.client import EventProducer
-from schemas.topics import Topic
-from sinks.clickhouse.queries import CallStore
-from sinks.clickhouse.replay_queries import ReplayStore
+
+HELP = "erase calls, except their lines on the bill"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("calls", type=identifier, nargs="+", metavar="ID", help="ids of the calls")
+    parser.add_argument(
+        "--tenant", type=tenant, metavar="T", help="only calls of this tenant, if two tenants use the same call id"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation on a terminal")
+    add_running_stack_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Hides calls and has everything about them deleted; none of them if one cannot be found. Where the tenant is
-    named a call need not be found: one that was erased may have left something since."""
+    """Hides the calls and requests the deletion of all their data. Erases no call if one of them is not found.
+
+    With --tenant a call may be missing: after an earlier erasure some data may have been written again.
+    """
+    from audiotext.cli.connection import settings_for
+    from pipelines.erase.handler import requested
+    from redpanda.client import EventProducer
+    from schemas.topics import Topic
+    from sinks.clickhouse.queries import CallStore
+    from sinks.clickhouse.replay_queries import ReplayStore
+
     settings, _ = settings_for(args.data_dir)
     found = CallStore(settings.clickhouse).find_calls(tuple(dict.fromkeys(args.calls)), args.tenant)
     missing = set(args.calls) - {call.id for call in found}
@@ -23,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"there is no call {', '.join(sorted(missing))}")
     for call_id in args.calls:
         if len(tenants := [call.tenant for call in found if call.id == call_id]) > 1:
-            raise UserError(f"{call_id} is a call of {', '.join(sorted(tenants))}: say --tenant")
+            raise UserError(
+                f"several tenants have a call {call_id}: choose one of {', '.join(sorted(tenants))} with --tenant"
+            )
     calls = {(call.tenant, call.id) for call in found} | {(args.tenant, call_id) for call_id in missing}
     if sys.stdin.isatty() and not args.yes and not _confirmed(sorted(call_id for _, call_id in calls)):
         raise UserError("nothing was erased")
@@ -37,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _confirmed(call_ids: list[str]) -> bool:
-    """Asks on the terminal whether these calls are to be erased. No answer is a no."""
+    """Asks on the terminal for confirmation. No answer means no."""
     for call_id in call_ids:
         print(f"  {call_id}", file=sys.stderr)
     print(

@@ -1,18 +1,31 @@
 """Command `audiotext settings`: prints every setting."""
 
+from __future__ import annotations
+
 import argparse
 import shutil
 import sys
 import textwrap
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, SecretStr
+from audiotext.cli.arguments import Parser, add_json_option
 
-from audiotext.cli import listing
-from core.settings import Settings, descriptions, load
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+HELP = "print every setting with its value and its meaning"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the arguments."""
+    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints every setting with its description below it. A star marks a value that differs from its default."""
+    from audiotext.cli import listing
+    from core.settings import Settings, descriptions, load
+
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     defaults = dict(rows(Settings.model_construct()))
     meanings = descriptions()
@@ -24,13 +37,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for variable, value in rows(load()):
         default = defaults[variable]
-        told = f"{variable}  {value}" if value == default else f"{variable}  {value}*  ({default})"
-        print(_fitting(told, "        ", width))
-        print(_fitting("    " + meanings[variable], "    ", width))
+        line = f"{variable}  {value}" if value == default else f"{variable}  {value}*  ({default})"
+        print(_wrapped(line, "        ", width))
+        print(_wrapped("    " + meanings[variable], "    ", width))
     return 0
 
 
-def _fitting(text: str, indent: str, width: int | None) -> str:
+def _wrapped(text: str, indent: str, width: int | None) -> str:
     """Returns the text wrapped to the width of the terminal, or on one line if the output is not a terminal."""
     if width is None:
         return text
@@ -39,6 +52,8 @@ def _fitting(text: str, indent: str, width: int | None) -> str:
 
 def rows(section: BaseModel, prefix: str = "AUDIOTEXT_") -> list[tuple[str, str]]:
     """Returns the variable and the value of each setting as text. Secrets are masked; a missing value is "-"."""
+    from pydantic import BaseModel, SecretStr
+
     found: list[tuple[str, str]] = []
     for name in type(section).model_fields:
         value: object = getattr(section, name)
@@ -49,7 +64,7 @@ def rows(section: BaseModel, prefix: str = "AUDIOTEXT_") -> list[tuple[str, str]
             found.append((variable, "****"))
         elif isinstance(value, tuple):
             found.append((variable, "[" + ", ".join(str(item) for item in value) + "]"))
-        elif isinstance(value, dict):  # by name, which is no secret; what they hold may be one
+        elif isinstance(value, dict):  # only the names, because the values may contain secrets
             found.append((variable, "{" + ", ".join(value) + "}"))
         else:
             found.append((variable, "-" if value is None else str(value)))
