@@ -21,15 +21,15 @@ from audiotext.embedded.state import State
 from core.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings
 from redpanda import topics
 from sinks.object_store import ObjectStore
-from tests import object_lane
-from tests.object_lane import BUCKET
-from tests.running import RunningServer
+from tests.support import object_servers
+from tests.support.object_servers import BUCKET
+from tests.support.running_server import RunningServer
 
-pytest_plugins = ["tests.browser", "tests.kafka_lane"]
+pytest_plugins = ["tests.support.chromium", "tests.support.kafka_backend"]
 
 MAKERS: dict[str, Callable[[State], list[Server]]] = {
     "log": embedded_log.servers,
-    "objects": lambda state: [object_lane.server(state)],
+    "objects": lambda state: [object_servers.server(state)],
     "clickhouse": lambda state: [embedded_clickhouse.server(state)],
     "qdrant": lambda state: [embedded_qdrant.server(state)],
 }

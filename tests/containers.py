@@ -26,9 +26,9 @@ import yaml
 
 from gateway.simulator import play
 from tests.conftest import MAKERS
-from tests.e2e.stack import ADMIN_KEY, TWILIO_TOKEN, UpProcess, free_port
-from tests.running import RunningServer
-from tests.speech import CALLS, demo_call
+from tests.support.demo_calls import CALLS, demo_call
+from tests.support.running_server import RunningServer
+from tests.support.up_process import ADMIN_KEY, TWILIO_TOKEN, UpProcess, free_port
 
 _ROOT = Path(__file__).parents[1]
 _OURS = "audiotext:"

@@ -23,8 +23,8 @@ from core.settings import KafkaSettings, Settings
 from schemas.media import MediaRecord, RecordType
 from schemas.topics import Topic
 from tests.api.conftest import NOON, Client, Put, Tenant, client_of, stream_started
-from tests.api.ui.made import Told
-from tests.api.ui.talking import Line
+from tests.support.call_documents import Told
+from tests.support.live_media import Line
 
 
 def _record(samples: np.ndarray[Any, np.dtype[np.int16]], kind: RecordType = RecordType.MEDIA) -> MediaRecord:

@@ -19,9 +19,9 @@ from redpanda.client import consumer_config
 from schemas.events import StageFailed
 from schemas.topics import Topic
 from tests.api.conftest import ADMIN_KEY, NOON, Client, Put, Tenant, bearer, client_of, stage_failed
-from tests.api.ui.made import Told
-from tests.api.ui.talking import Line
-from tests.e2e.stack import free_port
+from tests.support.call_documents import Told
+from tests.support.live_media import Line
+from tests.support.up_process import free_port
 
 _ADMIN = bearer(ADMIN_KEY)
 _SAID = """# TYPE audiotext_consumer_lag_records gauge

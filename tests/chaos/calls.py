@@ -15,7 +15,7 @@ from schemas.events import StreamEnded
 from schemas.ids import uuid_of
 from schemas.media import MediaRecord, RecordType, from_headers
 from schemas.topics import Topic
-from tests.gateway.wire import new_call
+from tests.support.twilio_messages import new_call
 
 _RUN_MS = 500
 _READ_S = 60.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway.carriers.base import Frame
 from gateway.simulator import CallRefusedError, play
 from tests.chaos.plans import CallPlan, write_audio
-from tests.e2e.stack import TWILIO_TOKEN, UpProcess
+from tests.support.up_process import TWILIO_TOKEN, UpProcess
 
 _REDIAL_S = 0.3
 

@@ -11,7 +11,7 @@ import soundfile
 
 from gateway.simulator import NO_FAULTS, Faults
 from schemas.media import Codec
-from tests.speech import CALLS, demo_call
+from tests.support.demo_calls import CALLS, demo_call
 
 RATE_HZ = 8000
 _QUIET = 60  # of 32768: noise that no voice detector takes for speech, so that it costs no transcription

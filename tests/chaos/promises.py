@@ -20,7 +20,7 @@ from schemas.events import (
 )
 from schemas.topics import Topic
 from tests.chaos.carrier import Call, Ending, Stream
-from tests.chaos.tape import Tape
+from tests.chaos.log_reader import Tape
 from tests.chaos.truth import Part, frames_of
 
 E = TypeVar("E", bound=Event)

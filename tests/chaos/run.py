@@ -17,9 +17,9 @@ from core.settings import Settings
 from tests.chaos import faults
 from tests.chaos.carrier import Call, make
 from tests.chaos.faults import SUPERVISOR, Action, Fault
+from tests.chaos.log_reader import TapeReader
 from tests.chaos.plans import CallPlan, plans
 from tests.chaos.promises import END_BOUND_S, KILL_BOUND_S, Finding, GatewayEnd, Measured
-from tests.chaos.tape import TapeReader
 from tests.chaos.target import IDLE_S, Target
 from tests.chaos.verdict import Evidence, judge
 

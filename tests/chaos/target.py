@@ -17,7 +17,7 @@ from audiotext.stack.datadir import running_stack
 from core import process
 from tests.chaos.faults import FRONT, PROVIDER, SERVICES, STORES, SUPERVISOR, Action, Card
 from tests.chaos.provider import Provider
-from tests.e2e.stack import UpProcess
+from tests.support.up_process import UpProcess
 
 LOGS = {"embedded": 0, "kafka": 1, "kafka-cluster": 3}  # brokers of each lane
 

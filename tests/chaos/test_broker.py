@@ -16,9 +16,9 @@ from redpanda.client import connection_config
 from schemas.topics import Topic
 from tests.chaos import hanging_stage
 from tests.chaos.calls import Calls, events_on_log, media_on_log
-from tests.kafka_lane import KafkaNodes
-from tests.pipelines.recorder.running import eventually
 from tests.pipelines.runtime.test_consumer_loop import FAST, Lab
+from tests.support.kafka_backend import KafkaNodes
+from tests.support.recorder_process import eventually
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 

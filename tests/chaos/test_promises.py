@@ -8,6 +8,7 @@ from schemas.events import ObjectRef, RecordingReady, StreamEnded, StreamStarted
 from schemas.media import MediaRecord, RecordType
 from schemas.topics import Topic
 from tests.chaos.carrier import Call, Ending, Stream
+from tests.chaos.log_reader import Tape
 from tests.chaos.plans import plans
 from tests.chaos.promises import (
     Finding,
@@ -21,7 +22,6 @@ from tests.chaos.promises import (
     results,
     stream_events,
 )
-from tests.chaos.tape import Tape
 from tests.chaos.truth import Part
 
 PLAN = plans(1, 1, 10.0)[0]

@@ -10,10 +10,10 @@ import pytest
 from gateway.metrics import Metrics
 from gateway.producer.log_producer import LogProducer
 from tests.chaos.test_broker import restarted
-from tests.kafka_lane import KafkaNodes
-from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
-from tests.pipelines.recorder.running import Bench, eventually
-from tests.running import RunningServer
+from tests.support.kafka_backend import KafkaNodes
+from tests.support.media_records import Call, call, stereo, wav_channels
+from tests.support.recorder_process import Bench, eventually
+from tests.support.running_server import RunningServer
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 

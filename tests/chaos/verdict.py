@@ -18,6 +18,7 @@ from schemas.topics import Topic
 from sinks.clickhouse.client import Database
 from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.chaos.carrier import Call
+from tests.chaos.log_reader import Tape
 from tests.chaos.promises import (
     Finding,
     GatewayEnd,
@@ -31,7 +32,6 @@ from tests.chaos.promises import (
     results,
     stream_events,
 )
-from tests.chaos.tape import Tape
 from tests.chaos.truth import Part, parts_of, wav_of
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from core.metrics_server import ExporterError, serve
 from core.settings import MetricsSettings
-from tests.e2e.stack import free_port
+from tests.support.up_process import free_port
 
 
 def get(port: int, path: str) -> tuple[int, str]:

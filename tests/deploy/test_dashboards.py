@@ -23,7 +23,7 @@ from schemas.events import AnyEvent, UsageRecorded
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.rows import Row, event_row, ledger_row, segment_rows
 from tests.deploy import panels
-from tests.sinks.clickhouse.telling import T0, Call
+from tests.support.call_events import T0, Call
 
 ROOT = Path(__file__).parents[2]
 TENANTS = ("acme", "o'neill")  # a quote in a name must break no query

@@ -15,8 +15,8 @@ from deploy.grafana.__main__ import DIRECTORY
 from sinks.clickhouse.queries import GroupBy
 from tests.api.conftest import ADMIN_KEY, WordEmbedder, bearer, client_of
 from tests.deploy.panels import expanded
-from tests.pipelines.made import STARTED_MS
-from tests.replaying import Installation
+from tests.support.pipeline_events import STARTED_MS
+from tests.support.replay_installation import Installation
 
 # Three calls of two tenants: 1.5, 2 and 3 minutes.
 CALLS = {"one": ("acme", 90_000), "two": ("acme", 120_000), "three": ("o'neill", 180_000)}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.stack import UpProcess
+from tests.support.up_process import UpProcess
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ import soundfile
 from core.audio.g711 import ULAW_DECODE
 from gateway.carriers.base import Frame
 from gateway.simulator import CallRefusedError, Faults, Played, play
-from tests.e2e.stack import TWILIO_TOKEN, UpProcess
-from tests.speech import CALLS, demo_call, errors, normalised
+from tests.support.demo_calls import CALLS, demo_call, errors, normalised
+from tests.support.up_process import TWILIO_TOKEN, UpProcess
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -24,8 +24,9 @@ from G722 import G722
 
 from gateway.simulator import CallRefusedError, Played, play
 from schemas.media import Codec
-from tests.e2e.stack import UpProcess, free_port
-from tests.gateway.webhook_requests import (
+from tests.support.demo_calls import demo_call
+from tests.support.up_process import UpProcess, free_port
+from tests.support.webhook_requests import (
     DOORS,
     PLIVO_TOKEN,
     SIGNING_KEY,
@@ -39,7 +40,6 @@ from tests.gateway.webhook_requests import (
     request,
     stream_in,
 )
-from tests.speech import demo_call
 
 pytestmark = pytest.mark.timeout(240)
 

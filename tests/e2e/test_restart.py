@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from gateway.simulator import Played, play
-from tests.e2e.stack import TWILIO_TOKEN, UpProcess
-from tests.speech import demo_call
+from tests.support.demo_calls import demo_call
+from tests.support.up_process import TWILIO_TOKEN, UpProcess
 
 pytestmark = pytest.mark.timeout(240)
 

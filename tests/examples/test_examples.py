@@ -20,10 +20,10 @@ from redpanda.client import EventProducer
 from schemas.media import to_headers
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
-from tests.kafka_lane import plain_producer_config
-from tests.pipelines.made import said, transcribed
-from tests.pipelines.recorder.calls import Call, stereo
-from tests.speech import demo_call
+from tests.support.demo_calls import demo_call
+from tests.support.kafka_backend import plain_producer_config
+from tests.support.media_records import Call, stereo
+from tests.support.pipeline_events import said, transcribed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 OURS = {"audiotext", "bench", "gateway", "pipelines", "redpanda", "sinks", "tests"}

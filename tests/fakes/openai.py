@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from tests.fakes.hearing import UnreadableError, hear
 from tests.fakes.refusals import Refusal, due
+from tests.fakes.word_detector import UnreadableError, hear
 
 KEY = "sk-of-the-fake"
 MODELS = ("whisper-1", "gpt-4o-transcribe")

@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tests.fakes.hearing import UnreadableError, hear
 from tests.fakes.refusals import Refusal, due
 from tests.fakes.soniox_rules import (
     ERRORS,
@@ -37,6 +36,7 @@ from tests.fakes.soniox_rules import (
     tokens_of,
     told,
 )  # fmt: skip
+from tests.fakes.word_detector import UnreadableError, hear
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from core.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
 from gateway.app import Gateway
-from tests.gateway.wire import PUBLIC_URL, TOKEN
+from tests.support.twilio_messages import PUBLIC_URL, TOKEN
 
 Client = TestClient[Any, Any]
 Serve = Callable[..., Awaitable[tuple[Gateway, Client]]]

@@ -21,7 +21,7 @@ from gateway.carriers.common.signatures import HEADER, sign
 from schemas.events import StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
 from tests.gateway.conftest import Client, Serve, settings_for
-from tests.gateway.wire import (
+from tests.support.twilio_messages import (
     PUBLIC_URL,
     TOKEN,
     dtmf,

@@ -14,8 +14,8 @@ import pytest
 
 from core.audio.g711 import decode_ulaw
 from schemas.media import MediaRecord, RecordType
-from tests.gateway.hearing import Line, Pcm, Recorded, Said, Socket, later, recorded
-from tests.gateway.wire import start, stop
+from tests.support.simulated_lines import Line, Pcm, Recorded, Said, Socket, later, recorded
+from tests.support.twilio_messages import start, stop
 
 FRAME_S = 0.02
 Arrival = tuple[float, bytes]

@@ -14,7 +14,7 @@ from gateway.app import raise_descriptor_limit
 from gateway.carriers.common.signatures import HEADER, sign
 from gateway.webhooks import MAX_BODY_BYTES
 from tests.gateway.conftest import Client, Serve, settings_for
-from tests.gateway.wire import PUBLIC_URL, TOKEN, media, new_call, start
+from tests.support.twilio_messages import PUBLIC_URL, TOKEN, media, new_call, start
 
 MEDIA = "/v1/media/twilio"
 SIGNED = {HEADER: sign(TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)}

@@ -16,8 +16,8 @@ from gateway.simulator.faults import NO_FAULTS, Faults
 from pipelines.recorder.decoding import EncodedAudio, samples_of
 from pipelines.recorder.timeline import lay_out
 from schemas.media import Codec, MediaRecord
-from tests.gateway.carriers.talk import FORMATS, heard, spoken
-from tests.pipelines.recorder.sounds import speech_like
+from tests.support.carrier_messages import FORMATS, heard, spoken
+from tests.support.speech_like_audio import speech_like
 
 Pcm = npt.NDArray[np.int16]
 

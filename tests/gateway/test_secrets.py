@@ -18,8 +18,8 @@ from gateway.carriers.common.signatures import HEADER, sign
 from gateway.media.session import SessionClosedError
 from schemas.media import Codec, RecordType
 from tests.gateway.conftest import Serve
-from tests.gateway.webhook_requests import WITH_WEBHOOKS, asking, request
-from tests.gateway.wire import PUBLIC_URL, events_on_log, media, new_call, records_on_log, start, stop
+from tests.support.twilio_messages import PUBLIC_URL, events_on_log, media, new_call, records_on_log, start, stop
+from tests.support.webhook_requests import WITH_WEBHOOKS, asking, request
 
 CARRIERS = load_carriers()
 TOKENS = "shared-by-all-gateways"

@@ -17,7 +17,8 @@ from gateway.carriers.common.signatures import HEADER, sign
 from schemas.events import CallStatusReported
 from schemas.media import EosReason, RecordType
 from tests.gateway.conftest import Client, Serve
-from tests.gateway.webhook_requests import (
+from tests.support.twilio_messages import PUBLIC_URL, events_on_log, records_on_log
+from tests.support.webhook_requests import (
     BASIC,
     DOORS,
     KEY,
@@ -34,7 +35,6 @@ from tests.gateway.webhook_requests import (
     stream_in,
     vonage_token,
 )
-from tests.gateway.wire import PUBLIC_URL, events_on_log, records_on_log
 
 SECRET = "a-secret-of-some-length"
 

@@ -10,7 +10,7 @@ from pipelines.providers.base import TranscriptionJob
 from pipelines.providers.minilm.embedder import MiniLm
 from pipelines.providers.whisper.transcriber import Whisper
 from schemas.artifacts import Transcript
-from tests.speech import CALLS, demo_call
+from tests.support.demo_calls import CALLS, demo_call
 
 SPEAKERS = ("inbound", "outbound")
 

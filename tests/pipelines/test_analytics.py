@@ -21,9 +21,9 @@ from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.clickhouse.rows import ledger_row
 from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.conftest import StartServer, kafka_settings
-from tests.pipelines.service import eventually, offsets, records, running
-from tests.running import RunningServer
-from tests.sinks.clickhouse.telling import Call
+from tests.support.call_events import Call
+from tests.support.running_server import RunningServer
+from tests.support.service_process import eventually, offsets, records, running
 
 # Of the 1.5 s from hang-up to `recorded` in the API, analytics may take this much.
 VISIBLE_WITHIN_S = 0.35

@@ -16,14 +16,14 @@ from schemas.media import to_headers
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 from tests.conftest import StartServer, kafka_settings, s3_settings
-from tests.e2e.stack import free_port
-from tests.pipelines.impatient_recorder import HELD, LIMIT_S
-from tests.pipelines.recorder.calls import call
-from tests.pipelines.service import eventually, running
-from tests.sinks.clickhouse.telling import Call
+from tests.support.call_events import Call
+from tests.support.holdable_recorder import HELD, LIMIT_S
+from tests.support.media_records import call
+from tests.support.service_process import eventually, running
+from tests.support.up_process import free_port
 
 SERVICES = {
-    "recorder": "tests.pipelines.impatient_recorder",
+    "recorder": "tests.support.holdable_recorder",
     "usage": "pipelines.billing.ledger",
     "analytics": "pipelines.analytics",
     "summarize": "pipelines.summarize.handler",

@@ -11,7 +11,7 @@ from core.settings import KafkaSettings
 from redpanda.client import consumer_config
 from redpanda.group_offsets import RECORDER, committed_offsets, move
 from schemas.topics import Topic
-from tests.kafka_lane import plain_producer_config
+from tests.support.kafka_backend import plain_producer_config
 
 TOPIC = Topic.PROVIDER_NOTICES.value  # consumers of this topic ignore records without content
 

@@ -17,10 +17,10 @@ from redpanda.client import EventProducer
 from redpanda.consumer_monitor import ConsumerMonitor
 from redpanda.quix_app import application
 from schemas.topics import Topic
-from tests import certificates
-from tests.certificates import Certificates
-from tests.running import RunningServer
-from tests.sinks.clickhouse.telling import Call
+from tests.support import certificates
+from tests.support.call_events import Call
+from tests.support.certificates import Certificates
+from tests.support.running_server import RunningServer
 
 pytestmark = pytest.mark.kafka
 _LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule"

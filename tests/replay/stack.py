@@ -17,7 +17,7 @@ from core import process
 from core.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings
 from redpanda import topics
 from sinks.object_store import ObjectStore
-from tests.running import RunningServer
+from tests.support.running_server import RunningServer
 
 BUCKET = "audiotext"
 SERVICES = ("recorder", "transcriber", "summarizer", "embedder", "usage", "analytics", "replayer")
@@ -61,7 +61,7 @@ class Workers:
 
     def _spawn(self, name: str) -> "subprocess.Popen[bytes]":
         with (self._folder / f"{name}.log").open("ab") as output:
-            command = (sys.executable, "-m", "tests.replay.parrot", name)
+            command = (sys.executable, "-m", "tests.replay.fake_stt_service", name)
             return process.spawn(command, env=self._env, output=output, cwd=Path(__file__).parents[2], nice=5)
 
 

@@ -14,14 +14,14 @@ from pydantic import SecretStr
 
 from core.settings import S3Settings
 from sinks.object_store import ObjectMissingError, ObjectStore, ObjectStoreError
-from tests import object_lane
 from tests.conftest import s3_settings
-from tests.running import RunningServer
+from tests.support import object_servers
+from tests.support.running_server import RunningServer
 
-Servers = {"seaweedfs": object_lane.seaweedfs, "minio": object_lane.minio}
+Servers = {"seaweedfs": object_servers.seaweedfs, "minio": object_servers.minio}
 
 
-@pytest.fixture(scope="module", params=object_lane.STORES)
+@pytest.fixture(scope="module", params=object_servers.STORES)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
     """A running store with its bucket."""
     running = RunningServer(tmp_path_factory.mktemp(request.param), lambda state: [Servers[request.param](state)])

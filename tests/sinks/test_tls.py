@@ -15,8 +15,8 @@ from core.tls import client_context
 from sinks.clickhouse.client import Database, StoreUnavailableError, tls_options
 from sinks.object_store import ObjectStore, ObjectStoreError
 from sinks.qdrant.store import VectorStore, VectorStoreError
-from tests import certificates
-from tests.certificates import Certificates, tls_door
+from tests.support import certificates
+from tests.support.certificates import Certificates, tls_door
 
 
 @pytest.fixture(scope="module")

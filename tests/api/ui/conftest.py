@@ -29,8 +29,8 @@ from sinks.clickhouse.rows import ledger_row
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore
 from tests.api.conftest import Put, WordEmbedder
-from tests.api.ui.made import GAP, Told, put_real_call, put_recording
-from tests.speech import CALLS, demo_call
+from tests.support.call_documents import GAP, Told, put_real_call, put_recording
+from tests.support.demo_calls import CALLS, demo_call
 
 ADMIN_KEY = "an-admin-key-for-web-tests-only"
 SESSION_SECRET = "a-secret-for-web-tests-only"

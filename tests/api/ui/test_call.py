@@ -16,8 +16,8 @@ from api.auth.signed_tokens import TokenSigner
 from schemas.artifacts import Segment, Transcript, transcript_key
 from schemas.events import Gap, TranscriptReady
 from tests.api.ui.conftest import SESSION_SECRET, Day, Site, Visitor, signed_in, window
-from tests.api.ui.made import Told, put_real_call, put_recording
-from tests.speech import demo_call
+from tests.support.call_documents import Told, put_real_call, put_recording
+from tests.support.demo_calls import demo_call
 
 # What plays is not in the document: the page's script alone has it.
 _LISTEN = """

@@ -11,9 +11,9 @@ from playwright.sync_api import Locator, Page, expect
 from api.auth.api_keys import create_key
 from schemas.topics import Topic
 from tests.api.ui.conftest import Day, Site, Visitor, signed_in
-from tests.api.ui.made import GAP, Told, put_recording
-from tests.api.ui.talking import Line
-from tests.speech import demo_call
+from tests.support.call_documents import GAP, Told, put_recording
+from tests.support.demo_calls import demo_call
+from tests.support.live_media import Line
 
 # How many points of a meter are painted: more of them the louder it is.
 _PAINTED = """canvas => {

@@ -7,8 +7,8 @@ from schemas.replays import outcome
 from schemas.topics import Topic
 from sinks.clickhouse.rows import replay_row
 from tests.api.ui.conftest import Day, Site
-from tests.api.ui.made import Told
-from tests.api.ui.talking import Line
+from tests.support.call_documents import Told
+from tests.support.live_media import Line
 
 
 def _letter(site: Site, day: Day) -> StageFailed:

@@ -3,7 +3,7 @@
 from playwright.sync_api import Page, expect
 
 from tests.api.ui.conftest import Day
-from tests.speech import demo_call
+from tests.support.demo_calls import demo_call
 
 _WATCH = """
     window.players = [];

@@ -12,8 +12,8 @@ from api.auth.api_keys import create_key
 from schemas.events import AnyEvent
 from sinks.clickhouse.rows import Row, event_row, ledger_row
 from tests.api.ui.conftest import ADMIN_KEY, Site, Visitor, signed_in, window
-from tests.api.ui.made import Told, put_real_call
-from tests.sinks.clickhouse.telling import T0, Call
+from tests.support.call_documents import Told, put_real_call
+from tests.support.call_events import T0, Call
 
 CALLS = 10_000
 # Promised for two cores that do nothing else. At a load of 15 a first paint took 0.2 to 0.4 s and a call's page 0.7 to

@@ -13,7 +13,7 @@ from api.auth.api_keys import create_key
 from schemas.events import UsageRecorded
 from sinks.clickhouse.rows import ledger_row
 from tests.api.ui.conftest import Site, Visitor, signed_in, window
-from tests.api.ui.made import Told
+from tests.support.call_documents import Told
 
 _TOKYO = ZoneInfo("Asia/Tokyo")
 

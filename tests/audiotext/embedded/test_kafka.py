@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from redpanda.client import consumer_config, producer_config
 from schemas.topics import Topic
-from tests.kafka_lane import KafkaNodes
+from tests.support.kafka_backend import KafkaNodes
 
 pytestmark = pytest.mark.kafka
 

@@ -13,8 +13,8 @@ from gateway.metrics import Metrics
 from gateway.simulator.encoders import load_dialects
 from schemas.events import StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
-from tests.gateway.carriers.talk import CALL_ID, hear, new_decoder, session_for, spoken
-from tests.gateway.wire import Remembering
+from tests.support.carrier_messages import CALL_ID, hear, new_decoder, session_for, spoken
+from tests.support.twilio_messages import Remembering
 
 _SPEAK_JSON = sorted(load_dialects().keys() - {"audiosocket"})
 _MARK = "a note that will be damaged"

@@ -22,7 +22,7 @@ from gateway.carriers.base import (
     UnsupportedCodecError,
 )
 from schemas.media import Codec
-from tests.gateway.carriers.talk import new_decoder
+from tests.support.carrier_messages import new_decoder
 
 AUDIO = base64.b64encode(b"\x01\x02\x03\x04").decode()
 

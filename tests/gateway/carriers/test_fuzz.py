@@ -17,9 +17,9 @@ from gateway.carriers import load_carriers
 from gateway.carriers.base import CarrierError, IncomingRequest, UnauthorizedError
 from gateway.media.session import SessionClosedError
 from gateway.metrics import Metrics
-from tests.gateway.carriers.fuzzing import SEED, Say, fuzz, messages
-from tests.gateway.carriers.talk import CARRIERS, hear, new_decoder, session_for
-from tests.gateway.wire import Remembering
+from tests.support.carrier_fuzzing import SEED, Say, fuzz, messages
+from tests.support.carrier_messages import CARRIERS, hear, new_decoder, session_for
+from tests.support.twilio_messages import Remembering
 
 LOADED = load_carriers()
 CONFIGURED = Settings.model_validate(
@@ -36,7 +36,7 @@ CONFIGURED = Settings.model_validate(
 )
 
 MESSAGES = 20_000
-"""Per dialect and run, always the same. Millions of others: `python -m tests.gateway.carriers.fuzzing 2000000`."""
+"""Per dialect and run, always the same. Millions of others: `python -m tests.support.carrier_fuzzing 2000000`."""
 
 
 @pytest.mark.parametrize("name", CARRIERS)

@@ -8,7 +8,7 @@ import pytest
 from gateway.carriers import load_carriers
 from gateway.carriers.base import CarrierError, Message, StreamStart
 from gateway.simulator.encoders import load_dialects
-from tests.gateway.carriers.talk import CALL_ID, CARRIERS, new_decoder, spoken
+from tests.support.carrier_messages import CALL_ID, CARRIERS, new_decoder, spoken
 
 # SignalWire speaks Twilio's dialect: nothing tells them apart but the address they dial.
 TWINS = {"signalwire": "twilio"}

@@ -18,8 +18,8 @@ from gateway.metrics import Metrics
 from pipelines.recorder.decoding import EncodedAudio, samples_of
 from pipelines.recorder.timeline import lay_out
 from schemas.media import EosReason, MediaRecord
-from tests.gateway.carriers.talk import CARRIERS
-from tests.gateway.wire import Remembering
+from tests.support.carrier_messages import CARRIERS
+from tests.support.twilio_messages import Remembering
 
 ROOT = Path(gateway.carriers.__file__).parents[2]
 

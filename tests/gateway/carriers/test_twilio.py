@@ -26,7 +26,7 @@ from gateway.carriers.base import (
 )
 from gateway.carriers.twilio import TwilioDecoder
 from schemas.media import Codec
-from tests.gateway.wire import dtmf, media, start, stop
+from tests.support.twilio_messages import dtmf, media, start, stop
 
 
 def decoded(data: bytes) -> Message:

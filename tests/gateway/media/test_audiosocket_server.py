@@ -21,7 +21,7 @@ from gateway.metrics import Metrics
 from gateway.simulator import CallRefusedError, Faults, UnsupportedPlayError, play
 from schemas.events import StreamEnded
 from schemas.media import EosReason, RecordType
-from tests.gateway.wire import Remembering, media_of
+from tests.support.twilio_messages import Remembering, media_of
 
 IDENTITY = uuid.UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 

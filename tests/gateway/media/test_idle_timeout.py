@@ -3,8 +3,8 @@
 from core.settings import GatewaySettings
 from gateway.media.idle_timeout import CloseDecision, IdleTimeout
 from schemas.media import EosReason
-from tests.gateway.carriers.talk import session_for
-from tests.gateway.wire import Remembering, media, start
+from tests.support.carrier_messages import session_for
+from tests.support.twilio_messages import Remembering, media, start
 
 LIMITS = GatewaySettings(idle_timeout_s=3600, start_timeout_s=10, ping_interval_s=30)
 

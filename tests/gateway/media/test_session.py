@@ -13,7 +13,7 @@ from gateway.media.session import EARLY_MESSAGES, EARLY_OTHER_MESSAGES, Session,
 from gateway.metrics import Metrics
 from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
-from tests.gateway.wire import Remembering, dtmf, media, media_of, start, stop
+from tests.support.twilio_messages import Remembering, dtmf, media, media_of, start, stop
 
 
 def new_session(

@@ -11,7 +11,7 @@ from redpanda import topics
 from redpanda.client import connection_config
 from schemas.topics import Topic
 from tests.conftest import StartServer, kafka_settings
-from tests.pipelines.service import eventually
+from tests.support.service_process import eventually
 
 
 @pytest.mark.parametrize(

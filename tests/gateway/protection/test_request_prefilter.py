@@ -20,8 +20,8 @@ from gateway.app import Gateway
 from gateway.carriers.common.signatures import HEADER, sign
 from gateway.protection.request_prefilter import UnfinishedError, read_request
 from tests.gateway.test_webhooks import settings_for
-from tests.gateway.webhook_requests import TWILIO_TOKEN, WITH_WEBHOOKS, ending, request
-from tests.gateway.wire import PUBLIC_URL
+from tests.support.twilio_messages import PUBLIC_URL
+from tests.support.webhook_requests import TWILIO_TOKEN, WITH_WEBHOOKS, ending, request
 
 MEDIA = "/v1/media/twilio"
 SIGNED = sign(TWILIO_TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)

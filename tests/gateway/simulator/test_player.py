@@ -31,8 +31,8 @@ from gateway.simulator.encoders import Shape, load_dialects
 from schemas.codecs import packets
 from schemas.events import DtmfReceived, StreamStarted
 from schemas.media import Codec, EosReason, RecordType
-from tests.gateway.carriers.talk import FORMATS
-from tests.gateway.wire import PUBLIC_URL, Remembering, media_of
+from tests.support.carrier_messages import FORMATS
+from tests.support.twilio_messages import PUBLIC_URL, Remembering, media_of
 
 ON_WEBSOCKETS = [(name, audio) for name, audio in FORMATS if name != "audiosocket"]
 

@@ -16,7 +16,7 @@ from gateway.simulator import CallRefusedError, Faults, Played, Progress, play
 from schemas.media import Codec, EosReason, MediaRecord, RecordType
 from tests.gateway.conftest import Client, Serve
 from tests.gateway.simulator.test_telephone_audio import ulaw_wav
-from tests.gateway.wire import PUBLIC_URL, TOKEN, media_of, new_call, records_on_log
+from tests.support.twilio_messages import PUBLIC_URL, TOKEN, media_of, new_call, records_on_log
 
 
 @pytest.fixture

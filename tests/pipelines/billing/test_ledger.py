@@ -13,8 +13,8 @@ from schemas.events import StageFailed
 from schemas.topics import Topic
 from sinks.clickhouse.queries import CallStore
 from tests.conftest import StartServer, clickhouse_settings, kafka_settings
-from tests.pipelines.service import eventually, offsets, records, running
-from tests.sinks.clickhouse.telling import Call
+from tests.support.call_events import Call
+from tests.support.service_process import eventually, offsets, records, running
 
 
 def test_only_lines_of_the_bill_become_rows() -> None:

@@ -22,10 +22,10 @@ from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import Hit, VectorStore, VectorStoreError, collection_of
 from tests.conftest import StartServer, kafka_settings, qdrant_settings
-from tests.pipelines.made import new_call, said, transcribed
-from tests.pipelines.service import records, running
-from tests.running import RunningServer
-from tests.speech import CALLS, demo_call
+from tests.support.demo_calls import CALLS, demo_call
+from tests.support.pipeline_events import new_call, said, transcribed
+from tests.support.running_server import RunningServer
+from tests.support.service_process import records, running
 
 
 @pytest.fixture

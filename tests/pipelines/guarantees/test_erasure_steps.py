@@ -23,8 +23,8 @@ from tests.pipelines.guarantees.stages import (
     soniox_transcriber,
 )
 from tests.pipelines.guarantees.workers import Fault, Steps, deliver
-from tests.pipelines.made import new_call, recording
-from tests.pipelines.providers.sounds import job_of
+from tests.support.pipeline_events import new_call, recording
+from tests.support.transcription_jobs import job_of
 
 FEWEST_STEPS = 12
 

@@ -20,8 +20,8 @@ from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
 from tests.pipelines.guarantees.stages import DEARER, USUAL, kept_of, shape, soniox_transcriber
 from tests.pipelines.guarantees.workers import Delivered, Fault, Steps, deliver, start, struck
-from tests.pipelines.made import new_call, recording
-from tests.pipelines.providers.sounds import job_of
+from tests.support.pipeline_events import new_call, recording
+from tests.support.transcription_jobs import job_of
 
 ORDERS = "POST /v1/transcriptions"
 # Of a transcription. Fewer, and the tests do not watch what they should.

@@ -12,9 +12,9 @@ from sinks.object_store import ObjectStore
 from tests.conftest import StartServer, kafka_settings
 from tests.fakes import gemini as rules
 from tests.fakes.gemini import FakeGemini
-from tests.pipelines.made import new_call, said, transcribed
-from tests.pipelines.service import records, running
-from tests.running import RunningServer
+from tests.support.pipeline_events import new_call, said, transcribed
+from tests.support.running_server import RunningServer
+from tests.support.service_process import records, running
 
 
 async def test_a_summary_and_an_embedding_survive_an_update(

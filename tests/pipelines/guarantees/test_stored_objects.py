@@ -20,8 +20,8 @@ from tests.fakes.gemini import FakeGemini
 from tests.fakes.soniox import FakeSoniox
 from tests.pipelines.guarantees.stages import DEARER, gemini_embedder, gemini_summarizer, kept_of, soniox_transcriber
 from tests.pipelines.guarantees.workers import Delivered, Fault, MakeWork, Steps, deliver
-from tests.pipelines.made import recording, said, transcribed
-from tests.pipelines.providers.sounds import job_of
+from tests.support.pipeline_events import recording, said, transcribed
+from tests.support.transcription_jobs import job_of
 
 _FILE = Path(__file__).with_name("stored_objects.json")
 _TURNS = tuple(f"Turn number {number} says something." for number in range(40))  # summarized in two stretches

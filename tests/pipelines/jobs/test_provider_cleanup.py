@@ -19,9 +19,9 @@ from sinks.object_store import ObjectStore
 from tests.fakes import soniox_rules as fake
 from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
-from tests.pipelines.made import new_call, recording
-from tests.pipelines.providers.sounds import job_of
-from tests.pipelines.remote_worker import TIMING, client
+from tests.support.order_worker import TIMING, client
+from tests.support.pipeline_events import new_call, recording
+from tests.support.transcription_jobs import job_of
 
 
 @pytest.fixture

@@ -26,11 +26,11 @@ from sinks.object_store import ObjectStore
 from tests.fakes import soniox_rules as fake
 from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
-from tests.pipelines.made import new_call, recording
-from tests.pipelines.providers.sounds import job_of
-from tests.pipelines.remote_worker import TIMING, Fault, client, processes, start
-from tests.pipelines.runtime.clocks import ManualClock
-from tests.pipelines.service import eventually
+from tests.support.clocks import ManualClock
+from tests.support.order_worker import TIMING, Fault, client, processes, start
+from tests.support.pipeline_events import new_call, recording
+from tests.support.service_process import eventually
+from tests.support.transcription_jobs import job_of
 
 STEPS = 12  # calls of a run in which nothing happens; a test sees to it that there are no more
 

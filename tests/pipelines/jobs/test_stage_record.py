@@ -16,10 +16,10 @@ from schemas.events import RecordingReady, TranscriptReady, UsageRecorded, parse
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 from tests.conftest import StartServer
-from tests.pipelines.made import new_call, recording
-from tests.pipelines.service import eventually, offsets, on_its_own, records, running
 from tests.pipelines.transcribe.test_handler import WAV, FakeEngine
-from tests.running import RunningServer
+from tests.support.pipeline_events import new_call, recording
+from tests.support.running_server import RunningServer
+from tests.support.service_process import eventually, offsets, on_its_own, records, running
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from sinks.qdrant.bm25 import share_word
 from sinks.qdrant.store import VectorStore, collection_of
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import CONTRACT, FakeGemini, error_body
-from tests.pipelines.made import STARTED_MS, new_call, said, transcribed
-from tests.pipelines.providers.gemini.asking import CLASSES
-from tests.speech import CALLS, demo_call
+from tests.support.demo_calls import CALLS, demo_call
+from tests.support.gemini_client import CLASSES
+from tests.support.pipeline_events import STARTED_MS, new_call, said, transcribed
 
 TEXTS = ["My router is broken since this morning.", "We will send a technician tomorrow.", "Goodbye, have a nice day."]
 

@@ -33,10 +33,10 @@ from tests.fakes import soniox_rules as fake_soniox
 from tests.fakes.openai import FakeOpenAi
 from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
-from tests.pipelines.made import new_call, recording
-from tests.pipelines.providers.sounds import job_of
-from tests.pipelines.remote_worker import TIMING
-from tests.speech import TrueTurn, demo_call
+from tests.support.demo_calls import TrueTurn, demo_call
+from tests.support.order_worker import TIMING
+from tests.support.pipeline_events import new_call, recording
+from tests.support.transcription_jobs import job_of
 
 ENGINES = ("whisper", "soniox", "openai")
 PAID = ("soniox", "openai")

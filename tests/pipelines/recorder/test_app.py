@@ -17,10 +17,10 @@ from schemas.events import Gap, RecordingReady
 from schemas.ids import uuid_of
 from schemas.media import EosReason, MediaRecord, RecordType
 from tests.conftest import MAKERS
-from tests.kafka_lane import BOTH
-from tests.pipelines.recorder.calls import Call, audio, call, stereo, wav_channels
-from tests.pipelines.recorder.running import Bench, eventually
-from tests.running import RunningServer
+from tests.support.kafka_backend import BOTH
+from tests.support.media_records import Call, audio, call, stereo, wav_channels
+from tests.support.recorder_process import Bench, eventually
+from tests.support.running_server import RunningServer
 
 
 @pytest.fixture(scope="module", params=BOTH)

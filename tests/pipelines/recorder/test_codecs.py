@@ -12,7 +12,7 @@ from G722 import G722
 from pipelines.recorder.codecs import is_decodable, new_decoder
 from schemas.codecs import OPUS_CLOCK_HZ, RATES, packets, samples_of, with_length
 from schemas.media import Codec
-from tests.pipelines.recorder.sounds import opus_packets, speech_like
+from tests.support.speech_like_audio import opus_packets, speech_like
 
 EVERY_FORMAT = [(codec, rate_hz) for codec, rates in RATES.items() for rate_hz in sorted(rates)]
 

@@ -11,7 +11,7 @@ from pipelines.recorder.journal import PartId
 from pipelines.recorder.recording import Recording, make_recording
 from pipelines.recorder.spool import Spool
 from schemas.media import CloseReason, MediaRecord, RecordType
-from tests.pipelines.recorder.calls import EPOCH_MS, Call, audio, pcm, wav_channels
+from tests.support.media_records import EPOCH_MS, Call, audio, pcm, wav_channels
 
 PART = PartId("acme", "CA", 1, 3)
 

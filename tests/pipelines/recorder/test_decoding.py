@@ -14,8 +14,8 @@ from pipelines.recorder.decoding import EncodedAudio, samples_of
 from pipelines.recorder.timeline import Layout, lay_out
 from schemas.codecs import with_length
 from schemas.media import Codec, MediaRecord, RecordType
-from tests.pipelines.recorder.calls import Call
-from tests.pipelines.recorder.sounds import opus_packets, speech_like
+from tests.support.media_records import Call
+from tests.support.speech_like_audio import opus_packets, speech_like
 
 Pcm = npt.NDArray[np.int16]
 CALL = Call("CA", {"inbound": b""})

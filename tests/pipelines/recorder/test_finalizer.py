@@ -20,8 +20,8 @@ from schemas.events import Event, ObjectRef, TrackOutline
 from schemas.ids import sha256_hex
 from schemas.media import CloseReason, MediaRecord, RecordType
 from sinks.object_store import ObjectStore, ObjectStoreError
-from tests.pipelines.recorder.calls import EPOCH_MS, Call, audio, call
-from tests.pipelines.recorder.running import eventually
+from tests.support.media_records import EPOCH_MS, Call, audio, call
+from tests.support.recorder_process import eventually
 
 PART = PartId("acme", "CA", 1, 3)
 

@@ -14,9 +14,9 @@ from redpanda.client import connection_config
 from schemas.events import RecordingReady
 from schemas.topics import Topic
 from tests.conftest import MAKERS
-from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
-from tests.pipelines.recorder.running import Bench, eventually
-from tests.running import RunningServer
+from tests.support.media_records import Call, call, stereo, wav_channels
+from tests.support.recorder_process import Bench, eventually
+from tests.support.running_server import RunningServer
 
 pytestmark = pytest.mark.skipif(
     embedded_kafka.unavailable_reason() is not None, reason=str(embedded_kafka.unavailable_reason())

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.recorder.journal import PartId, Tail, encode_identity, encode_record, read, read_identity, recover
-from tests.pipelines.recorder.calls import call
+from tests.support.media_records import call
 
 IDENTITY = PartId("acme", "CA/../ü", 2, 7)
 RECORDS = call("CA/../ü", 1000).records()

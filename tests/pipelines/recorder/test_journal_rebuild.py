@@ -16,7 +16,7 @@ from pipelines.recorder.spool import JOURNAL, Spool
 from pipelines.recorder.state_machine import CallState, UnrecordedPart, transition, unrecorded
 from redpanda.range_reader import OffsetRange
 from schemas.media import MediaRecord, RecordType
-from tests.pipelines.recorder.calls import call
+from tests.support.media_records import call
 
 CALL = call("CA", 2000)
 RECORDS = CALL.records()

@@ -7,7 +7,7 @@ import pytest
 from pipelines.recorder.journal import encode_record
 from pipelines.recorder.media_topic import parse
 from schemas.media import MediaError, RecordType, to_headers
-from tests.pipelines.recorder.calls import call
+from tests.support.media_records import call
 
 RECORD = call("CA1", 100).records()[0]
 

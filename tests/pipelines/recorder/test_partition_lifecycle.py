@@ -26,9 +26,9 @@ from redpanda.range_reader import OffsetRange
 from schemas.events import ObjectRef
 from schemas.media import MediaRecord, RecordType
 from sinks.object_store import ObjectStoreError
-from tests.pipelines.recorder.calls import call
-from tests.pipelines.recorder.running import eventually
 from tests.pipelines.recorder.test_finalizer import Events, Faults, Store
+from tests.support.media_records import call
+from tests.support.recorder_process import eventually
 
 PARTITION = 3
 SOURCE = call("CA", 1000)

@@ -10,7 +10,7 @@ from pipelines.recorder import spool as spool_module
 from pipelines.recorder.journal import PartId, encode_record, read
 from pipelines.recorder.spool import JOURNAL, Spool, SpoolError, lock_root
 from schemas.media import RecordType
-from tests.pipelines.recorder.calls import call
+from tests.support.media_records import call
 
 CALL = call("CA", 2000)
 RECORDS = CALL.records()

@@ -20,7 +20,7 @@ from pipelines.recorder.state_machine import (
     unrecorded,
 )
 from schemas.media import CloseReason, MediaRecord, RecordType
-from tests.pipelines.recorder.calls import Call, audio
+from tests.support.media_records import Call, audio
 
 SOURCE = Call("CA", {"inbound": audio(0, 20)})
 START, EOS = SOURCE.start(), SOURCE.eos()

@@ -16,10 +16,10 @@ from pipelines.recorder.state_machine import CallState
 from schemas.events import RecordingReady
 from schemas.media import RecordType
 from tests.conftest import MAKERS
-from tests.kafka_lane import plain_producer_config
-from tests.pipelines.recorder.calls import Call, call, stereo, wav_channels
-from tests.pipelines.recorder.running import Bench, eventually
-from tests.running import RunningServer
+from tests.support.kafka_backend import plain_producer_config
+from tests.support.media_records import Call, call, stereo, wav_channels
+from tests.support.recorder_process import Bench, eventually
+from tests.support.running_server import RunningServer
 
 
 @pytest.fixture(scope="module")

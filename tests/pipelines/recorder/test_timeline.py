@@ -14,7 +14,7 @@ from pipelines.recorder.decoding import EncodedAudio, Load, samples_of
 from pipelines.recorder.timeline import Layout, lay_out
 from schemas.events import Gap
 from schemas.media import Codec, MediaRecord, RecordType
-from tests.pipelines.recorder.calls import EPOCH_MS, FRAME, FRAME_MS, Call, audio, call, pcm, stereo
+from tests.support.media_records import EPOCH_MS, FRAME, FRAME_MS, Call, audio, call, pcm, stereo
 
 
 def placed(layout: Layout, load: Load) -> npt.NDArray[np.int16]:

@@ -13,7 +13,7 @@ from pipelines.recorder import wav
 from pipelines.recorder.decoding import EncodedAudio
 from pipelines.recorder.timeline import lay_out
 from schemas.media import MediaRecord
-from tests.pipelines.recorder.calls import Call, audio, call, pcm, stereo, wav_channels
+from tests.support.media_records import Call, audio, call, pcm, stereo, wav_channels
 
 
 def written(records: list[MediaRecord], path: Path) -> wav.Rendered:

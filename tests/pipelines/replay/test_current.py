@@ -14,8 +14,8 @@ from pipelines.replay.switching import NoSuchReplayError, Switched, Target, Vers
 from pipelines.runtime.errors import PermanentError
 from sinks.clickhouse.replay_projection import ReplayDoc
 from tests.api.conftest import WordEmbedder
-from tests.replaying import Installation
-from tests.sinks.clickhouse.telling import Call
+from tests.support.call_events import Call
+from tests.support.replay_installation import Installation
 
 TENANT = "acme"
 

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from core.settings import KafkaSettings
 from pipelines.replay.live_priority import LivePriorityGate
 from redpanda.client import connection_config, consumer_config
-from tests.kafka_lane import plain_producer_config
+from tests.support.kafka_backend import plain_producer_config
 
 _LOOK_S = 0.05
 

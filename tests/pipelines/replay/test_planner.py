@@ -3,7 +3,7 @@
 from pipelines.replay.planner import _groups
 from schemas.events import Gap, ReplayInput, TrackOutline
 from sinks.object_store import ObjectStore
-from tests.pipelines.made import NOTHING, recording
+from tests.support.pipeline_events import NOTHING, recording
 
 
 class Nowhere(ObjectStore):

@@ -26,7 +26,7 @@ from schemas.topics import Topic
 from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
-from tests.sinks.clickhouse.telling import Call
+from tests.support.call_events import Call
 
 CALL = Call("CA1")
 

@@ -12,7 +12,7 @@ from pipelines.runtime.errors import (
     RetryableError,
     RetryLaterError,
 )
-from tests.pipelines.runtime.clocks import ManualClock
+from tests.support.clocks import ManualClock
 
 
 async def tries(gate: CircuitBreaker, call: str, error: Exception | None) -> type[BaseException] | None:

@@ -15,7 +15,7 @@ from sinks.clickhouse.client import Database
 from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.rows import Row, event_row
 from sinks.object_store import ObjectStoreError
-from tests.sinks.clickhouse.telling import Call
+from tests.support.call_events import Call
 
 NOWHERE = ClickHouseSettings(dsn=SecretStr("clickhouse://user:password@127.0.0.1:9/audiotext"))
 

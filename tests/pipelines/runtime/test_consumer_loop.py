@@ -25,9 +25,9 @@ from redpanda.client import Config, connection_config, consumer_config
 from redpanda.commit_watchdog import CommitWatchdog
 from schemas.events import Event, RetryScheduled, StageFailed, StreamEnded, parse_event
 from schemas.topics import Topic
-from tests.kafka_lane import BOTH, plain_producer_config
-from tests.pipelines.recorder.running import eventually
-from tests.pipelines.runtime.clocks import FastClock
+from tests.support.clocks import FastClock
+from tests.support.kafka_backend import BOTH, plain_producer_config
+from tests.support.recorder_process import eventually
 
 DEADLINE_S = 20
 

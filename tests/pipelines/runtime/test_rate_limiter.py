@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.runtime.rate_limiter import SlidingWindowLimiter
-from tests.pipelines.runtime.clocks import ManualClock
+from tests.support.clocks import ManualClock
 
 
 @given(per_minute=st.integers(1, 5), pauses=st.lists(st.floats(0, 100), max_size=40))

@@ -12,9 +12,9 @@ from sinks.object_store import ObjectStore
 from tests.conftest import StartServer, kafka_settings
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import FakeGemini
-from tests.pipelines.made import new_call, said, transcribed
-from tests.pipelines.service import eventually, records, running
-from tests.running import RunningServer
+from tests.support.pipeline_events import new_call, said, transcribed
+from tests.support.running_server import RunningServer
+from tests.support.service_process import eventually, records, running
 
 
 async def test_a_service_that_is_killed_goes_on_where_it_was(

@@ -16,9 +16,9 @@ from schemas.events import SummaryReady, TranscriptReady, parse_event
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 from tests.conftest import StartServer, kafka_settings
-from tests.pipelines.made import new_call, said, transcribed
-from tests.pipelines.service import records, running
-from tests.running import RunningServer
+from tests.support.pipeline_events import new_call, said, transcribed
+from tests.support.running_server import RunningServer
+from tests.support.service_process import records, running
 
 
 @pytest.fixture

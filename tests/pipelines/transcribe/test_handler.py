@@ -22,10 +22,10 @@ from schemas.topics import Topic
 from schemas.usage_keys import UsageKey, UsageKind
 from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.conftest import StartServer, s3_settings
-from tests.pipelines.made import STARTED_MS, new_call, recording
-from tests.pipelines.service import eventually, offsets, on_its_own, records, running
-from tests.running import RunningServer
-from tests.speech import demo_call, word_error_rate
+from tests.support.demo_calls import demo_call, word_error_rate
+from tests.support.pipeline_events import STARTED_MS, new_call, recording
+from tests.support.running_server import RunningServer
+from tests.support.service_process import eventually, offsets, on_its_own, records, running
 
 WAV = b"RIFF, as far as the fake engine is concerned"
 

@@ -13,10 +13,10 @@ from tests.conftest import StartServer, kafka_settings
 from tests.fakes import soniox_rules as fake
 from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
-from tests.pipelines.made import new_call, recording
-from tests.pipelines.providers.sounds import job_of
-from tests.pipelines.service import eventually, records, running
-from tests.running import RunningServer
+from tests.support.pipeline_events import new_call, recording
+from tests.support.running_server import RunningServer
+from tests.support.service_process import eventually, records, running
+from tests.support.transcription_jobs import job_of
 
 
 async def test_a_service_that_is_killed_while_it_waits_orders_once(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.events import AnyEvent, DtmfReceived, VersionChosen
 from sinks.clickhouse.call_projection import Status, UsageLine, build_call, unique
-from tests.sinks.clickhouse.telling import T0, Call, line_of
+from tests.support.call_events import T0, Call, line_of
 
 CALL = Call("CA1")
 LINE = line_of(CALL.usage())

@@ -12,7 +12,7 @@ from sinks.clickhouse.rows import ledger_row
 from sinks.clickhouse.schema import migrations, statements
 from sinks.schema_version import SchemaTooNewError
 from tests.conftest import StartServer, clickhouse_settings
-from tests.sinks.clickhouse.telling import Call
+from tests.support.call_events import Call
 
 
 def named(clickhouse: ClickHouseSettings, database: str) -> ClickHouseSettings:

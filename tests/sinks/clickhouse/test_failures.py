@@ -13,7 +13,7 @@ from schemas.replays import outcome
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.rows import event_row, replay_row
-from tests.sinks.clickhouse.telling import Call
+from tests.support.call_events import Call
 
 CALL = Call("CA1")  # what its events say does not depend on the tenant
 

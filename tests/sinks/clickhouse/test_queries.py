@@ -16,7 +16,7 @@ from sinks.clickhouse.call_projection import CallDoc, Status, build_call
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.queries import ApiKey, CallStore, GroupBy
 from sinks.clickhouse.rows import event_row, ledger_row
-from tests.sinks.clickhouse.telling import T0, Call, line_of
+from tests.support.call_events import T0, Call, line_of
 
 HOUR = 3_600_000
 

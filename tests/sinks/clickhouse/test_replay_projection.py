@@ -4,7 +4,7 @@ import itertools
 
 from schemas.events import ObjectRef, ReplayCommand
 from sinks.clickhouse.replay_projection import Outcomes, build_replay, latest_run
-from tests.sinks.clickhouse.telling import T0
+from tests.support.call_events import T0
 
 
 def command(action: str, run: int, at_ms: int) -> ReplayCommand:

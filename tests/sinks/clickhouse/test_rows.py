@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from schemas.artifacts import Segment, Transcript, Word
 from schemas.events import Tokens
 from sinks.clickhouse.rows import columns, event_row, ledger_row, segment_rows, values
-from tests.sinks.clickhouse.telling import T0, Call
+from tests.support.call_events import T0, Call
 
 CALL = Call("CA1")
 

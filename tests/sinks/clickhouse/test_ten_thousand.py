@@ -19,7 +19,7 @@ from schemas.topics import Topic
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.queries import CallStore, GroupBy
 from sinks.object_store import ObjectStore
-from tests.sinks.clickhouse.telling import T0, Call
+from tests.support.call_events import T0, Call
 
 CALLS = 10_000
 SAID = Transcript(

@@ -19,8 +19,8 @@ from pipelines.providers.common.trimmed_audio import (
     trimmed_by_channel,
 )
 from pipelines.runtime.errors import PermanentError
-from tests.fakes.hearing import hear
-from tests.speech import CALLS, demo_call
+from tests.fakes.word_detector import hear
+from tests.support.demo_calls import CALLS, demo_call
 
 RATE = 8000
 

@@ -21,7 +21,7 @@ from pipelines.providers.extractive.coverage import stem, tokens
 from pipelines.providers.extractive.english import without_fillers
 from pipelines.providers.extractive.summarizer import Extractive
 from schemas.artifacts import Segment, Summary, Transcript
-from tests.speech import CALLS, demo_call
+from tests.support.demo_calls import CALLS, demo_call
 
 FOLDER = Path(__file__).parent / "summary_calls"
 CHECKLISTS: Mapping[str, Mapping[str, Any]] = {

@@ -19,8 +19,8 @@ from schemas.events import Tokens
 from sinks.object_store import ObjectStore
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import Answer, FakeGemini, error_body
-from tests.pipelines.made import new_call, said
-from tests.pipelines.providers.gemini.asking import CALL, CLASSES, client, job, recorded
+from tests.support.gemini_client import CALL, CLASSES, client, job, recorded
+from tests.support.pipeline_events import new_call, said
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from core.settings import SummaryField
 from pipelines.providers.gemini.prompt import Draft, draft_type, schema_of, summary_of
 from schemas.artifacts import Summary
 from tests.fakes import gemini as fake
-from tests.pipelines.made import said
-from tests.pipelines.providers.gemini.asking import CALL, FIELDS
+from tests.support.gemini_client import CALL, FIELDS
+from tests.support.pipeline_events import said
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from schemas.events import ActionItem, Tokens
 from sinks.object_store import ObjectStore
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import CONTRACT, Answer, FakeGemini
-from tests.pipelines.made import new_call, said
-from tests.pipelines.providers.gemini.asking import CALL, FIELDS, client, job, recorded
+from tests.support.gemini_client import CALL, FIELDS, client, job, recorded
+from tests.support.pipeline_events import new_call, said
 
 
 @pytest.fixture

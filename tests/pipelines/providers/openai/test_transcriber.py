@@ -30,7 +30,7 @@ from pipelines.runtime.errors import (
 from tests.fakes import openai as fake
 from tests.fakes.openai import FakeOpenAi
 from tests.fakes.refusals import Refusal
-from tests.pipelines.providers.sounds import job_of
+from tests.support.transcription_jobs import job_of
 
 CONTRACT: dict[str, Any] = json.loads((files("tests.fakes") / "openai_contract.json").read_text("utf-8"))
 POST = "POST /v1/audio/transcriptions"

@@ -25,10 +25,10 @@ from pipelines.runtime.errors import PermanentError, ProviderOutageError, QuotaE
 from schemas.artifacts import Transcript
 from sinks.object_store import ObjectStore
 from tests.fakes import soniox_rules as fake
-from tests.fakes.hearing import hear
 from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
-from tests.pipelines.providers.sounds import RATE, job_of
+from tests.fakes.word_detector import hear
+from tests.support.transcription_jobs import RATE, job_of
 
 CONTRACT: dict[str, Any] = json.loads((files("tests.fakes") / "soniox_contract.json").read_text("utf-8"))
 

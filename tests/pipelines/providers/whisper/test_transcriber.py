@@ -19,7 +19,7 @@ from pipelines.providers.whisper.transcriber import Whisper
 from pipelines.runtime.errors import PermanentError
 from schemas.artifacts import Transcript
 from tests.pipelines.conftest import SPEAKERS
-from tests.speech import CALLS, demo_call, word_error_rate
+from tests.support.demo_calls import CALLS, demo_call, word_error_rate
 
 RATE_HZ = 8000
 SECONDS = np.arange(20 * RATE_HZ) / RATE_HZ

@@ -19,8 +19,8 @@ from schemas.media import MediaRecord, RecordType, from_headers, to_headers
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 from tests.conftest import kafka_settings, s3_settings
-from tests.kafka_lane import KafkaNodes, plain_producer_config
-from tests.running import RunningServer
+from tests.support.kafka_backend import KafkaNodes, plain_producer_config
+from tests.support.running_server import RunningServer
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from core.settings import KafkaSettings
 from redpanda import topics
 from redpanda.client import consumer_config
 from tests.conftest import kafka_settings
-from tests.running import RunningServer
+from tests.support.running_server import RunningServer
 
 _ROOT = Path(__file__).parents[2]
 _PROGRAM = """

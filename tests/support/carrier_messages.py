@@ -12,7 +12,7 @@ from gateway.metrics import Metrics
 from gateway.simulator.encoders import CallPlan, Dialect, Shape, load_dialects
 from gateway.simulator.faults import NO_FAULTS, Faults, numbered, unnumbered
 from schemas.media import Codec, EosReason
-from tests.gateway.wire import Remembering
+from tests.support.twilio_messages import Remembering
 
 _LOADED = load_carriers()
 _DEFAULTS = Settings()  # once: reading them takes longer than a call

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.speech import CALLS, demo_call, normalised, word_error_rate
+from tests.support.demo_calls import CALLS, demo_call, normalised, word_error_rate
 
 
 @pytest.mark.parametrize(

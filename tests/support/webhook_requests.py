@@ -13,7 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.carriers.common.signatures import HEADER, sign, sign_body, sign_v3
-from tests.gateway.wire import PUBLIC_URL
+from tests.support.twilio_messages import PUBLIC_URL
 
 TWILIO_TOKEN, SIGNING_KEY, PLIVO_TOKEN = "twilio-token", "signing-key", "plivo-token"
 VONAGE_SECRET = "vonage-signature-secret-of-some-length"

@@ -19,7 +19,7 @@ from core import process
 from core.settings import KafkaSettings
 from redpanda import topics
 from redpanda.client import Config, producer_config
-from tests.running import RunningServer
+from tests.support.running_server import RunningServer
 
 BOTH = ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)]
 """Parameters of a fixture that gives either log."""

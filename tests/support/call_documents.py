@@ -34,7 +34,7 @@ from schemas.events import (
 from schemas.ids import uuid_of
 from schemas.media import Codec
 from tests.api.conftest import Put, WordEmbedder
-from tests.speech import DemoCall, demo_call
+from tests.support.demo_calls import DemoCall, demo_call
 
 GAP = Gap(start_ms=20_000, end_ms=22_500, reason="missing")  # in the caller's track
 _TRACKS = ("inbound", "outbound")
@@ -247,7 +247,7 @@ def put_recording(put: Put, told: Told, call: DemoCall, gaps: Sequence[Gap] = ()
 
 
 def put_real_call(put: Put, told: Told, name: str, words: WordEmbedder, gaps: Sequence[Gap] = ()) -> None:
-    """One of tests.speech.CALLS, complete."""
+    """One of tests.support.demo_calls.CALLS, complete."""
     call = demo_call(name)
     transcript = transcript_of(call, told.call_id)
     transcript_id = uuid_of(told.tenant, told.call_id)

@@ -39,9 +39,9 @@ from sinks.clickhouse.rows import Row, ledger_row
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore
 from tests.api.conftest import WordEmbedder
-from tests.pipelines.made import recording
-from tests.replay.parrot import Parrot
-from tests.sinks.clickhouse.telling import Call
+from tests.replay.fake_stt_service import Parrot
+from tests.support.call_events import Call
+from tests.support.pipeline_events import recording
 
 
 @dataclass

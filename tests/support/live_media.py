@@ -9,8 +9,8 @@ from redpanda.client import producer_config
 from schemas.events import Event
 from schemas.media import MediaRecord, RecordType, to_headers
 from schemas.topics import Topic
-from tests.api.ui.made import Told
-from tests.speech import demo_call
+from tests.support.call_documents import Told
+from tests.support.demo_calls import demo_call
 
 _RECORD_MS = 500
 

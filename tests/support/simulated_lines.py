@@ -16,9 +16,9 @@ from pipelines.recorder.timeline import TRACKS, lay_out
 from pipelines.recorder.wav import write_wav
 from schemas.events import TrackReport
 from schemas.media import EosReason, MediaRecord
-from tests.gateway.carriers.talk import hear, new_decoder
-from tests.gateway.wire import Remembering
-from tests.pipelines.recorder.calls import EPOCH_MS, wav_channels
+from tests.support.carrier_messages import hear, new_decoder
+from tests.support.media_records import EPOCH_MS, wav_channels
+from tests.support.twilio_messages import Remembering
 
 Pcm = npt.NDArray[np.int16]
 TICK_S = 0.1

@@ -1,4 +1,4 @@
-"""Random and broken messages for every dialect, by seed: `python -m tests.gateway.carriers.fuzzing 1000000`."""
+"""Random and broken messages for every dialect, by seed: `python -m tests.support.carrier_fuzzing 1000000`."""
 
 import argparse
 import gc
@@ -12,7 +12,7 @@ from gateway.carriers.base import CarrierError, Frame, StreamStart
 from gateway.carriers.common.media_format import normaliser
 from gateway.simulator.encoders import load_dialects
 from schemas.codecs import PayloadError
-from tests.gateway.carriers.talk import CARRIERS, frame_bytes, new_decoder, spoken
+from tests.support.carrier_messages import CARRIERS, frame_bytes, new_decoder, spoken
 
 SEED = 20261122
 """Of the first messages; a long run counts on from here, so that what it finds can be found again."""

@@ -1,6 +1,6 @@
 """A service in a process of its own, with an engine that hears in every call what its audio's digest says.
 
-python -m tests.replay.parrot SERVICE
+python -m tests.replay.fake_stt_service SERVICE
 """
 
 import asyncio

@@ -82,7 +82,7 @@ class Steps:
 def processes() -> ForkServerContext:
     """Processes that start in milliseconds, with everything imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.pipelines.remote_worker"])
+    context.set_forkserver_preload(["tests.support.order_worker"])
     return context
 
 
