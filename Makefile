@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo up test screenshots chaos replay lint bench lock clean env
+.PHONY: help demo up unit test durations screenshots chaos replay lint bench lock clean env
 
 help:
-	@echo "make demo   sets up, plays two real calls through the whole stack and prints what came out"
+	@echo "make demo   sets up, plays two real calls through the whole stack and prints the results"
 	@echo "make up     runs the stack until Ctrl-C; data stays in ./data"
+	@echo "make unit   sets up and runs the quick tests, which need no server"
 	@echo "make test   sets up and runs all tests"
+	@echo "make durations  measures how long each test file takes, which sets the order of make test"
 	@echo "make screenshots  takes a picture of every page, light, dark and on a phone, into ./screenshots (ARGS: elsewhere)"
 	@echo "make chaos  causes faults for 10 minutes of calls, then checks everything (as root: more faults)"
 	@echo "make replay makes 1,000 calls, replays them while services are killed, and compares everything"
@@ -35,12 +37,20 @@ demo: $(READY)
 up: $(READY)
 	@$(BIN)/audiotext up $(ARGS)
 
-# More at a time than there are processors, since most tests wait for real servers; in the order of tests/conftest.py.
-# What is held to short times, or to breaking things, runs alone.
-ALONE := tests/e2e/test_call.py tests/chaos/test_chaos.py
+# Pure tests: no servers, no models, and fewer random cases than in `make test`.
+unit: $(READY)
+	@$(BIN)/python -m pytest --quiet --numprocesses auto --dist loadfile -m "not server and not slow and not alone" \
+	  --hypothesis-profile unit $(ARGS)
+
+# Three processes, because most tests wait for real servers. Files start in the order of tests/durations.json, longest
+# first. Tests with the marker `alone` measure short times or exhaust resources, so they run afterwards by themselves.
 test: $(READY)
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore %) $(ARGS)
-	@$(BIN)/python -m pytest $(ALONE) $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS)
+	@$(BIN)/python -m pytest -m alone $(ARGS)
+
+# Measures the tests again, for the order of `make test`. ARGS: only these files.
+durations: $(READY)
+	@$(BIN)/python -m pytest --store-durations $(ARGS)
 
 # ARGS: the folder they go to.
 screenshots: $(READY)

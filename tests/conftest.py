@@ -1,13 +1,15 @@
-"""Real engines for every test: one embedded log, object storage, ClickHouse and Qdrant per test session.
+"""Real servers for every test: one embedded log, object storage, ClickHouse and Qdrant per test session.
 
-They are shared, so a test takes call ids, tenants and consumer groups of its own. Consumer groups above all: the
-embedded log never expires a dead member, so a group that was used once stays stuck for the next user.
-A test that kills or stops a server starts one of its own with `start_server`.
+Tests share them, so each test uses its own call ids, tenants and consumer groups. The embedded log never expires a dead
+member, so a consumer group that was used once stays blocked. A test that kills or stops a server starts its own with
+`start_server`.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -36,23 +38,26 @@ MAKERS: dict[str, Callable[[State], list[Server]]] = {
 
 StartServer = Callable[[str], RunningServer]
 
-# By the time they take. `make test` gives whole files to its workers, and one that is begun last must not be long.
-LONGEST_FIRST = (
-    "pipelines/recorder/test_app.py",
-    "chaos/test_broker.py",
-    "pipelines/recorder/test_group.py",
-    "pipelines/runtime/test_runner.py",
-    "pipelines/recorder/test_takeover.py",
-    "e2e/test_restart.py",
-    "e2e/test_carriers.py",
-    "chaos/test_recorder.py",
-    "pipelines/providers/test_whisper.py",
-    "audiotext/embedded/test_kafka.py",
-    "pipelines/test_transcriber.py",
-    "gateway/test_log_writer.py",
+# Fixtures that start a server, a browser or a service, or load a model. A test that uses one, also indirectly, gets the
+# marker `server`. A test that starts one itself sets the marker in its module.
+_SERVER_FIXTURES = frozenset(
+    {
+        "start_server",
+        "log_server",
+        "object_server",
+        "clickhouse_server",
+        "qdrant_server",
+        "any_log",
+        "own_log",
+        "kafka_installed",
+        "up",
+        "chromium",
+        "whisper",
+        "minilm",
+    }
 )
 _TESTS = Path(__file__).parent
-
+_DURATIONS = _TESTS / "durations.json"
 
 # Cases are new in every run, also where Hypothesis would take CI for a reason to have the same ones; a failure prints
 # the line that has it again. How long a case takes says more about the machine than about the code.
@@ -63,6 +68,7 @@ hypothesis.settings.register_profile(
     print_blob=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+hypothesis.settings.register_profile("unit", hypothesis.settings.get_profile("audiotext"), max_examples=20)
 hypothesis.settings.load_profile("audiotext")
 
 # Before anything reads settings: tests see defaults, whatever the shell that runs them has set.
@@ -70,21 +76,51 @@ for variable in [name for name in os.environ if name.upper().startswith("AUDIOTE
     del os.environ[variable]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--store-durations`, which `make durations` uses."""
+    parser.addoption("--store-durations", action="store_true", help=f"write the seconds per file to {_DURATIONS.name}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first; the rest stays in its order."""
-    places = {_TESTS / name: place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(item.path, len(places)))
+    """Marks the tests that need a server, and sorts the files by their recorded durations, longest first.
+
+    `make test` gives whole files to its workers, and waits at the end if a long file starts last. A file without a
+    recorded duration starts first.
+    """
+    for item in items:
+        if not _SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+    seconds = json.loads(_DURATIONS.read_text())
+    items.sort(key=lambda item: -seconds.get(_file_of(item.path), float("inf")))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Writes the seconds per file to durations.json with `--store-durations`. Files that did not run keep theirs."""
+    if not config.getoption("--store-durations"):
+        return
+    measured: dict[str, float] = {}
+    for report in (one for reports in terminalreporter.stats.values() for one in reports):
+        if isinstance(report, pytest.TestReport):
+            name = _file_of(config.rootpath / report.nodeid.partition("::")[0])
+            measured[name] = measured.get(name, 0.0) + report.duration
+    kept = json.loads(_DURATIONS.read_text())
+    merged = {name: round(value, 1) for name, value in (kept | measured).items() if (_TESTS / name).exists()}
+    _DURATIONS.write_text(json.dumps(dict(sorted(merged.items())), indent=0) + "\n")
+
+
+def _file_of(path: Path) -> str:
+    return path.relative_to(_TESTS).as_posix()
 
 
 @pytest.fixture(autouse=True)
-def _settings_from_nowhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No audiotext.toml is picked up from the directory the tests run in."""
+def _no_settings_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes to a directory without an audiotext.toml."""
     monkeypatch.chdir(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
-    """Starts a server of the test's own ("log", "objects", "clickhouse", "qdrant"), to be stopped or killed."""
+    """Starts a server for one test ("log", "objects", "clickhouse", "qdrant"), which may be stopped or killed."""
     started: list[RunningServer] = []
 
     def start(name: str) -> RunningServer:
@@ -132,7 +168,7 @@ def qdrant_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 
 @pytest.fixture(scope="session")
 def kafka(log_server: RunningServer) -> KafkaSettings:
-    """A running log with every topic on it."""
+    """Returns the settings of the shared log, with all topics."""
     settings = kafka_settings(log_server)
     topics.apply(settings, embedded=True)
     return settings
@@ -140,7 +176,7 @@ def kafka(log_server: RunningServer) -> KafkaSettings:
 
 @pytest.fixture(scope="session")
 def s3(object_server: RunningServer) -> S3Settings:
-    """Running object storage with its bucket."""
+    """Returns the settings of the shared object storage, with its bucket."""
     settings = s3_settings(object_server)
     ObjectStore(settings).ensure_bucket()
     return settings
@@ -148,23 +184,23 @@ def s3(object_server: RunningServer) -> S3Settings:
 
 @pytest.fixture(scope="session")
 def clickhouse(clickhouse_server: RunningServer) -> ClickHouseSettings:
-    """A running ClickHouse, empty."""
+    """Returns the settings of the shared ClickHouse."""
     return clickhouse_settings(clickhouse_server)
 
 
 @pytest.fixture(scope="session")
 def qdrant(qdrant_server: RunningServer) -> QdrantSettings:
-    """A running vector store, empty."""
+    """Returns the settings of the shared vector store."""
     return qdrant_settings(qdrant_server)
 
 
 def kafka_settings(server: RunningServer) -> KafkaSettings:
-    """How to reach that log."""
+    """Returns the settings of an embedded log."""
     return KafkaSettings(bootstrap_servers=server.addresses["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"])
 
 
 def s3_settings(server: RunningServer) -> S3Settings:
-    """How to reach that object storage."""
+    """Returns the settings of an embedded object storage."""
     return S3Settings(
         endpoint=server.addresses["AUDIOTEXT_S3__ENDPOINT"],
         access_key=server.addresses["AUDIOTEXT_S3__ACCESS_KEY"],
@@ -174,12 +210,12 @@ def s3_settings(server: RunningServer) -> S3Settings:
 
 
 def clickhouse_settings(server: RunningServer) -> ClickHouseSettings:
-    """How to reach that ClickHouse."""
+    """Returns the settings of an embedded ClickHouse."""
     return ClickHouseSettings(dsn=SecretStr(server.addresses["AUDIOTEXT_CLICKHOUSE__DSN"]))
 
 
 def qdrant_settings(server: RunningServer) -> QdrantSettings:
-    """How to reach that vector store."""
+    """Returns the settings of an embedded vector store."""
     return QdrantSettings(
         url=server.addresses["AUDIOTEXT_QDRANT__URL"], api_key=SecretStr(server.addresses["AUDIOTEXT_QDRANT__API_KEY"])
     )

@@ -23,8 +23,8 @@ from core.settings import KafkaSettings, Settings
 from schemas.media import MediaRecord, RecordType
 from schemas.topics import Topic
 from tests.api.conftest import NOON, Client, Put, Tenant, client_of, stream_started
-from tests.support.call_documents import Told
-from tests.support.live_media import Line
+from tests.support.call_documents import CallEvents
+from tests.support.live_media import LiveCall
 
 
 def _record(samples: np.ndarray[Any, np.dtype[np.int16]], kind: RecordType = RecordType.MEDIA) -> MediaRecord:
@@ -65,7 +65,7 @@ async def test_watching(
     call_id = f"CA{uuid.uuid4().hex}"
     live = make_context(settings.model_copy(update={"kafka": kafka})).live
     put.events(stream_started(mine.name, call_id, NOON), stream_started(other.name, call_id, NOON))
-    lines = [Line(kafka, Told(tenant.name, call_id, NOON)) for tenant in (other, mine)]
+    lines = [LiveCall(kafka, CallEvents(tenant.name, call_id, NOON)) for tenant in (other, mine)]
     async with client_of(replace(services, live=live)) as api, asyncio.timeout(60):
         response = await api.get("/v1/live", headers=mine.auth)
         assert response.content_type == "text/event-stream"
@@ -114,7 +114,7 @@ async def test_who_is_moved_to_another_tenant_sees_no_more_of_the_first(
         assert [event async for event in _events(response)] == []  # it has ended
 
 
-async def _talk(lines: list[Line]) -> None:
+async def _talk(lines: list[LiveCall]) -> None:
     while True:
         for line in lines:
             await asyncio.to_thread(line.say)

@@ -19,8 +19,8 @@ from redpanda.client import consumer_config
 from schemas.events import StageFailed
 from schemas.topics import Topic
 from tests.api.conftest import ADMIN_KEY, NOON, Client, Put, Tenant, bearer, client_of, stage_failed
-from tests.support.call_documents import Told
-from tests.support.live_media import Line
+from tests.support.call_documents import CallEvents
+from tests.support.live_media import LiveCall
 from tests.support.up_process import free_port
 
 _ADMIN = bearer(ADMIN_KEY)
@@ -128,7 +128,7 @@ async def test_a_dead_letter_is_given_back_once(operated: Client, kafka: KafkaSe
     call would stay lost, or a click too many would have it worked on twice."""
     call_id = f"CA{uuid.uuid4().hex}"
     letter = stage_failed("somebody", call_id, "transcribe").model_copy(update={"payload": f'{{"call":"{call_id}"}}'})
-    Line(kafka, Told("somebody", call_id, NOON)).tell(Topic.DEAD_LETTERS, letter)
+    LiveCall(kafka, CallEvents("somebody", call_id, NOON)).tell(Topic.DEAD_LETTERS, letter)
     listed = (await (await operated.get("/v1/dead-letters", headers=_ADMIN)).json())["letters"]
     (mine,) = [one for one in listed if one["call_id"] == call_id]
     assert (mine["error"], mine["attempts"], mine["replayable"]) == ("the audio is broken", 1, True)
@@ -152,7 +152,7 @@ async def test_a_healed_call_closes_its_letter(operated: Client, kafka: KafkaSet
     call_id, tenant = f"CA{uuid.uuid4().hex}", f"tenant-{uuid.uuid4().hex}"
     letters = [stage_failed(tenant, call_id, stage) for stage in ("transcribe", "summarize")]
     for letter in letters:
-        Line(kafka, Told(tenant, call_id, NOON)).tell(Topic.DEAD_LETTERS, letter)
+        LiveCall(kafka, CallEvents(tenant, call_id, NOON)).tell(Topic.DEAD_LETTERS, letter)
     put.events(*letters)
     put.call(tenant, call_id, "recorded")
 

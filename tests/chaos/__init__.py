@@ -1,1 +1,1 @@
-"""Many calls, many faults, and then a look at everything: `python -m tests.chaos`."""
+"""Chaos suite: many calls and many faults, then a check of every result. Run it with `python -m tests.chaos`."""

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: runs it, prints what came out, exits with 1 if a promise was broken."""
+"""Command `python -m tests.chaos`: runs the suite and prints the results. It exits with 1 if a promise is broken."""
 
 import argparse
 import random
@@ -12,7 +12,7 @@ from tests.chaos.target import LOGS
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Runs the suite and returns the exit code."""
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="of calls and faults (default: 10)")
     parser.add_argument("--calls", type=int, default=400, help="how many (default: 400)")
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def report(outcome: Outcome) -> None:
-    """Prints the tables."""
+    """Prints the tables of the results."""
     _table("calls", Counter(call.plan.kind.value for call in outcome.calls))
     _table("faults", Counter(str(fault.card) for fault in outcome.done))
     if not outcome.disk:

@@ -1,4 +1,4 @@
-"""Calls that go on while something breaks, and the proof that every record of them is on the log."""
+"""Calls that continue while something breaks, and the check that all their records are on the log."""
 
 import asyncio
 import time
@@ -15,14 +15,14 @@ from schemas.events import StreamEnded
 from schemas.ids import uuid_of
 from schemas.media import MediaRecord, RecordType, from_headers
 from schemas.topics import Topic
-from tests.support.twilio_messages import new_call
+from tests.support.ids import new_call
 
 _RUN_MS = 500
 _READ_S = 60.0
 
 
 class OnLog(NamedTuple):
-    """What a record says of its place in its call, and its contents."""
+    """Place of a record in its call, and its contents."""
 
     kind: RecordType
     number: int
@@ -30,7 +30,7 @@ class OnLog(NamedTuple):
 
 
 class Calls:
-    """Calls at the same time, each with contents of its own; `expected` is what was put, in order."""
+    """Calls at the same time, each with its own contents. `expected` are the written records, in order."""
 
     def __init__(self, writer: LogProducer, count: int) -> None:
         self.expected: dict[str, list[OnLog]] = {new_call(): [] for _ in range(count)}
@@ -39,7 +39,7 @@ class Calls:
             self._put(call, RecordType.START)
 
     async def talk(self, over: asyncio.Event, every_s: float = 0.02) -> None:
-        """Puts a run of each call every so often until it is over, and then all ends."""
+        """Writes a chunk of each call at regular intervals until the end, then ends all calls."""
         while not over.is_set():
             for call in self.expected:
                 self._put(call, RecordType.MEDIA)
@@ -78,7 +78,7 @@ class Calls:
 
 
 def media_on_log(kafka: KafkaSettings, calls: Sequence[str]) -> dict[str, list[OnLog]]:
-    """The calls' records on call.media, repetitions included, in the log's order."""
+    """Returns the records of the calls on call.media, with repetitions, in the order of the log."""
     found: dict[str, list[OnLog]] = {call: [] for call in calls}
     for key, headers, value in _all_of(kafka, Topic.CALL_MEDIA):
         if key in found:
@@ -88,7 +88,7 @@ def media_on_log(kafka: KafkaSettings, calls: Sequence[str]) -> dict[str, list[O
 
 
 def events_on_log(kafka: KafkaSettings, calls: Sequence[str]) -> dict[str, int]:
-    """How many events each call has on call.events."""
+    """Returns the number of events of each call on call.events."""
     found: dict[str, int] = defaultdict(int)
     for key, _, _ in _all_of(kafka, Topic.CALL_EVENTS):
         if key in calls:
@@ -97,7 +97,7 @@ def events_on_log(kafka: KafkaSettings, calls: Sequence[str]) -> dict[str, int]:
 
 
 def _all_of(kafka: KafkaSettings, topic: Topic) -> list[tuple[str, list[tuple[str, bytes]], bytes]]:
-    """Every record that is on the topic now."""
+    """Returns all records that are on the topic now."""
     reader = Consumer(connection_config(kafka) | {"group.id": "tests-chaos", "enable.auto.commit": False})
     try:
         partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions

@@ -1,4 +1,4 @@
-"""Makes the calls, and remembers of every frame what it was and when it left."""
+"""Plays the calls and stores each frame with the time when it left."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ _REDIAL_S = 0.3
 
 
 class Ending(StrEnum):
-    """How a stream ended."""
+    """Way in which a stream ended."""
 
     STOPPED = "stopped"
     CUT = "cut"  # by the carrier, without a stop
@@ -28,8 +28,10 @@ class Ending(StrEnum):
 
 @dataclass(slots=True)
 class Stream:
-    """A media stream as its carrier knows it. Times are time.monotonic(). sent: each media message with the time at
-    which it left, repeats included."""
+    """A media stream from the carrier's view. Times are time.monotonic().
+
+    sent: each media message and the time when it left, with repetitions.
+    """
 
     stream_id: str
     began: float
@@ -42,7 +44,7 @@ class Stream:
 
 @dataclass(slots=True)
 class Call:
-    """A call and the streams it really had. refused: when (time.monotonic()) it was not taken, before it was."""
+    """A call and its real streams. refused: times (time.monotonic()) when the gateway refused it at first."""
 
     plan: CallPlan
     refused: list[float] = field(default_factory=list)
@@ -50,13 +52,16 @@ class Call:
 
     @property
     def broken(self) -> bool:
-        """Whether the gateway ended any of its streams."""
+        """True if the gateway ended one of its streams."""
         return any(stream.ending is Ending.BROKEN for stream in self.streams)
 
 
 async def make(plan: CallPlan, up: UpProcess, folder: Path, over: Callable[[], bool]) -> Call:
-    """Makes the call, leg by leg. A gateway that is not there is tried again; a stream that it breaks is over, and goes
-    on as a new stream if the call `redials`. over: no more of that."""
+    """Plays the call, leg by leg.
+
+    It retries a gateway that is not available. A stream that the gateway breaks is over; if the call `redials`, a new
+    stream follows. over: set when no more calls may be played.
+    """
     call = Call(plan)
     for number, leg in enumerate(plan.legs):
         await asyncio.sleep(leg.after_s)

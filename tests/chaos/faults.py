@@ -1,4 +1,4 @@
-"""What is done to the stack, and when: a schedule that follows from its seed. No I/O."""
+"""Faults of the stack and their times: a schedule that depends only on its seed. No I/O."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """A way of being unlucky."""
+    """Kind of fault."""
 
     KILL = "SIGKILL"  # as the out-of-memory killer does
     END = "SIGTERM"  # as an update does
@@ -23,7 +23,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An action and whom it hits. shortest_s, longest_s: how long it lasts, where it does."""
+    """A kind of fault and its target. shortest_s, longest_s: its duration, if it has one."""
 
     action: Action
     target: str
@@ -36,7 +36,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A card at its time. at_s: since the first call; for_s: until it is over."""
+    """A card with its time. at_s: seconds since the first call. for_s: duration."""
 
     at_s: float
     for_s: float
@@ -55,8 +55,11 @@ _APART_S = 3.0
 
 
 def deck(brokers: Sequence[str], *, disk: bool) -> list[Card]:
-    """Every fault there is. brokers: names of the log's nodes; none for the embedded log. disk: whether the recorder
-    has a disk of its own that can be filled."""
+    """Returns all possible faults.
+
+    brokers: names of the nodes of the log; empty for the embedded log. disk: True if the recorder has its own disk,
+    which can be filled.
+    """
     # On a real broker whoever hangs for so long is thrown out of its group (see target.SESSION_S).
     longest_s = 9.0 if brokers else 4.0
     cards = [Card(Action.KILL, name) for name in (*SERVICES, *STORES, SUPERVISOR)]
@@ -76,10 +79,10 @@ def deck(brokers: Sequence[str], *, disk: bool) -> list[Card]:
 
 
 def schedule(seed: int, cards: Sequence[Card], *, seconds: float, every_s: float) -> list[Fault]:
-    """One fault every `every_s` on average, which may overlap, each card once before any comes again.
+    """Returns one fault every `every_s` on average. Faults may overlap. Each card is used once before any is repeated.
 
-    The gateway's own end keeps clear of what keeps the log from taking its audio (see `Card`s of brokers): how much
-    of a call it may lose is promised for a log that works.
+    The end of the gateway keeps a distance to faults of the log (see the `Card`s of brokers), because the limit for
+    lost audio is promised only for a working log.
     """
     chance = random.Random(f"faults {seed}")
     faults: list[Fault] = []
@@ -107,7 +110,7 @@ def _shuffled_for_ever(chance: random.Random, cards: Sequence[Card]) -> Iterator
 
 
 def _fits(card: Card, at_s: float, earlier: Sequence[Fault]) -> bool:
-    """Whether the card keeps its distance to what goes on."""
+    """True if the card keeps its distance to the other faults."""
     lasting = [fault for fault in earlier if fault.at_s + fault.for_s + _APART_S > at_s]
     if any(fault.card.target == card.target for fault in lasting):
         return False

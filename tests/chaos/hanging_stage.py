@@ -1,6 +1,7 @@
-"""A slow stage whose provider never answers, in a process of its own, so that it can be killed.
+"""Slow stage whose provider never answers, in its own process, which can be killed.
 
-Arguments: the log's address, the stage's name; its topics are NAME.in and NAME.retry. Prints each call it begins.
+Arguments: address of the log, name of the stage. Its topics are NAME.in and NAME.retry. Prints each call that it
+begins.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Everything that is on the log, read beside the consumers that matter."""
+"""Copy of everything on the log, read independently of the consumers under test."""
 
 import time
 from collections import defaultdict
@@ -34,26 +34,29 @@ GROUPS = {
 
 
 @dataclass
-class Tape:
-    """What was read so far. media: call id → its records of call.media with their offsets, in log order. events: per
-    topic, in the order read, repeats included."""
+class LogCopy:
+    """Records read so far.
+
+    media: records of call.media with their offsets by call id, in the order of the log. events: per topic in the order
+    of reading, with repetitions.
+    """
 
     media: dict[str, list[tuple[int, MediaRecord]]] = field(default_factory=lambda: defaultdict(list))
     events: dict[Topic, list[AnyEvent]] = field(default_factory=lambda: defaultdict(list))
 
     def of(self, topic: Topic) -> dict[str, AnyEvent]:
-        """The topic's distinct events by id; of several tellings the first."""
+        """Returns the distinct events of the topic by id: the first of each."""
         found: dict[str, AnyEvent] = {}
         for event in self.events[topic]:
             found.setdefault(event.event_id, event)
         return found
 
 
-class TapeReader:
-    """Reads the whole log, a stretch at a time."""
+class LogReader:
+    """Reads the whole log, one section after the other."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self.tape = Tape()
+        self.tape = LogCopy()
         connection = connection_config(kafka) | {"log_level": 0}
         self._admin = AdminClient(connection)
         self._consumer = Consumer(
@@ -71,7 +74,7 @@ class TapeReader:
         self._next = dict.fromkeys(self._places, 0)
 
     def read_on(self, timeout_s: float) -> bool:
-        """Reads to the end as it is now; False if the log did not give all of it within the time."""
+        """Reads to the current end. Returns False if this takes too long."""
         deadline = time.monotonic() + timeout_s
         try:
             behind = {place: end for place in self._places if (end := self._end(place)) > self._next[place]}
@@ -91,7 +94,7 @@ class TapeReader:
         return True
 
     def lag(self) -> dict[str, int]:
-        """Records that each group still has to read, where there are any. Raises KafkaException."""
+        """Returns the number of unread records by group, without zeros. Raises KafkaException."""
         lags: dict[str, int] = {}
         ends = {place: self._end(place) for place in self._places}
         for group, topics in GROUPS.items():
@@ -105,7 +108,7 @@ class TapeReader:
         return lags
 
     def close(self) -> None:
-        """Lets the log go."""
+        """Closes the connection."""
         self._consumer.close()
 
     def _keep(self, topic: Topic, message: Message, offset: int) -> None:

@@ -1,4 +1,4 @@
-"""The calls that are played: what each one does follows from its seed. No I/O but for the audio files."""
+"""Plans of the calls, which depend only on their seed. No I/O except for the audio files."""
 
 import random
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _QUIET = 60  # of 32768: noise that no voice detector takes for speech, so that 
 
 
 class Kind(StrEnum):
-    """What is special about a call."""
+    """Special property of a call."""
 
     PLAIN = "plain"
     SPEECH = "speech"  # somebody really speaks
@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One media stream. after_s: pause before it; dtmf: digits by stream time in ms."""
+    """One media stream. after_s: pause before it. dtmf: digits by stream time in ms."""
 
     seconds: float
     after_s: float = 0.0
@@ -48,7 +48,7 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """A call to be made. at_s: when. redials: a stream the gateway loses is followed by a new one."""
+    """A planned call. at_s: its start. redials: a new stream follows a stream that the gateway loses."""
 
     number: int
     call_id: str
@@ -59,7 +59,7 @@ class CallPlan:
 
 
 def plans(seed: int, calls: int, seconds: float) -> list[CallPlan]:
-    """That many calls, spread over the time, all kinds equally often; in the order in which they begin."""
+    """Returns that many calls over the time, with all kinds equally often, in the order of their start."""
     chance = random.Random(f"calls {seed}")
     kinds = [kind for _ in range(-(-calls // len(Kind))) for kind in chance.sample(list(Kind), len(Kind))]
     times = sorted(chance.uniform(0, seconds) for _ in range(calls))
@@ -93,8 +93,7 @@ def _legs(kind: Kind, chance: random.Random) -> Sequence[Leg]:
 
 
 def write_audio(plan: CallPlan, number: int, folder: Path) -> Path:
-    """The audio of a leg of the call as a WAV file: different in every frame of every call, so that none can be
-    taken for another."""
+    """Writes the audio of a leg as a WAV file. Every frame of every call is different, so that none can be confused."""
     leg = plan.legs[number]
     chance = np.random.default_rng((plan.number, number))
     length = int(leg.seconds * RATE_HZ)

@@ -1,4 +1,4 @@
-"""The promises that can be checked by what was sent and what is on the log. Pure."""
+"""Promises that can be checked from the sent frames and the log. Pure functions."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from schemas.events import (
 )
 from schemas.topics import Topic
 from tests.chaos.carrier import Call, Ending, Stream
-from tests.chaos.log_reader import Tape
+from tests.chaos.log_reader import LogCopy
 from tests.chaos.truth import Part, frames_of
 
 E = TypeVar("E", bound=Event)
@@ -35,7 +35,7 @@ _AWAY_S = 30.0  # so long a gateway may take to be started again: the supervisor
 
 
 class Wrong(StrEnum):
-    """A kind of broken promise."""
+    """Kind of broken promise."""
 
     AUDIO = "wrong audio"
     MISSING = "missing"
@@ -49,7 +49,7 @@ class Wrong(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A broken promise, and to whom."""
+    """A broken promise and the call."""
 
     kind: Wrong
     subject: str
@@ -58,7 +58,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class GatewayEnd:
-    """When (time.monotonic()) the gateway was killed or ended, and what it may lose."""
+    """Time (time.monotonic()) when the gateway was killed or ended, and the audio that it may lose."""
 
     at: float
     bound_s: float
@@ -66,10 +66,12 @@ class GatewayEnd:
 
 @dataclass(slots=True)
 class Measured:
-    """What came out beside right and wrong. lost_ms: audio of calls that the gateway took with it; oldest_lost_s:
-    how long before the kill the oldest lost frame had left its carrier; away_s: how long the gateway took no calls at
-    most, as far as anybody tried; retold: events on the log beyond the first of
-    their kind; checked: how many of what were compared."""
+    """Measurements of a run.
+
+    lost_ms: audio of calls that was lost with the gateway. oldest_lost_s: time from the sending of the oldest lost
+    frame to the kill. away_s: longest time without accepted calls, as far as calls were tried. retold: repeated events
+    on the log. checked: number of comparisons by kind.
+    """
 
     lost_ms: int = 0
     oldest_lost_s: float = 0.0
@@ -80,7 +82,7 @@ class Measured:
 
 
 def refusals(calls: Sequence[Call], ends: Sequence[GatewayEnd], measured: Measured) -> Iterator[Finding]:
-    """Nobody is refused but while the gateway is started again."""
+    """Checks that calls are refused only while the gateway restarts."""
     for call in calls:
         for at in call.refused:
             away_s = min((at - end.at for end in ends if end.at <= at), default=_AWAY_S + 1)
@@ -90,9 +92,9 @@ def refusals(calls: Sequence[Call], ends: Sequence[GatewayEnd], measured: Measur
 
 
 def audio_on_the_log(
-    calls: Sequence[Call], ends: Sequence[GatewayEnd], tape: Tape, measured: Measured
+    calls: Sequence[Call], ends: Sequence[GatewayEnd], tape: LogCopy, measured: Measured
 ) -> Iterator[Finding]:
-    """The gateway's promise: each frame that a carrier sent is on the log, and no other."""
+    """Checks the promise of the gateway: exactly the frames that a carrier sent are on the log."""
     for call in calls:
         records = [record for _, record in tape.media.get(call.plan.call_id, ())]
         known = {stream.stream_id for stream in call.streams}
@@ -133,15 +135,17 @@ def _stream_audio(
 
 
 def _gateway_end(stream: Stream, ends: Sequence[GatewayEnd]) -> GatewayEnd | None:
-    """The end of the gateway that may have taken something of the stream with it: of its last second, too."""
+    """Returns the end of the gateway that may have lost audio of the stream, up to a second after its end."""
     return next((end for end in ends if stream.began - 1 < end.at < stream.ended + 1), None)
 
 
 def stream_events(
-    calls: Sequence[Call], ends: Sequence[GatewayEnd], tape: Tape, measured: Measured
+    calls: Sequence[Call], ends: Sequence[GatewayEnd], tape: LogCopy, measured: Measured
 ) -> Iterator[Finding]:
-    """A stream's start, end and digits are told once; a gateway that ends within a second of the stream may not have
-    got its end out, as with its audio."""
+    """Checks that start, end and digits of a stream have one event each.
+
+    A gateway that ends within a second of the stream may lose the event of its end, like its audio.
+    """
     told = tape.of(Topic.CALL_EVENTS).values()
     started = Counter(event.stream_id for event in told if isinstance(event, StreamStarted))
     ended = Counter(event.stream_id for event in told if isinstance(event, StreamEnded))
@@ -161,8 +165,8 @@ def stream_events(
                 )
 
 
-def results(tape: Tape, parts: Mapping[str, Sequence[Part]], measured: Measured) -> Iterator[Finding]:
-    """One event of each stage per part of a call, and none without one."""
+def results(tape: LogCopy, parts: Mapping[str, Sequence[Part]], measured: Measured) -> Iterator[Finding]:
+    """Checks that each part of a call has one event of each stage, and that no event has no part."""
     expected = {(call_id, part.number) for call_id, found in parts.items() for part in found}
     measured.checked["parts"] = len(expected)
     for topic, kind in (
@@ -182,8 +186,8 @@ def results(tape: Tape, parts: Mapping[str, Sequence[Part]], measured: Measured)
                 yield Finding(wrong, call_id, f"{count} different {topic} of part {part}")
 
 
-def orders(tape: Tape, ordered: Mapping[str, int], measured: Measured) -> Iterator[Finding]:
-    """The paid provider's promise: each job was ordered once. ordered: how often, by the job's key, as it counted."""
+def orders(tape: LogCopy, ordered: Mapping[str, int], measured: Measured) -> Iterator[Finding]:
+    """Checks that each job was ordered once at the paid provider. ordered: its counts by job key."""
     told = {event.transcript_id: event for event in events_of(tape, Topic.TRANSCRIPT_READY, TranscriptReady)}
     measured.checked["orders at the provider"] = sum(ordered.values())
     for key, count in ordered.items():
@@ -197,13 +201,16 @@ def orders(tape: Tape, ordered: Mapping[str, int], measured: Measured) -> Iterat
 
 
 def kept_orders(kept: Collection[str], noted: Collection[str]) -> Iterator[Finding]:
-    """The provider keeps nothing of a call that is done. kept: ids of orders that it keeps; noted: ids of orders that
-    it could not delete, and that are deleted with the next jobs."""
+    """Checks that the provider keeps nothing of a finished call.
+
+    kept: ids of the orders that it keeps. noted: ids of orders that it could not delete, which are deleted with later
+    jobs.
+    """
     for remote_id in sorted(set(kept) - set(noted)):
         yield Finding(Wrong.ORPHAN, remote_id, "the provider keeps this order, and it is not noted down")
 
 
-def events_of(tape: Tape, topic: Topic, kind: type[E]) -> Iterable[E]:
-    """The topic's distinct events of that kind."""
+def events_of(tape: LogCopy, topic: Topic, kind: type[E]) -> Iterable[E]:
+    """Returns the distinct events of that kind on the topic."""
     events: Iterable[AnyEvent] = tape.of(topic).values()
     return [event for event in events if isinstance(event, kind)]

@@ -1,5 +1,7 @@
-"""The paid provider under attack: speech to text as Soniox describes it, in this process, where nothing reaches it
-but what is done to it on purpose."""
+"""The paid provider under attack: a fake Soniox in this process.
+
+Only scheduled faults reach it.
+"""
 
 import asyncio
 import threading
@@ -27,7 +29,7 @@ REFUSALS = {
 
 
 class Provider:
-    """A server in a thread of its own."""
+    """Server in its own thread."""
 
     def __init__(self) -> None:
         self._fake = FakeSoniox(
@@ -40,7 +42,7 @@ class Provider:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Settings that make the transcriber use it."""
+        """Returns the settings with which the transcriber uses it."""
         return {
             "AUDIOTEXT_STT__PROVIDER": "soniox",
             "AUDIOTEXT_SONIOX__API_KEY": KEY,
@@ -49,26 +51,25 @@ class Provider:
 
     @property
     def orders(self) -> dict[str, int]:
-        """How often each job was ordered, by its key, whatever was answered."""
+        """Returns how often each job was ordered, by its key, whatever the answer was."""
         return dict(self._fake.ordered)
 
     @property
     def kept(self) -> set[str]:
-        """Ids of the orders that were not deleted there. One that failed is deleted within an hour, and does not
-        count."""
+        """Returns the ids of orders that still exist there. Failed ones are deleted within an hour and do not count."""
         return {remote_id for remote_id, order in self._fake.orders.items() if order["status"] != "error"}
 
     def begin(self, action: Action) -> str:
-        """Becomes slow, wrong, unwilling or absent."""
+        """Begins a fault: slow, wrong or refused answers, or no connection."""
         self._call(lambda: self._become(action))
         return f"{len(self._fake.ordered)} orders so far"
 
     def end(self) -> None:
-        """Behaves again."""
+        """Ends the fault."""
         self._call(lambda: self._become(None))
 
     def stop(self) -> None:
-        """Ends it."""
+        """Stops the server."""
         self._do(self._fake.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

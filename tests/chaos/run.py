@@ -1,4 +1,4 @@
-"""One run: the stack, the calls, the faults, the quiet afterwards, and the verdict."""
+"""One run: starts the stack, plays the calls, causes the faults, waits for the rest, and checks the results."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from core.settings import Settings
 from tests.chaos import faults
 from tests.chaos.carrier import Call, make
 from tests.chaos.faults import SUPERVISOR, Action, Fault
-from tests.chaos.log_reader import TapeReader
+from tests.chaos.log_reader import LogReader
 from tests.chaos.plans import CallPlan, plans
 from tests.chaos.promises import END_BOUND_S, KILL_BOUND_S, Finding, GatewayEnd, Measured
 from tests.chaos.target import IDLE_S, Target
@@ -30,7 +30,7 @@ _READ_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to run. every_s: a fault so often, on average. keep: the data directory stays in any case."""
+    """Options of a run. every_s: average time between faults. keep: keeps the data directory in any case."""
 
     minutes: float
     calls: int
@@ -42,7 +42,7 @@ class Options:
 
 @dataclass(slots=True)
 class Outcome:
-    """What happened. done: each fault that hit somebody; quiet_s: how long everything took after the last fault."""
+    """Outcome of a run. done: faults that hit a target. quiet_s: time from the last fault to the end of all work."""
 
     directory: Path
     calls: list[Call] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Outcome:
 
 
 class Run:
-    """See the module. say: told a line at a time."""
+    """One run. say: receives one line at a time."""
 
     def __init__(self, options: Options, say: Callable[[str], None]) -> None:
         self._options = options
@@ -68,7 +68,7 @@ class Run:
         self._began = time.monotonic()
 
     def run(self) -> Outcome:
-        """Does it all. The directory is kept if anything was wrong; its `chaos.log` says what was done when."""
+        """Runs everything. Keeps the directory if a check fails; its `chaos.log` has each fault with its time."""
         outcome = self._outcome
         try:
             self._target.start()
@@ -140,7 +140,7 @@ class Run:
 
     def _judge(self) -> None:
         settings, _ = settings_for(self._target.up.data_dir)
-        reader = TapeReader(settings.kafka)
+        reader = LogReader(settings.kafka)
         try:
             over = time.monotonic()
             if self._wait_until_quiet(reader, over + _QUIET_S):
@@ -152,7 +152,7 @@ class Run:
         for finding in self._outcome.findings:
             self._note(f"{finding.kind}: {finding.subject}: {finding.detail}")
 
-    def _wait_until_quiet(self, reader: TapeReader, deadline: float) -> bool:
+    def _wait_until_quiet(self, reader: LogReader, deadline: float) -> bool:
         said = time.monotonic()
         while time.monotonic() < deadline:
             waiting_for = self._unquiet(reader)
@@ -164,8 +164,8 @@ class Run:
             time.sleep(0.5)
         return False
 
-    def _unquiet(self, reader: TapeReader) -> str | None:
-        """What is still going on; None if nothing is."""
+    def _unquiet(self, reader: LogReader) -> str | None:
+        """Returns what is still in progress, or None."""
         if not reader.read_on(_READ_S):
             return "the log does not give all it has"
         lag = {"?": 0}
@@ -179,7 +179,7 @@ class Run:
         unfinished.pop("complete", None)
         return f"calls {dict(unfinished)}" if unfinished else None
 
-    def _evidence(self, reader: TapeReader, settings: Settings) -> Evidence:
+    def _evidence(self, reader: LogReader, settings: Settings) -> Evidence:
         reader.read_on(_READ_S)
         lag = {"every group": -1}
         with contextlib.suppress(KafkaException):

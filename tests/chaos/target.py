@@ -1,4 +1,4 @@
-"""The stack under attack: its processes by name, and what can be done to them."""
+"""The stack under attack: its processes by name, and the faults that can be caused."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ _ADDRESSES = {
 
 
 class Broker:
-    """A node of Apache Kafka that can be started again where it was."""
+    """A node of Apache Kafka that can be started again on its data."""
 
     def __init__(self, server: Server, log: Path) -> None:
         self.server = server
@@ -47,21 +47,21 @@ class Broker:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts it, without waiting. It dies with the calling thread."""
+        """Starts it without waiting. It ends with the calling thread."""
         with self._log.open("ab") as output:
             env = os.environ | dict(self.server.env)
             self.process = process.spawn(self.server.command, env=env, output=output, cwd=self.server.cwd)
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Returns its port."""
         properties = Path(self.server.command[-1]).read_text()
         listeners = next(line for line in properties.splitlines() if line.startswith("listeners="))
         return int(listeners.split(",")[0].rpartition(":")[2])
 
 
 class Target:
-    """`audiotext up` over `directory`, on the log of that lane ("embedded", "kafka", "kafka-cluster")."""
+    """`audiotext up` on `directory`, with one kind of log ("embedded", "kafka", "kafka-cluster")."""
 
     def __init__(self, directory: Path, log: str) -> None:
         self._directory = directory
@@ -77,16 +77,16 @@ class Target:
 
     @property
     def brokers(self) -> Sequence[str]:
-        """Names of the log's nodes; none if it is embedded."""
+        """Returns the names of the nodes of the log; empty for the embedded log."""
         return list(self._brokers)
 
     @property
     def spool(self) -> Path:
-        """Where the recorder keeps what is not uploaded."""
+        """Returns the folder of the recorder for recordings that are not uploaded."""
         return self._disk / "spool"
 
     def start(self) -> None:
-        """Starts the log and the stack; returns when calls can be taken."""
+        """Starts the log and the stack, and returns when calls are accepted."""
         environment = {
             "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS": str(round(IDLE_S * 1000)),
             # Faults come much faster than in life, so must the attempts: an hour of patience in a minute.
@@ -105,7 +105,7 @@ class Target:
             assert len(self.pids(name)) == 1, f"{name} cannot be told from the others by its command line"
 
     def stop(self) -> None:
-        """Ends everything and unmounts the recorder's disk."""
+        """Stops everything and unmounts the disk of the recorder."""
         self.heal()
         if self.up.running:
             self.up.stop()
@@ -119,7 +119,7 @@ class Target:
             self.disk = False
 
     def begin(self, card: Card) -> str:
-        """Does it; says to whom ("" if nobody was there: it was down already)."""
+        """Begins a fault. Returns its target, or "" if the target was down already."""
         if card.target == SUPERVISOR:
             return self._restart()
         if card.target == PROVIDER:
@@ -137,7 +137,7 @@ class Target:
         return does[card.action](card.target)
 
     def end(self, card: Card) -> None:
-        """What was begun is over."""
+        """Ends the fault."""
         if card.target == PROVIDER:
             self.provider.end()
         elif card.action is Action.PAUSE:
@@ -148,7 +148,7 @@ class Target:
             self._brokers[card.target].start()
 
     def heal(self) -> None:
-        """Nothing is paused, full or down any more."""
+        """Ends every pause, full disk and outage."""
         self.provider.end()
         for name in list(self._stopped):
             self._resume(name)
@@ -158,7 +158,7 @@ class Target:
                 broker.start()
 
     def pids(self, name: str) -> list[int]:
-        """Process ids of a service, a server or a broker."""
+        """Returns the process ids of a service, a server or a broker."""
         if name in self._brokers:
             running = self._brokers[name].process
             return [running.pid] if running is not None and running.poll() is None else []
@@ -193,7 +193,7 @@ class Target:
             self.disk = subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def _restart(self) -> str:
-        """Its children are told to end by the kernel; a new one waits for them."""
+        """Kills the supervisor. The kernel ends its children, and a new supervisor waits for them."""
         self._restarting = True
         self.up.kill()
         self.up.start(120)
@@ -201,7 +201,7 @@ class Target:
         return "started again"
 
     def _lose(self, name: str) -> str:
-        """The recorder comes back on an empty disk: its supervisor waits longer than the deletion takes."""
+        """Kills the recorder and deletes its files. The supervisor restarts it later than the deletion takes."""
         hit = self._send(name, signal.SIGKILL)
         if hit:
             for entry in self._disk.iterdir():

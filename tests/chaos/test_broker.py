@@ -1,4 +1,4 @@
-"""What a broker's death costs: nothing. Apache Kafka is killed, paused and started again under load."""
+"""Death of a broker: nothing is lost. Apache Kafka is killed, paused and restarted under load."""
 
 import asyncio
 import sys
@@ -16,9 +16,9 @@ from redpanda.client import connection_config
 from schemas.topics import Topic
 from tests.chaos import hanging_stage
 from tests.chaos.calls import Calls, events_on_log, media_on_log
-from tests.pipelines.runtime.test_consumer_loop import FAST, Lab
-from tests.support.kafka_backend import KafkaNodes
-from tests.support.recorder_process import eventually
+from tests.support.consumer_loop_lab import FAST, Lab
+from tests.support.kafka_backend import KafkaNodes, restarted
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -29,7 +29,7 @@ MakeWriter = Callable[[KafkaSettings], LogProducer]
 
 @pytest.fixture
 async def make_writer() -> AsyncIterator[MakeWriter]:
-    """Makes started gateway writers and closes them."""
+    """Returns a function that creates and starts gateway writers, and closes them at the end."""
     writers: list[LogProducer] = []
 
     def make(kafka: KafkaSettings) -> LogProducer:
@@ -42,23 +42,15 @@ async def make_writer() -> AsyncIterator[MakeWriter]:
         writer.close()
 
 
-async def restarted(nodes: KafkaNodes, number: int = 0, down_s: float = 1.0) -> None:
-    """Kills a node and starts it again; returns once it serves."""
-    nodes.kill_node(number)
-    await asyncio.sleep(down_s)
-    nodes.spawn_node(number)
-    await asyncio.to_thread(nodes.wait_for_node, number)
-
-
 def leader_of_first_partition(kafka: KafkaSettings) -> int:
-    """The number, from 0, of the node that leads the first partition of call.media."""
+    """Returns the number, from 0, of the node that leads the first partition of call.media."""
     metadata = AdminClient(connection_config(kafka)).list_topics(timeout=10)
     leader: int = metadata.topics[Topic.CALL_MEDIA].partitions[0].leader
     return leader - 1
 
 
 async def all_there_once(kafka: KafkaSettings, calls: Calls, writer: LogProducer) -> None:
-    """Waits until the writer has got rid of everything; each call is then on the log as it was put, once, in order."""
+    """Waits until the writer has sent everything. Then each call is on the log once, complete and in order."""
     assert await writer.drain(DRAIN_S), f"{writer.held_bytes} bytes are still held"
     found = await asyncio.to_thread(media_on_log, kafka, list(calls.expected))
     for call, expected in calls.expected.items():
@@ -68,9 +60,11 @@ async def all_there_once(kafka: KafkaSettings, calls: Calls, writer: LogProducer
 
 
 async def test_the_only_broker_is_killed_twice(make_writer: MakeWriter, kafka_node: KafkaNodes) -> None:
-    """Ten calls talk while the only broker is killed with SIGKILL and started again, twice. Every record is on the log
-    once and in order: what it had acknowledged survived, what it had not was held and sent again, and the idempotent
-    producer kept it from being there twice."""
+    """Kills the only broker with SIGKILL twice, while ten calls write to it.
+
+    Every record is on the log once and in order: acknowledged records survive, and the others are kept and sent again
+    by the idempotent producer.
+    """
     writer = make_writer(kafka_node.settings)
     calls, over = Calls(writer, 10), asyncio.Event()
     talking = asyncio.create_task(calls.talk(over))
@@ -84,9 +78,11 @@ async def test_the_only_broker_is_killed_twice(make_writer: MakeWriter, kafka_no
     assert b"producer_restarts_total 0.0" in writer._metrics.render()
 
 
-def test_a_cluster_acknowledges_what_two_nodes_have(kafka_cluster: KafkaNodes) -> None:
-    """Three copies, two of which must be in sync before a record is acknowledged: else the death of one node could
-    take what was acknowledged with it. The groups' offsets are kept as well."""
+def test_a_cluster_needs_two_copies_to_acknowledge(kafka_cluster: KafkaNodes) -> None:
+    """Checks the topics of a cluster, also those of the group offsets: three copies, two of them in sync.
+
+    Otherwise the death of one node could lose an acknowledged record.
+    """
     admin = AdminClient(connection_config(kafka_cluster.settings))
     topics = admin.list_topics(timeout=10).topics
     for name in (Topic.CALL_MEDIA.value, "__consumer_offsets"):
@@ -97,8 +93,10 @@ def test_a_cluster_acknowledges_what_two_nodes_have(kafka_cluster: KafkaNodes) -
 
 
 async def test_one_broker_of_three_is_killed(make_writer: MakeWriter, kafka_cluster: KafkaNodes) -> None:
-    """Ten calls talk while the broker that leads one of their partitions is killed. The two others go on within
-    seconds, without it; it comes back; nothing is missing, doubled or out of order."""
+    """Kills the broker that leads a partition, while ten calls write to it, and starts it again.
+
+    The others continue within seconds. Nothing is missing, doubled or out of order.
+    """
     kafka = kafka_cluster.settings
     writer = make_writer(kafka)
     calls, over = Calls(writer, 10), asyncio.Event()
@@ -120,9 +118,12 @@ async def test_one_broker_of_three_is_killed(make_writer: MakeWriter, kafka_clus
 
 
 async def test_one_broker_of_three_hangs(make_writer: MakeWriter, kafka_cluster: KafkaNodes) -> None:
-    """Ten calls talk while the broker that leads one of their partitions is stopped with SIGSTOP: its connections stay
-    open and nothing comes of them. The others take over, and when it wakes up, believing that it still leads, nothing
-    is missing, doubled or out of order. Without a short time-out of requests the calls would wait for a minute."""
+    """Stops the broker that leads a partition with SIGSTOP, while ten calls write to it.
+
+    Its connections stay open without answers. The others take over. When it continues and still takes itself for the
+    leader, nothing is missing, doubled or out of order. Without a short request timeout the calls would wait for a
+    minute.
+    """
     kafka = kafka_cluster.settings
     writer = make_writer(kafka)
     calls, over = Calls(writer, 10), asyncio.Event()
@@ -143,9 +144,11 @@ async def test_one_broker_of_three_hangs(make_writer: MakeWriter, kafka_cluster:
 
 
 async def test_a_stage_works_on_while_its_broker_is_killed(kafka_node: KafkaNodes) -> None:
-    """A slow stage has 40 calls to do, the broker is killed and started again meanwhile: every call has its result,
-    and all are committed in the end. A commit that failed while the broker was away must be made good, or the next
-    start would pay for those calls again."""
+    """Kills and restarts the broker while a slow stage processes 40 calls.
+
+    Every call has its result, and all offsets are committed. A failed commit must be repeated, or the next start pays
+    for those calls again.
+    """
     lab = Lab(kafka_node.settings, partitions=2)
     calls = [f"{lab.name}-{number}" for number in range(40)]
     lab.send(*calls)
@@ -154,13 +157,15 @@ async def test_a_stage_works_on_while_its_broker_is_killed(kafka_node: KafkaNode
         await lab.until(lambda: len(lab.handled) >= 5)
         await restarted(kafka_node)
         results = await lab.events(lab.results, 40)
-        await asyncio.to_thread(eventually, lambda: lab.committed() == 40 or None, "all offsets committed")
+        await asyncio.to_thread(wait_for, lambda: lab.committed() == 40 or None, "all offsets committed")
     assert sorted(event.call_id for event in results) == sorted(calls)
 
 
 async def test_a_killed_worker_is_replaced(kafka_node: KafkaNodes) -> None:
-    """A worker that holds both partitions is killed with SIGKILL, in the middle of its calls and without a word. A
-    second one gets its partitions when the session has timed out, and does all calls."""
+    """Kills a worker that holds both partitions with SIGKILL in the middle of its calls.
+
+    A second worker gets the partitions after the session timeout and processes all calls.
+    """
     kafka = kafka_node.settings.model_copy(update={"session_timeout_ms": 6_000})
     lab = Lab(kafka, partitions=2)
     calls = [f"{lab.name}-{number}" for number in range(6)]

@@ -1,4 +1,4 @@
-"""The judge notices: each test takes a run in which all is well and breaks one thing."""
+"""The checks of the chaos suite: each test takes a correct run and breaks one thing."""
 
 from collections import Counter
 from dataclasses import replace
@@ -8,7 +8,7 @@ from schemas.events import ObjectRef, RecordingReady, StreamEnded, StreamStarted
 from schemas.media import MediaRecord, RecordType
 from schemas.topics import Topic
 from tests.chaos.carrier import Call, Ending, Stream
-from tests.chaos.log_reader import Tape
+from tests.chaos.log_reader import LogCopy
 from tests.chaos.plans import plans
 from tests.chaos.promises import (
     Finding,
@@ -30,15 +30,15 @@ REF = ObjectRef(key="k", sha256="s", size=1)
 
 
 def call(*, ending: Ending = Ending.STOPPED, frames: int = 10) -> Call:
-    """A call of 200 ms whose frames left at 100.02, 100.04, …"""
+    """Returns a call of 200 ms whose frames left at 100.02, 100.04, …"""
     stream = Stream("MZ1", began=100.0, digits=0, ending=ending, ended=100.02 + frames * 0.02)
     stream.sent = [(100.02 + n * 0.02, Frame("inbound", n + 1, n * 20, bytes([n]) * 160)) for n in range(frames)]
     return Call(PLAN, streams=[stream])
 
 
-def tape_of(made: Call, *, frames: int | None = None) -> Tape:
-    """What the log has of it: its first so many frames."""
-    tape = Tape()
+def log_copy_of(made: Call, *, frames: int | None = None) -> LogCopy:
+    """Returns the log with the first frames of the call."""
+    tape = LogCopy()
     for offset, (_, frame) in enumerate(made.streams[0].sent[:frames]):
         record = MediaRecord(
             RecordType.MEDIA, CALL, "t", "twilio", "MZ1", 0, "inbound", ts_ms=frame.ts_ms, payload=frame.payload
@@ -51,66 +51,68 @@ def tape_of(made: Call, *, frames: int | None = None) -> Tape:
 
 
 def kinds(*findings: Finding) -> Counter[Wrong]:
-    """How often each kind of broken promise was found."""
+    """Returns the number of findings by kind."""
     return Counter(finding.kind for finding in findings)
 
 
-def heard(made: Call, tape: Tape, *ends: GatewayEnd) -> tuple[Counter[Wrong], Measured]:
-    """What is found about a call's audio."""
+def audio_findings(made: Call, tape: LogCopy, *ends: GatewayEnd) -> tuple[Counter[Wrong], Measured]:
+    """Returns the findings for the audio of a call."""
     measured = Measured()
     return kinds(*audio_on_the_log([made], ends, tape, measured)), measured
 
 
 def test_all_is_well() -> None:
-    """Nothing is found where nothing is wrong."""
+    """Checks a correct run: there are no findings."""
     made = call()
-    assert not heard(made, tape_of(made))[0]
-    assert not list(stream_events([made], [], tape_of(made), Measured()))
+    assert not audio_findings(made, log_copy_of(made))[0]
+    assert not list(stream_events([made], [], log_copy_of(made), Measured()))
 
 
 def test_a_frame_that_never_came_is_missing() -> None:
-    """Nine of ten frames are on the log, and nobody had touched the gateway."""
+    """Removes one of ten frames, without a fault of the gateway: it is missing."""
     made = call()
-    assert heard(made, tape_of(made, frames=9))[0] == {Wrong.MISSING: 1}
+    assert audio_findings(made, log_copy_of(made, frames=9))[0] == {Wrong.MISSING: 1}
 
 
 def test_a_frame_that_was_never_sent_is_wrong() -> None:
-    """The log has other octets than were sent: both the frame and its replacement are named."""
+    """Changes the bytes of a frame on the log: both the sent frame and its replacement are found."""
     made = call()
-    tape = tape_of(made)
+    tape = log_copy_of(made)
     offset, record = tape.media[CALL][3]
     tape.media[CALL][3] = (offset, replace(record, payload=b"\xff" * 160))
-    assert heard(made, tape)[0] == {Wrong.AUDIO: 1, Wrong.MISSING: 1}
+    assert audio_findings(made, tape)[0] == {Wrong.AUDIO: 1, Wrong.MISSING: 1}
 
 
-def test_a_killed_gateway_may_lose_its_last_moments_and_no_more() -> None:
-    """The last 100 ms of a call are lost: allowed to one that was killed 50 ms after them, and measured; not allowed
-    if the bound were 40 ms."""
+def test_a_killed_gateway_may_lose_only_its_last_moments() -> None:
+    """Removes the last 100 ms of a call, when the gateway was killed 50 ms later.
+
+    This is allowed and measured. With a limit of 40 ms it is a finding.
+    """
     made = call(ending=Ending.BROKEN)
-    found, measured = heard(made, tape_of(made, frames=5), GatewayEnd(100.25, 1.0))
+    found, measured = audio_findings(made, log_copy_of(made, frames=5), GatewayEnd(100.25, 1.0))
     assert not found
     assert (measured.lost_ms, round(measured.oldest_lost_s, 2)) == (100, 0.13)
-    assert heard(made, tape_of(made, frames=5), GatewayEnd(100.25, 0.04))[0] == {Wrong.MISSING: 1}
+    assert audio_findings(made, log_copy_of(made, frames=5), GatewayEnd(100.25, 0.04))[0] == {Wrong.MISSING: 1}
 
 
 def test_a_call_that_is_broken_without_cause_is_found() -> None:
-    """The gateway hung up, and nobody had touched it: not a frame is lost, but it is not right."""
+    """Ends a stream by the gateway without a fault: no frame is lost, but it is a finding."""
     made = call(ending=Ending.BROKEN)
-    assert heard(made, tape_of(made))[0] == {Wrong.DISTURBED: 1}
+    assert audio_findings(made, log_copy_of(made))[0] == {Wrong.DISTURBED: 1}
 
 
-def test_a_refusal_is_excused_only_by_a_gateway_that_had_just_ended() -> None:
-    """Refused 5 s after its end: it is being started. Refused without one: found."""
+def test_a_refusal_needs_a_gateway_that_just_ended() -> None:
+    """Refuses a call 5 s after the end of the gateway, which is allowed, and without an end, which is a finding."""
     made = call()
     made.refused.append(90.0)
     assert not list(refusals([made], [GatewayEnd(85.0, 1.0)], Measured()))
     assert kinds(*refusals([made], [], Measured())) == {Wrong.DISTURBED: 1}
 
 
-def test_an_end_told_twice_under_two_ids_is_doubled() -> None:
-    """The same event twice is one event; another event of the same end is one too many."""
+def test_an_end_under_two_ids_is_doubled() -> None:
+    """Repeats the event of an end, which is one event, and adds another event of the same end, which is a finding."""
     made = call()
-    tape = tape_of(made)
+    tape = log_copy_of(made)
     end = tape.events[Topic.CALL_EVENTS][1]
     tape.events[Topic.CALL_EVENTS].append(end)
     assert not list(stream_events([made], [], tape, Measured()))
@@ -118,20 +120,23 @@ def test_an_end_told_twice_under_two_ids_is_doubled() -> None:
     assert kinds(*stream_events([made], [], tape, Measured()))[Wrong.DOUBLED] == 1
 
 
-def test_an_end_that_was_never_told_is_missing_unless_the_gateway_ended_with_it() -> None:
-    """The carrier hung up, and the log was not told: missing. Told nothing because the gateway was killed half a second
-    later: allowed, as is what it loses of the audio. Ten seconds later: missing again."""
+def test_a_missing_end_needs_a_gateway_that_ended_too() -> None:
+    """Removes the event of an end.
+
+    This is allowed if the gateway is killed half a second later, and a finding without a kill or if it comes ten
+    seconds later.
+    """
     made = call()
-    tape = tape_of(made)
+    tape = log_copy_of(made)
     tape.events[Topic.CALL_EVENTS].pop()
     assert kinds(*stream_events([made], [], tape, Measured())) == {Wrong.MISSING: 1}
     assert not list(stream_events([made], [GatewayEnd(100.7, 1.0)], tape, Measured()))
     assert kinds(*stream_events([made], [GatewayEnd(110.0, 1.0)], tape, Measured())) == {Wrong.MISSING: 1}
 
 
-def test_results_missing_doubled_and_of_nobody_are_found() -> None:
-    """A part without a transcript; two different recordings of one part; a recording of a part there never was."""
-    tape = Tape()
+def test_missing_doubled_and_unknown_results_are_found() -> None:
+    """Checks a part without a transcript, two recordings of one part, and a recording of an unknown part."""
+    tape = LogCopy()
 
     def ready(event_id: str, part: int) -> RecordingReady:
         return RecordingReady(
@@ -145,9 +150,8 @@ def test_results_missing_doubled_and_of_nobody_are_found() -> None:
 
 
 def test_an_order_too_many_or_too_few_is_found() -> None:
-    """A job ordered twice is paid twice; one whose transcript nobody has was paid for nothing; and a transcript that
-    was never ordered came from somewhere else."""
-    tape = Tape()
+    """Checks a job ordered twice, an order without a transcript, and a transcript without an order."""
+    tape = LogCopy()
     tape.events[Topic.TRANSCRIPT_READY] = [
         TranscriptReady(
             event_id=key, call_id=CALL, tenant="t", occurred_at_ms=0, transcript_id=key, transcript=REF,
@@ -164,7 +168,7 @@ def test_an_order_too_many_or_too_few_is_found() -> None:
     assert not list(orders(tape, {"once": 1, "twice": 1, "never": 1}, Measured()))
 
 
-def test_an_order_that_nobody_is_going_to_delete_is_found() -> None:
-    """The provider keeps two orders, one of which is noted down to be deleted: the other would stay there for ever."""
+def test_a_forgotten_order_is_found() -> None:
+    """Keeps two orders at the provider, of which one is noted for deletion: the other is a finding."""
     assert kinds(*kept_orders({"noted", "forgotten"}, {"noted", "gone since"})) == {Wrong.ORPHAN: 1}
     assert not list(kept_orders({"noted"}, {"noted"}))

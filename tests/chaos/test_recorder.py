@@ -1,4 +1,4 @@
-"""Recordings of calls that came in while the broker died: every sample, in its place, once."""
+"""Recordings of calls during the death of the broker: each sample is in its place, once."""
 
 import asyncio
 import uuid
@@ -9,11 +9,11 @@ import pytest
 
 from gateway.metrics import Metrics
 from gateway.producer.log_producer import LogProducer
-from tests.chaos.test_broker import restarted
-from tests.support.kafka_backend import KafkaNodes
+from tests.support.kafka_backend import KafkaNodes, restarted
 from tests.support.media_records import Call, call, stereo, wav_channels
-from tests.support.recorder_process import Bench, eventually
+from tests.support.recorder_process import Bench
 from tests.support.running_server import RunningServer
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -26,7 +26,7 @@ def bench(
     made = Bench(kafka_node, object_server, tmp_path_factory.mktemp("data"), supervised=True)
     made.start()
     try:
-        eventually(lambda: "this recorder owns the partitions" in made.output.read_text() or None, "the recorder reads")
+        wait_for(lambda: "this recorder owns the partitions" in made.output.read_text() or None, "the recorder reads")
         yield made
         assert made.stop() == 0
     finally:
@@ -34,7 +34,7 @@ def bench(
 
 
 async def play(writer: LogProducer, calls: list[Call]) -> None:
-    """All calls at the same time, 200 ms of each every 100 ms."""
+    """Plays all calls at the same time, 200 ms of each every 100 ms."""
     for records in zip(*(source.records(run_ms=200) for source in calls), strict=True):
         for record in records:
             writer.put(record)
@@ -42,8 +42,10 @@ async def play(writer: LogProducer, calls: list[Call]) -> None:
 
 
 async def test_the_broker_is_killed_while_calls_come_in(bench: Bench, kafka_node: KafkaNodes) -> None:
-    """Six calls of half a minute come in at twice their speed; the broker is killed with SIGKILL twice meanwhile, under
-    gateway and recorder. Each recording equals the audio sample for sample, has no gap, and is told of as one event."""
+    """Kills the broker with SIGKILL twice, while six calls of half a minute arrive at double speed.
+
+    Each recording equals the audio sample for sample, has no gap, and has one event.
+    """
     writer = LogProducer(kafka_node.settings, Metrics(), limit_bytes=256 << 20)
     writer.start()
     calls = [call(f"broker-{uuid.uuid4().hex}", 30_000, seed=seed) for seed in range(0, 12, 2)]

@@ -1,4 +1,4 @@
-"""What the recordings must be, worked out from the log a second time, without the recorder's code. Pure."""
+"""Expected recordings, calculated from the log a second time without the recorder's code. Pure functions."""
 
 import io
 import wave
@@ -31,7 +31,7 @@ class Part:
 
 
 def parts_of(records: Iterable[tuple[int, MediaRecord]]) -> list[Part]:
-    """The parts that the decisions on the log divide a call into."""
+    """Returns the parts into which the decisions on the log divide a call."""
     parts: list[Part] = []
     for offset, record in records:
         part = parts[-1] if parts and not parts[-1].closed else None
@@ -53,7 +53,7 @@ def parts_of(records: Iterable[tuple[int, MediaRecord]]) -> list[Part]:
 
 
 def frames_of(records: Iterable[MediaRecord], stream_id: str) -> set[Frame]:
-    """The frames of a stream that are on the log."""
+    """Returns the frames of a stream on the log."""
     return {
         (record.track, record.ts_ms + start // 8, record.payload[start : start + _FRAME_BYTES])
         for record in records
@@ -63,7 +63,7 @@ def frames_of(records: Iterable[MediaRecord], stream_id: str) -> set[Frame]:
 
 
 def wav_of(part: Part) -> bytes:
-    """The part's recording, to the byte."""
+    """Returns the bytes of the recording of a part."""
     samples = _samples(part.records)
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
@@ -75,9 +75,12 @@ def wav_of(part: Part) -> bytes:
 
 
 def _samples(records: Sequence[MediaRecord]) -> Samples:
-    """Each stream's clock begins at the wall clock of its start; the earliest audio is the recording's zero. Of two
-    pieces of a stream's audio at one place the first on the log stays; what several streams have there is added up.
-    8 samples are a millisecond. No call of chaos starts a stream again with other timestamps."""
+    """Returns the samples of a part. 8 samples are a millisecond.
+
+    The clock of each stream begins at the wall clock of its start. The earliest audio is sample 0. At one place the
+    first audio of a stream on the log is used; the audio of several streams is added. No call of the suite restarts a
+    stream with other timestamps.
+    """
     zero_ms: dict[str, int] = {}
     placed: list[tuple[str, int, int, Samples]] = []
     for record in records:

@@ -1,4 +1,4 @@
-"""Looks at everything that should be there, and at everything that should not."""
+"""Checks everything that must exist, and everything that must not."""
 
 import warnings
 from collections import Counter
@@ -18,7 +18,7 @@ from schemas.topics import Topic
 from sinks.clickhouse.client import Database
 from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.chaos.carrier import Call
-from tests.chaos.log_reader import Tape
+from tests.chaos.log_reader import LogCopy
 from tests.chaos.promises import (
     Finding,
     GatewayEnd,
@@ -37,13 +37,16 @@ from tests.chaos.truth import Part, parts_of, wav_of
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All there is to look at. settings: of the running stack; status: each call's, as the API tells it; lag: per
-    consumer group; bill: lines and units of the whole bill, as the API tells it. orders: how often each job was ordered
-    at the provider, by its key; kept: ids of the orders that the provider still keeps."""
+    """Data to check.
+
+    settings: of the running stack. status: of each call in the API. lag: by consumer group. bill: lines and units of
+    the whole bill in the API. orders: orders of each job at the provider, by job key. kept: ids of the orders that the
+    provider still keeps.
+    """
 
     calls: Sequence[Call]
     ends: Sequence[GatewayEnd]
-    tape: Tape
+    tape: LogCopy
     settings: Settings
     spool: Path
     lag: dict[str, int]
@@ -54,7 +57,7 @@ class Evidence:
 
 
 def judge(evidence: Evidence) -> tuple[list[Finding], Measured]:
-    """Every broken promise, and what was measured on the way."""
+    """Returns all broken promises and the measurements."""
     measured = Measured()
     parts = {call.plan.call_id: parts_of(evidence.tape.media.get(call.plan.call_id, ())) for call in evidence.calls}
     findings = [
@@ -75,7 +78,7 @@ def judge(evidence: Evidence) -> tuple[list[Finding], Measured]:
 
 
 def _objects(evidence: Evidence, parts: Mapping[str, Sequence[Part]], measured: Measured) -> Iterator[Finding]:
-    """Every WAV to the byte; every object that an event names is there as named; no other is."""
+    """Compares every WAV to the byte. Checks that exactly the objects exist that the events name."""
     store = ObjectStore(evidence.settings.s3)
     named: set[str] = {".ready"}
     for event in events_of(evidence.tape, Topic.RECORDING_READY, RecordingReady):
@@ -126,7 +129,7 @@ def _as_named(store: ObjectStore, event: Event, ref: ObjectRef) -> Iterator[Find
 
 
 def _vectors(evidence: Evidence, measured: Measured) -> Iterator[Finding]:
-    """The points are those of the transcripts."""
+    """Checks that the points are those of the transcripts."""
     store = ObjectStore(evidence.settings.s3)
     expected: dict[str, str] = {}
     for event in events_of(evidence.tape, Topic.TRANSCRIPT_READY, TranscriptReady):
@@ -159,7 +162,7 @@ def _points(settings: Settings) -> Iterator[str]:
 
 
 def _bill(evidence: Evidence, measured: Measured) -> Iterator[Finding]:
-    """The ledger's lines are the distinct lines on the log, and the bill is their sum."""
+    """Checks that the ledger contains the distinct lines of the log, and that the bill is their sum."""
     lines = {event.key: event for event in events_of(evidence.tape, Topic.USAGE_RECORDED, UsageRecorded)}
     database = Database(evidence.settings.clickhouse)
     booked = {str(row["key"]): row for row in database.query("SELECT key, units, price FROM ledger FINAL")}
@@ -186,7 +189,7 @@ def _bill(evidence: Evidence, measured: Measured) -> Iterator[Finding]:
 
 
 def _rest(evidence: Evidence, parts: Mapping[str, Sequence[Part]], measured: Measured) -> Iterator[Finding]:
-    """Nothing is in flight for ever, nothing is left behind, and the API says so."""
+    """Checks that nothing is unfinished or left behind, also in the API."""
     for group, lag in evidence.lag.items():
         yield Finding(Wrong.IN_FLIGHT, group, f"{lag} records not consumed")
     for left in evidence.spool.iterdir():

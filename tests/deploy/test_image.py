@@ -7,6 +7,8 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import pytest
+
 from audiotext.stack.services import SERVICES
 from deploy.image.locked import needed
 
@@ -50,6 +52,7 @@ def _imports_of(command: str) -> set[str]:
     return {node.module for node in found if node.module is not None}
 
 
+@pytest.mark.server
 def test_every_service_runs_on_what_the_image_holds() -> None:
     """What does this test do? Imports every service and every command in a process that can import only what the lock
     gives the image.

@@ -29,7 +29,10 @@ _NAME = "app.kubernetes.io/name"
 
 Object = dict[str, Any]
 
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl: apt-get install kubernetes-client")
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl: apt-get install kubernetes-client"),
+]
 
 
 @cache

@@ -9,7 +9,7 @@ from tests.support.up_process import UpProcess
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]:
-    """`audiotext up` over an empty directory."""
+    """Runs `audiotext up` on an empty directory."""
     process = UpProcess(tmp_path_factory.mktemp("up") / "data")
     process.start()
     yield process

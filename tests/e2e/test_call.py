@@ -1,4 +1,4 @@
-"""A call all the way, on the real stack: from the carrier's socket to the bill."""
+"""Whole calls on the real stack: from the carrier's socket to the bill."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from gateway.simulator import CallRefusedError, Faults, Played, play
 from tests.support.demo_calls import CALLS, demo_call, errors, normalised
 from tests.support.up_process import TWILIO_TOKEN, UpProcess
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.server, pytest.mark.alone, pytest.mark.timeout(240)]
 
 Samples = npt.NDArray[np.int16]
 LEFT_RIGHT = ("inbound", "outbound")
@@ -47,7 +47,7 @@ async def _play(up: UpProcess, audio: Path, *, speed: float = 20, faults: Faults
 
 
 def _expected(tracks: Mapping[str, Sequence[Frame]]) -> Samples:
-    """What the recording must be: each frame decoded, where its timestamp says; silence elsewhere. [samples, 2]"""
+    """Returns the expected recording: each decoded frame at its timestamp, silence elsewhere. [samples, 2]"""
     origin = min(frames[0].ts_ms for frames in tracks.values())
     end = max((frames[-1].ts_ms - origin) * 8 + len(frames[-1].payload) for frames in tracks.values())
     samples = np.zeros((end, 2), dtype=np.int16)
@@ -68,7 +68,7 @@ def _recording(up: UpProcess, call_id: str) -> Samples:
 
 @pytest.fixture(scope="module")
 def excerpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first 12 s of a call: enough for faults, quick to transcribe."""
+    """Returns the first 12 s of a call: enough for faults, and quick to transcribe."""
     call = demo_call("broadband_outage")
     path = tmp_path_factory.mktemp("audio") / "excerpt.flac"
     soundfile.write(path, call.samples[: 12 * call.rate_hz], call.rate_hz, subtype="PCM_16")
@@ -77,7 +77,7 @@ def excerpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def both(up: UpProcess) -> dict[str, tuple[Played, dict[str, Any]]]:
-    """Both shared calls, played at the same time and waited for. By name."""
+    """Plays both demo calls at the same time and waits for them. Returns them by name."""
 
     async def play_all() -> list[Played]:
         with resources.as_file(resources.files("audiotext") / "demo_calls") as folder:
@@ -92,10 +92,10 @@ Both = dict[str, tuple[Played, dict[str, Any]]]
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_recording_is_what_was_said_sample_for_sample(up: UpProcess, both: Both, name: str) -> None:
-    """Two calls interleave on the log; each WAV equals the G.711 decoding of its own frames, without a gap.
+def test_the_recording_equals_the_call_by_sample(up: UpProcess, both: Both, name: str) -> None:
+    """Compares the WAVs of two calls that interleave on the log with the G.711 decoding of their frames.
 
-    If a sample differed, audio was lost, moved, or came from the other call.
+    A different sample or a gap means that audio was lost, moved, or mixed with the other call.
     """
     played, document = both[name]
     expected = _expected(played.tracks)
@@ -105,9 +105,12 @@ def test_the_recording_is_what_was_said_sample_for_sample(up: UpProcess, both: B
     assert [track["gaps"] for track in document["tracks"]] == [[], []]
 
 
-def test_the_transcripts_say_what_was_said(up: UpProcess, both: Both) -> None:
-    """Word error rate per channel against the ground truth, averaged over the four channels: at most 0.15. The
-    speaker is the channel, segments are in order, and every word lies within the call."""
+def test_the_transcripts_match_the_true_words(up: UpProcess, both: Both) -> None:
+    """Compares the transcripts with the true words: the word error rate is at most 0.15.
+
+    The rate is the average of the four channels. The speaker is the channel, segments are in order, and every word lies
+    within the call.
+    """
     rates = []
     for name, (played, document) in both.items():
         transcript = up.json(f"/v1/calls/{played.call_id}/transcript", format="json")
@@ -125,8 +128,8 @@ def test_the_transcripts_say_what_was_said(up: UpProcess, both: Both) -> None:
     assert sum(rates) / len(rates) <= 0.15, rates
 
 
-def test_search_finds_the_call_by_what_was_said_in_it(up: UpProcess, both: Both) -> None:
-    """Each call's longest sentence, as it was really said, finds that call first, at the place where it was said."""
+def test_search_finds_the_call_by_its_sentences(up: UpProcess, both: Both) -> None:
+    """Searches for the longest true sentence of each call: the first hit is that call, at the right time."""
     for name, (played, _) in both.items():
         turn = max(demo_call(name).turns, key=lambda turn: len(turn.text))
         hit = up.json("/v1/search", q=turn.text)["results"][0]
@@ -135,7 +138,7 @@ def test_search_finds_the_call_by_what_was_said_in_it(up: UpProcess, both: Both)
 
 
 def test_one_line_on_the_bill_per_call(up: UpProcess, both: Both) -> None:
-    """Each call has one ledger line of int(minutes * 50) units, and the bill is the sum of exactly these lines."""
+    """Checks one ledger line of int(minutes * 50) units per call. The bill is the sum of exactly these lines."""
     for played, document in both.values():
         (line,) = document["usage"]
         assert line["kind"] == "transcription"
@@ -145,7 +148,7 @@ def test_one_line_on_the_bill_per_call(up: UpProcess, both: Both) -> None:
 
 
 def test_the_summary_is_of_this_call(both: Both) -> None:
-    """Summary and key points exist and speak of what the call was about."""
+    """Checks that summary and key points exist and name the subject of the call."""
     summary = both["broadband_outage"][1]["summary"]
     assert summary["abstract"]
     assert summary["key_points"]
@@ -153,9 +156,11 @@ def test_the_summary_is_of_this_call(both: Both) -> None:
     assert any(word in text for word in ("engineer", "cabinet", "internet", "router"))
 
 
-async def test_shuffled_doubled_and_holed_frames_make_the_same_recording(up: UpProcess, excerpt: Path) -> None:
-    """Frames overtake each other within 200 ms, a third of them comes twice, 400 ms never come. The WAV equals the
-    frames in their places, with silence in the hole, and the hole is the one gap reported, on both tracks."""
+async def test_faulty_frames_make_the_same_recording(up: UpProcess, excerpt: Path) -> None:
+    """Delays frames by up to 200 ms, repeats a third of them, and drops 400 ms.
+
+    The WAV has each frame in its place and silence in the hole, which is the only reported gap, on both tracks.
+    """
     faults = Faults(shuffle_ms=200, duplicate=0.33, holes=((5000, 5400),), seed=7)
     played = await _play(up, excerpt, speed=8, faults=faults)
     assert played.messages > 1.2 * sum(len(frames) for frames in played.tracks.values())
@@ -169,7 +174,7 @@ async def test_shuffled_doubled_and_holed_frames_make_the_same_recording(up: UpP
 
 
 async def test_a_dropped_socket_ends_the_call(up: UpProcess, excerpt: Path) -> None:
-    """The line is cut after 7 s, without a stop message. What had been sent is recorded and transcribed."""
+    """Cuts the connection after 7 s without a stop message: the audio up to then is recorded and transcribed."""
     played = await _play(up, excerpt, speed=8, faults=Faults(drop_at_ms=7000))
     await asyncio.to_thread(up.wait_for, played.call_id, "complete")
     np.testing.assert_array_equal(_recording(up, played.call_id), _expected(played.tracks))
@@ -178,9 +183,12 @@ async def test_a_dropped_socket_ends_the_call(up: UpProcess, excerpt: Path) -> N
     assert ended["reason"] == "socket-closed"
 
 
-async def test_what_follows_a_call_follows_soon(up: UpProcess, tmp_path: Path) -> None:
-    """A two-minute call is `recorded` in the API within 1.5 s of the hang-up, and each stage after that adds less than
-    a second to what its engine takes."""
+async def test_results_follow_a_call_quickly(up: UpProcess, tmp_path: Path) -> None:
+    """Measures a call of two minutes.
+
+    It is `recorded` in the API within 1.5 s of the hang-up, and each later stage adds less than a second to the time of
+    its engine.
+    """
     call = demo_call("broadband_outage")
     two_minutes = np.zeros((120 * call.rate_hz, 2), dtype=np.int16)  # of which an engine has half a minute to do
     two_minutes[: 30 * call.rate_hz] = call.samples[: 30 * call.rate_hz]
@@ -203,9 +211,11 @@ async def test_what_follows_a_call_follows_soon(up: UpProcess, tmp_path: Path) -
         assert took_ms - told[after]["engine_ms"] < 1000, (after, took_ms, told[after]["engine_ms"])
 
 
-async def test_nobody_gets_in_without_a_signature(up: UpProcess, excerpt: Path) -> None:
-    """A media socket signed with another token is refused with 403, one without signature too, and neither leaves a
-    call behind. An open media socket is the commonest security finding in this field."""
+async def test_a_socket_without_a_valid_signature_is_refused(up: UpProcess, excerpt: Path) -> None:
+    """Opens media sockets with a wrong signature and without one: 403, and no call appears.
+
+    An open media socket is the most common security finding in this field.
+    """
     call_id = _new_call_id()
     with pytest.raises(CallRefusedError, match="403"):
         await play(excerpt, url=up.media_url, auth_token="wrong", public_url=up.url, call_id=call_id)
@@ -216,18 +226,18 @@ async def test_nobody_gets_in_without_a_signature(up: UpProcess, excerpt: Path) 
 
 
 @pytest.mark.parametrize("path", ["/v1/calls", "/v1/calls/x", "/v1/calls/x/recording", "/v1/search?q=x", "/v1/usage"])
-def test_the_api_answers_nobody_without_a_key(up: UpProcess, path: str) -> None:
-    """Without a key, and with a wrong one, the answer is 401."""
+def test_the_api_refuses_requests_without_a_key(up: UpProcess, path: str) -> None:
+    """Sends requests without a key and with a wrong one: 401."""
     assert up.get(path, key=None)[0] == 401
     assert up.get(path, key="wrong")[0] == 401
 
 
 async def test_every_service_may_be_killed_in_the_middle_of_a_call(up: UpProcess, excerpt: Path) -> None:
-    """While a call is played, recorder, transcriber, summarizer, embedder, usage and analytics are killed one after
-    the other; again while the call is being worked on. The recording is whole, and there is one line on the bill.
+    """Kills every other service during a call, and again while it is processed.
 
-    The gateway is spared: its own death may lose what it had not produced. The embedded log is spared: it is not
-    durable.
+    These are recorder, transcriber, summarizer, embedder, usage and analytics. The recording is complete and the bill
+    has one line. The gateway is not killed, because it may lose frames that it has not produced. The embedded log is
+    not killed, because it is not durable.
     """
     services = ("recorder", "transcriber", "summarizer", "embedder", "usage", "analytics")
 
@@ -249,9 +259,11 @@ async def test_every_service_may_be_killed_in_the_middle_of_a_call(up: UpProcess
         assert kinds.count(kind) == 1, kinds
 
 
-async def test_ctrl_c_ends_it_soon_also_in_the_middle_of_a_call(up: UpProcess, excerpt: Path) -> None:
-    """Ctrl-C while somebody speaks: all of the stack has ended within 5 s. The last test of this file, therefore; what
-    is kept of such a call is tests/e2e/test_restart.py's question."""
+async def test_ctrl_c_ends_the_stack_during_a_call(up: UpProcess, excerpt: Path) -> None:
+    """Sends Ctrl-C during a call: the whole stack ends within 5 s.
+
+    This must be the last test of the file. tests/e2e/test_restart.py checks what is kept of such a call.
+    """
     playing = asyncio.create_task(_play(up, excerpt, speed=1))
     await asyncio.sleep(1.0)  # of speech
     assert await asyncio.to_thread(up.stop) < 5

@@ -1,5 +1,8 @@
-"""Every carrier through a real stack, as its customer would set it up: the voice webhook is asked, the call streamed to
-where the answer says with the token that is in it, and the carrier tells that it is over."""
+"""Every carrier on a real stack, set up like a customer does.
+
+The voice webhook is requested, the call is streamed to the address in the answer with its token, and the carrier
+reports the end.
+"""
 
 import asyncio
 import io
@@ -35,13 +38,13 @@ from tests.support.webhook_requests import (
     VONAGE_SECRET,
     WITH_WEBHOOKS,
     Request,
-    asking,
-    ending,
+    end_fields,
     request,
     stream_in,
+    voice_fields,
 )
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.server, pytest.mark.timeout(240)]
 
 Samples = npt.NDArray[np.int16]
 
@@ -54,13 +57,16 @@ TENANTS = {"twilio": "acme"}  # the others are the default's
 
 @pytest.fixture(scope="module")
 def audiosocket_port() -> int:
-    """Where Asterisk calls."""
+    """Returns the port to which Asterisk connects."""
     return free_port()
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, audiosocket_port: int) -> Iterator[UpProcess]:
-    """`audiotext up` with all carriers set up; Twilio with several accounts. Its stream tokens' secret is its own."""
+    """Runs `audiotext up` with all carriers, Twilio with several accounts.
+
+    The secret of its stream tokens is its own.
+    """
     env = {
         "AUDIOTEXT_TWILIO__ACCOUNTS": json.dumps(
             {ACCOUNT: {"auth_token": TWILIO_TOKEN, "tenant": "acme"}, "ACother": {"auth_token": "x", "tenant": "other"}}
@@ -85,8 +91,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, audiosocket_port: int) -> It
 
 @pytest.fixture(scope="module")
 def excerpt() -> Samples:
-    """Six seconds of a call, the agent's greeting as what the caller says, since some carriers stream nobody else.
-    Every sample is one that mu-law has. [samples, 2]"""
+    """Returns six seconds of a call with the agent's greeting on the caller's track. [samples, 2]
+
+    Some carriers stream no other track. Every sample is a value of mu-law.
+    """
     return demo_call("broadband_outage").samples[: SECONDS * RATE_HZ, ::-1]
 
 
@@ -94,7 +102,7 @@ def excerpt() -> Samples:
 def played(
     stack: UpProcess, excerpt: Samples, audiosocket_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """One call over each carrier, all at the same time. Call ids by carrier."""
+    """Plays one call over each carrier at the same time. Returns call ids by carrier."""
     wav = tmp_path_factory.mktemp("audio") / "excerpt.wav"
     soundfile.write(wav, excerpt, RATE_HZ, subtype="PCM_16")
 
@@ -104,7 +112,7 @@ def played(
             url, token = f"tcp://127.0.0.1:{audiosocket_port}", ""
         else:
             answer = await asyncio.to_thread(
-                post, stack, request(name, f"/v1/voice/{name}", asking(name, call_id), stack.url)
+                post, stack, request(name, f"/v1/voice/{name}", voice_fields(name, call_id), stack.url)
             )
             url, token = stream_in(name, answer[1])
         await play(
@@ -127,12 +135,12 @@ def played(
     names = (*WITH_WEBHOOKS, "audiosocket")
     calls = dict(zip(names, asyncio.run(all_of_them()), strict=True))
     for name in WITH_WEBHOOKS:
-        assert post(stack, request(name, f"/v1/status/{name}", ending(name, calls[name]), stack.url))[0] == 204
+        assert post(stack, request(name, f"/v1/status/{name}", end_fields(name, calls[name]), stack.url))[0] == 204
     return calls
 
 
 def post(stack: UpProcess, made: Request) -> tuple[int, str]:
-    """Status and text of the answer to a webhook."""
+    """Returns status and text of the answer to a webhook."""
     asked = urllib.request.Request(stack.url + made.path, made.body, made.headers)
     with urllib.request.urlopen(asked, timeout=15) as answer:
         return answer.status, answer.read().decode()
@@ -147,7 +155,7 @@ WIDE = (
 
 
 def wideband(excerpt: Samples, rate_hz: int) -> Samples:
-    """Three seconds of it at another rate. [samples, 2]"""
+    """Returns three seconds of the excerpt at another rate. [samples, 2]"""
     resampled = np.asarray(soxr.resample(excerpt[: 3 * RATE_HZ].astype(np.float32), RATE_HZ, rate_hz))
     rounded: Samples = np.clip(np.rint(resampled), -32768, 32767).astype(np.int16)
     return rounded
@@ -157,7 +165,7 @@ def wideband(excerpt: Samples, rate_hz: int) -> Samples:
 def played_wide(
     stack: UpProcess, excerpt: Samples, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, Codec, int], Played]:
-    """One call in each better format that a carrier has, all at the same time."""
+    """Plays one call in each better format of a carrier, all at the same time."""
     folder = tmp_path_factory.mktemp("wide")
     for rate_hz in {rate_hz for _, _, rate_hz in WIDE}:
         soundfile.write(folder / f"{rate_hz}.wav", wideband(excerpt, rate_hz), rate_hz, subtype="PCM_16")
@@ -165,7 +173,7 @@ def played_wide(
     async def call(name: str, codec: Codec, rate_hz: int) -> Played:
         call_id = str(uuid.uuid4())
         answer = await asyncio.to_thread(
-            post, stack, request(name, f"/v1/voice/{name}", asking(name, call_id), stack.url)
+            post, stack, request(name, f"/v1/voice/{name}", voice_fields(name, call_id), stack.url)
         )
         url, token = stream_in(name, answer[1])
         return await play(
@@ -187,7 +195,7 @@ def played_wide(
 
 
 def recording(stack: UpProcess, call_id: str, rate_hz: int = RATE_HZ) -> Samples:
-    """The recording's samples. [samples, 2]"""
+    """Returns the samples of the recording. [samples, 2]"""
     status, body = stack.get(f"/v1/calls/{call_id}/recording")
     assert status == 200
     with wave.open(io.BytesIO(body)) as file:
@@ -202,8 +210,11 @@ RECORDED = ("recorded", "transcribed", "summarized", "complete")
 def test_the_same_speech_is_the_same_recording(
     stack: UpProcess, played: dict[str, str], excerpt: Samples, name: str
 ) -> None:
-    """The recording of each carrier's call is the speech, sample for sample, in one part, and the call is its
-    tenant's. A wrong byte order, a swapped channel, a lost frame, or a part too many would show."""
+    """Compares the recording of each carrier's call with the speech, sample for sample.
+
+    It has one part, and its tenant is the right one. A failure shows a wrong byte order, a swapped channel, a lost
+    frame, or an additional part.
+    """
     document = stack.wait_for(played[name], *RECORDED)
     assert (document["carrier"], document["tenant"]) == (name, TENANTS.get(name, "default"))
     assert len(document["parts"]) == 1
@@ -256,9 +267,11 @@ def test_better_sound_is_kept(
     excerpt: Samples,
     wide: tuple[str, Codec, int],
 ) -> None:
-    """The recording has the stream's own rate: of linear PCM every sample, of G.722 what another decoder makes of the
-    frames that were sent, of Opus, which changes phases, a sound that is the speech's. A byte order that is wrong is
-    noise in any of them."""
+    """Checks recordings at the rate of the stream.
+
+    Linear PCM equals every sample, G.722 equals the result of another decoder, and Opus, which changes phases,
+    correlates with the speech. A wrong byte order would be noise.
+    """
     call, (_, codec, rate_hz) = played_wide[wide], wide
     stack.wait_for(call.call_id, *RECORDED)
     samples, expected = recording(stack, call.call_id, rate_hz), wideband(excerpt, rate_hz)
@@ -273,7 +286,7 @@ def test_better_sound_is_kept(
 
 
 def _alike(samples: Samples, wanted: Samples) -> float:
-    """The correlation of two sounds, the one moved against the other until it is the highest. 1 is the same."""
+    """Returns the highest correlation of two sounds over all shifts. 1 means equal."""
     size = len(samples) + len(wanted)
     spectrum = np.fft.rfft(samples.astype(float), size) * np.conj(np.fft.rfft(wanted.astype(float), size))
     energy = np.linalg.norm(samples.astype(float)) * np.linalg.norm(wanted.astype(float))
@@ -281,8 +294,8 @@ def _alike(samples: Samples, wanted: Samples) -> float:
 
 
 @pytest.mark.parametrize("name", [*WITH_WEBHOOKS, "audiosocket"])
-def test_a_transcript_comes_out(stack: UpProcess, played: dict[str, str], name: str) -> None:
-    """The greeting is in each carrier's transcript, as the caller's."""
+def test_each_call_has_a_transcript(stack: UpProcess, played: dict[str, str], name: str) -> None:
+    """Checks that the greeting is in the transcript of each carrier, as the caller's."""
     stack.wait_for(played[name], "complete", timeout_s=180)
     transcript = stack.json(f"/v1/calls/{played[name]}/transcript", format="json")
     said = " ".join(one["text"] for one in transcript["segments"] if one["speaker"] == "inbound").lower()
@@ -290,8 +303,7 @@ def test_a_transcript_comes_out(stack: UpProcess, played: dict[str, str], name: 
 
 
 def test_a_tenant_sees_its_own_calls_only(stack: UpProcess, played: dict[str, str]) -> None:
-    """Asks with a key of the tenant of one of two accounts: that carrier's call is there, alone; the others are not
-    found, by no endpoint."""
+    """Uses a key of one tenant: every endpoint shows only the calls of its carrier account."""
     command = (sys.executable, "-m", "audiotext", "keys", "create", "--tenant", "acme")
     made = subprocess.run((*command, "--data-dir", str(stack.data_dir)), capture_output=True, check=True, text=True)
     key = made.stdout.strip()
@@ -305,8 +317,8 @@ def test_a_tenant_sees_its_own_calls_only(stack: UpProcess, played: dict[str, st
 
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
-def test_nobody_else_gets_in(stack: UpProcess, excerpt: Samples, tmp_path: Path, name: str) -> None:
-    """Calls without a proof, and asks without one: refused, and there is no such call."""
+def test_calls_without_a_proof_are_refused(stack: UpProcess, excerpt: Samples, tmp_path: Path, name: str) -> None:
+    """Sends calls and webhooks without a proof: refused, and no call appears."""
     wav = tmp_path / "short.wav"
     soundfile.write(wav, excerpt[:RATE_HZ], RATE_HZ, subtype="PCM_16")
     call_id = str(uuid.uuid4())
@@ -315,7 +327,7 @@ def test_nobody_else_gets_in(stack: UpProcess, excerpt: Samples, tmp_path: Path,
         asyncio.run(
             play(wav, carrier=name, url=url, auth_token="guess", public_url=stack.url, call_id=call_id, speed=2)
         )
-    made = request(name, f"/v1/voice/{name}", asking(name, call_id), stack.url)
+    made = request(name, f"/v1/voice/{name}", voice_fields(name, call_id), stack.url)
     made.headers = {"Content-Type": made.headers["Content-Type"]}
     with pytest.raises(urllib.error.HTTPError, match="403"):
         post(stack, made)

@@ -1,4 +1,4 @@
-"""What a user does to a stack: ends it, kills it, starts it again."""
+"""End, kill and restart of a stack."""
 
 import asyncio
 import subprocess
@@ -13,7 +13,7 @@ from gateway.simulator import Played, play
 from tests.support.demo_calls import demo_call
 from tests.support.up_process import TWILIO_TOKEN, UpProcess
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.server, pytest.mark.timeout(240)]
 
 
 def _play(up: UpProcess, call_id: str, audio: Path, speed: float) -> Played:
@@ -23,11 +23,10 @@ def _play(up: UpProcess, call_id: str, audio: Path, speed: float) -> Played:
 
 
 def test_calls_survive_the_end_of_the_stack(tmp_path: Path) -> None:
-    """A call goes through; the stack is ended by Ctrl-C, then, after a second start, by SIGKILL of its supervisor,
-    and started a third time. Each time everything is still there and the bill is the same.
+    """Plays a call, ends the stack by Ctrl-C, restarts it, kills its supervisor by SIGKILL, and starts it a third time.
 
-    A second `up` on the directory of a running stack is refused in one sentence. A call that was live at the moment
-    of the Ctrl-C is kept up to it.
+    Each time all data still exists and the bill is the same. A second `up` on the same directory is refused in one
+    sentence. A live call is kept up to the Ctrl-C.
     """
     call = demo_call("clinic_reschedule")
     whole, excerpt = call.write_wav(tmp_path / "whole.wav"), tmp_path / "excerpt.wav"
@@ -51,7 +50,7 @@ def test_calls_survive_the_end_of_the_stack(tmp_path: Path) -> None:
         assert "runs on" in second.stderr
         assert "Traceback" not in second.stderr
 
-        asyncio.run(_hang_up_by_ctrl_c(up, whole))
+        asyncio.run(_end_during_a_call(up, whole))
 
         up.start()
         after = up.wait_for("CAfirst", "complete")
@@ -72,7 +71,7 @@ def test_calls_survive_the_end_of_the_stack(tmp_path: Path) -> None:
             up.stop()
 
 
-async def _hang_up_by_ctrl_c(up: UpProcess, audio: Path) -> None:
+async def _end_during_a_call(up: UpProcess, audio: Path) -> None:
     """Ends the stack while a call is live."""
     playing = asyncio.create_task(asyncio.to_thread(_play, up, "CAlive", audio, 2.0))
     deadline = time.monotonic() + 20

@@ -1,1 +1,1 @@
-"""Paid services as real HTTP servers: their documented rules, limits, errors, delays and forgotten webhooks."""
+"""Paid services as real HTTP servers, with their documented rules, limits, errors, delays and missing webhooks."""

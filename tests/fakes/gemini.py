@@ -1,8 +1,8 @@
-"""The Gemini API (v1beta, REST) as its reference describes it, as a real server: https://ai.google.dev/api
+"""The Gemini API (v1beta, REST) as a real server, after its reference: https://ai.google.dev/api
 
-It keeps the documented rules: the key in its header, models that exist, the JSON Schema subset of structured output,
-the limits of a batch, one embedding for each request. Its model "understands" nothing: it answers with the words it was
-given, in the shape it was asked for; its embeddings are of hashed words, so that texts with the same words are near.
+It checks the documented rules: the key in its header, existing models, the JSON Schema subset of structured output, the
+limits of a batch, one embedding per request. Its model answers with the words of the question in the requested shape.
+Its embeddings are of hashed words, so that texts with the same words are near.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ _GENERATE_LIMIT = 1_048_576
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer instead of the model's own. text: None = no candidate."""
+    """Answer that replaces the model's own. text: None means no candidate."""
 
     text: str | None = ""
     finish: str = "STOP"
@@ -59,9 +59,9 @@ class Answer:
 class FakeGemini:
     """The server.
 
-    script: what comes next instead of its own answers: (status, body), the name of an example in the contract, an
-    Answer, a number of seconds to be silent for (then it answers), or "cut" to close the connection once the request
-    is there. counts: whether embeddings have their usage. asked: all requests: model and method, and body.
+    script: the next answers, which replace its own: (status, body), the name of an example in the contract, an Answer,
+    a number of seconds to wait before its own answer, or "cut" to close the connection after the request. counts:
+    embeddings report their usage. asked: all requests as model, method and body.
     """
 
     script: list[Any] = field(default_factory=list)
@@ -82,7 +82,7 @@ class FakeGemini:
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
-        """Ends it."""
+        """Stops the server."""
         if self._runner:
             await self._runner.cleanup()
 
@@ -172,7 +172,7 @@ class FakeGemini:
 
 
 async def _scripted(told: Any, request: web.Request) -> web.Response | None:
-    """What was told to come instead of an own answer; None = an own answer, perhaps later."""
+    """Returns the scripted answer, or None for the server's own answer, perhaps after a delay."""
     match told:
         case "cut":
             if request.transport:
@@ -190,12 +190,12 @@ async def _scripted(told: Any, request: web.Request) -> web.Response | None:
 
 
 def tokens(text: str) -> int:
-    """What the fake counts: four characters a token."""
+    """Returns the number of tokens: one per four characters."""
     return -(-len(text) // 4)
 
 
 def vector(text: str, dimension: int) -> list[float]:
-    """A vector of unit length, of the words of a text without what says what it is for."""
+    """Returns a vector of unit length of the words of a text, without the prefix for its purpose."""
     values = [0.0] * dimension
     for word in re.findall(r"\w+", re.sub(r"^(task: [^|]*\| query:|title: none \| text:)", "", text).lower()):
         values[int.from_bytes(hashlib.sha256(word.encode()).digest()[:4]) % dimension] += 1.0
@@ -204,12 +204,12 @@ def vector(text: str, dimension: int) -> list[float]:
 
 
 def error(status: int, name: str, message: str) -> web.Response:
-    """An error as Google's APIs tell it."""
+    """Returns an error answer in the format of Google's APIs."""
     return web.json_response(error_body(status, name, message), status=status)
 
 
 def error_body(status: int, name: str, message: str) -> dict[str, Any]:
-    """Its JSON."""
+    """Returns the JSON of an error."""
     return {"error": {"code": status, "message": message, "status": name}}
 
 
@@ -255,7 +255,7 @@ def _unsupported(schema: Any) -> set[str]:
 
 
 def _filled(schema: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    """An answer of the schema's shape, from the words of the question."""
+    """Returns an answer in the shape of the schema, from the words of the question."""
     turns = asked.get("turns", [])
     said = [f"{turn['speaker']} said: {turn['text']}" for turn in turns] or [
         point for draft in asked["drafts"] for point in draft["key_points"]

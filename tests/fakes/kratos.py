@@ -1,4 +1,4 @@
-"""Ory Kratos' public API, as far as it is asked, as a real server: who am I, and is it ready.
+"""The public API of Ory Kratos as a real server, for the two used requests: session and readiness.
 
 Answers as in https://www.ory.com/docs/kratos/reference/api#tag/frontend/operation/toSession
 """
@@ -16,8 +16,11 @@ COOKIE = "ory_kratos_session"
 
 @dataclass
 class FakeKratos:
-    """The server. sessions: by cookie value or token. status: answered to everything instead; silent: says nothing;
-    needs_aal2: cookies or tokens whose second factor is missing. asked: headers of each question."""
+    """The server.
+
+    sessions: by cookie value or token. status: answer to every request. silent: never answers. needs_aal2: cookies or
+    tokens whose second factor is missing. asked: the headers of each request.
+    """
 
     sessions: dict[str, dict[str, Any]] = field(default_factory=dict)
     needs_aal2: set[str] = field(default_factory=set)
@@ -38,12 +41,12 @@ class FakeKratos:
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
-        """Ends it."""
+        """Stops the server."""
         if self._runner:
             await self._runner.cleanup()
 
     def sign_in(self, *, lifetime_s: float = 3600, **identity: Any) -> str:
-        """A session of an identity with these fields. Returns what proves it."""
+        """Creates a session of an identity with these fields and returns its cookie value or token."""
         proof = f"MTcz{uuid.uuid4().hex}=="
         now = datetime.now(UTC)
         self.sessions[proof] = {

@@ -1,5 +1,7 @@
-"""POST /v1/audio/transcriptions as OpenAI's reference has it (https://platform.openai.com/docs/api-reference/audio),
-and as speaches and vLLM answer it, as a real server."""
+"""POST /v1/audio/transcriptions as a real server, like OpenAI, speaches and vLLM answer it.
+
+Reference: https://platform.openai.com/docs/api-reference/audio
+"""
 
 import asyncio
 from collections import Counter
@@ -43,8 +45,10 @@ ERRORS: tuple[tuple[int, str, str], ...] = (
 
 @dataclass
 class FakeOpenAi:
-    """The server. flavour: whose manners it has. asked: how often audio of each idempotency key was transcribed, which
-    is what costs money."""
+    """The server. flavour: the product that it imitates.
+
+    asked: number of paid transcriptions by idempotency key.
+    """
 
     flavour: Literal["openai", "speaches", "vllm"] = "openai"
     takes_s: float = 0.0
@@ -66,7 +70,7 @@ class FakeOpenAi:
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
 
     async def stop(self) -> None:
-        """Ends it."""
+        """Stops the server."""
         if self._runner:
             await self._runner.cleanup()
 

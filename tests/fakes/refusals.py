@@ -1,4 +1,4 @@
-"""Answers that a fake server gives instead of its own."""
+"""Scripted answers that replace those of a fake server."""
 
 import re
 from collections.abc import Sequence
@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Refusal:
-    """An answer instead of the server's own, to requests whose "METHOD /path" matches; status 0: none, the connection
-    is cut. taken: the request has its effect all the same."""
+    """Answer to requests whose "METHOD /path" matches. status 0: no answer, the connection is cut.
+
+    taken: the request has its effect nevertheless.
+    """
 
     request: str
     status: int
@@ -20,7 +22,7 @@ class Refusal:
 
 
 def due(refusals: Sequence[Refusal], request: str) -> Refusal | None:
-    """The refusal for that "METHOD /path", if there is one left; it is used up."""
+    """Returns the next refusal for that "METHOD /path", if there is one, and uses it up."""
     for refusal in refusals:
         if refusal.times and re.fullmatch(refusal.request, request):
             refusal.times -= 1

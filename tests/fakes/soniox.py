@@ -1,5 +1,6 @@
-"""Soniox' asynchronous API as its reference describes it (https://soniox.com/docs/api-reference), as a real server. A
-transcription takes its file with it when it is deleted.
+"""Soniox' asynchronous API as a real server, after its reference (https://soniox.com/docs/api-reference).
+
+Deleting a transcription deletes its file too.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from tests.fakes.soniox_rules import (
     STORAGE_FULL,
     TOO_FAST,
     StoredFile,
+    file_body,
     invalid,
     logged,
     masked,
@@ -34,17 +36,18 @@ from tests.fakes.soniox_rules import (
     refused,
     stamp,
     tokens_of,
-    told,
 )  # fmt: skip
 from tests.fakes.word_detector import UnreadableError, hear
 
 
 @dataclass
 class FakeSoniox:
-    """The server. Limits are the documented ones unless changed. takes_s: how long an order is
-    processed, 0 is done before the order is answered; fail_jobs:
-    error types with which the next orders fail; forgets_webhooks: says nothing; hurry: once set, all is done at once;
-    logs_late: usage logs stay empty; charges: lines in them for an order."""
+    """The server. Its limits are the documented ones unless changed.
+
+    takes_s: processing time of an order; 0 finishes it before the answer. fail_jobs: error types with which the next
+    orders fail. forgets_webhooks: sends no webhook. hurry: once set, all orders finish at once. logs_late: usage logs
+    stay empty. charges: lines in them per order.
+    """
 
     max_files: int = 1_000
     max_bytes: int = 10 * 1024**3
@@ -92,14 +95,14 @@ class FakeSoniox:
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
 
     async def stop(self) -> None:
-        """Ends it."""
+        """Stops the server."""
         for task in self._tasks:
             task.cancel()
         if self._runner:
             await self._runner.cleanup()
 
     def age(self, by: timedelta) -> None:
-        """Makes all that is kept older."""
+        """Makes everything that is stored older."""
         for file in self.files.values():
             file.created_at -= by
         for order in self.orders.values():
@@ -144,10 +147,10 @@ class FakeSoniox:
             new_id(), upload.filename, audio, reference if isinstance(reference, str) else None, datetime.now(UTC)
         )
         self.files[file.id] = file
-        return web.json_response(told(file), status=201)
+        return web.json_response(file_body(file), status=201)
 
     async def _list_files(self, request: web.Request) -> web.Response:
-        found = [told(file) for file in self.files.values()]
+        found = [file_body(file) for file in self.files.values()]
         return self._paged(request, "files", found)
 
     async def _delete_file(self, request: web.Request) -> web.Response:

@@ -1,8 +1,8 @@
-"""What the fake Soniox goes by: the documented errors, what an order may be, and the shape of its answers.
+"""Rules of the fake Soniox: documented errors, valid orders, and the shape of its answers.
 
-What the reference leaves open follows what its users report: both kinds of limit are `limit_exceeded`, told apart by
-their message (https://github.com/Actual-Chat/actual-chat/issues/4223, https://github.com/TypeWhisper/typewhisper-mac/
-issues/1063).
+Where the reference is silent, it follows reports of users: both kinds of limit are `limit_exceeded` and differ in their
+message (https://github.com/Actual-Chat/actual-chat/issues/4223,
+https://github.com/TypeWhisper/typewhisper-mac/issues/1063).
 """
 
 import json
@@ -67,7 +67,7 @@ JOB_ERRORS = (
 
 @dataclass
 class StoredFile:
-    """An upload."""
+    """An uploaded file."""
 
     id: str
     filename: str
@@ -77,7 +77,7 @@ class StoredFile:
 
 
 def problem_of(asked: dict[str, Any]) -> tuple[str, str] | None:  # noqa: PLR0911 - one rule after the other
-    """What is wrong with an order: where, and what."""
+    """Returns the field and the problem of an invalid order, or None."""
     if not isinstance(asked.get("model"), str) or len(asked["model"]) > 32:
         return "body.payload.model", "Field required"
     if asked["model"] not in MODELS or "-rt-" in asked["model"]:
@@ -96,7 +96,7 @@ def problem_of(asked: dict[str, Any]) -> tuple[str, str] | None:  # noqa: PLR091
 
 
 def tokens_of(sounds: list[tuple[int, int]], order: dict[str, Any]) -> list[dict[str, Any]]:
-    """A word in three pieces for each sound; with diarization two speakers take turns."""
+    """Returns a word in three tokens for each sound. With diarization two speakers alternate."""
     tokens = []
     for number, (start_ms, end_ms) in enumerate(sounds):
         third = (end_ms - start_ms) // 3
@@ -116,7 +116,7 @@ def tokens_of(sounds: list[tuple[int, int]], order: dict[str, Any]) -> list[dict
 
 
 def logged(order: dict[str, Any], duration_ms: int) -> dict[str, Any]:
-    """A line of the usage log."""
+    """Returns a line of the usage log."""
     cost = (COST_PER_HOUR * duration_ms / 3_600_000).quantize(Decimal("0.0000000001"))
     return {
         "uuid": new_id(), "request_scope": "api", "client_reference_id": order["client_reference_id"],
@@ -125,8 +125,8 @@ def logged(order: dict[str, Any], duration_ms: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def told(file: StoredFile) -> dict[str, Any]:
-    """A file as it is answered."""
+def file_body(file: StoredFile) -> dict[str, Any]:
+    """Returns the answer for a file."""
     return {
         "id": file.id, "filename": file.filename, "size": len(file.audio), "created_at": stamp(file.created_at),
         "client_reference_id": file.reference,
@@ -134,13 +134,13 @@ def told(file: StoredFile) -> dict[str, Any]:
 
 
 def masked(order: dict[str, Any]) -> dict[str, Any]:
-    """An order as it is answered: its secret is not."""
+    """Returns the answer for an order, without its secret."""
     hidden = {"webhook_auth_header_value": "*" * 18} if order.get("webhook_auth_header_value") else {}
     return order | hidden
 
 
 def refused(status: int, error_type: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    """The body of every error."""
+    """Returns the body of an error."""
     body = {
         "status_code": status, "error_type": error_type, "message": message, "validation_errors": [],
         "request_id": new_id(),
@@ -149,7 +149,7 @@ def refused(status: int, error_type: str, message: str, headers: dict[str, str] 
 
 
 def invalid(location: str, message: str) -> web.Response:
-    """A field that is wrong."""
+    """Returns the error for a wrong field."""
     body = {
         "status_code": 400, "error_type": "invalid_request", "message": "Invalid request.",
         "validation_errors": [{"error_type": "value_error", "location": location, "message": message}],
@@ -159,15 +159,15 @@ def invalid(location: str, message: str) -> web.Response:
 
 
 def no_order() -> web.Response:
-    """There is no such order."""
+    """Returns the error for an unknown order."""
     return refused(404, "transcription_not_found", "Transcription could not be found.")
 
 
 def new_id() -> str:
-    """An id."""
+    """Returns a new id."""
     return str(uuid.uuid4())
 
 
 def stamp(moment: datetime) -> str:
-    """A time as it is answered."""
+    """Returns a time in the format of the answers."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,5 +1,7 @@
-"""How the fake speech services hear: a word wherever the audio is loud. So what is asserted about times and channels is
-about the audio that was really sent."""
+"""Speech detection of the fake speech services: a word wherever the audio is loud.
+
+So tests check times and channels of the audio that was really sent.
+"""
 
 import io
 from dataclasses import dataclass
@@ -12,12 +14,12 @@ _GAP_S = 0.25
 
 
 class UnreadableError(Exception):
-    """No audio the service knows."""
+    """The audio has an unknown format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Length (ms), channels, and from when to when somebody spoke (ms)."""
+    """Length (ms), number of channels, and the times of speech (ms)."""
 
     duration_ms: int
     channels: int
@@ -25,7 +27,7 @@ class Heard:
 
 
 def hear(audio: bytes) -> Heard:
-    """What can be heard in a file; its channels are mixed, as services do. Raises UnreadableError."""
+    """Returns the speech in a file. Channels are mixed, as the services do. Raises UnreadableError."""
     try:
         samples, rate_hz = soundfile.read(io.BytesIO(audio), dtype="int16", always_2d=True)
     except soundfile.LibsndfileError as error:

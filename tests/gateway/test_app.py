@@ -21,6 +21,7 @@ from gateway.carriers.common.signatures import HEADER, sign
 from schemas.events import StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
 from tests.gateway.conftest import Client, Serve, settings_for
+from tests.support.ids import new_call
 from tests.support.twilio_messages import (
     PUBLIC_URL,
     TOKEN,
@@ -28,7 +29,6 @@ from tests.support.twilio_messages import (
     events_on_log,
     media,
     media_of,
-    new_call,
     records_on_log,
     start,
     stop,

@@ -11,13 +11,12 @@ from pydantic import SecretStr
 
 from core.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
 from gateway.app import raise_descriptor_limit
-from gateway.carriers.common.signatures import HEADER, sign
 from gateway.webhooks import MAX_BODY_BYTES
 from tests.gateway.conftest import Client, Serve, settings_for
-from tests.support.twilio_messages import PUBLIC_URL, TOKEN, media, new_call, start
+from tests.support.ids import new_call
+from tests.support.media_requests import MEDIA, SIGNED
+from tests.support.twilio_messages import PUBLIC_URL, TOKEN, media, start
 
-MEDIA = "/v1/media/twilio"
-SIGNED = {HEADER: sign(TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 Socket = aiohttp.ClientWebSocketResponse[bool]
 

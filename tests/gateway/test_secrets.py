@@ -18,8 +18,9 @@ from gateway.carriers.common.signatures import HEADER, sign
 from gateway.media.session import SessionClosedError
 from schemas.media import Codec, RecordType
 from tests.gateway.conftest import Serve
-from tests.support.twilio_messages import PUBLIC_URL, events_on_log, media, new_call, records_on_log, start, stop
-from tests.support.webhook_requests import WITH_WEBHOOKS, asking, request
+from tests.support.ids import new_call
+from tests.support.twilio_messages import PUBLIC_URL, events_on_log, media, records_on_log, start, stop
+from tests.support.webhook_requests import WITH_WEBHOOKS, request, voice_fields
 
 CARRIERS = load_carriers()
 TOKENS = "shared-by-all-gateways"
@@ -54,7 +55,7 @@ def written(caplog: pytest.LogCaptureFixture) -> str:
 def presented(name: str) -> list[dict[str, str]]:
     """Returns headers with wrong secrets."""
     basic = base64.b64encode(f"user:{SHOWN}".encode()).decode()
-    signed = request(name, f"/v1/voice/{name}", asking(name, "c-1")).headers
+    signed = request(name, f"/v1/voice/{name}", voice_fields(name, "c-1")).headers
     return [signed | {"Authorization": f"Basic {basic}"}, {"Authorization": f"Bearer {SHOWN}"}, {HEADER: SHOWN}]
 
 
@@ -73,7 +74,7 @@ async def test_refusals_contain_no_secret(
     token = f"at1.{SHOWN}.{SHOWN}"
     for headers in presented(name):
         for path in (f"/v1/voice/{name}", f"/v1/status/{name}?token={token}"):
-            answer = await client.post(path, data=json.dumps(asking(name, "c-1")), headers=headers)
+            answer = await client.post(path, data=json.dumps(voice_fields(name, "c-1")), headers=headers)
             assert answer.status == 403
             told.append(await answer.text())
         for path in (f"/v1/media/{name}", f"/v1/media/{name}?token={token}"):
@@ -150,7 +151,7 @@ def test_voice_responses_bind_their_tokens_to_the_call() -> None:
     With it each token is for one call, and no process has to store which call used a token.
     """
     for name in WITH_WEBHOOKS:
-        told = asking(name, "c-1")
+        told = voice_fields(name, "c-1")
         if name in ("vonage", "jambonz"):
             proof = IncomingRequest(f"/v1/voice/{name}", {}, body=json.dumps(told).encode())
         else:

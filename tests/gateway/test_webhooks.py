@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from core.settings import KafkaSettings, Settings
+from core.settings import KafkaSettings
 from gateway.admission.stream_tokens import verify
 from gateway.carriers.base import FROM_PARAMETER, TO_PARAMETER
 from gateway.carriers.common.signatures import HEADER, sign
@@ -20,43 +20,17 @@ from tests.gateway.conftest import Client, Serve
 from tests.support.twilio_messages import PUBLIC_URL, events_on_log, records_on_log
 from tests.support.webhook_requests import (
     BASIC,
-    DOORS,
     KEY,
-    PLIVO_TOKEN,
-    SIGNING_KEY,
-    TELNYX_KEY,
     TWILIO_TOKEN,
-    VONAGE_SECRET,
     WITH_WEBHOOKS,
     Request,
-    asking,
-    ending,
+    end_fields,
     request,
     stream_in,
+    voice_fields,
     vonage_token,
 )
-
-SECRET = "a-secret-of-some-length"
-
-
-def settings_for(kafka: KafkaSettings, **plan: str) -> Settings:
-    """Every carrier, of tenant acme; `plan` is how calls go on."""
-    doors = DOORS | {"tenant": "acme"}
-    vonage = {"say": plan["say"]} if "say" in plan else {}
-    return Settings.model_validate(
-        {
-            "public_url": PUBLIC_URL,
-            "kafka": kafka,
-            "twilio": {"auth_token": TWILIO_TOKEN, "tenant": "acme"} | plan,
-            "signalwire": {"signing_key": SIGNING_KEY, "tenant": "acme"} | plan,
-            "telnyx": {"public_key": TELNYX_KEY, "tenant": "acme"} | plan,
-            "plivo": {"auth_token": PLIVO_TOKEN, "tenant": "acme"} | plan,
-            "exotel": doors,
-            "vonage": {"signature_secret": VONAGE_SECRET, "tenant": "acme"} | vonage,
-            "jambonz": doors | plan,
-            "gateway": {"stream_token_secret": SECRET, "call_end_delay_s": 0.2},
-        }
-    )
+from tests.support.webhook_settings import SECRET, settings_with_every_carrier
 
 
 async def post(client: Client, made: Request) -> tuple[int, str, str]:
@@ -69,8 +43,8 @@ async def post(client: Client, made: Request) -> tuple[int, str, str]:
 async def test_a_call_is_answered_by_streaming_it(serve: Serve, kafka: KafkaSettings, name: str) -> None:
     """Asks as each carrier does: both tracks go to our media socket with a stream token that is good for this call.
     Unsigned: 403. Without the token no carrier that signs nothing could stream."""
-    _, client = await serve(settings_for(kafka))
-    made = request(name, f"/v1/voice/{name}", asking(name, "c-1"))
+    _, client = await serve(settings_with_every_carrier(kafka))
+    made = request(name, f"/v1/voice/{name}", voice_fields(name, "c-1"))
     status, kind, text = await post(client, made)
     assert status == 200, text
     assert kind == ("application/json" if text[0] in "[{" else "application/xml")
@@ -99,8 +73,8 @@ async def test_a_call_goes_on_as_configured(
 ) -> None:
     """Configures what is said, whom to dial, or where the rest of the answer is: it is in the answer, in that order and
     after the stream, so that all of it is recorded."""
-    _, client = await serve(settings_for(kafka, **plan))
-    status, _, text = await post(client, request(name, f"/v1/voice/{name}", asking(name, "c-1")))
+    _, client = await serve(settings_with_every_carrier(kafka, **plan))
+    status, _, text = await post(client, request(name, f"/v1/voice/{name}", voice_fields(name, "c-1")))
     assert status == 200
     assert stream_in(name, text)[1]
     places = [text.index(word) for word in ["/v1/media/", *words]]
@@ -115,9 +89,9 @@ async def test_a_voice_request_names_the_parties(serve: Serve, kafka: KafkaSetti
     """Asks twice for a call from one number to another: both are in an event of the call, the same one each time, and
     in the stream's parameters where the answer has any. Most carriers' streams do not name them, and a call without
     numbers cannot be found."""
-    _, client = await serve(settings_for(kafka))
+    _, client = await serve(settings_with_every_carrier(kafka))
     call = uuid.uuid4().hex
-    made = request(name, f"/v1/voice/{name}", asking(name, call))
+    made = request(name, f"/v1/voice/{name}", voice_fields(name, call))
     answers = [await post(client, made) for _ in range(2)]
     first, second = await asyncio.to_thread(events_on_log, kafka, call, 2)
     assert isinstance(first, CallStatusReported)
@@ -135,9 +109,9 @@ async def test_a_voice_request_names_the_parties(serve: Serve, kafka: KafkaSetti
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_a_status_request_names_the_parties(serve: Serve, kafka: KafkaSettings, name: str) -> None:
     """Reports the end of a call with its numbers: they are in the event."""
-    _, client = await serve(settings_for(kafka))
+    _, client = await serve(settings_with_every_carrier(kafka))
     call = uuid.uuid4().hex
-    told = ending(name, call)
+    told = end_fields(name, call)
     numbers = {"from": "+15550100", "to": "+15550199"}
     match told:
         case {"data": {"payload": dict(payload)}}:
@@ -154,9 +128,9 @@ async def test_a_status_request_names_the_parties(serve: Serve, kafka: KafkaSett
 async def test_what_the_carrier_tells_is_the_call_s(serve: Serve, kafka: KafkaSettings, name: str) -> None:
     """Tells twice that the call is over: the same event both times, and then the call's end is on the log for the
     recorder, without waiting for a socket. Without it a call whose carrier lost its socket waits for the idle time."""
-    _, client = await serve(settings_for(kafka))
+    _, client = await serve(settings_with_every_carrier(kafka))
     call = uuid.uuid4().hex
-    made = request(name, f"/v1/status/{name}", ending(name, call))
+    made = request(name, f"/v1/status/{name}", end_fields(name, call))
     assert [(await post(client, made))[0] for _ in range(2)] == [204, 204]
     first, second = await asyncio.to_thread(events_on_log, kafka, call, 2)
     assert isinstance(first, CallStatusReported)
@@ -189,8 +163,8 @@ async def test_what_is_no_end_ends_no_call(
     """Tells of a stream, or that a call rings: an event of the call, under the carrier's word, with the stream's id
     where there is one; but no end of the call is on the log, not even when the gateway is emptied. Hold ends a stream
     and no call."""
-    gateway, client = await serve(settings_for(kafka))
-    call, key = uuid.uuid4().hex, next(iter(asking(name, "")))
+    gateway, client = await serve(settings_with_every_carrier(kafka))
+    call, key = uuid.uuid4().hex, next(iter(voice_fields(name, "")))
     if "event_type" in told:
         told = {"data": told | {"payload": {"call_control_id": call, "stream_id": "s-1"}}}
     else:
@@ -208,7 +182,7 @@ async def test_what_is_no_end_ends_no_call(
 @pytest.mark.parametrize("name", ["vonage", "jambonz", "telnyx"])
 async def test_a_body_that_is_no_json_is_a_mistake_of_the_sender(serve: Serve, kafka: KafkaSettings, name: str) -> None:
     """Posts what is no JSON with the right proof: 400 and no server error."""
-    _, client = await serve(settings_for(kafka))
+    _, client = await serve(settings_with_every_carrier(kafka))
     made = request(name, f"/v1/status/{name}", {"data": 1})
     made.body = b"{"
     if name == "vonage":
@@ -222,7 +196,7 @@ async def test_a_body_that_is_no_json_is_a_mistake_of_the_sender(serve: Serve, k
 async def test_an_unsigned_body_beside_a_signed_url_is_refused(serve: Serve, kafka: KafkaSettings) -> None:
     """Puts a JSON body to a request of Twilio's that was signed without one, and one whose hash is in the signed URL
     (which is how Twilio signs JSON): only the latter passes."""
-    _, client = await serve(settings_for(kafka))
+    _, client = await serve(settings_with_every_carrier(kafka))
     body = json.dumps({"CallSid": "c-1", "CallStatus": "ringing"}).encode()
     plain = Request("/v1/status/twilio", body, {"Content-Type": "application/json"})
     plain.headers[HEADER] = sign(TWILIO_TOKEN, PUBLIC_URL + plain.path)
@@ -235,7 +209,7 @@ async def test_an_unsigned_body_beside_a_signed_url_is_refused(serve: Serve, kaf
 
 async def test_a_carrier_that_asks_by_get(serve: Serve, kafka: KafkaSettings) -> None:
     """Asks as Exotel and Vonage do, with a GET: the same answer."""
-    _, client = await serve(settings_for(kafka))
+    _, client = await serve(settings_with_every_carrier(kafka))
     answer = await client.get("/v1/voice/exotel?CallSid=c-7", headers=BASIC)
     _, token = stream_in("exotel", await answer.text())
     assert verify(SECRET, token, time.time()).call_id == "c-7"

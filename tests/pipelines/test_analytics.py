@@ -23,7 +23,8 @@ from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.conftest import StartServer, kafka_settings
 from tests.support.call_events import Call
 from tests.support.running_server import RunningServer
-from tests.support.service_process import eventually, offsets, records, running
+from tests.support.service_process import offsets, records, running
+from tests.support.waiting import wait_until
 
 # Of the 1.5 s from hang-up to `recorded` in the API, analytics may take this much.
 VISIBLE_WITHIN_S = 0.35
@@ -94,12 +95,12 @@ def test_events_and_segments_are_there_soon(
             found = [store.get_call(one.id, tenant) for one in (call, without)]
             return all(one is not None and one.status == "complete" for one in found)
 
-        eventually(complete, "both calls are complete")
+        wait_until(complete, "both calls are complete")
         took_s = [visible_after(producer, store, Call(f"CB{n}", tenant)) for n in range(10)]
         # The broken record, what came of it, and the dead letter that is none: that one makes no other.
         letters = records(kafka, Topic.DEAD_LETTERS, 2)
         with offsets(kafka, "analytics", Topic.DEAD_LETTERS.value) as committed:
-            eventually(lambda: committed() == 2, "dead letters are committed")
+            wait_until(lambda: committed() == 2, "dead letters are committed")
         code, ended_s = service.terminate()
 
     segments = database.query(
@@ -138,7 +139,7 @@ def test_a_result_of_an_erased_call_has_it_erased_again(
         (request,) = records(kafka, Topic.ERASURE_REQUESTS, 1)
         # Its own request is read, too, and is no reason for another.
         with offsets(kafka, "analytics", Topic.ERASURE_REQUESTS.value) as committed:
-            eventually(lambda: committed() == 1, "the request is committed")
+            wait_until(lambda: committed() == 1, "the request is committed")
         code, _ = service.terminate()
 
     event = parse_event(request)
@@ -156,7 +157,7 @@ def visible_after(producer: EventProducer, store: CallStore, call: Call) -> floa
         found = store.get_call(call.id, call.tenant)
         return found is not None and found.status == "recorded"
 
-    return eventually(recorded, "the call is recorded")
+    return wait_until(recorded, "the call is recorded")
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"segments":[]}'])

@@ -19,8 +19,9 @@ from tests.conftest import StartServer, kafka_settings, s3_settings
 from tests.support.call_events import Call
 from tests.support.holdable_recorder import HELD, LIMIT_S
 from tests.support.media_records import call
-from tests.support.service_process import eventually, running
+from tests.support.service_process import running
 from tests.support.up_process import free_port
+from tests.support.waiting import wait_for, wait_until
 
 SERVICES = {
     "recorder": "tests.support.holdable_recorder",
@@ -91,13 +92,13 @@ def test_services_show_how_they_fare_and_live_on_while_the_log_hangs(start_serve
             "usage": {"audiotext_sink_records_total": 1, "audiotext_stage_latency_seconds_count": 1},
             "analytics": {"audiotext_sink_records_total": 1},
         }.items():
-            eventually(lambda s=stage, e=expected: reached(figures(ports[s]), e), f"figures of {stage}")  # type: ignore[misc]
+            wait_until(lambda s=stage, e=expected: reached(figures(ports[s]), e), f"figures of {stage}")  # type: ignore[misc]
         for stage, port in ports.items():
-            eventually(lambda p=port: figures(p).get("audiotext_consumer_lag_records") == 0, f"{stage} has no lag")  # type: ignore[misc]
+            wait_until(lambda p=port: figures(p).get("audiotext_consumer_lag_records") == 0, f"{stage} has no lag")  # type: ignore[misc]
 
         hold.touch()
         talk(1)
-        eventually(hold.with_suffix(".waits").exists, "the recorder is about to commit")
+        wait_until(hold.with_suffix(".waits").exists, "the recorder is about to commit")
         log.pause()
         hold.unlink()
         until = time.monotonic() + 3 * LIMIT_S
@@ -105,7 +106,7 @@ def test_services_show_how_they_fare_and_live_on_while_the_log_hangs(start_serve
             for listener in listeners.values():
                 listener.received()
             for stage, listener in listeners.items():
-                eventually(listener.received, f"{stage} tells that it lives while the log is away")
+                wait_for(listener.received, f"{stage} tells that it lives while the log is away")
         log.resume()
     for listener in listeners.values():
         listener.close()

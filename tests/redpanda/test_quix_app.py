@@ -18,6 +18,8 @@ from redpanda.quix_app import AudioTextApplication, application
 
 SETTINGS = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9"))
 
+pytestmark = pytest.mark.server
+
 
 def test_configuration_loses_no_record() -> None:
     """Reads the settings that Quix gives to its consumer and producer.

@@ -1,1 +1,1 @@
-"""Replays of many calls, with workers killed meanwhile: everything must be as before. `python -m tests.replay`."""
+"""Replay suite: replays many calls while workers are killed. Nothing may change. `python -m tests.replay`."""

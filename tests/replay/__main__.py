@@ -1,4 +1,4 @@
-"""Many calls, replayed with workers killed meanwhile.
+"""Command that replays many calls while workers are killed.
 
 python -m tests.replay [--calls 1000] [--log embedded|kafka] [--stages transcript media] [--kill-every 7]
 """
@@ -12,7 +12,7 @@ from tests.replay.run import run
 
 
 def main() -> int:
-    """Runs it, and exits with 1 if anything is different afterwards."""
+    """Runs the suite, and exits with 1 if anything differs afterwards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=1_000)
     parser.add_argument("--log", choices=("embedded", "kafka"), default="embedded")

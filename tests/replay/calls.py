@@ -1,4 +1,4 @@
-"""Synthetic calls on the log: most end, some are left by their gateway, some come back after their end."""
+"""Synthetic calls on the log: most end normally, some lose their gateway, some continue after their end."""
 
 import random
 from collections.abc import Iterator
@@ -17,22 +17,22 @@ _RUN_MS = 500
 
 
 def call_id(number: int) -> str:
-    """Of the call of that number."""
+    """Returns the id of the call with that number."""
     return f"CA{number:06}"
 
 
 def is_left(number: int) -> bool:
-    """Whether its gateway goes without a word: the clock closes the call."""
+    """True if its gateway disappears, so that the call is closed by the clock."""
     return number % 10 == 3
 
 
 def comes_back(number: int) -> bool:
-    """Whether a stream comes after the call was closed: it has two parts."""
+    """True if a stream follows after the close, so that the call has two parts."""
     return number % 10 == 7
 
 
 def records(number: int, stream: str = "MZ1", from_ms: int = 0) -> Iterator[MediaRecord]:
-    """A stream of the call, with a hole and something told twice. from_ms: after the call's start."""
+    """Returns a stream of the call with a hole and a repeated record. from_ms: time since the start of the call."""
     noise = random.Random(f"{number}/{stream}")
     start_ms = STARTED_MS + number * 1_000 + from_ms
 
@@ -60,7 +60,7 @@ def records(number: int, stream: str = "MZ1", from_ms: int = 0) -> Iterator[Medi
 
 
 def produce(kafka: KafkaSettings, streams: list[Iterator[MediaRecord]]) -> None:
-    """Puts the streams on the log, side by side as they would come, eight at a time."""
+    """Puts the streams on the log, interleaved like live calls, eight at a time."""
     producer = Producer(producer_config(kafka))
     for start in range(0, len(streams), 8):
         group = streams[start : start + 8]

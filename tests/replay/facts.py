@@ -1,4 +1,4 @@
-"""Everything the stores hold of calls, as plain data that can be compared."""
+"""Everything that the stores contain of calls, as plain data that can be compared."""
 
 import hashlib
 import warnings
@@ -27,15 +27,18 @@ _TABLES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """objects: SHA-256 of each object's bytes, by key. tables: rows of each table and view. vectors: payload and vector
-    of each point, by collection and id."""
+    """Contents of the stores.
+
+    objects: SHA-256 by key. tables: rows of each table and view. vectors: payload and vector of each point, by
+    collection and id.
+    """
 
     objects: dict[str, str]
     tables: dict[str, Rows]
     vectors: dict[tuple[str, str], object]
 
     def differences(self, other: "Facts") -> list[str]:
-        """What is not the same, in words; a few of each kind."""
+        """Returns the differences as text, a few of each kind."""
         found = _compared("object", self.objects, other.objects)
         found += _compared("vector", self.vectors, other.vectors)
         for table, rows in self.tables.items():
@@ -49,8 +52,11 @@ class Facts:
 
 
 def another_model(before: Facts, after: Facts) -> list[str]:
-    """What is wrong after everything was transcribed by another model: every part has a second transcript, summary and
-    line of the bill, at what the provider costs and for nothing, and all that was there before is still there."""
+    """Returns the differences from the expected result after a transcription by another model.
+
+    Every part has a second transcript, summary and ledger line, with the provider's cost and price 0. Everything from
+    before still exists.
+    """
     wrong = [f"{key} is changed or gone" for key, sha in before.objects.items() if after.objects.get(key) != sha]
     wrong += [f"vector {key} is gone" for key in before.vectors.keys() - after.vectors.keys()]
     old, new = ([row for row in one.tables["ledger"] if row["kind"] == "transcription"] for one in (before, after))
@@ -67,7 +73,7 @@ def another_model(before: Facts, after: Facts) -> list[str]:
 
 
 def gather(settings: Settings) -> Facts:
-    """What there is now."""
+    """Returns the current contents."""
     store, database = ObjectStore(settings.s3), Database(settings.clickhouse)
     keys = [key for key in store.list() if not key.startswith("~")]
     return Facts(
@@ -78,7 +84,7 @@ def gather(settings: Settings) -> Facts:
 
 
 def count(settings: Settings, event_type: str) -> int:
-    """How many events of that type there are."""
+    """Returns the number of events of that type."""
     rows = Database(settings.clickhouse).query(
         "SELECT uniqExact(event_id) AS n FROM events WHERE type = {t:String}", {"t": event_type}
     )

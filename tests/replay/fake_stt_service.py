@@ -1,4 +1,4 @@
-"""A service in a process of its own, with an engine that hears in every call what its audio's digest says.
+"""Service in its own process with an engine whose text depends only on the digest of the audio.
 
 python -m tests.replay.fake_stt_service SERVICE
 """
@@ -25,8 +25,8 @@ _SAID = (
 )
 
 
-class Parrot:
-    """Speech to text that says the same of the same audio, at once."""
+class FakeStt:
+    """Speech to text that returns at once, and always the same for the same audio."""
 
     name = "whisper"
 
@@ -59,10 +59,10 @@ class Parrot:
 
 
 def main() -> None:
-    """Runs the service named on the command line."""
+    """Runs the service that the command line names."""
 
-    def speech_to_text(settings: Settings) -> Parrot:
-        return Parrot(settings.stt.model)
+    def speech_to_text(settings: Settings) -> FakeStt:
+        return FakeStt(settings.stt.model)
 
     registry.speech_to_text = speech_to_text
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")

@@ -1,4 +1,4 @@
-"""The run: calls are made, everything is noted down, they are replayed, and everything must be as it was."""
+"""One run: makes calls, stores all facts, replays the calls, and compares the facts."""
 
 import random
 import time
@@ -27,7 +27,7 @@ _KILLED = ("replayer", "analytics", "usage", "summarizer", "embedder", "replayer
 
 @dataclass(frozen=True)
 class Result:
-    """A replay: what it was, what is different after it (nothing), and how it went."""
+    """Result of a replay: its stage, the differences afterwards (none expected), and its progress."""
 
     stage: str
     replay: ReplayDoc
@@ -47,8 +47,11 @@ def run(
     another_model: bool = False,
     say: Callable[[str], None],
 ) -> list[Result]:
-    """Makes calls, and replays all of them from each stage, with kills. kill_every_s: 0 spares everybody;
-    most_kills: for each replay. another_model: afterwards have everything transcribed by another one."""
+    """Makes calls, and replays all of them from each stage with kills.
+
+    kill_every_s: 0 kills nothing. most_kills: limit for each replay. another_model: transcribes everything by another
+    model afterwards.
+    """
     with running(folder, on_kafka=on_kafka) as workers:
         settings = workers.settings
         began = time.monotonic()
@@ -75,8 +78,10 @@ def run(
 
 
 def _another_model(workers: Workers, store: CallStore, before: facts.Facts) -> list[Result]:
-    """Everything is transcribed by another model; and then again by the same, which must change nothing. The second
-    time it is stopped and resumed."""
+    """Transcribes everything by another model, then again by the same one, which must change nothing.
+
+    The second replay is stopped and resumed.
+    """
     other = ReplayOverrides(model="another")
     first = _replayed(workers, store, before, "recording", overrides=other)
     after = facts.gather(workers.settings)
@@ -129,7 +134,7 @@ def _replayed(
 
 
 def _settled(workers: Workers) -> bool:
-    """Whether every consumer group has read everything."""
+    """True if every consumer group has read everything."""
     kafka = workers.settings.kafka.model_copy(update={"instance_id": None})
     groups = {
         "recorder": [Topic.CALL_MEDIA],
@@ -158,7 +163,7 @@ def _until(condition: Callable[[], bool], what: str, workers: Workers, timeout_s
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        workers.start_the_dead()
+        workers.restart_ended()
         time.sleep(0.2 + random.random() / 10)
 
 

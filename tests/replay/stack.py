@@ -1,4 +1,4 @@
-"""A log, the stores and the services that a replay needs, each in a process of its own."""
+"""Log, stores and services for a replay, each in its own process."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ _ENDS = 10
 
 
 class Workers:
-    """The services' processes; each can be killed and started again by its name."""
+    """Processes of the services. Each can be killed and started again by its name."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
@@ -36,17 +36,17 @@ class Workers:
         self._running = {name: self._spawn(name) for name in SERVICES}
 
     def kill(self, name: str) -> None:
-        """SIGKILL, and another one in its place."""
+        """Kills a service with SIGKILL and starts it again."""
         process.kill(self._running[name])
         self._running[name].wait()
         self._running[name] = self._spawn(name)
 
     def pid(self, name: str) -> int:
-        """The service's process id."""
+        """Returns the process id of a service."""
         return self._running[name].pid
 
-    def start_the_dead(self) -> None:
-        """Starts those again that ended by themselves, as a supervisor does. Fails if one cannot stay alive."""
+    def restart_ended(self) -> None:
+        """Restarts services that have ended by themselves, like a supervisor. Fails if one ends again and again."""
         for name, running in self._running.items():
             if running.poll() is not None:
                 self._ended[name] += 1
@@ -54,7 +54,7 @@ class Workers:
                 self._running[name] = self._spawn(name)
 
     def end(self) -> None:
-        """Kills all: nobody needs them any more."""
+        """Kills all services."""
         for running in self._running.values():
             process.kill(running)
             running.wait()
@@ -67,7 +67,7 @@ class Workers:
 
 @contextmanager
 def running(folder: Path, *, on_kafka: bool, extra: Mapping[str, object] | None = None) -> Iterator[Workers]:
-    """Everything, started; ended at the end. extra: other settings, by section."""
+    """Starts everything and stops it at the end. extra: other settings, by section."""
     makers: dict[str, Callable[[State], Sequence[Server]]] = {
         "log": (lambda state: embedded_kafka.servers(state, 1)) if on_kafka else log.servers,
         "objects": lambda state: [objects.server(state, BUCKET)],

@@ -1,6 +1,6 @@
-"""A few calls, replayed from the audio, with the replayer killed meanwhile.
+"""Replay of a few calls from their audio, while the replayer is killed.
 
-`python -m tests.replay` does the same with a thousand, and on Apache Kafka.
+`python -m tests.replay` does the same with a thousand calls, also on Apache Kafka.
 """
 
 from pathlib import Path
@@ -9,14 +9,16 @@ import pytest
 
 from tests.replay.run import run
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.timeout(300)
 def test_everything_is_as_it_was(tmp_path: Path) -> None:
-    """What does this test do? Makes three calls (one is left by its gateway, one comes back after its end), replays all
-    of them from the audio while the replayer is killed, and compares every object's SHA-256, every row and view of
-    ClickHouse, and every vector with what was there before.
+    """Replays three calls from their audio while the replayer is killed.
 
-    If it failed, a replay would change a bill, a recording, or what a search finds.
+    One call was left by its gateway, and one has two parts. Then it compares the SHA-256 of every object, every row and
+    view of ClickHouse, and every vector with the state before. A failure means that a replay changes a bill, a
+    recording, or the search.
     """
     results = run(
         tmp_path,

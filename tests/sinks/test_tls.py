@@ -16,7 +16,7 @@ from sinks.clickhouse.client import Database, StoreUnavailableError, tls_options
 from sinks.object_store import ObjectStore, ObjectStoreError
 from sinks.qdrant.store import VectorStore, VectorStoreError
 from tests.support import certificates
-from tests.support.certificates import Certificates, tls_door
+from tests.support.certificates import Certificates, tls_proxy
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_s3_over_tls(s3: S3Settings, pki: Certificates, doors: ExitStack) -> Non
     How? Object storage behind a door that wants the authority's certificates; without them, and with a wrong secret,
     it must fail, or neither is looked at.
     """
-    port = doors.enter_context(tls_door(pki, urlsplit(s3.endpoint or "").port or 0))
+    port = doors.enter_context(tls_proxy(pki, urlsplit(s3.endpoint or "").port or 0))
     secure = s3.model_copy(update={"endpoint": f"https://127.0.0.1:{port}", "addressing": "path"} | _files(pki))
     store = ObjectStore(secure)
     ref = store.put("tls/object", b"content", "text/plain")
@@ -59,7 +59,7 @@ def test_clickhouse_over_tls(clickhouse: ClickHouseSettings, pki: Certificates, 
     fail."""
     assert clickhouse.dsn is not None
     url = urlsplit(clickhouse.dsn.get_secret_value())
-    port = doors.enter_context(tls_door(pki, url.port or 0))
+    port = doors.enter_context(tls_proxy(pki, url.port or 0))
     dsn = SecretStr(f"clickhouses://{url.username}:{url.password}@127.0.0.1:{port}{url.path}")
     assert Database(ClickHouseSettings(dsn=dsn, **_files(pki))).query("SELECT 1 AS one") == [{"one": 1}]
     with pytest.raises(StoreUnavailableError):
@@ -68,7 +68,7 @@ def test_clickhouse_over_tls(clickhouse: ClickHouseSettings, pki: Certificates, 
 
 def test_qdrant_over_tls(qdrant: QdrantSettings, pki: Certificates, doors: ExitStack) -> None:
     """The vector store by https with its API key. Without the authority, and without the key, it must fail."""
-    port = doors.enter_context(tls_door(pki, urlsplit(qdrant.url or "").port or 0))
+    port = doors.enter_context(tls_proxy(pki, urlsplit(qdrant.url or "").port or 0))
     secure = QdrantSettings(url=f"https://127.0.0.1:{port}", api_key=qdrant.api_key, **_files(pki))
     VectorStore(secure).delete_call("nobody", "nothing")
     for wrong in ({"ca_file": None}, {"api_key": SecretStr("wrong")}):

@@ -1,5 +1,7 @@
-"""Real calls' artefacts, put where the pipelines would have put them: real speech, the words that were said in it, a
-real summary; only the times are chosen."""
+"""Documents of calls, stored like the pipelines store them: real speech, its true words and a real summary.
+
+Only the times are chosen.
+"""
 
 import asyncio
 import tempfile
@@ -41,8 +43,8 @@ _TRACKS = ("inbound", "outbound")
 
 
 @dataclass(frozen=True)
-class Told:
-    """Events of one call. started_ms: when it began, ms since the epoch."""
+class CallEvents:
+    """Events of one call. started_ms: start of the call, ms since the epoch."""
 
     tenant: str
     call_id: str
@@ -52,7 +54,7 @@ class Told:
     carrier: str = "twilio"
 
     def base(self, kind: str, at_ms: int) -> dict[str, object]:
-        """What all its events share."""
+        """Returns the fields that all its events share."""
         return {
             "event_id": uuid_of(self.tenant, self.call_id, kind, at_ms),
             "call_id": self.call_id,
@@ -61,7 +63,7 @@ class Told:
         }
 
     def started(self) -> StreamStarted:
-        """Its stream began."""
+        """Returns the event of the start of its stream."""
         return StreamStarted.model_validate(
             self.base("started", self.started_ms)
             | {
@@ -76,14 +78,14 @@ class Told:
         )
 
     def ended(self, duration_ms: int) -> StreamEnded:
-        """Its stream ended."""
+        """Returns the event of the end of its stream."""
         at = self.started_ms + duration_ms
         return StreamEnded.model_validate(
             self.base("ended", at) | {"stream_id": f"MZ{self.call_id}", "reason": "carrier-stop"}
         )
 
     def recorded(self, audio: ObjectRef, peaks: ObjectRef, duration_ms: int, gaps: Sequence[Gap]) -> RecordingReady:
-        """Its recording is there."""
+        """Returns the event of its recording."""
         missing = sum(gap.end_ms - gap.start_ms for gap in gaps)
         return RecordingReady.model_validate(
             self.base("recorded", self.started_ms + duration_ms + 700)
@@ -105,7 +107,7 @@ class Told:
         )
 
     def done(self, duration_ms: int, text: ObjectRef, transcript: Transcript, short: Summary) -> list[AnyEvent]:
-        """It was transcribed, charged, summarized and embedded."""
+        """Returns the events of its transcript, charge, summary and vectors."""
         transcript_id = uuid_of(self.tenant, self.call_id)
         at = self.started_ms + duration_ms
         shared = {"transcript_id": transcript_id, "call_started_at_ms": self.started_ms, "engine_ms": 5_100}
@@ -168,7 +170,7 @@ class Told:
         ]
 
     def failed(self, stage: str, error: str, duration_ms: int) -> StageFailed:
-        """A stage gave up."""
+        """Returns the event of a stage that failed."""
         return StageFailed.model_validate(
             self.base(f"failed-{stage}", self.started_ms + duration_ms + 9_000)
             | {
@@ -184,7 +186,7 @@ class Told:
         )
 
 
-def _summary(put: Put, told: Told, transcript: Transcript) -> Summary:
+def _summary(put: Put, told: CallEvents, transcript: Transcript) -> Summary:
     """The real engine's. In a thread, since the browser's driver has a loop running in this one."""
     job = SummaryJob(told.tenant, transcript, JobDocument(put.objects, told.tenant, told.call_id, "job"))
     with ThreadPoolExecutor(1) as thread:
@@ -192,7 +194,7 @@ def _summary(put: Put, told: Told, transcript: Transcript) -> Summary:
 
 
 def transcript_of(call: DemoCall, call_id: str) -> Transcript:
-    """What was really said, its words spread over each turn as their lengths go."""
+    """Returns the true words. The words of a turn share its time in proportion to their lengths."""
     segments = []
     for turn in call.turns:
         start_ms, length_ms = round(turn.start * 1000), (turn.end - turn.start) * 1000
@@ -228,8 +230,8 @@ def transcript_of(call: DemoCall, call_id: str) -> Transcript:
     )
 
 
-def put_recording(put: Put, told: Told, call: DemoCall, gaps: Sequence[Gap] = ()) -> RecordingReady:
-    """The WAV and its waveform as the recorder writes them, with silence where the gaps are."""
+def put_recording(put: Put, told: CallEvents, call: DemoCall, gaps: Sequence[Gap] = ()) -> RecordingReady:
+    """Stores the WAV and its waveform like the recorder, with silence in the gaps."""
     samples = call.samples.copy()
     for gap in gaps:
         samples[gap.start_ms * 8 : gap.end_ms * 8, 0] = 0
@@ -246,7 +248,7 @@ def put_recording(put: Put, told: Told, call: DemoCall, gaps: Sequence[Gap] = ()
     return told.recorded(audio, peaks, call.duration_ms, gaps)
 
 
-def put_real_call(put: Put, told: Told, name: str, words: WordEmbedder, gaps: Sequence[Gap] = ()) -> None:
+def put_real_call(put: Put, told: CallEvents, name: str, words: WordEmbedder, gaps: Sequence[Gap] = ()) -> None:
     """One of tests.support.demo_calls.CALLS, complete."""
     call = demo_call(name)
     transcript = transcript_of(call, told.call_id)

@@ -1,4 +1,4 @@
-"""Events of calls for tests, as the services would tell them."""
+"""Events of calls, as the services emit them."""
 
 from decimal import Decimal
 
@@ -25,7 +25,7 @@ T0 = 1_764_000_000_000  # 2025-11-24 16:00 UTC, ms
 
 
 class Call:
-    """Tells events of one call. Times are ms from the call's start, `t0` (ms since the epoch)."""
+    """Factory for the events of one call. Times are ms from the start of the call, `t0` (ms since the epoch)."""
 
     def __init__(self, call_id: str, tenant: str = "acme", t0: int = T0) -> None:
         self.id = call_id
@@ -142,7 +142,7 @@ class Call:
         return CallStatusReported(**self._base("status", at, status), carrier="x", status=status, over=True)
 
     def complete(self) -> list[AnyEvent]:
-        """All events of a call that went well."""
+        """Returns all events of a successful call."""
         return [
             self.started(),
             self.ended(),
@@ -194,7 +194,7 @@ class Call:
 
 
 def line_of(event: UsageRecorded) -> UsageLine:
-    """The line of the bill that the event tells of."""
+    """Returns the ledger line of an event."""
     return UsageLine(
         key=event.key,
         kind=event.kind,

@@ -34,7 +34,7 @@ _VALUES: Sequence[Callable[[random.Random], Any]] = (
 
 
 def corpus(name: str) -> list[list[Say]]:
-    """Valid messages of every format the dialect has: those of a few sockets."""
+    """Returns valid messages of a few sockets, in every format of the carrier."""
     dialect = load_dialects()[name]
     calls = []
     for audio in dialect.formats:
@@ -44,18 +44,18 @@ def corpus(name: str) -> list[list[Say]]:
 
 
 def messages(name: str, seed: int, count: int) -> Iterator[tuple[bool, Say]]:
-    """The messages, each with whether it is a new socket's first."""
+    """Yields the messages, each with True if it is the first of a new socket."""
     chance = random.Random(f"{name} {seed}")
     calls = corpus(name)
     while count > 0:
         call = chance.choice(calls)
         for number, message in enumerate(call):
-            yield number == 0, _said(chance, message, chance.choice(call))
+            yield number == 0, _mutated(chance, message, chance.choice(call))
             count -= 1
 
 
 def fuzz(name: str, seed: int, count: int) -> int:
-    """Decodes so many messages; how many of them meant something. Raises whatever is no CarrierError."""
+    """Decodes that many messages and returns how many were valid. Raises every error except CarrierError."""
     understood = 0
     decoder, normalise = new_decoder(name), None
     for first, message in messages(name, seed, count):
@@ -77,8 +77,8 @@ def fuzz(name: str, seed: int, count: int) -> int:
     return understood
 
 
-def _said(chance: random.Random, message: Say, other: Say) -> Say:
-    """The message as it is, broken, or one that nobody ever meant."""
+def _mutated(chance: random.Random, message: Say, other: Say) -> Say:
+    """Returns the message unchanged, broken, or replaced by a random one."""
     dice = chance.random()
     if dice < 0.3:
         return message
@@ -97,7 +97,7 @@ def _broken(chance: random.Random, message: Say, other: Say) -> Say:
 
 
 def _cut(chance: random.Random, message: bytes, other: Say) -> bytes:
-    """A stretch replaced by random octets, by nothing, or by a piece of another message."""
+    """Replaces a part of the message by random bytes, by nothing, or by a part of another message."""
     begin = chance.randrange(len(message) + 1)
     end = min(len(message), begin + chance.randrange(1 + chance.choice([1, 4, len(message)])))
     donor = other.encode() if isinstance(other, str) else other
@@ -107,7 +107,7 @@ def _cut(chance: random.Random, message: bytes, other: Say) -> bytes:
 
 
 def _retyped(chance: random.Random, message: str) -> str:
-    """One value, at any depth, replaced by any other; or one left out."""
+    """Replaces or removes one value at any depth."""
     told = json.loads(message)
     place = told
     name = chance.choice(sorted(place))
@@ -122,14 +122,14 @@ def _retyped(chance: random.Random, message: str) -> str:
 
 
 def _resident_kib() -> int:
-    """What this process holds of the machine's memory."""
+    """Returns the resident memory of this process in KiB."""
     gc.collect()
     with open("/proc/self/status") as status:
         return int(next(line for line in status if line.startswith("VmRSS:")).split()[1])
 
 
 def _run_long(name: str, count: int, seed: int) -> str:
-    """Decodes so many messages; a row of a table. Raises what a decoder should not have, its seed in a note."""
+    """Decodes messages and returns a row of a table. An unexpected error has a note with its seed."""
     began, understood, early = time.monotonic(), 0, 0
     for done in range(0, count, _AT_ONCE):
         at = seed + done // _AT_ONCE
@@ -145,7 +145,7 @@ def _run_long(name: str, count: int, seed: int) -> str:
 
 
 def main() -> None:
-    """A long run over every dialect, or those named. Ends with the error if one raises what it must not."""
+    """Runs many messages for the named carriers, or for all. Ends with the first unexpected error of a decoder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, help="messages per dialect")
     parser.add_argument("carriers", nargs="*", default=CARRIERS, metavar="carrier", help=", ".join(CARRIERS))

@@ -12,7 +12,7 @@ from gateway.metrics import Metrics
 from gateway.simulator.encoders import CallPlan, Dialect, Shape, load_dialects
 from gateway.simulator.faults import NO_FAULTS, Faults, numbered, unnumbered
 from schemas.media import Codec, EosReason
-from tests.support.twilio_messages import Remembering
+from tests.support.twilio_messages import MemorySink
 
 _LOADED = load_carriers()
 _DEFAULTS = Settings()  # once: reading them takes longer than a call
@@ -59,7 +59,7 @@ def spoken(
     return sockets
 
 
-def session_for(name: str, sink: Remembering, metrics: Metrics | None = None) -> Session:
+def session_for(name: str, sink: MemorySink, metrics: Metrics | None = None) -> Session:
     """Returns a session of the carrier for tenant acme."""
     return Session(
         name=name,
@@ -74,9 +74,9 @@ def session_for(name: str, sink: Remembering, metrics: Metrics | None = None) ->
     )
 
 
-def heard(name: str, sockets: Iterable[Sequence[str | bytes]]) -> Remembering:
+def heard(name: str, sockets: Iterable[Sequence[str | bytes]]) -> MemorySink:
     """Returns the items on the log for these sockets."""
-    sink = Remembering()
+    sink = MemorySink()
     for messages in sockets:
         session = session_for(name, sink)
         for message in messages:

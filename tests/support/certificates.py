@@ -1,4 +1,4 @@
-"""A certificate authority for tests, and a door with TLS in front of servers that have none."""
+"""Certificate authority for tests, and a TLS proxy for servers without TLS."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """PEM files. ca: of the authority; cert, key: of 127.0.0.1, good for servers and clients; pair: both in one."""
+    """PEM files. ca: the authority. cert, key: for 127.0.0.1, for servers and clients. pair: both in one file."""
 
     ca: Path
     cert: Path
@@ -29,7 +29,7 @@ class Certificates:
 
 
 def make(directory: Path) -> Certificates:
-    """An authority and one certificate of it, good for an hour."""
+    """Creates an authority and one certificate, valid for an hour."""
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = _name("test authority")
     ca = (
@@ -55,8 +55,8 @@ def make(directory: Path) -> Certificates:
 
 
 @contextlib.contextmanager
-def tls_door(certificates: Certificates, port: int) -> Iterator[int]:
-    """A port that speaks TLS, asks for a certificate of the same authority, and passes everything on to `port`."""
+def tls_proxy(certificates: Certificates, port: int) -> Iterator[int]:
+    """Listens with TLS, requires a client certificate of the same authority, and forwards everything to `port`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.cert, certificates.key)
     context.load_verify_locations(certificates.ca)

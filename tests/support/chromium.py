@@ -1,4 +1,4 @@
-"""The web tests' browser: Chromium, wherever it is at hand. A pytest plugin, loaded by tests/conftest.py."""
+"""Chromium for the tests of the web page, if it is installed. A pytest plugin, loaded by tests/conftest.py."""
 
 import shutil
 from pathlib import Path
@@ -14,13 +14,13 @@ def _installed() -> Path | None:
 
 
 def pytest_report_header() -> str:
-    """Says whether the web tests run."""
+    """Reports if the tests of the web page run."""
     return f"web tests: {_installed() or f'NOT (no Chromium found: {_CURE})'}"
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Path:
-    """Chromium's executable; skips the test where there is none. As root it needs `--no-sandbox`."""
+    """Returns the path of Chromium. Skips the test if it is not installed. As root it needs `--no-sandbox`."""
     found = _installed()
     if found is None:
         pytest.skip(f"no Chromium found: {_CURE}")

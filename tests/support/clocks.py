@@ -5,7 +5,7 @@ import time
 
 
 class FastClock:
-    """Runs `speed` times as fast as real time, waits included."""
+    """Clock that runs `speed` times as fast as real time, also while it sleeps."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
@@ -15,7 +15,7 @@ class FastClock:
         return round(self._began_ms + self.monotonic_s() * 1000)
 
     def monotonic_s(self) -> float:
-        """Since it was made."""
+        """Returns the seconds since it was created."""
         return (time.monotonic() - self._began_s) * self._speed
 
     async def sleep(self, seconds: float) -> None:
@@ -23,7 +23,7 @@ class FastClock:
 
 
 class ManualClock:
-    """Time passes only while somebody sleeps, and then at once."""
+    """Clock whose time passes only in sleeps, which return at once."""
 
     def __init__(self) -> None:
         self.at_s = 1_000.0

@@ -1,4 +1,4 @@
-"""The demo calls and how transcripts are measured against what was really said."""
+"""The demo calls, and the error rate of transcripts against their true words."""
 
 import json
 import re
@@ -35,7 +35,7 @@ _ABBREVIATED = {
 
 @dataclass(frozen=True, slots=True)
 class TrueTurn:
-    """What was really said. Times in seconds from the call's start."""
+    """A true turn of a speaker. Times are seconds from the start of the call."""
 
     start: float
     end: float
@@ -45,7 +45,7 @@ class TrueTurn:
 
 @dataclass(frozen=True, slots=True)
 class DemoCall:
-    """A shared call: 16-bit samples [frames, 2] (inbound, outbound) at 8 kHz, every one a mu-law value."""
+    """A demo call: 16-bit samples [frames, 2] (inbound, outbound) at 8 kHz. Each is a value of mu-law."""
 
     name: str
     samples: npt.NDArray[np.int16]
@@ -54,21 +54,21 @@ class DemoCall:
 
     @property
     def duration_ms(self) -> int:
-        """Length in ms, rounded down as the recorder does."""
+        """Returns the length in ms, rounded down like the recorder does."""
         return len(self.samples) * 1000 // self.rate_hz
 
     def said(self, channel: int) -> str:
-        """All that was said on a channel."""
+        """Returns all words of a channel."""
         return " ".join(turn.text for turn in self.turns if turn.channel == channel)
 
     def write_wav(self, path: Path) -> Path:
-        """The call as the recorder stores it: 16-bit PCM WAV."""
+        """Writes the call as 16-bit PCM WAV, like the recorder."""
         soundfile.write(path, self.samples, self.rate_hz, format="WAV", subtype="PCM_16")
         return path
 
 
 def demo_call(name: str) -> DemoCall:
-    """One of CALLS."""
+    """Returns one of CALLS."""
     folder = files("audiotext") / "demo_calls"
     truth = json.loads((folder / f"{name}.json").read_text("utf-8"))
     with as_file(folder / f"{name}.flac") as path:
@@ -78,10 +78,10 @@ def demo_call(name: str) -> DemoCall:
 
 
 def normalised(text: str) -> list[str]:
-    """Words to compare: lower case, no punctuation, a number always as single digits.
+    """Returns words that can be compared: lower case, without punctuation, numbers as single digits.
 
-    Whisper writes "$15", "9.30", "14th" and "447-291-0" where the truth has words; both become the same digits.
-    An e-mail address becomes the words it is spoken as.
+    Whisper writes "$15", "9.30", "14th" and "447-291-0" where the true text has words; both become the same digits. An
+    e-mail address becomes its spoken words.
     """
     text = text.lower().replace("@", " at ").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     text = re.sub(r"\$\s?(\d+)", r"\1 dollars", text)
@@ -94,7 +94,7 @@ def normalised(text: str) -> list[str]:
 
 
 def errors(truth: Sequence[str], heard: Sequence[str]) -> int:
-    """Least number of words put in, left out or replaced."""
+    """Returns the least number of inserted, deleted and replaced words."""
     row = list(range(len(heard) + 1))
     for index, word in enumerate(truth, 1):
         diagonal, row[0] = row[0], index
@@ -107,13 +107,13 @@ def errors(truth: Sequence[str], heard: Sequence[str]) -> int:
 
 
 def word_error_rate(truth: str, heard: str) -> float:
-    """Errors per word really said."""
+    """Returns the errors per true word."""
     words = normalised(truth)
     return errors(words, normalised(heard)) / len(words)
 
 
 def _digits(words: Iterable[str]) -> list[str]:
-    """Number words and numerals as their digits: forty five, 45 → 4 5; nineteen eighty eight → 1 9 8 8."""
+    """Returns number words and numerals as digits: forty five, 45 → 4 5; nineteen eighty eight → 1 9 8 8."""
     out: list[str] = []
     tens = 0
     for word in [*words, ""]:

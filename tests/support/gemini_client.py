@@ -1,4 +1,4 @@
-"""What the tests of Gemini ask with."""
+"""Summarizer and jobs for the tests of Gemini."""
 
 import uuid
 from typing import Any
@@ -23,7 +23,7 @@ CALL = ("My router is broken.", "I'll send you a new one tomorrow.")
 
 
 def client(google: FakeGemini, *, key: str = fake.KEY, model: str = "", **settings: Any) -> GeminiSummarizer:
-    """A summarizer at that google."""
+    """Returns a summarizer that uses this fake Gemini."""
     gemini = GeminiSettings(base_url=google.url, api_key=SecretStr(key))
     gemini = gemini.model_copy(update={"summary_model": model}) if model else gemini
     return GeminiSummarizer(gemini, SummarySettings(**settings), key)

@@ -1,5 +1,7 @@
-"""The recorder, which takes a commit for hung after seconds instead of after most of a minute, and which can be held
-just before one, when everything it wrote is delivered."""
+"""Recorder that a test can hold just before a commit, when everything it wrote is delivered.
+
+It takes a commit for hung after seconds instead of most of a minute.
+"""
 
 import os
 import time

@@ -1,9 +1,10 @@
-"""The honest lane: Apache Kafka, one node and a cluster of three, wherever Java and Maven are at hand.
+"""Apache Kafka for tests: one node, or a cluster of three, if Java and Maven are installed.
 
-The embedded log cannot show what a broker's death does, nor that a dead consumer is ever replaced, so what is promised
-about either is tested here. A pytest plugin, loaded by tests/conftest.py.
+The embedded log cannot show the death of a broker or the replacement of a dead consumer, so those guarantees are tested
+here. A pytest plugin, loaded by tests/conftest.py.
 """
 
+import asyncio
 import os
 import signal
 import time
@@ -28,25 +29,27 @@ _START_S = 90  # three JVMs on two busy processors
 
 
 def plain_producer_config(kafka: KafkaSettings) -> Config:
-    """A producer of a test's own input: as AudioText's, but not idempotent. One that is keeps its first record back for
-    half a second, until librdkafka looks again whether it has its id."""
+    """Returns the configuration of a producer for the test's own input: like AudioText's, but not idempotent.
+
+    An idempotent producer delays its first record by half a second, until librdkafka checks again if it has its id.
+    """
     return producer_config(kafka) | {"enable.idempotence": False}
 
 
 class KafkaNodes(RunningServer):
-    """One node or three; each can be killed, paused and started again by its number, from 0."""
+    """One node or three. Each can be killed, paused and started again by its number, from 0."""
 
     def __init__(self, data_dir: Path, nodes: int = 1) -> None:
         super().__init__(data_dir, lambda state: embedded_kafka.servers(state, nodes), start_timeout_s=_START_S)
 
     @property
     def settings(self) -> KafkaSettings:
-        """How to reach it; topics get a copy on every node."""
+        """Returns the settings of the log. Topics have a copy on every node."""
         bootstrap = self.addresses["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"]
         return KafkaSettings(bootstrap_servers=bootstrap, replication_factor=len(self._servers))
 
     def wait_for_topics(self) -> None:
-        """Returns once every node knows every topic: a cluster's other nodes learn of a new one a moment later."""
+        """Returns when every node knows every topic. The other nodes of a cluster learn of a new topic later."""
         for address in self.addresses["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"].split(","):
             node = AdminClient({"bootstrap.servers": address})
             deadline = time.monotonic() + _START_S
@@ -55,31 +58,34 @@ class KafkaNodes(RunningServer):
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """SIGTERM; but a cluster is killed, for nodes that end at the same time wait for one another."""
+        """Sends SIGTERM. Kills a cluster, because nodes that end at the same time wait for each other."""
         if len(self._servers) > 1:
             self.kill()
         else:
             super().stop()
 
     def kill_node(self, number: int) -> None:
-        """SIGKILL."""
+        """Sends SIGKILL."""
         process.kill(self._processes[number])
         self._processes[number].wait()
 
     def pause_node(self, number: int) -> None:
-        """SIGSTOP: it holds its connections and says nothing."""
+        """Sends SIGSTOP: the node keeps its connections and does not answer."""
         os.killpg(self._processes[number].pid, signal.SIGSTOP)
 
     def resume_node(self, number: int) -> None:
-        """SIGCONT, after `pause_node`."""
+        """Sends SIGCONT, after `pause_node`."""
         os.killpg(self._processes[number].pid, signal.SIGCONT)
 
     def spawn_node(self, number: int) -> None:
-        """Starts a killed node, and waits for nothing. From the main thread: it ends with the thread that spawns it."""
+        """Starts a killed node without waiting.
+
+        Call it from the main thread: the node ends with the thread that starts it.
+        """
         self._processes[number] = self._spawn(self._servers[number])
 
     def wait_for_node(self, number: int) -> None:
-        """Returns once the node serves."""
+        """Returns when the node serves clients."""
         self._wait(number)
 
 
@@ -107,41 +113,52 @@ def _running(nodes: KafkaNodes) -> Iterator[KafkaNodes]:
 
 
 @pytest.fixture(scope="session")
-def real_kafka_server(kafka_lane: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNodes]:
-    """The shared node of Apache Kafka, with every topic. Do not stop it."""
+def real_kafka_server(kafka_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNodes]:
+    """Starts the shared node of Apache Kafka, with all topics. Do not stop it."""
     yield from _running(KafkaNodes(tmp_path_factory.mktemp("kafka")))
 
 
 @pytest.fixture(scope="session")
 def real_kafka(real_kafka_server: KafkaNodes) -> KafkaSettings:
-    """How to reach the shared node."""
+    """Returns the settings of the shared node."""
     return real_kafka_server.settings
 
 
 @pytest.fixture(scope="module")
-def kafka_node(kafka_lane: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNodes]:
-    """A node of the module's own, with every topic, to be killed; leave it running."""
+def kafka_node(kafka_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNodes]:
+    """Starts a node for the module, with all topics. Tests may kill it, and must leave it running."""
     yield from _running(KafkaNodes(tmp_path_factory.mktemp("kafka-node")))
 
 
 @pytest.fixture(scope="module")
-def kafka_cluster(kafka_lane: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNodes]:
-    """Three nodes, with every topic three times, to be killed and paused one at a time; leave all running."""
+def kafka_cluster(kafka_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNodes]:
+    """Starts three nodes with three copies of all topics.
+
+    Tests may kill or pause one at a time, and must leave all running.
+    """
     yield from _running(KafkaNodes(tmp_path_factory.mktemp("kafka-cluster"), nodes=3))
 
 
 @pytest.fixture(scope="session", params=BOTH)
 def any_log(request: pytest.FixtureRequest) -> KafkaSettings:
-    """A log with every topic: the test runs on the embedded one and on Apache Kafka."""
+    """Returns the settings of a log with all topics. The test runs on the embedded log and on Apache Kafka."""
     settings: KafkaSettings = request.getfixturevalue("kafka" if request.param == "embedded" else "real_kafka")
     return settings
 
 
 @pytest.fixture(params=BOTH)
 def own_log(request: pytest.FixtureRequest) -> RunningServer:
-    """As `any_log`, but of the test's own: to be stopped and started again; leave it running."""
+    """Like `any_log`, but for this test only. The test may stop and start it, and must leave it running."""
     if request.param == "kafka":
         node: KafkaNodes = request.getfixturevalue("kafka_node")
         return node
     server: RunningServer = request.getfixturevalue("start_server")("log")
     return server
+
+
+async def restarted(nodes: KafkaNodes, number: int = 0, down_s: float = 1.0) -> None:
+    """Kills a node, starts it again after `down_s`, and returns when it serves clients."""
+    nodes.kill_node(number)
+    await asyncio.sleep(down_s)
+    nodes.spawn_node(number)
+    await asyncio.to_thread(nodes.wait_for_node, number)

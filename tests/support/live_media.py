@@ -1,4 +1,4 @@
-"""A call that goes on, as the gateway would put it on the log."""
+"""A live call, as the gateway puts it on the log."""
 
 import numpy as np
 from confluent_kafka import Producer
@@ -9,16 +9,16 @@ from redpanda.client import producer_config
 from schemas.events import Event
 from schemas.media import MediaRecord, RecordType, to_headers
 from schemas.topics import Topic
-from tests.support.call_documents import Told
+from tests.support.call_documents import CallEvents
 from tests.support.demo_calls import demo_call
 
 _RECORD_MS = 500
 
 
-class Line:
-    """Says a demo call's audio, half a second after the other, into the log."""
+class LiveCall:
+    """Puts the audio of a demo call on the log, in pieces of half a second."""
 
-    def __init__(self, kafka: KafkaSettings, told: Told, name: str = "broadband_outage") -> None:
+    def __init__(self, kafka: KafkaSettings, told: CallEvents, name: str = "broadband_outage") -> None:
         self._producer = Producer(producer_config(kafka))
         self._told = told
         self._samples = demo_call(name).samples
@@ -30,7 +30,7 @@ class Line:
         assert self._producer.flush(10) == 0
 
     def say(self, records: int = 1) -> None:
-        """So many half seconds of both tracks."""
+        """Puts that many half seconds of both tracks on the log."""
         for _ in range(records):
             start = self._said_ms * 8 % (len(self._samples) - _RECORD_MS * 8)
             piece = self._samples[start : start + _RECORD_MS * 8]

@@ -1,4 +1,4 @@
-"""Calls for the recorder's tests: made-up audio, cut into records as the gateway cuts it."""
+"""Calls for the tests of the recorder: generated audio in records like those of the gateway."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ EPOCH_MS = 1_790_000_000_000  # some moment
 
 @dataclass(frozen=True)
 class Call:
-    """A call of one stream. tracks: mu-law octets by track."""
+    """A call with one stream. tracks: mu-law bytes by track."""
 
     call_id: str
     tracks: dict[str, bytes]
@@ -43,7 +43,7 @@ class Call:
         return MediaRecord(type=kind, **{**known, **fields})  # type: ignore[arg-type]  # a test's short cut
 
     def media(self, run_ms: int = 500, holes: Iterable[tuple[int, int]] = ()) -> list[MediaRecord]:
-        """The audio in runs, tracks interleaved, without what lies in the holes (ms)."""
+        """Returns the audio in chunks with interleaved tracks, without the holes (ms)."""
         holes = list(holes)
         runs = []
         for track, audio in self.tracks.items():
@@ -65,40 +65,40 @@ class Call:
         )
 
     def records(self, run_ms: int = 500) -> list[MediaRecord]:
-        """The whole call."""
+        """Returns all records of the call."""
         return [self.start(), *self.media(run_ms), self.eos()]
 
     def stream(self, stream_id: str, after_ms: int) -> "Call":
-        """The same call, another stream that starts later."""
+        """Returns another stream of the same call, which starts later."""
         return replace(self, stream_id=stream_id, at_ms=self.at_ms + after_ms)
 
 
 def audio(seed: int, ms: int) -> bytes:
-    """Mu-law octets of noise; none is silence, so that what is missing shows."""
+    """Returns mu-law bytes of noise without silence, so that missing audio shows."""
     octets = np.random.default_rng(seed).integers(0, 0x70, ms * 8, dtype=np.uint8)
     return octets.tobytes()
 
 
 def call(call_id: str, ms: int, *, seed: int = 0, **fields: object) -> Call:
-    """A call of two tracks."""
+    """Returns a call with two tracks."""
     tracks = {"inbound": audio(seed, ms), "outbound": audio(seed + 1, ms)}
     return Call(call_id, tracks, **fields)  # type: ignore[arg-type]  # a test's short cut
 
 
 def pcm(octets: bytes) -> npt.NDArray[np.int16]:
-    """The samples of mu-law octets."""
+    """Returns the samples of mu-law bytes."""
     return ULAW_DECODE[np.frombuffer(octets, np.uint8)]
 
 
 def wav_channels(wav: bytes) -> npt.NDArray[np.int16]:
-    """int16[samples, 2] of a WAV with the canonical header."""
+    """Returns int16[samples, 2] of a WAV with the canonical header."""
     assert wav[:4] == b"RIFF"
     assert wav[36:40] == b"data"
     return np.frombuffer(wav[44:], "<i2").reshape(-1, 2)
 
 
 def stereo(tracks: Sequence[bytes]) -> npt.NDArray[np.int16]:
-    """What a WAV of these two tracks must hold."""
+    """Returns the expected samples of a WAV of these two tracks."""
     return np.stack([pcm(track) for track in tracks], axis=1)
 
 

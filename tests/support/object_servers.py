@@ -1,7 +1,6 @@
-"""Object storage for tests: SeaweedFS, which is embedded; and MinIO wherever `minio` is on the PATH.
+"""Object storage for tests: the embedded SeaweedFS, and MinIO if `minio` is on the PATH.
 
-OBJECT_STORE=minio has every test that needs object storage use MinIO instead of SeaweedFS, but for those of SeaweedFS
-itself (tests/audiotext).
+With OBJECT_STORE=minio all tests use MinIO, except those of SeaweedFS itself (tests/audiotext).
 """
 
 import os
@@ -21,17 +20,17 @@ STORES = ("seaweedfs", *(("minio",) if shutil.which("minio") else ()))
 
 
 def server(state: State) -> Server:
-    """The store that tests share."""
+    """Returns the server that tests share."""
     return minio(state) if os.environ.get("OBJECT_STORE") == "minio" else objects.server(state, BUCKET)
 
 
 def seaweedfs(state: State) -> Server:
-    """The embedded store, by itself."""
+    """Returns the embedded server."""
     return objects.server(state, BUCKET)
 
 
 def minio(state: State) -> Server:
-    """A MinIO of one node and one disk, plain HTTP."""
+    """Returns a MinIO with one node and one disk, over plain HTTP."""
     port, secret = state.port("s3"), secrets.token_urlsafe(24)
     if (kept := state.data_dir / "minio.secret").exists():
         secret = kept.read_text()

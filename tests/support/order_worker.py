@@ -1,7 +1,7 @@
-"""A worker in a process of its own that kills or freezes itself right after a given step.
+"""Worker in its own process that kills or freezes itself right after a given step.
 
-A step is one call of object storage or provider; "after" means that its effect is there and the worker knows nothing
-of it yet, which is also how a lost answer looks.
+A step is one request to object storage or provider. "After" means that its effect exists and the worker does not know
+it yet, as when an answer is lost.
 """
 
 import asyncio
@@ -29,27 +29,27 @@ _CALLS = ("find", "get_versioned", "compare_and_swap", "put", "get", "prepare", 
 
 
 def client(url: str) -> Soniox:
-    """A client of the fake Soniox at that address."""
+    """Returns a client of the fake Soniox at that address."""
     return Soniox(SonioxSettings(base_url=url), KEY)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """After the `step`-th call (from 1), whatever it gave, the process sends itself the signal."""
+    """Signal that the process sends to itself after request number `step` (from 1), whatever its result."""
 
     step: int
     signal: signal.Signals
 
 
 class Steps:
-    """Counts calls, and strikes."""
+    """Counts requests and sends the signal of the fault."""
 
     def __init__(self, fault: Fault | None) -> None:
         self._fault = fault
         self._count = 0
 
     def watch(self, target: Any) -> None:
-        """Counts the target's calls from now on."""
+        """Counts the requests of the target from now on."""
         for name in _CALLS:
             if hasattr(target, name):
                 setattr(target, name, self._counted(getattr(target, name)))
@@ -80,7 +80,7 @@ class Steps:
 
 
 def processes() -> ForkServerContext:
-    """Processes that start in milliseconds, with everything imported."""
+    """Returns a context whose processes start within milliseconds, with all imports done."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.support.order_worker"])
     return context
@@ -89,7 +89,7 @@ def processes() -> ForkServerContext:
 def start(
     context: ForkServerContext, url: str, s3: S3Settings, event: RecordingReady, fault: Fault | None
 ) -> BaseProcess:
-    """A worker on its way. Its exit code is 0 once the job is done."""
+    """Starts a worker. Its exit code is 0 when the job is done."""
     process = context.Process(target=_work, args=(url, s3, event, fault), daemon=True)
     process.start()
     return process
@@ -104,7 +104,7 @@ def _work(url: str, s3: S3Settings, event: RecordingReady, fault: Fault | None) 
 
 
 async def _until_done(handler: TranscribeHandler, event: RecordingReady) -> None:
-    """What the runtime does, with a faster schedule."""
+    """Runs the job like the runtime does, with shorter delays."""
     while True:
         try:
             outputs = await handler(event)

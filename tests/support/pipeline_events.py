@@ -1,4 +1,4 @@
-"""Recordings and transcripts that lie in object storage, and the events that name them."""
+"""Recordings and transcripts in object storage, and the events that name them."""
 
 import uuid
 
@@ -10,15 +10,10 @@ STARTED_MS = 1_770_000_000_000
 NOTHING = ObjectRef(key="none", sha256="0" * 64, size=0)
 
 
-def new_call() -> str:
-    """A call id that no other test has."""
-    return f"CA{uuid.uuid4().hex}"
-
-
 def recording(
     objects: ObjectStore, call_id: str, wav: bytes, duration_ms: int, *, tenant: str = "acme"
 ) -> RecordingReady:
-    """A recording, stored, and the event that says so."""
+    """Stores a recording and returns its event."""
     audio = objects.put(f"{recording_prefix(tenant, call_id, 1)}/audio.wav", wav, "audio/wav")
     return RecordingReady(
         event_id=f"recorded-{call_id}",
@@ -39,7 +34,7 @@ def recording(
 
 
 def said(call_id: str, *turns: str) -> Transcript:
-    """A transcript in which the speakers take turns of a second, the inbound one first."""
+    """Returns a transcript in which the speakers alternate every second, inbound first."""
     return Transcript(
         call_id=call_id,
         language="en",
@@ -60,7 +55,7 @@ def said(call_id: str, *turns: str) -> Transcript:
 
 
 def transcribed(objects: ObjectStore, transcript: Transcript, *, tenant: str = "acme") -> TranscriptReady:
-    """A transcript, stored, and the event that says so."""
+    """Stores a transcript and returns its event."""
     transcript_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{tenant}/{transcript.call_id}"))
     key = transcript_key(tenant, transcript.call_id, transcript_id)
     return TranscriptReady(

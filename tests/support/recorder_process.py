@@ -1,11 +1,10 @@
-"""A recorder in a process of its own, so that it can be killed, and the log and the store around it."""
+"""Recorder in its own process, which can be killed, with its log and its object storage."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +20,7 @@ from sinks.object_store import ObjectStore
 from tests.conftest import kafka_settings, s3_settings
 from tests.support.kafka_backend import KafkaNodes, plain_producer_config
 from tests.support.running_server import RunningServer
+from tests.support.waiting import wait_for
 
 T = TypeVar("T")
 
@@ -40,20 +40,9 @@ run(load())
 """
 
 
-def eventually(look: Callable[[], T | None], what: str, timeout_s: float = 60) -> T:
-    """The first thing but None that `look` finds."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        found = look()
-        if found is not None:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"not within {timeout_s:g} s: {what}")
-
-
 @dataclass
 class Bench:
-    """One log, one store, one data directory, and a recorder that comes and goes."""
+    """One log, one object storage, one data directory, and a recorder that starts and stops."""
 
     log: RunningServer
     objects: RunningServer
@@ -108,23 +97,23 @@ class Bench:
             )
 
     def kill(self) -> None:
-        """SIGKILL: as a crash."""
+        """Sends SIGKILL, like a crash."""
         assert self.running is not None
         self.running.kill()
         self.running.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: it holds its connections and says nothing."""
+        """Sends SIGSTOP: it keeps its connections and does not answer."""
         assert self.running is not None
         self.running.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT, after `pause`."""
+        """Sends SIGCONT, after `pause`."""
         assert self.running is not None
         self.running.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
+        """Sends SIGTERM and returns the exit code."""
         assert self.running is not None
         self.running.terminate()
         return self.running.wait(30)
@@ -142,7 +131,7 @@ class Bench:
         assert self.producer.flush(10) == 0
 
     def lag(self, partition: int) -> int:
-        """How many records of call.media's partition the recorder has not committed."""
+        """Returns the number of records of call.media's partition that the recorder has not committed."""
         place = TopicPartition(Topic.CALL_MEDIA, partition)
         reader = Consumer(connection_config(self.kafka) | {"group.id": "recorder", "enable.auto.commit": False})
         try:
@@ -154,7 +143,7 @@ class Bench:
             reader.close()
 
     def end(self, partition: int) -> int:
-        """The offset that call.media's partition will give its next record."""
+        """Returns the offset of the next record in call.media's partition."""
         reader = Consumer(connection_config(self.kafka) | {"group.id": "look"})
         try:
             end: int = reader.get_watermark_offsets(TopicPartition(Topic.CALL_MEDIA, partition), timeout=10)[1]
@@ -163,23 +152,23 @@ class Bench:
             reader.close()
 
     def recordings(self, call_id: str) -> list[RecordingReady]:
-        """Every recording.ready of the call that is on the log, repetitions included."""
+        """Returns all recording.ready events of the call on the log, with repetitions."""
         return [event for event in self.all_recordings() if event.call_id == call_id]
 
     def all_recordings(self) -> list[RecordingReady]:
-        """Every recording.ready on the log, repetitions included."""
+        """Returns all recording.ready events on the log, with repetitions."""
         events = [parse_event(value) for _, _, value in self._all(Topic.RECORDING_READY)]
         return [event for event in events if isinstance(event, RecordingReady)]
 
     def media(self, call_id: str, kind: RecordType) -> list[MediaRecord]:
-        """The call's records of one type on call.media."""
+        """Returns the records of the call of one type on call.media."""
         records = [
             from_headers(key, headers, value) for key, headers, value in self._all(Topic.CALL_MEDIA) if key == call_id
         ]
         return [record for record in records if record.type is kind]
 
     def recorded(self, call_id: str, parts: int = 1, timeout_s: float = 60) -> list[RecordingReady]:
-        """Waits for that many parts of the call; their events, one each, by part."""
+        """Waits for that many parts of the call and returns one event per part."""
 
         def look() -> list[RecordingReady] | None:
             if self.supervised and self.running is not None and self.running.poll() is not None:
@@ -190,7 +179,7 @@ class Bench:
             return found if len({event.part for event in found}) >= parts else None
 
         try:
-            return eventually(look, f"{parts} recordings of {call_id}", timeout_s)
+            return wait_for(look, f"{parts} recordings of {call_id}", timeout_s)
         except AssertionError as late:
             raise AssertionError(f"{late}\n{self.output.read_text()[-3000:]}") from None
 

@@ -1,5 +1,7 @@
-"""Calls that are processed and replayed by the real stages over real stores, without a log between them: every event
-goes straight to its next reader."""
+"""The real stages on real stores, without a log between them: each event goes straight to its next reader.
+
+Calls are processed and replayed there.
+"""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -39,14 +41,14 @@ from sinks.clickhouse.rows import Row, ledger_row
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore
 from tests.api.conftest import WordEmbedder
-from tests.replay.fake_stt_service import Parrot
+from tests.replay.fake_stt_service import FakeStt
 from tests.support.call_events import Call
 from tests.support.pipeline_events import recording
 
 
 @dataclass
 class _Collector:
-    """What a service would have put on the log."""
+    """Collects what a service would put on the log."""
 
     events: list[Event] = field(default_factory=list)
 
@@ -55,7 +57,7 @@ class _Collector:
 
 
 class Installation:
-    """The stages of an installation. model: of its speech to text; replays may ask for another one."""
+    """The stages of an installation. model: of its speech to text; a replay may use another one."""
 
     def __init__(self, settings: Settings, words: WordEmbedder, model: str = "base") -> None:
         self.settings = settings
@@ -64,14 +66,14 @@ class Installation:
         self.calls, self.replays = CallStore(settings.clickhouse), ReplayStore(settings.clickhouse)
         self.objects, self.vectors, self.words = ObjectStore(settings.s3), VectorStore(settings.qdrant), words
         self._segments = analytics.SegmentReader(self.objects)
-        self.desk = ReplayService(self.tell, self.objects, self.replays)
+        self.desk = ReplayService(self.emit, self.objects, self.replays)
 
-    def tell(self, topic: str, events: Sequence[Event]) -> None:
-        """Keeps events as analytics and usage do."""
+    def emit(self, topic: str, events: Sequence[Event]) -> None:
+        """Stores events like analytics and the ledger do."""
         self.keep(cast(Sequence[AnyEvent], events))
 
     def keep(self, events: Iterable[AnyEvent]) -> None:
-        """Keeps events as analytics and usage do."""
+        """Stores events like analytics and the ledger do."""
         rows: list[Row] = []
         for event in events:
             if isinstance(event, UsageRecorded):
@@ -81,18 +83,18 @@ class Installation:
         self.database.insert(rows)
 
     def process(self, tenant: str, call_id: str, duration_ms: int) -> None:
-        """A call comes in and is recorded, transcribed, summarized and embedded."""
+        """Records, transcribes, summarizes and embeds a call."""
         event = self.record(tenant, call_id, duration_ms)
         asyncio.run(self._process(event))
 
     def record(self, tenant: str, call_id: str, duration_ms: int) -> RecordingReady:
-        """A call comes in and is recorded."""
+        """Records a call."""
         event = recording(self.objects, call_id, call_id.encode(), duration_ms, tenant=tenant)
         self.keep([Call(call_id, tenant, event.started_at_ms).started(), event])
         return event
 
     async def _process(self, event: RecordingReady) -> None:
-        work = self._work(Parrot(self.model), live=True)
+        work = self._work(FakeStt(self.model), live=True)
         outputs = list(await work.transcribe(event))
         transcript = next(one.event for one in outputs if isinstance(one.event, TranscriptReady))
         outputs += await work.summarize(transcript)
@@ -108,7 +110,7 @@ class Installation:
         keep_current: bool = False,
         engine: SpeechToText | None = None,
     ) -> str:
-        """Replays calls to the end and returns the replay's id. engine: instead of the model's."""
+        """Replays calls to the end and returns the id of the replay. engine: replaces the one of the model."""
         replay_id = self.start(call_ids, stage=stage, model=model, keep_current=keep_current)
         self.work(self.plan(replay_id), engine)
         return replay_id
@@ -127,19 +129,19 @@ class Installation:
         return self.desk.start(chosen, stage, overrides, tenant=None, keep_current=keep_current)
 
     def plan(self, replay_id: str) -> list[ReplayJob]:
-        """Plans the replay's latest run; its jobs."""
+        """Plans the latest run of the replay and returns its jobs."""
         commands: list[ReplayCommand] = self.replays.commands(None, replay_id=replay_id)[replay_id]
         told = _Collector()
         handler = PlanHandler(self.calls, self.replays, self.objects, cast(EventProducer, told))
         asyncio.run(_planned(handler, max(commands, key=lambda command: command.run)))
-        self.tell("", told.events)
+        self.emit("", told.events)
         return [event for event in told.events if isinstance(event, ReplayJob)]
 
     def work(self, jobs: Iterable[ReplayJob], engine: SpeechToText | None = None) -> None:
-        """Does the jobs."""
+        """Runs the jobs."""
 
         def make(stage: ReplayStage, overrides: ReplayOverrides) -> StageHandlers:
-            return self._work(engine or Parrot(overrides.model or self.model), live=False)
+            return self._work(engine or FakeStt(overrides.model or self.model), live=False)
 
         handler = ReplayHandler(make, cast(RecordingRebuilder, None), self.objects, self.replays, self.calls)
         for job in jobs:
@@ -147,13 +149,13 @@ class Installation:
             self.keep(cast(AnyEvent, one.event) for one in outputs)
 
     def call(self, call_id: str, tenant: str) -> CallDoc:
-        """The call as it is now."""
+        """Returns the current document of the call."""
         found = self.calls.get_call(call_id, tenant)
         assert found is not None
         return found
 
-    def model_that_counts(self, call_id: str, tenant: str) -> str:
-        """The model of the call's current transcript."""
+    def current_model(self, call_id: str, tenant: str) -> str:
+        """Returns the model of the call's current transcript."""
         transcript = self.call(call_id, tenant).parts[0].transcript
         assert transcript is not None
         return transcript.model

@@ -1,4 +1,4 @@
-"""Embedded servers for tests: started on free ports over temporary directories, ended or killed by hand."""
+"""Embedded servers on free ports and temporary directories, which tests start, stop and kill."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ from core import process
 
 
 class RunningServer:
-    """One embedded server over a directory of its own. Ports and secrets stay the same over restarts.
+    """One embedded server with its own directory. Its ports and secrets stay the same after a restart.
 
-    addresses: the AUDIOTEXT_… variables by which services find it.
+    addresses: the AUDIOTEXT_… variables with which services find it.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class RunningServer:
         self.addresses: dict[str, str] = {}
 
     def start(self) -> "RunningServer":
-        """Starts it and returns once it answers."""
+        """Starts it and returns when it answers."""
         self._servers = self._make(State(self.data_dir))
         self._processes = [self._spawn(server) for server in self._servers]
         for number, server in enumerate(self._servers):
@@ -38,26 +38,26 @@ class RunningServer:
         return self
 
     def stop(self) -> None:
-        """SIGTERM: it saves what it has."""
+        """Sends SIGTERM, so that it saves its data."""
         for running in self._processes:
             process.end(running, 10)
 
     def kill(self) -> None:
-        """SIGKILL: as a crash. Does nothing to a server that has ended."""
+        """Sends SIGKILL, like a crash. Does nothing if the server has ended."""
         for running in self._processes:
             process.kill(running)
             running.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: it holds its connections and says nothing, as a server that hangs."""
+        """Sends SIGSTOP: it keeps its connections and does not answer, like a server that hangs."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT, after `pause`."""
+        """Sends SIGCONT, after `pause`."""
         self._signal(signal.SIGCONT)
 
     def pids(self) -> list[int]:
-        """Process ids, while it runs."""
+        """Returns the process ids while it runs."""
         return [running.pid for running in self._processes]
 
     def _wait(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Runs a service in a process of its own, as `audiotext run` does, and looks at the log it reads."""
+"""Service in its own process, like `audiotext run`, and readers of its log."""
 
 import os
 import signal
@@ -26,10 +26,14 @@ importlib.import_module(sys.argv[1]).run(settings.load())
 """
 
 
-def on_its_own(log: RunningServer, objects: RunningServer, models: Path) -> tuple[KafkaSettings, dict[str, str]]:
-    """How to reach a log of the test's own, its topics made, and the environment of a service on it. models: where the
-    engines' models lie. Static membership, as the supervisor gives: the embedded log waits for ever for a member that
-    was killed."""
+def own_log_and_environment(
+    log: RunningServer, objects: RunningServer, models: Path
+) -> tuple[KafkaSettings, dict[str, str]]:
+    """Returns the settings of a test's own log with all topics, and the environment of a service that uses it.
+
+    models: folder of the models of the engines. The service is a static member of its group, like under the supervisor,
+    because the embedded log waits forever for a killed member.
+    """
     kafka = kafka_settings(log).model_copy(update={"instance_id": "0"})
     topics.apply(kafka, embedded=True)
     env = {
@@ -42,7 +46,7 @@ def on_its_own(log: RunningServer, objects: RunningServer, models: Path) -> tupl
 
 
 class Service:
-    """A service's process. output: what it wrote so far."""
+    """Process of a service. output: its output so far."""
 
     def __init__(self, module: str, env: Mapping[str, str], log: Path) -> None:
         self._log = log
@@ -59,20 +63,20 @@ class Service:
         return self._log.read_text(errors="replace")
 
     def terminate(self) -> tuple[int, float]:
-        """SIGTERM; the exit code and how long it took (s)."""
+        """Sends SIGTERM. Returns the exit code and the seconds it took."""
         started = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(20), time.monotonic() - started
 
     def kill(self) -> None:
-        """SIGKILL, unless it has ended."""
+        """Sends SIGKILL if it still runs."""
         self._process.kill()
         self._process.wait()
 
 
 @contextmanager
 def running(module: str, env: Mapping[str, str], log: Path) -> Iterator[Service]:
-    """The service, killed at the end if it still runs."""
+    """Runs the service, and kills it at the end if it still runs."""
     service = Service(module, env, log)
     try:
         yield service
@@ -80,19 +84,9 @@ def running(module: str, env: Mapping[str, str], log: Path) -> Iterator[Service]
         service.kill()
 
 
-def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 45) -> float:
-    """Waits until the condition holds, and returns for how long (s). Fails after `timeout_s`."""
-    started = time.monotonic()
-    while not condition():
-        if time.monotonic() - started > timeout_s:
-            raise AssertionError(f"not within {timeout_s:g} s: {what}")
-        time.sleep(0.02)
-    return time.monotonic() - started
-
-
 @contextmanager
 def offsets(kafka: KafkaSettings, group: str, topic: str) -> Iterator[Callable[[], int]]:
-    """A function that tells how many records of the topic the group has done with, over all partitions."""
+    """Yields a function that returns how many records of the topic the group has committed, over all partitions."""
     consumer = Consumer(consumer_config(kafka.model_copy(update={"instance_id": None}), group))
     try:
         partitions = [
@@ -104,7 +98,7 @@ def offsets(kafka: KafkaSettings, group: str, topic: str) -> Iterator[Callable[[
 
 
 def records(kafka: KafkaSettings, topic: str, count: int, timeout_s: float = 45) -> list[bytes]:
-    """Values of the first `count` records of the topic. Fails if they are not there in time."""
+    """Returns the values of the first `count` records of the topic. Fails if there are fewer in time."""
     consumer = Consumer(consumer_config(kafka, f"reader-of-{topic}"))
     found: list[bytes] = []
     try:

@@ -1,4 +1,4 @@
-"""Calls over carriers at times a test chooses: what the gateway puts on the log, and what the recorder makes of it."""
+"""Calls with messages at chosen times: the gateway's records on the log, and the recorder's recording of them."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from schemas.events import TrackReport
 from schemas.media import EosReason, MediaRecord
 from tests.support.carrier_messages import hear, new_decoder
 from tests.support.media_records import EPOCH_MS, wav_channels
-from tests.support.twilio_messages import Remembering
+from tests.support.twilio_messages import MemorySink
 
 Pcm = npt.NDArray[np.int16]
 TICK_S = 0.1
@@ -26,7 +26,7 @@ TICK_S = 0.1
 
 @dataclass(frozen=True)
 class Said:
-    """A message and when it arrives, in seconds of the call."""
+    """A message and the time when it arrives, in seconds of the call."""
 
     at_s: float
     message: str | bytes
@@ -34,7 +34,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Socket:
-    """One socket: its messages in the order of their arrival, and when it is closed."""
+    """One socket: its messages in the order of arrival, and the time when it closes."""
 
     messages: Sequence[Said]
     closed_s: float
@@ -42,18 +42,18 @@ class Socket:
 
 @dataclass
 class Line:
-    """A gateway whose clock a test holds. Times are seconds of the call."""
+    """Gateway with a clock that the test sets. Times are seconds of the call."""
 
     carrier: str
     monkeypatch: pytest.MonkeyPatch
-    sink: Remembering = field(default_factory=Remembering)
+    sink: MemorySink = field(default_factory=MemorySink)
     now_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.monkeypatch.setattr("gateway.media.session._now_ms", lambda: EPOCH_MS + round(self.now_s * 1000))
 
     def call(self, *sockets: Socket) -> list[MediaRecord]:
-        """Plays these sockets in the order of all their messages, and ticks as the gateway does. Returns the log."""
+        """Plays these sockets in the order of all messages, with the ticks of the gateway. Returns the log."""
         streams: Counter[tuple[str, str, str]] = Counter()
         sessions = [self._session(streams) for _ in sockets]
         events = [
@@ -94,7 +94,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A recording: samples of each track, and what is reported of it."""
+    """A recording: the samples of each track and the reported gaps."""
 
     rate_hz: int
     samples: dict[str, Pcm]
@@ -105,16 +105,16 @@ class Recorded:
         return len(self.samples["inbound"]) / self.rate_hz
 
     def between(self, start_s: float, end_s: float, track: str = "inbound") -> Pcm:
-        """Samples of a track."""
+        """Returns samples of a track."""
         return self.samples[track][round(start_s * self.rate_hz) : round(end_s * self.rate_hz)]
 
     def gaps(self, track: str = "inbound") -> list[tuple[int, int, str]]:
-        """A track's gaps: start and end in ms, and the reason."""
+        """Returns the gaps of a track: start and end in ms, and the reason."""
         return [(gap.start_ms, gap.end_ms, gap.reason) for gap in self.reports[track].gaps]
 
 
 def recorded(records: Iterable[MediaRecord], folder: Path) -> Recorded:
-    """The WAV that the recorder writes for these records."""
+    """Returns the recording that the recorder writes for these records."""
     kept = list(records)
     layout = lay_out(kept)
 
@@ -130,6 +130,6 @@ def recorded(records: Iterable[MediaRecord], folder: Path) -> Recorded:
 
 
 def later(socket: Socket, by_s: float) -> Socket:
-    """The same socket, later."""
+    """Returns the same socket at a later time."""
     messages = [replace(said, at_s=said.at_s + by_s) for said in socket.messages]
     return Socket(messages, socket.closed_s + by_s)

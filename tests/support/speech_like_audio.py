@@ -1,4 +1,4 @@
-"""Sounds to encode and decode."""
+"""Generated audio for encoders and decoders."""
 
 import av
 import numpy as np
@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 
 def speech_like(seconds: float, rate_hz: int, seed: int = 0) -> npt.NDArray[np.int16]:
-    """A gliding voice-like tone with overtones, pauses and a little noise: int16[samples]."""
+    """Returns a gliding tone with overtones, pauses and a little noise, like a voice: int16[samples]."""
     time = np.arange(int(seconds * rate_hz)) / rate_hz
     phase = 2 * np.pi * (140 * time + 12 * np.sin(2 * np.pi * 0.7 * time + seed))
     voice = sum(np.sin(phase * overtone) / overtone for overtone in range(1, 9))
@@ -16,7 +16,7 @@ def speech_like(seconds: float, rate_hz: int, seed: int = 0) -> npt.NDArray[np.i
 
 
 def opus_packets(samples: npt.NDArray[np.int16], rate_hz: int, frame_ms: int = 20) -> list[bytes]:
-    """The samples as libopus encodes them."""
+    """Returns the samples encoded by libopus."""
     encoder = av.CodecContext.create("libopus", "w")
     encoder.sample_rate, encoder.format, encoder.layout = rate_hz, "s16", "mono"
     length = rate_hz * frame_ms // 1000

@@ -1,4 +1,7 @@
-"""The measure itself: a word error rate that counts spelling as errors, or forgives real ones, measures nothing."""
+"""The word error rate itself.
+
+If it counts spelling as errors, or ignores real ones, the tests of the transcripts are worthless.
+"""
 
 import pytest
 
@@ -18,25 +21,27 @@ from tests.support.demo_calls import CALLS, demo_call, normalised, word_error_ra
     ],
 )
 def test_the_same_words_written_differently(truth: str, heard: str) -> None:
-    """Numerals, money, dates and addresses are spellings, not errors."""
+    """Compares numerals, money, dates and addresses in words and digits: they are equal."""
     assert word_error_rate(truth, heard) == 0
 
 
 def test_errors_are_counted() -> None:
-    """One word replaced, one left out, one put in, of six."""
+    """Replaces, deletes and inserts one word each of six: three errors."""
     assert word_error_rate("please keep the thursday appointment too", "please keep a thursday too then") == 3 / 6
 
 
 def test_other_numbers_are_errors() -> None:
-    """A wrong digit is a wrong word."""
+    """Changes a digit: it is a wrong word."""
     assert word_error_rate("room forty five", "room 46") == 1 / 3
     assert normalised("forty five") == ["4", "5"]
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_the_demo_calls_are_mu_law_to_the_sample(name: str) -> None:
-    """The compressed copies decode to 16-bit stereo of which every sample is one of mu-law's 255 values: encoding
-    them as a carrier does loses nothing, so recordings can be compared to the sample."""
+    """Decodes the compressed demo calls to 16-bit stereo: each sample is one of the 255 values of mu-law.
+
+    Then encoding like a carrier loses nothing, and recordings can be compared sample for sample.
+    """
     call = demo_call(name)
     values = {
         sign * (((2 * mantissa + 33) << exponent) - 33) * 4

@@ -1,4 +1,4 @@
-"""Recordings whose sounds are known, for engines that hear a word in each."""
+"""Recordings with tones at known times, for engines that detect a word in each tone."""
 
 import uuid
 from pathlib import Path
@@ -14,13 +14,13 @@ SPEAKERS = ("inbound", "outbound")
 
 
 def tone(seconds: float) -> npt.NDArray[np.int16]:
-    """A tone as loud as a voice."""
+    """Returns a tone as loud as a voice."""
     times = np.arange(round(seconds * RATE)) / RATE
     return (8000 * np.sin(2 * np.pi * 440 * times)).astype(np.int16)
 
 
 def job_of(path: Path, *channels: list[tuple[float, float]], seconds: float = 20) -> TranscriptionJob:
-    """A recording in which each channel sounds from second to second."""
+    """Returns a job whose recording has tones on each channel in the given seconds."""
     samples = np.zeros((round(seconds * RATE), len(channels)), np.int16)
     for number, sounds in enumerate(channels):
         for start, end in sounds:

@@ -3,7 +3,6 @@
 import base64
 import json
 import time
-import uuid
 from collections.abc import Callable, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
@@ -19,11 +18,6 @@ TOKEN = "not-a-real-token"
 PUBLIC_URL = "https://calls.example.com"
 
 
-def new_call() -> str:
-    """A call id nobody else uses."""
-    return f"CA{uuid.uuid4().hex}"
-
-
 def start(
     call_id: str = "CA1",
     stream_id: str = "MZ1",
@@ -33,7 +27,7 @@ def start(
     channels: int = 1,
     custom: dict[str, object] | None = None,
 ) -> bytes:
-    """Twilio's start message."""
+    """Returns Twilio's start message."""
     return json.dumps(
         {
             "event": "start",
@@ -54,7 +48,7 @@ def start(
 def media(
     number: int, *, track: str = "inbound", stream_id: str = "MZ1", ts_ms: int | None = None, octet: int | None = None
 ) -> bytes:
-    """The number-th 20 ms frame of a stream, from 0; its octets are all the same."""
+    """Returns the message of frame `number` (20 ms, from 0) of a stream. All its bytes are equal."""
     payload = bytes([number % 251 if octet is None else octet]) * 160
     return json.dumps(
         {
@@ -72,18 +66,18 @@ def media(
 
 
 def dtmf(digit: str, *, number: int = 5, stream_id: str = "MZ1") -> bytes:
-    """A keypad digit."""
+    """Returns the message of a keypad digit."""
     body = {"track": "inbound_track", "digit": digit}
     return json.dumps({"event": "dtmf", "sequenceNumber": str(number), "streamSid": stream_id, "dtmf": body}).encode()
 
 
 def stop(stream_id: str = "MZ1") -> bytes:
-    """The end, as the carrier says it."""
+    """Returns Twilio's stop message."""
     return json.dumps({"event": "stop", "streamSid": stream_id, "stop": {"callSid": "CA1"}}).encode()
 
 
-class Remembering:
-    """A sink that keeps what it is given, in order."""
+class MemorySink:
+    """Sink that keeps everything in order."""
 
     def __init__(self) -> None:
         self.items: list[Item] = []
@@ -101,7 +95,7 @@ class Remembering:
 
 
 def media_of(records: Sequence[MediaRecord], track: str = "inbound") -> list[MediaRecord]:
-    """The media records of a track."""
+    """Returns the media records of a track."""
     return [record for record in records if record.type is RecordType.MEDIA and record.track == track]
 
 
@@ -111,7 +105,7 @@ def records_on_log(
     until: Callable[[list[MediaRecord]], bool] = lambda records: bool(records) and records[-1].type is RecordType.EOS,
     timeout_s: float = 20.0,
 ) -> list[MediaRecord]:
-    """The call's records on call.media, in order, as soon as `until` holds of them. Fails when it never does."""
+    """Returns the records of the call on call.media, in order, when `until` is true for them. Fails after a timeout."""
     records: list[MediaRecord] = []
     consumer = _reader(kafka, Topic.CALL_MEDIA)
     try:
@@ -127,7 +121,7 @@ def records_on_log(
 
 
 def events_on_log(kafka: KafkaSettings, call_id: str, count: int, timeout_s: float = 20.0) -> list[AnyEvent]:
-    """The call's events on call.events, as soon as there are `count`."""
+    """Returns the events of the call on call.events, when there are `count`."""
     events: list[AnyEvent] = []
     consumer = _reader(kafka, Topic.CALL_EVENTS)
     try:

@@ -1,4 +1,4 @@
-"""`audiotext up` as a user runs it: a real process over a directory, asked over HTTP."""
+"""`audiotext up` as a real process on a directory, with a client of its HTTP API."""
 
 import json
 import os
@@ -19,9 +19,9 @@ TWILIO_TOKEN = "e2e-twilio-token"
 
 
 class UpProcess:
-    """One `audiotext up`. start() returns once calls can be taken; it can be killed and started again.
+    """One `audiotext up`. start() returns when it accepts calls. It can be killed and started again.
 
-    environment: further variables it is started with.
+    environment: further variables of the process.
     """
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -32,16 +32,16 @@ class UpProcess:
 
     @property
     def url(self) -> str:
-        """Where everything is reached."""
+        """Returns the base URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def media_url(self) -> str:
-        """Twilio's media socket."""
+        """Returns the URL of Twilio's media socket."""
         return f"ws://127.0.0.1:{self.port}/v1/media/twilio"
 
     def start(self, timeout_s: float = 60) -> None:
-        """Starts it and waits for /readyz. Raises AssertionError with its output if it does not come up."""
+        """Starts it and waits for /readyz. Raises AssertionError with its output if it does not become ready."""
         env = os.environ | {
             "AUDIOTEXT_ADMIN_KEY": ADMIN_KEY,
             "AUDIOTEXT_TWILIO__AUTH_TOKEN": TWILIO_TOKEN,
@@ -60,7 +60,7 @@ class UpProcess:
             time.sleep(0.1)
 
     def stop(self) -> float:
-        """Ctrl-C. Returns the seconds it took; fails if it did not end."""
+        """Sends Ctrl-C and returns the seconds it took. Fails if it does not end."""
         assert self._process is not None
         began = time.monotonic()
         self._process.send_signal(signal.SIGINT)
@@ -68,18 +68,18 @@ class UpProcess:
         return time.monotonic() - began
 
     def kill(self) -> None:
-        """SIGKILL to the supervisor, as the out-of-memory killer would."""
+        """Sends SIGKILL to the supervisor, like the out-of-memory killer."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     @property
     def running(self) -> bool:
-        """Whether the supervisor is there."""
+        """True if the supervisor runs."""
         return self._process is not None and self._process.poll() is None
 
     def pids(self, service: str) -> list[int]:
-        """Process ids of one service of this stack, or of a server, by a word of its command line."""
+        """Returns the process ids of a service or server of this stack, by a word of its command line."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -92,14 +92,14 @@ class UpProcess:
         return found
 
     def kill_service(self, service: str) -> None:
-        """SIGKILL to one service; the supervisor starts it again."""
+        """Sends SIGKILL to one service. The supervisor starts it again."""
         pids = self.pids(service)
         assert pids, f"no process of {service}"
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
 
     def get(self, path: str, key: str | None = ADMIN_KEY, **query: str) -> tuple[int, bytes]:
-        """Status and body of a GET."""
+        """Returns status and body of a GET."""
         address = self.url + path + (f"?{urllib.parse.urlencode(query)}" if query else "")
         request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}"} if key else {})
         try:
@@ -109,19 +109,19 @@ class UpProcess:
             return error.code, error.read()
 
     def json(self, path: str, **query: str) -> Any:
-        """The JSON at a path; fails unless it is 200."""
+        """Returns the JSON at a path. Fails if the status is not 200."""
         status, body = self.get(path, **query)
         assert status == 200, f"{path}: {status} {body[:300]!r}"
         return json.loads(body)
 
     def call(self, call_id: str) -> dict[str, Any] | None:
-        """A call's document, if there is one."""
+        """Returns the document of a call, or None."""
         status, body = self.get(f"/v1/calls/{call_id}")
         document: dict[str, Any] | None = json.loads(body) if status == 200 else None
         return document
 
     def wait_for(self, call_id: str, *states: str, timeout_s: float = 90) -> dict[str, Any]:
-        """The call's document once its status is one of these. Fails at once if the call failed."""
+        """Returns the document of a call when it has one of these statuses. Fails at once if the call failed."""
         deadline = time.monotonic() + timeout_s
         call = None
         while time.monotonic() < deadline:
@@ -141,7 +141,7 @@ class UpProcess:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """Returns a port on which no process listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

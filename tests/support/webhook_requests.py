@@ -1,4 +1,4 @@
-"""What carriers ask and tell over HTTP, signed with each one's own proof, and what is in our answers."""
+"""Signed webhooks of every carrier, and readers of the gateway's answers."""
 
 import base64
 import hashlib
@@ -36,7 +36,7 @@ class Request:
 
 
 def request(name: str, path: str, told: Mapping[str, object], public_url: str = PUBLIC_URL) -> Request:
-    """The carrier's request with these fields."""
+    """Returns the request of the carrier with these fields."""
     url = public_url + path
     form = [(key, str(value)) for key, value in told.items()]
     is_json = name in ("vonage", "jambonz") or "data" in told
@@ -64,20 +64,20 @@ def request(name: str, path: str, told: Mapping[str, object], public_url: str = 
 
 
 def vonage_token(body: bytes) -> str:
-    """What Vonage signs a webhook of this body with."""
+    """Returns the token with which Vonage signs a webhook with this body."""
     claims = {"iat": int(time.time()), "jti": "j-1", "iss": "Vonage", "api_key": "a1b2c3d"}
     claims["payload_hash"] = hashlib.sha256(body).hexdigest()
     return jwt.encode(claims, VONAGE_SECRET, algorithm="HS256")
 
 
-def asking(name: str, call_id: str) -> dict[str, object]:
-    """The fields of a voice request."""
+def voice_fields(name: str, call_id: str) -> dict[str, object]:
+    """Returns the fields of a voice request."""
     key = {"plivo": "CallUUID", "vonage": "uuid", "jambonz": "call_sid"}.get(name, "CallSid")
     return {key: call_id, "from": "+15550100", "to": "+15550199"}
 
 
-def ending(name: str, call_id: str) -> dict[str, object]:
-    """The fields of a status request that says that the call is over."""
+def end_fields(name: str, call_id: str) -> dict[str, object]:
+    """Returns the fields of a status request that reports the end of the call."""
     match name:
         case "telnyx":
             payload = {"call_control_id": call_id, "hangup_cause": "normal_clearing"}
@@ -93,7 +93,7 @@ def ending(name: str, call_id: str) -> dict[str, object]:
 
 
 def stream_in(name: str, text: str) -> tuple[str, str]:
-    """The media socket's address in an answer, query string included, and the token."""
+    """Returns the address of the media socket in an answer, with its query string, and the token."""
     address, token = "", ""
     match name:
         case "twilio" | "signalwire" | "telnyx":

@@ -29,7 +29,7 @@ from sinks.clickhouse.rows import ledger_row
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore
 from tests.api.conftest import Put, WordEmbedder
-from tests.support.call_documents import GAP, Told, put_real_call, put_recording
+from tests.support.call_documents import GAP, CallEvents, put_real_call, put_recording
 from tests.support.demo_calls import CALLS, demo_call
 
 ADMIN_KEY = "an-admin-key-for-web-tests-only"
@@ -136,15 +136,15 @@ def day(site: Site) -> Day:
     )
     assert set(CALLS) == {"broadband_outage", "clinic_reschedule"}
     put, words = site.put, site.words
-    broadband = Told(tenant, made.broadband, now - 9 * _MINUTE_MS)
+    broadband = CallEvents(tenant, made.broadband, now - 9 * _MINUTE_MS)
     put_real_call(put, broadband, "broadband_outage", words, gaps=[GAP])
     put_real_call(
         put,
-        Told(tenant, made.clinic, now - 24 * _MINUTE_MS, "+442079460018", "+14155550140"),
+        CallEvents(tenant, made.clinic, now - 24 * _MINUTE_MS, "+442079460018", "+14155550140"),
         "clinic_reschedule",
         words,
     )
-    failed = Told(tenant, made.failed, now - 41 * _MINUTE_MS, "+14155550199", "+14155550187", "telnyx")
+    failed = CallEvents(tenant, made.failed, now - 41 * _MINUTE_MS, "+14155550199", "+14155550187", "telnyx")
     call = demo_call("clinic_reschedule")
     put.events(
         failed.started(),
@@ -152,7 +152,7 @@ def day(site: Site) -> Day:
         put_recording(put, failed, call),
         failed.failed("transcribe", "the provider refused the audio: 400 unsupported language", call.duration_ms),
     )
-    put.events(Told(tenant, made.live, now - 2 * _MINUTE_MS, "+14155550161", "+14155550187").started())
+    put.events(CallEvents(tenant, made.live, now - 2 * _MINUTE_MS, "+14155550161", "+14155550187").started())
     earlier = [_a_days_usage(tenant, days, now - days * _DAY_MS) for days in range(1, 15)]
     put.database.insert([ledger_row(event) for event in earlier])
     return made
@@ -162,7 +162,7 @@ def _a_days_usage(tenant: str, days: int, at_ms: int) -> UsageRecorded:
     """A line of the bill of some days ago: some hours, transcribed by one provider or the other."""
     minutes = 90 + 37 * days % 120
     return UsageRecorded.model_validate(
-        Told(tenant, f"earlier-{days}", at_ms).base("usage", at_ms)
+        CallEvents(tenant, f"earlier-{days}", at_ms).base("usage", at_ms)
         | {
             "key": f"transcription_{tenant}_{days}",
             "kind": "transcription",

@@ -16,7 +16,7 @@ from api.auth.signed_tokens import TokenSigner
 from schemas.artifacts import Segment, Transcript, transcript_key
 from schemas.events import Gap, TranscriptReady
 from tests.api.ui.conftest import SESSION_SECRET, Day, Site, Visitor, signed_in, window
-from tests.support.call_documents import Told, put_real_call, put_recording
+from tests.support.call_documents import CallEvents, put_real_call, put_recording
 from tests.support.demo_calls import demo_call
 
 # What plays is not in the document: the page's script alone has it.
@@ -189,7 +189,7 @@ def test_packet_loss(visitor: Visitor, site: Site) -> None:
     nobody can hear, or hides some.
     """
     lost = [Gap(start_ms=ms, end_ms=ms + 20, reason="missing") for ms in range(1_000, 61_000, 1_000)]
-    told = Told(f"tenant-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}", 1_795_348_800_000)
+    told = CallEvents(f"tenant-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}", 1_795_348_800_000)
     put_real_call(site.put, told, "broadband_outage", site.words, gaps=lost)
     signed_in(visitor, create_key(site.settings, told.tenant, "web"))
     page = visitor.page
@@ -232,7 +232,7 @@ def test_a_failed_call(page: Page, day: Day) -> None:
 def test_choosing_a_version(visitor: Visitor, site: Site) -> None:
     """A call was transcribed again by another model, whose words are shown. The page lists both versions; with a click
     the first one is in use again, and its words are shown. If it failed, the page could not undo a worse transcript."""
-    told = Told(f"tenant-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}", 1_795_348_800_000)
+    told = CallEvents(f"tenant-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}", 1_795_348_800_000)
     put_real_call(site.put, told, "broadband_outage", site.words)
     signed_in(visitor, create_key(site.settings, told.tenant, "web"))
     page = visitor.page
@@ -303,7 +303,7 @@ def test_a_call_that_the_gateway_ended_says_so(visitor: Visitor, site: Site) -> 
     """Opens a call whose stream the gateway closed, and whose start had damaged text: the page says both. Without it
     somebody would look for the end of the conversation, or wonder about a name."""
     tenant = f"tenant-{uuid.uuid4().hex[:8]}"
-    told = Told(tenant, f"CA{uuid.uuid4().hex}", time.time_ns() // 1_000_000 - 60_000)
+    told = CallEvents(tenant, f"CA{uuid.uuid4().hex}", time.time_ns() // 1_000_000 - 60_000)
     site.put.events(
         told.started().model_copy(update={"repairs": ["invalid-utf-8"]}),
         told.ended(30_000).model_copy(update={"reason": "idle"}),

@@ -11,9 +11,9 @@ from playwright.sync_api import Locator, Page, expect
 from api.auth.api_keys import create_key
 from schemas.topics import Topic
 from tests.api.ui.conftest import Day, Site, Visitor, signed_in
-from tests.support.call_documents import GAP, Told, put_recording
+from tests.support.call_documents import GAP, CallEvents, put_recording
 from tests.support.demo_calls import demo_call
-from tests.support.live_media import Line
+from tests.support.live_media import LiveCall
 
 # How many points of a meter are painted: more of them the louder it is.
 _PAINTED = """canvas => {
@@ -34,8 +34,8 @@ def test_a_call_comes_goes_on_and_ends(visitor: Visitor, site: Site) -> None:
     see who is on the line, or that nobody is heard."""
     now = time.time_ns() // 1_000_000
     tenant = f"tenant-{uuid.uuid4().hex[:8]}"
-    told, older = (Told(tenant, f"CA{uuid.uuid4().hex}", now - ago) for ago in (5_000, 3_600_000))
-    line = Line(site.settings.kafka, told)
+    told, older = (CallEvents(tenant, f"CA{uuid.uuid4().hex}", now - ago) for ago in (5_000, 3_600_000))
+    line = LiveCall(site.settings.kafka, told)
     call = demo_call("broadband_outage")
     site.put.events(older.started(), older.failed("transcribe", "no", 0))
     signed_in(visitor, create_key(site.settings, tenant, "web"))

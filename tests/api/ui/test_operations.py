@@ -7,15 +7,15 @@ from schemas.replays import outcome
 from schemas.topics import Topic
 from sinks.clickhouse.rows import replay_row
 from tests.api.ui.conftest import Day, Site
-from tests.support.call_documents import Told
-from tests.support.live_media import Line
+from tests.support.call_documents import CallEvents
+from tests.support.live_media import LiveCall
 
 
 def _letter(site: Site, day: Day) -> StageFailed:
     """A dead letter of the day's failed call, on the log."""
-    told = Told(day.tenant, day.failed, 1_795_348_800_000)
+    told = CallEvents(day.tenant, day.failed, 1_795_348_800_000)
     letter = told.failed("transcribe", "the provider refused the audio: <b>400</b>", 60_000)
-    Line(site.settings.kafka, told).tell(Topic.DEAD_LETTERS, letter)
+    LiveCall(site.settings.kafka, told).tell(Topic.DEAD_LETTERS, letter)
     return letter
 
 

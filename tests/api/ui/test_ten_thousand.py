@@ -12,7 +12,7 @@ from api.auth.api_keys import create_key
 from schemas.events import AnyEvent
 from sinks.clickhouse.rows import Row, event_row, ledger_row
 from tests.api.ui.conftest import ADMIN_KEY, Site, Visitor, signed_in, window
-from tests.support.call_documents import Told, put_real_call
+from tests.support.call_documents import CallEvents, put_real_call
 from tests.support.call_events import T0, Call
 
 CALLS = 10_000
@@ -52,7 +52,7 @@ def many(site: Site) -> Many:
             rows.append(ledger_row(call.usage()))
     site.put.database.insert(rows)
     real = f"CA{uuid.uuid4().hex}"
-    put_real_call(site.put, Told(tenant, real, T0 + CALLS * 60_000), "broadband_outage", site.words)
+    put_real_call(site.put, CallEvents(tenant, real, T0 + CALLS * 60_000), "broadband_outage", site.words)
     return Many(create_key(site.settings, tenant, "web"), real)
 
 

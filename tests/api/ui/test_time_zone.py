@@ -13,7 +13,7 @@ from api.auth.api_keys import create_key
 from schemas.events import UsageRecorded
 from sinks.clickhouse.rows import ledger_row
 from tests.api.ui.conftest import Site, Visitor, signed_in, window
-from tests.support.call_documents import Told
+from tests.support.call_documents import CallEvents
 
 _TOKYO = ZoneInfo("Asia/Tokyo")
 
@@ -37,7 +37,7 @@ def tokyo(browser: Browser, site: Site) -> Iterator[Visitor]:
     """Somebody in Tokyo, signed in as a tenant with four calls around midnight there, each on the bill."""
     tenant = f"tokyo-{uuid.uuid4().hex[:8]}"
     for call_id, started in _CALLS.items():
-        told = Told(tenant, call_id, started, "+81355500123", "+14155550187")
+        told = CallEvents(tenant, call_id, started, "+81355500123", "+14155550187")
         site.put.events(told.started(), told.failed("transcribe", "no", 0))
         line = told.base("usage", started) | {
             "key": f"transcription_{tenant}_{call_id}",

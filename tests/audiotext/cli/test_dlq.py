@@ -1,4 +1,4 @@
-"""`audiotext dlq` as a user meets it, on a log of its own."""
+"""`audiotext dlq` on its own log."""
 
 import json
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from redpanda import topics
 from redpanda.client import EventProducer
 from schemas.topics import Topic
 from tests.conftest import StartServer, kafka_settings
-from tests.pipelines.runtime.test_dead_letters import letter
+from tests.support.dead_letters import letter
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(start_server: StartServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command against a log with three letters: a and b of transcribe, c of a record that was no text."""
+    """Returns a function that runs a command on a log with three dead letters; one is not replayable."""
     server = start_server("log")
     kafka = kafka_settings(server)
     topics.apply(kafka, embedded=True)
@@ -42,13 +42,15 @@ def run(start_server: StartServer, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 def ids(listed: str) -> list[str]:
-    """The ids in a list, in its order."""
+    """Returns the ids of a list in its order."""
     return [line.split()[0] for line in listed.splitlines()[1:]]
 
 
 def test_list_show_replay(run: Run) -> None:
-    """Lists, narrows the list, shows a letter, replays one by the beginning of its id and all of a stage, and lists
-    again: what was replayed is gone from the list, not from the log, and is not replayed a second time."""
+    """Lists, filters, shows and replays dead letters by id and by stage.
+
+    A replayed dead letter disappears from the list of open ones, stays in `list --all`, and is not replayed again.
+    """
     assert ids(run("list")[1]) == ["aaaa-1", "abbb-2", "cccc-3"]
     assert ids(run("list", "--stage", "embed")[1]) == ["cccc-3"]
     assert ids(run("list", "--call", "call-abbb-2")[1]) == ["abbb-2"]
@@ -66,9 +68,12 @@ def test_list_show_replay(run: Run) -> None:
     assert ids(run("list", "--all")[1]) == ["aaaa-1", "abbb-2", "cccc-3"]
 
 
-def test_mistakes_are_told(run: Run) -> None:
-    """No letter named: exit code 2. None of that name, more than one, one that cannot be replayed: exit code 1; each
-    with a line that says so. Replaying everything by mistake must not be possible by typing less."""
+def test_mistakes_are_errors(run: Run) -> None:
+    """Runs replay without ids, and with unknown, ambiguous and damaged dead letters.
+
+    Without ids the exit code is 2, so that a short command cannot replay everything. The others print an error and
+    return 1.
+    """
     code, _, error = run("replay")
     assert (code, "no dead letter is selected" in error) == (2, True)
     for words, said in (

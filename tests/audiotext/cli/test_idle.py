@@ -1,4 +1,4 @@
-"""`audiotext idle`: what a gateway's pod waits for before it may end."""
+"""`audiotext idle`: the wait before the pod of a gateway may end."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ Serve = Callable[[list[int]], None]
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Serves figures one after the other, the last for ever, where the gateway's are expected."""
+    """Serves numbers of live streams one after the other at the port of the gateway; the last one is repeated."""
     servers: list[HTTPServer] = []
 
     def start(figures: list[int]) -> None:
@@ -42,20 +42,25 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         server.server_close()
 
 
-def test_it_waits_for_the_last_stream(serve: Serve) -> None:
-    """Two streams, one, none, one that came late, none: it returns only after nothing has been live for a while. If it
-    returned sooner, an update would cut that call off."""
+def test_it_waits_until_no_stream_is_live(serve: Serve) -> None:
+    """Serves 2, 1, 0, 1 and 0 live streams: the command returns after a while without live streams.
+
+    A failure means that an update cuts off a call that begins late.
+    """
     figures = [2, 1, 0, 1, 0]
     serve(figures)
     assert main.main(["idle", "--settle", "0.05", "--timeout", "30"]) == 0
     assert figures == [0]
 
 
-def test_it_says_what_it_waits_for(
+def test_it_prints_each_change(
     serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gateway of the directory that is named, which is another than the shell's settings say, has two streams, and
-    twice one, then none: a line for each change. Whoever waits two hours has to see that it goes on."""
+    """Serves 2, 1, 1 and 0 streams at the port of the stack on the named directory.
+
+    The shell's settings name another port. The command prints a line for each change, so that an operator who waits for
+    two hours sees progress.
+    """
     serve([2, 1, 1, 0])
     port = os.environ["AUDIOTEXT_GATEWAY__PORT"]
     monkeypatch.setattr(os, "environ", dict(os.environ) | {"AUDIOTEXT_GATEWAY__PORT": "9"})  # the command adds to it
@@ -67,15 +72,15 @@ def test_it_says_what_it_waits_for(
     owner.release()
 
 
-def test_it_does_not_wait_for_ever(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
-    """A call that goes on for longer is said, and the pod is ended."""
+def test_it_ends_after_the_timeout(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    """Serves 3 streams forever: the command prints the number and returns 1, so that the pod can end."""
     serve([3])
     assert main.main(["idle", "--timeout", "0.05"]) == 1
     assert "3 streams are still live" in capsys.readouterr().out
 
 
-def test_no_gateway_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing to wait for: one line, and at once."""
+def test_no_gateway_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs the command without a gateway: it prints one line and returns at once."""
     monkeypatch.setenv("AUDIOTEXT_GATEWAY__PORT", "9")
     assert main.main(["idle"]) == 1
     assert "no gateway answers on port 9" in capsys.readouterr().err

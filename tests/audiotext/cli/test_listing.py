@@ -1,4 +1,4 @@
-"""Lists of commands: ids are whole in a pipe and on a terminal of 80 columns, JSON is complete, prefixes name an id."""
+"""Lists of commands: complete ids in a pipe and on a terminal of 80 columns, complete JSON, ids by their beginning."""
 
 import fcntl
 import json
@@ -34,7 +34,7 @@ Command = tuple[str, ...]
 def settings(
     kafka: KafkaSettings, clickhouse: ClickHouseSettings, s3: S3Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """Settings of real stores, which commands of this process and of others find in their environment."""
+    """Returns settings of real stores and sets them in the environment, for commands in this process and in others."""
     made = Settings(kafka=kafka, clickhouse=clickhouse, s3=s3)
     for name, value in to_variables(made).items():
         monkeypatch.setenv(name, value)
@@ -43,7 +43,7 @@ def settings(
 
 @pytest.fixture
 def listed(settings: Settings) -> dict[Command, str]:
-    """An id by the command that lists it: a key, a dead letter with a long error, and a replay."""
+    """Creates a key, a dead letter with a long error and a replay. Returns their ids by command."""
     tenant = f"tenant-{uuid.uuid4().hex}"
     create_key(settings, tenant, "for the analyst's notebook in the office in Bremen")
     key = next(key for key in list_keys(settings) if key.tenant == tenant)
@@ -87,7 +87,7 @@ def listed(settings: Settings) -> dict[Command, str]:
 
 
 def in_a_pipe(command: Command) -> str:
-    """The output of a command in a pipe, while COLUMNS says 80, as it is in many shells."""
+    """Returns the output of a command in a pipe, while COLUMNS is 80, as in many shells."""
     environment = os.environ | {"COLUMNS": str(COLUMNS)}
     run = subprocess.run(
         (sys.executable, "-m", "audiotext", *command), capture_output=True, text=True, env=environment, check=True
@@ -96,7 +96,7 @@ def in_a_pipe(command: Command) -> str:
 
 
 def on_a_terminal(command: Command) -> str:
-    """The output of a command on a pseudo terminal of 80 columns."""
+    """Returns the output of a command on a pseudo terminal of 80 columns."""
     main, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
@@ -117,10 +117,10 @@ def on_a_terminal(command: Command) -> str:
 
 
 @pytest.mark.parametrize("run", [in_a_pipe, on_a_terminal])
-def test_ids_are_whole(listed: dict[Command, str], run: Callable[[Command], str]) -> None:
+def test_ids_are_complete(listed: dict[Command, str], run: Callable[[Command], str]) -> None:
     """Lists keys, dead letters and replays in a pipe and on a terminal of 80 columns.
 
-    The ids are there as a whole, so that they can be copied. If this fails, lists cut or break ids.
+    Ids and errors are complete, so that they can be copied. A failure means that lists cut or break them.
     """
     for command, found in listed.items():
         output = run(command)
@@ -131,7 +131,7 @@ def test_ids_are_whole(listed: dict[Command, str], run: Callable[[Command], str]
 
 
 def test_every_list_has_json(listed: dict[Command, str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Lists the same with --json: stdout is one JSON array whose objects have the ids; a key's hash is not in it."""
+    """Runs the lists with --json: stdout is one JSON array with the ids, and it contains no hash of a key."""
     for command, found in listed.items():
         assert main.main([*command, "--json"]) == 0
         rows = json.loads(capsys.readouterr().out)
@@ -140,7 +140,7 @@ def test_every_list_has_json(listed: dict[Command, str], capsys: pytest.CaptureF
 
 
 def test_every_listing_command_offers_json() -> None:
-    """Reads the command line's parser: each command that is called list, and the other lists, take --json."""
+    """Parses each command that prints a list with --json. A failure names a list without JSON."""
     for words in (
         ["keys", "list"],
         ["dlq", "list"],
@@ -156,8 +156,7 @@ def test_every_listing_command_offers_json() -> None:
 
 
 def test_the_beginning_of_an_id_is_enough(listed: dict[Command, str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Revokes a key, shows a letter and a replay by the beginning of their ids, with an ellipsis, as a list that was
-    cut elsewhere shows them."""
+    """Names a key, a dead letter and a replay by the beginnings of their ids, with an ellipsis as in a cut list."""
     key, letter, replay = listed.values()
     assert main.main(["keys", "revoke", f"{key[:20]}…"]) == 0
     assert f"{key} is revoked" in capsys.readouterr().out
@@ -172,8 +171,8 @@ def test_the_beginning_of_an_id_is_enough(listed: dict[Command, str], capsys: py
 def test_an_ambiguous_beginning_names_the_candidates() -> None:
     """Looks up ids by their beginnings.
 
-    A whole id wins over longer ones that begin so; an ambiguous beginning and a missing id are errors that say what to
-    do.
+    A complete id wins over longer ones that begin with it. An ambiguous beginning and a missing id are errors that name
+    the fix.
     """
     ids = ["abc", "abcd", "abd", "b"]
     assert listing.id_of("abc", ids, "key", "audiotext keys list") == "abc"
@@ -188,8 +187,11 @@ def test_an_ambiguous_beginning_names_the_candidates() -> None:
 
 
 def test_a_narrow_list_breaks_between_words_only() -> None:
-    """Lays a row out that is wider than the terminal: the id on a line of its own, each other cell with its name; no
-    line is wider than the terminal but one with a single longer word."""
+    """Formats a row that is wider than the terminal.
+
+    The id is on its own line, and each other cell follows its name. Only a line with a single long word is wider than
+    the terminal.
+    """
     found = listing.lines(("", "id", "tenant", "error"), [("*", "x" * 36, "", "some words that do not fit " * 4)], 60)
     assert found[0] == "*  " + "x" * 36
     assert "tenant" not in "".join(found)  # it is empty

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: help, one-line errors, exit codes, and the commands that need no stack."""
+"""The command line: help, one-line errors, exit codes, and the commands that need no stack."""
 
 import io
 import os
@@ -102,8 +102,11 @@ def test_every_setting_is_explained(capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_settings_fit_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lists them on a terminal of 80 columns, one changed: no line is wider, and name, value, default and meaning are
-    there. Tables that wrap cannot be read. Into a file each value is on one line, whatever its length."""
+    """Prints the settings on a terminal of 80 columns and into a file.
+
+    On the terminal no line is wider than 80 characters, and each setting shows name, value, default and meaning. In a
+    file each value is on one line. A failure means that the list is hard to read, or that scripts cannot parse it.
+    """
     monkeypatch.setenv("AUDIOTEXT_STT__MODEL", "tiny.en")
     monkeypatch.setenv("COLUMNS", "80")
     assert main.main(["settings"]) == 0
@@ -116,9 +119,11 @@ def test_settings_fit_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch
     assert lines[at + 1].startswith("    ")
 
 
-def test_who_has_read_enough_is_told_nothing() -> None:
-    """Closes the pipe before the command prints, as `| head` and a pager that is left do: no stack trace, and the exit
-    code that shells know for it."""
+def test_a_closed_pipe_ends_a_command_silently() -> None:
+    """Closes the pipe before the command prints, as `| head` does.
+
+    The command prints no stack trace and exits with 141, the code that shells report for SIGPIPE.
+    """
     command = (sys.executable, "-m", "audiotext", "settings")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -128,9 +133,11 @@ def test_who_has_read_enough_is_told_nothing() -> None:
         assert process.wait() == 141
 
 
-def test_a_stack_outlives_whoever_read_what_it_says() -> None:
-    """Says two lines into a pipe that nobody reads, as `audiotext up 2>&1 | head` does later on. It is the supervisor's
-    thread that says most, and its children die with it: it must not be ended for that."""
+def test_a_stack_survives_a_closed_output_pipe() -> None:
+    """Prints two lines into a pipe without a reader, as in `audiotext up 2>&1 | head`.
+
+    A failure means that the thread of the supervisor ends, and with it all services.
+    """
     reading, writing = os.pipe()
     os.close(reading)
     with suppress(BrokenPipeError), os.fdopen(writing, "w") as nobody:  # which the file finds when it is closed
@@ -139,11 +146,14 @@ def test_a_stack_outlives_whoever_read_what_it_says() -> None:
             terminal.print("one")
             terminal.print("two")
         except (SystemExit, BrokenPipeError):
-            pytest.fail("the thread that says something would end")
+            pytest.fail("the thread that prints would end")
 
 
-def test_a_pipe_of_ours_that_breaks_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Another pipe than the terminal's breaks, with somebody reading: not to be taken for a reader that left."""
+def test_another_broken_pipe_is_a_defect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Raises BrokenPipeError for a pipe that is not the output, whose reader is still there.
+
+    The error must not be hidden as a reader that has left.
+    """
 
     def broken(_name: str) -> services.Run:
         raise BrokenPipeError
@@ -181,8 +191,11 @@ def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by n
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No stack trace for what a user can mend: one sentence on stderr that names the cure, and an exit code. Not of
-    audiotext.toml when it is a variable that is wrong."""
+    """Runs commands with invalid settings and arguments.
+
+    Each prints one line that names the fix, without a stack trace, and returns its exit code. The line does not mention
+    audiotext.toml if a variable is wrong.
+    """
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert main.main(arguments) == code
@@ -205,11 +218,14 @@ def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by n
         (["keys", "lst"], "invalid choice: lst"),
     ],
 )
-def test_what_nothing_is_called_is_asked_wrongly(
+def test_invalid_arguments_are_usage_errors(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A stage that is a service's name, and nothing where a name is expected: told with what there is, as any other
-    wrong argument. A list that is empty because of a typo looks like one without dead letters."""
+    """Runs commands with unknown stages, empty names and values that are not numbers.
+
+    Each prints one line with the valid values and the help command, and exits with 2. A failure could show an empty
+    list for a misspelt stage, which looks like a stage without dead letters.
+    """
     with pytest.raises(SystemExit) as ended:
         main.main(arguments)
     assert ended.value.code == 2
@@ -220,9 +236,11 @@ def test_what_nothing_is_called_is_asked_wrongly(
     assert error.endswith(" --help`\n")
 
 
-def test_what_is_taken_is_asked_wrongly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Starts a stack on a data directory that another stack owns, and one on a port that another program has: both are
-    one line and exit code 2, so that scripts need one rule."""
+def test_a_taken_directory_or_port_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Starts a stack on the data directory of another stack, and on the port of another program.
+
+    Both print one line and return 2, so that scripts need one rule.
+    """
     owner = DataDir(tmp_path)
     assert main.main(["up", "--data-dir", str(tmp_path)]) == 2
     owner.release()
@@ -241,8 +259,11 @@ def test_every_stage_is_known_by_its_group() -> None:
     assert (RECORDER, *services.STAGES) == services.GROUPS
 
 
-def test_a_group_that_is_not_there_is_said(kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asks where a group stands whose name is a service's: not "on 0 partitions", as a stage that has not begun."""
+def test_an_unknown_group_is_an_error(kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests the positions of a group that does not exist.
+
+    The error names the valid groups. A failure would print "0 partitions", as for a stage that has not begun.
+    """
     monkeypatch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
     said = io.StringIO()
     with redirect_stderr(said):
@@ -250,8 +271,8 @@ def test_a_group_that_is_not_there_is_said(kafka: KafkaSettings, monkeypatch: py
     assert "there is no group transcriber on this log; AudioText's are recorder, transcribe," in said.getvalue()
 
 
-def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug must not be dressed up as a user's mistake."""
+def test_a_defect_keeps_its_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raises an unexpected error in a command: it is not printed as an error of the user."""
 
     def broken(_name: str) -> services.Run:
         raise RuntimeError("a bug")
@@ -262,7 +283,7 @@ def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_topics_are_applied_and_checked(start_server: StartServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """What does this test do? Runs apply and check by hand against an empty log, as an operator would with Redpanda."""
+    """Runs `topics check` and `topics apply` on an empty log, as an operator does with Redpanda."""
     kafka: KafkaSettings = kafka_settings(start_server("log"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
@@ -277,7 +298,10 @@ def test_topics_are_applied_and_checked(start_server: StartServer, capsys: pytes
 def test_client_commands_find_the_stack_of_a_directory(
     tmp_path: Path, kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--data-dir` is enough to talk to a running stack: addresses and secrets come from what it published."""
+    """Runs a command with only `--data-dir`, while a stack is published on that directory.
+
+    The command finds the addresses and secrets of the stack there. A failure means that users must set them by hand.
+    """
     monkeypatch.setattr(os, "environ", dict(os.environ))  # the command adds to it
     owner = DataDir(tmp_path)
     owner.publish(RunningStack({"AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers or ""}, ["log"]))
@@ -287,7 +311,7 @@ def test_client_commands_find_the_stack_of_a_directory(
 
 
 def test_every_service_can_be_found() -> None:
-    """The registry must not name modules that are not there."""
+    """Loads the entry point of every service. A failure names a module that does not exist."""
     for name in services.SERVICES:
         assert callable(services.entry_point(name))
     with pytest.raises(services.UnknownServiceError, match="gateway, api"):

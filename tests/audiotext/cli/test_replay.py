@@ -1,4 +1,4 @@
-"""`audiotext replay`, `versions` and `erase` as an operator uses them, against real stores."""
+"""`audiotext replay`, `versions` and `erase` against real stores."""
 
 import io
 import json
@@ -23,7 +23,7 @@ def put(
     qdrant: QdrantSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Put:
-    """Puts calls into the stores that the command line is pointed to."""
+    """Returns a helper that stores calls, and sets the environment so that commands use the same stores."""
     settings = Settings(kafka=kafka, clickhouse=clickhouse, s3=s3, qdrant=qdrant)
     for name, value in to_variables(settings).items():
         monkeypatch.setenv(name, value)
@@ -31,8 +31,10 @@ def put(
 
 
 def test_a_replay_from_the_shell(put: Put, capsys: pytest.CaptureFixture[str]) -> None:
-    """Prices a replay, starts, lists, stops, resumes it; a second stop changes nothing. Its id is alone on stdout, so
-    that a script can take it."""
+    """Estimates, starts, lists, stops and resumes a replay; a second stop changes nothing.
+
+    The id is the only line on stdout, so that scripts can read it.
+    """
     call_id = f"CA{uuid.uuid4().hex}"
     put.call("acme", call_id)
     start = ["replay", "start", "--stage", "recording", "--calls", call_id]
@@ -52,7 +54,7 @@ def test_a_replay_from_the_shell(put: Put, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_versions_and_erasure_from_the_shell(put: Put, capsys: pytest.CaptureFixture[str]) -> None:
-    """The one version of a call is listed, compared with itself, and chosen; then the call is erased, and is gone."""
+    """Lists, compares and chooses the version of a call, then erases the call: it is gone."""
     call_id = f"CA{uuid.uuid4().hex}"
     put.call("acme", call_id)
     version = transcript_id("acme", call_id, 1)
@@ -72,18 +74,20 @@ def test_versions_and_erasure_from_the_shell(put: Put, capsys: pytest.CaptureFix
 
 
 class Terminal(io.StringIO):
-    """Standard input that is a terminal at which somebody has typed a line."""
+    """Standard input that is a terminal on which a user has typed a line."""
 
     def isatty(self) -> bool:
-        """Yes."""
+        """Returns True."""
         return True
 
 
-def test_erase_asks_on_a_terminal(
+def test_erase_needs_a_confirmation_on_a_terminal(
     put: Put, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Erases a call on a terminal: with no answer or another answer than yes the call is still there, with `y` it is
-    gone, and with --yes nothing is asked. If this fails, a typing mistake erases calls for good."""
+    """Erases calls on a terminal with different answers, and with --yes.
+
+    Only `y` erases the call; --yes does not ask. A failure means that a typing mistake erases calls forever.
+    """
     kept, erased, unasked = (f"CA{uuid.uuid4().hex}" for _ in range(3))
     for call_id in (kept, erased, unasked):
         put.call("acme", call_id)
@@ -114,8 +118,8 @@ def test_erase_asks_on_a_terminal(
         (["erase", "nobody"], "there is no call nobody"),
     ],
 )
-def test_mistakes(put: Put, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
-    """Each is one sentence with the cure."""
+def test_mistakes_are_one_line(put: Put, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    """Runs commands with unknown calls and replays: each error is one line with the fix."""
     assert main.main(arguments) == 1
     error = capsys.readouterr().err
     assert words in error
@@ -135,11 +139,13 @@ def test_mistakes(put: Put, capsys: pytest.CaptureFixture[str], arguments: list[
         (["versions", "use", "--before", "7d", "--query", ""], "query"),
     ],
 )
-def test_nothing_is_selected_by_nothing(
+def test_empty_filters_are_usage_errors(
     put: Put, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    """Empty filters are a mistake in the command line: exit code 2, and no call is touched. If it failed, a variable
-    that a script did not set would have every call processed again."""
+    """Runs commands with empty filters: the exit code is 2, and no call is changed.
+
+    A failure means that a script with an unset variable processes every call again.
+    """
     assert main.main(arguments) == 2
     error = capsys.readouterr().err
     assert words in error
@@ -147,8 +153,10 @@ def test_nothing_is_selected_by_nothing(
 
 
 def test_versions_of_many_calls_from_the_shell(put: Put, capsys: pytest.CaptureFixture[str]) -> None:
-    """Counts how many calls of a tenant would be switched back, by a time and by a replay; a replay is requested that
-    keeps the current versions."""
+    """Counts the calls of a tenant that would be switched back, by a time and by a replay.
+
+    Then it starts a replay with --keep-current and finds this in the list.
+    """
     tenant = f"tenant-{uuid.uuid4().hex}"
     call_id = f"CA{uuid.uuid4().hex}"
     put.call(tenant, call_id)

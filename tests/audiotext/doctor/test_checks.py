@@ -1,4 +1,4 @@
-"""`audiotext doctor` over real stores: right, refused, away, hanging."""
+"""`audiotext doctor` on real stores: healthy, refused, unreachable and hanging ones."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ from sinks.clickhouse.client import Database
 AWAY = "127.0.0.1:9"
 
 
-def test_a_stack_that_is_well_has_a_line_each(  # noqa: PLR0917 - pytest passes them by name
+def test_each_check_of_a_healthy_stack_is_one_line(  # noqa: PLR0917 - pytest passes them by name
     kafka: KafkaSettings,
     s3: S3Settings,
     clickhouse: ClickHouseSettings,
@@ -28,9 +28,9 @@ def test_a_stack_that_is_well_has_a_line_each(  # noqa: PLR0917 - pytest passes 
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What does this test do? Runs the command as a user does, against running stores, then with one thing wrong.
+    """Runs the command on running stores, then with one wrong address.
 
-    If it failed, a deployment that works would look broken, or a broken one whole: the exit code is what scripts ask.
+    A failure means that a working deployment looks broken, or the reverse. Scripts use the exit code.
     """
     Database(clickhouse).migrate()
     whole = Settings(kafka=kafka, s3=s3, clickhouse=clickhouse, qdrant=qdrant)
@@ -53,7 +53,7 @@ def test_a_stack_that_is_well_has_a_line_each(  # noqa: PLR0917 - pytest passes 
 
 @pytest.fixture(autouse=True)
 def _one_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log that is away is asked once."""
+    """Limits the connection to an unreachable log to one try."""
     monkeypatch.setattr(stores, "_LOG_TRIES", 1)
 
 
@@ -66,8 +66,8 @@ def _one_try(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: stores.qdrant(QdrantSettings(url=f"http://{AWAY}")), "QDRANT__URL"),
     ],
 )
-def test_what_is_away_says_what_to_look_at(look: Callable[[], Check], cure: str) -> None:
-    """Nothing listens: not ok, in seconds, with the setting that may be wrong."""
+def test_an_unreachable_store_names_the_setting(look: Callable[[], Check], cure: str) -> None:
+    """Checks addresses where nothing listens: each fails within seconds and names the setting that may be wrong."""
     began = time.monotonic()
     found = look()
     assert not found.ok
@@ -79,10 +79,10 @@ def _s3_away() -> S3Settings:
     return S3Settings(endpoint=f"http://{AWAY}", access_key="a", secret_key=SecretStr("b"))
 
 
-def test_who_is_refused_is_told_which_credentials(
+def test_a_refusal_names_the_credentials(
     s3: S3Settings, clickhouse: ClickHouseSettings, qdrant: QdrantSettings
 ) -> None:
-    """A wrong secret must not be told as "away": the cure is another."""
+    """Checks stores with wrong secrets: the findings name the credentials and not the address."""
     assert clickhouse.dsn is not None
     dsn = clickhouse.dsn.get_secret_value()
     wrong = SecretStr("wrong-secret")
@@ -99,9 +99,11 @@ def test_who_is_refused_is_told_which_credentials(
     assert "migrate" in stores.s3(s3.model_copy(update={"bucket": "no-such-bucket"})).fix
 
 
-async def test_one_that_hangs_is_a_line() -> None:
-    """A store that takes the connection and says nothing, and a provider that raises: each is a line, in time, beside
-    those that are well."""
+async def test_a_hanging_check_is_one_line() -> None:
+    """Runs a check that hangs, one that raises and one that passes.
+
+    Each is a finding, and all are there after the timeout.
+    """
     hang = threading.Event()
 
     def hanging() -> Check:
@@ -126,20 +128,22 @@ async def test_one_that_hangs_is_a_line() -> None:
     ("given", "words"),
     [
         ({"twilio": {"auth_token": "short"}}, "only 5 characters"),
-        ({"telnyx": {"stream_token": "t" * 20, "public_key": "no key"}}, "no Ed25519 key"),
-        ({"audiosocket": {"port": 9092}}, "nobody may connect"),
+        ({"telnyx": {"stream_token": "t" * 20, "public_key": "no key"}}, "not an Ed25519 key"),
+        ({"audiosocket": {"port": 9092}}, "no peer may connect"),
     ],
 )
-def test_secrets_that_are_no_good(given: dict[str, object], words: str) -> None:
-    """A secret that can be guessed and a key that is none are found before a carrier is refused by them."""
+def test_weak_secrets_are_found(given: dict[str, object], words: str) -> None:
+    """Checks a short secret, an invalid key and missing peers: each is found before a carrier is refused."""
     found = environment.carriers(load(**given))
     assert not found.ok
     assert words in found.detail
 
 
-def test_an_admin_key_that_is_short_is_no_carriers_fault() -> None:
-    """A key that can be guessed has a line of its own: under "carriers" nobody would look for it, and a carrier that
-    is well would seem broken."""
+def test_a_short_admin_key_has_its_own_finding() -> None:
+    """Checks a short admin key.
+
+    It is not part of the finding for carriers, where nobody would look for it.
+    """
     found = environment.admin_key(load(admin_key="admin"))
     assert not found.ok
     assert "AUDIOTEXT_ADMIN_KEY has only 5 characters" in found.detail
@@ -148,9 +152,12 @@ def test_an_admin_key_that_is_short_is_no_carriers_fault() -> None:
     assert environment.admin_key(load()).ok
 
 
-async def test_the_public_url_must_be_one() -> None:
-    """What carriers sign against: missing while a carrier is configured and plain http are wrong, missing where no
-    carrier is configured is not; nonsense is no setting at all."""
+async def test_the_public_url_is_checked() -> None:
+    """Checks public URLs that carriers sign against.
+
+    A missing URL is wrong only while a carrier is configured. Plain HTTP is wrong. Text that is not a URL is an invalid
+    setting.
+    """
     twilio = {"auth_token": "t" * 32}
     assert (await environment.public_url(load())).ok
     for given in (None, "http://calls.example.com"):
@@ -162,16 +169,19 @@ async def test_the_public_url_must_be_one() -> None:
     assert "start the gateway" in away.fix
 
 
-def test_a_disk_is_looked_at_where_the_data_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also before the directory is there; a full disk says what will happen."""
+def test_the_disk_of_a_future_directory_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks a directory that does not exist yet, and a full disk: the finding says what will happen."""
     assert environment.disk(tmp_path / "not" / "yet").ok
     monkeypatch.setattr(environment, "NEEDED_BYTES", 1 << 62)
     assert "will not start" in environment.disk(tmp_path).detail
 
 
-def test_an_idle_time_below_the_logs_session_time_is_wrong() -> None:
-    """Compares the recorder's idle time with the time after which the log gives its partitions to another recorder:
-    too short is wrong, and the finding names both settings. A live call would be closed while it moves."""
+def test_a_short_idle_timeout_is_wrong() -> None:
+    """Compares the recorder's idle timeout with the session timeout of the log.
+
+    A short one is wrong, and the finding names both settings. Otherwise a live call would be closed while its partition
+    moves.
+    """
     short = environment.time_limits(load(recorder={"idle_timeout_ms": 59_000}, kafka={"session_timeout_ms": 30_000}))
     assert not short.ok
     assert "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS" in short.detail

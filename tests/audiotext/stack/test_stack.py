@@ -310,7 +310,7 @@ raise SystemExit(main(["up"]))
         _, rest = up.communicate(timeout=10)
         assert time.monotonic() - began < 5.0
         assert up.returncode == 0, rest
-        assert "everything is kept in" in rest
+        assert "all data is in" in rest
         assert (configured.data_dir / "ended").read_text().split() == ["gateway", "pipeline"]
 
     def test_sigkill_leaves_nothing_behind(self, configured: Settings, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from audiotext.stack import supervisor as supervisor_module
 from audiotext.stack.supervisor import Failures, LogFile, Program, RestartPolicy, Status, Supervisor
 
+pytestmark = pytest.mark.server
+
 _ROOT = Path(__file__).parents[2]
 QUICK = RestartPolicy(first_delay_s=0.05, max_delay_s=0.2, healthy_s=30, early_s=5, failing_after=3)
 

@@ -14,7 +14,7 @@ from gateway.simulator.encoders import load_dialects
 from schemas.events import StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
 from tests.support.carrier_messages import CALL_ID, hear, new_decoder, session_for, spoken
-from tests.support.twilio_messages import Remembering
+from tests.support.twilio_messages import MemorySink
 
 _SPEAK_JSON = sorted(load_dialects().keys() - {"audiosocket"})
 _MARK = "a note that will be damaged"
@@ -27,13 +27,13 @@ _DAMAGES: dict[str, tuple[bytes, str]] = {
 }
 
 
-def call(carrier: str, damage: Callable[[bytes], bytes]) -> tuple[Remembering, Metrics]:
+def call(carrier: str, damage: Callable[[bytes], bytes]) -> tuple[MemorySink, Metrics]:
     """Returns the items on the log for a call of 100 ms whose first message with the note was damaged."""
     dialect = load_dialects()[carrier]
     audio = dialect.formats[0]
     frame = np.zeros(audio.rate_hz * dialect.frame_ms // 1000, "<i2").tobytes()
     frames = [frame if audio.codec == "L16" else frame[::2]] * (100 // dialect.frame_ms)
-    sink, metrics = Remembering(), Metrics()
+    sink, metrics = MemorySink(), Metrics()
     for messages in spoken(carrier, audio, {"inbound": frames}, custom={"note": _MARK}):
         session = session_for(carrier, sink, metrics)
         for message in messages:
@@ -46,7 +46,7 @@ def call(carrier: str, damage: Callable[[bytes], bytes]) -> tuple[Remembering, M
     return sink, metrics
 
 
-def started(sink: Remembering) -> StreamStarted:
+def started(sink: MemorySink) -> StreamStarted:
     """Returns the call's start."""
     (event,) = [event for event in sink.events if isinstance(event, StreamStarted)]
     return event
@@ -113,7 +113,7 @@ def test_damage_within_plivos_headers_is_reported() -> None:
 
 def test_damaged_text_in_any_message_is_repaired() -> None:
     """Damages Twilio's media, digit and mark messages: the audio, the digit and the mark are on the log."""
-    sink = Remembering()
+    sink = MemorySink()
     session = session_for("twilio", sink)
     for message in spoken("twilio", load_dialects()["twilio"].formats[0], {"inbound": [bytes(160)]}, digit="7")[0]:
         octets = message.encode() if isinstance(message, str) else message

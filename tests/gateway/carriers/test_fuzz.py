@@ -19,7 +19,7 @@ from gateway.media.session import SessionClosedError
 from gateway.metrics import Metrics
 from tests.support.carrier_fuzzing import SEED, Say, fuzz, messages
 from tests.support.carrier_messages import CARRIERS, hear, new_decoder, session_for
-from tests.support.twilio_messages import Remembering
+from tests.support.twilio_messages import MemorySink
 
 LOADED = load_carriers()
 CONFIGURED = Settings.model_validate(
@@ -110,7 +110,7 @@ def test_random_requests_are_refused_without_errors(name: str, proof: IncomingRe
         carrier.report(proof)
 
 
-class _Forgetting(Remembering):
+class _Forgetting(MemorySink):
     def put(self, item: object) -> None:
         """Nothing is kept."""
 

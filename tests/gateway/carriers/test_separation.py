@@ -19,7 +19,7 @@ from pipelines.recorder.decoding import EncodedAudio, samples_of
 from pipelines.recorder.timeline import lay_out
 from schemas.media import EosReason, MediaRecord
 from tests.support.carrier_messages import CARRIERS
-from tests.support.twilio_messages import Remembering
+from tests.support.twilio_messages import MemorySink
 
 ROOT = Path(gateway.carriers.__file__).parents[2]
 
@@ -100,7 +100,7 @@ def test_one_more_file_is_one_more_carrier() -> None:
     """
     carriers = load_carriers()
     assert sorted(carriers) == sorted([*CARRIERS, "pigeon"])
-    sink, octets = Remembering(), np.random.default_rng(5).integers(0, 256, 8000, dtype=np.uint8).tobytes()
+    sink, octets = MemorySink(), np.random.default_rng(5).integers(0, 256, 8000, dtype=np.uint8).tobytes()
     session = Session(
         name="pigeon",
         decoder=carriers["pigeon"].decoder(Settings()),

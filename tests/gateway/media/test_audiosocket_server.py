@@ -21,7 +21,7 @@ from gateway.metrics import Metrics
 from gateway.simulator import CallRefusedError, Faults, UnsupportedPlayError, play
 from schemas.events import StreamEnded
 from schemas.media import EosReason, RecordType
-from tests.support.twilio_messages import Remembering, media_of
+from tests.support.twilio_messages import MemorySink, media_of
 
 IDENTITY = uuid.UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 
@@ -51,7 +51,7 @@ class Port:
                 port=self.number, allowed_peers=tuple(map(ip_network, allowed)), tenant="acme"
             ),
         )
-        self.sink = Remembering()
+        self.sink = MemorySink()
         self.metrics = Metrics()
         self.server = AudioSocketServer(
             settings, load_carriers()["audiosocket"], StreamAuthorizer(settings), self.sink, self.metrics
@@ -202,7 +202,7 @@ async def test_draining_ends_every_stream(listening: Open) -> None:
 async def test_without_a_port_nothing_listens() -> None:
     """Starts with the default settings: no port is opened."""
     server = AudioSocketServer(
-        Settings(), load_carriers()["audiosocket"], StreamAuthorizer(Settings()), Remembering(), Metrics()
+        Settings(), load_carriers()["audiosocket"], StreamAuthorizer(Settings()), MemorySink(), Metrics()
     )
     await server.start()
     await server.drain()
@@ -213,7 +213,7 @@ async def test_a_taken_port_is_an_error(listening: Open) -> None:
     port = await listening("127.0.0.1")
     settings = Settings(audiosocket=AudioSocketSettings(port=port.number))
     second = AudioSocketServer(
-        settings, load_carriers()["audiosocket"], StreamAuthorizer(settings), Remembering(), Metrics()
+        settings, load_carriers()["audiosocket"], StreamAuthorizer(settings), MemorySink(), Metrics()
     )
     with pytest.raises(SystemExit, match="AUDIOTEXT_AUDIOSOCKET__PORT"):
         await second.start()

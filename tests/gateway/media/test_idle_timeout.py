@@ -4,7 +4,7 @@ from core.settings import GatewaySettings
 from gateway.media.idle_timeout import CloseDecision, IdleTimeout
 from schemas.media import EosReason
 from tests.support.carrier_messages import session_for
-from tests.support.twilio_messages import Remembering, media, start
+from tests.support.twilio_messages import MemorySink, media, start
 
 LIMITS = GatewaySettings(idle_timeout_s=3600, start_timeout_s=10, ping_interval_s=30)
 
@@ -18,7 +18,7 @@ def test_a_socket_that_never_starts_is_closed() -> None:
 
     If this fails, slow-loris sockets accumulate.
     """
-    session = session_for("twilio", Remembering())
+    session = session_for("twilio", MemorySink())
     watched = IdleTimeout(session, 0.0)
     for second in range(1, 11):
         session.on_text(b'{"event":"connected"}')
@@ -31,7 +31,7 @@ def test_a_call_on_hold_stays_while_pings_are_answered() -> None:
 
     It is pinged every 30 s. Music on hold may be silence, and a closed socket loses the rest of the call.
     """
-    session = session_for("twilio", Remembering())
+    session = session_for("twilio", MemorySink())
     watched = IdleTimeout(session, 0.0)
     session.on_text(start())
     watched.check(0.1, LIMITS)
@@ -53,7 +53,7 @@ def test_a_stream_without_answers_to_pings_is_closed() -> None:
 
     Such a peer sends no FIN; without the close the call would stay live.
     """
-    session = session_for("twilio", Remembering())
+    session = session_for("twilio", MemorySink())
     watched = IdleTimeout(session, 0.0)
     session.on_text(start())
     watched.check(0.0, LIMITS)
@@ -66,7 +66,7 @@ def test_a_stream_without_answers_to_pings_is_closed() -> None:
 
 def test_a_stream_with_messages_is_not_pinged() -> None:
     """Sends a message every 20 s for ten minutes: the socket is neither pinged nor closed."""
-    session = session_for("twilio", Remembering())
+    session = session_for("twilio", MemorySink())
     watched = IdleTimeout(session, 0.0)
     session.on_text(start())
     for number in range(30):
@@ -76,7 +76,7 @@ def test_a_stream_with_messages_is_not_pinged() -> None:
 
 def test_a_protocol_without_pings() -> None:
     """Checks a silent connection of a protocol without pings: it stays open until the idle time."""
-    session = session_for("twilio", Remembering())
+    session = session_for("twilio", MemorySink())
     watched = IdleTimeout(session, 0.0, pings=False)
     session.on_text(start())
     assert all(watched.check(float(second), LIMITS) is None for second in range(0, 3601, 10))

@@ -13,11 +13,11 @@ from gateway.media.session import EARLY_MESSAGES, EARLY_OTHER_MESSAGES, Session,
 from gateway.metrics import Metrics
 from schemas.events import DtmfReceived, StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
-from tests.support.twilio_messages import Remembering, dtmf, media, media_of, start, stop
+from tests.support.twilio_messages import MemorySink, dtmf, media, media_of, start, stop
 
 
 def new_session(
-    sink: Remembering,
+    sink: MemorySink,
     *,
     streams: Counter[StreamKey] | None = None,
     metrics: Metrics | None = None,
@@ -41,7 +41,7 @@ def new_session(
 
 def test_a_call_in_order() -> None:
     """Plays a short call: records and events come in order, with the fields that their readers need."""
-    sink = Remembering()
+    sink = MemorySink()
     session = new_session(sink)
     for message in (start(custom={"agent": "7"}), media(0), dtmf("5"), media(1), stop()):
         session.on_text(message)
@@ -78,14 +78,14 @@ def test_the_start_record_and_its_event_have_one_time(monkeypatch: pytest.Monkey
     """
     clock = itertools.count(1_764_000_000_000)
     monkeypatch.setattr("gateway.media.session._now_ms", lambda: next(clock))
-    sink = Remembering()
+    sink = MemorySink()
     new_session(sink).on_text(start())
     assert sink.records[0].at_ms == sink.events[0].occurred_at_ms
 
 
 def test_the_first_end_counts() -> None:
     """Stops a stream, then closes the socket and sends more frames: one end, with the carrier's reason, is last."""
-    sink = Remembering()
+    sink = MemorySink()
     session = new_session(sink)
     for message in (start(), media(0), stop(), media(1), stop()):
         session.on_text(message)
@@ -102,7 +102,7 @@ def test_the_same_fact_has_the_same_event_id() -> None:
     """
     ids = []
     for stream in ("MZ1", "MZ1", "MZ2"):
-        sink = Remembering()
+        sink = MemorySink()
         session = new_session(sink)
         for message in (start(stream_id=stream), dtmf("1", stream_id=stream), stop(stream)):
             session.on_text(message)
@@ -113,7 +113,7 @@ def test_the_same_fact_has_the_same_event_id() -> None:
 
 def test_a_second_start_is_ignored() -> None:
     """Sends start twice on one socket: the first is valid, the second is counted as malformed."""
-    sink, metrics = Remembering(), Metrics()
+    sink, metrics = MemorySink(), Metrics()
     session = new_session(sink, metrics=metrics)
     for message in (start("CA1"), start("CA2"), stop()):
         session.on_text(message)
@@ -126,7 +126,7 @@ def test_a_mark_with_a_long_name_is_ignored() -> None:
 
     The name is a header on the log. One that does not fit into a journal would stop the recorder.
     """
-    sink, metrics = Remembering(), Metrics()
+    sink, metrics = MemorySink(), Metrics()
     session = new_session(sink, metrics=metrics)
     session.on_text(start())
     for length in (100, 10_000):
@@ -138,7 +138,7 @@ def test_a_mark_with_a_long_name_is_ignored() -> None:
 
 def test_a_stream_with_two_sockets_ends_with_the_last() -> None:
     """Opens two sockets for one stream and ends them in turn: one end, after the audio of both."""
-    sink = Remembering()
+    sink = MemorySink()
     streams: Counter[StreamKey] = Counter()
     sessions = [new_session(sink, streams=streams) for _ in range(2)]
     for number, session in enumerate(sessions):
@@ -153,7 +153,7 @@ def test_a_stream_with_two_sockets_ends_with_the_last() -> None:
 
 def test_audio_before_the_start_is_limited() -> None:
     """Sends too many frames without a start: the session is closed, and nothing is on the log."""
-    sink = Remembering()
+    sink = MemorySink()
     session = new_session(sink)
     for number in range(EARLY_MESSAGES):
         session.on_text(media(number))
@@ -166,7 +166,7 @@ def test_audio_before_the_start_is_limited() -> None:
 
 def test_audio_before_the_start_is_limited_in_bytes() -> None:
     """Sends frames of 40 kB without a start: the session is closed long before 500 of them, which are 20 MB."""
-    session = new_session(Remembering())
+    session = new_session(MemorySink())
     large = media(0).replace(b'"payload": "', b'"payload": "' + b"AAAA" * 10_000)
 
     def flood() -> None:
@@ -182,7 +182,7 @@ def test_a_flood_of_audio_ends_with_the_message_that_is_too_much() -> None:
     both tracks may come at once, as from a carrier that was late, and not one more; ten seconds later there is room for
     forty more. Looked at only now and then, a flood would cost us whatever comes in between."""
     now_s = [0.0]
-    session = new_session(Remembering(), clock=lambda: now_s[0])
+    session = new_session(MemorySink(), clock=lambda: now_s[0])
     session.on_text(start())
     second = media(0).replace(b'"payload": "', b'"payload": "' + b"AAAA" * 2_614)  # 8002 octets
     for _ in range(20):
@@ -199,7 +199,7 @@ def test_a_flood_of_audio_ends_with_the_message_that_is_too_much() -> None:
 
 def test_a_flood_of_small_messages_is_closed() -> None:
     """Sends messages without audio, faster than any call: the session is closed."""
-    session = new_session(Remembering(), clock=lambda: 0.0)
+    session = new_session(MemorySink(), clock=lambda: 0.0)
     session.on_text(start())
     for _ in range(1_999):
         session.on_text(b'{"event":"connected"}')
@@ -212,13 +212,13 @@ def test_talk_without_a_start_is_not_heard_for_long(said: bytes) -> None:
     """Sends what is no message of the carrier's, or says hello again and again: after 20 the session gives up, for
     nobody has proved anything yet. In a stream that has begun such things are passed over, however many: a call is not
     lost for them."""
-    session = new_session(Remembering())
+    session = new_session(MemorySink())
     for _ in range(EARLY_OTHER_MESSAGES):
         session.on_text(said)
     with pytest.raises(SessionClosedError, match="no start among the first 21 messages") as closed:
         session.on_text(said)
     assert (closed.value.code, closed.value.label) == (1002, "no-start")
-    other = new_session(Remembering())
+    other = new_session(MemorySink())
     other.on_text(start())
     for _ in range(10 * EARLY_OTHER_MESSAGES):
         other.on_text(said)
@@ -226,7 +226,7 @@ def test_talk_without_a_start_is_not_heard_for_long(said: bytes) -> None:
 
 def test_frames_are_counted() -> None:
     """Plays frames and reads the metrics: frames and bytes are counted in batches, and complete at the end."""
-    sink, metrics = Remembering(), Metrics()
+    sink, metrics = MemorySink(), Metrics()
     session = new_session(sink, metrics=metrics)
     for message in (start(), *(media(number) for number in range(30))):
         session.on_text(message)
@@ -242,7 +242,7 @@ def test_digits_without_numbers_are_separate() -> None:
 
     With one event id for all, consumers would take the second and third for repetitions of the first.
     """
-    sink = Remembering()
+    sink = MemorySink()
     session = new_session(sink)
     session.on_text(start())
     for digit in "112":
@@ -258,7 +258,7 @@ def test_a_silent_stream_is_reported_to_be_alive() -> None:
     There is none after its end. Without these records the recorder closes a call on hold.
     """
     now = [0.0]
-    sink = Remembering()
+    sink = MemorySink()
     session = new_session(sink, clock=lambda: now[0])
     session.tick(0.0)
     session.on_text(start())
@@ -276,7 +276,7 @@ def test_a_silent_stream_is_reported_to_be_alive() -> None:
 
 def test_parameters_name_the_parties() -> None:
     """Starts a Twilio stream whose parameters name the parties: the record and the event have them."""
-    sink = Remembering()
+    sink = MemorySink()
     new_session(sink).on_text(start(custom={"audiotext_from": "+15550100", "To": "+15550199"}))
     begun = json.loads(sink.records[0].payload)
     event = sink.events[0]

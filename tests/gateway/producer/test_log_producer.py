@@ -18,8 +18,9 @@ from schemas.ids import uuid_of
 from schemas.media import Codec, GapReason, MediaRecord, RecordType
 from schemas.topics import Topic
 from tests.conftest import kafka_settings
+from tests.support.ids import new_call
 from tests.support.running_server import RunningServer
-from tests.support.twilio_messages import events_on_log, media_of, new_call, records_on_log
+from tests.support.twilio_messages import events_on_log, media_of, records_on_log
 
 RUN_BYTES = 4000 + OVERHEAD_BYTES
 MakeWriter = Callable[..., LogProducer]

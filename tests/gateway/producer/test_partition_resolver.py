@@ -11,7 +11,7 @@ from redpanda import topics
 from redpanda.client import connection_config
 from schemas.topics import Topic
 from tests.conftest import StartServer, kafka_settings
-from tests.support.service_process import eventually
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_partition_stays_when_partitions_are_added(start_server: StartServer) ->
     try:
         assert resolver.partition_for("call-1") is None, "the topics do not exist yet"
         topics.apply(kafka, embedded=True)
-        eventually(lambda: resolver.partition_for("call-1") is not None, "the number of partitions is known")
+        wait_until(lambda: resolver.partition_for("call-1") is not None, "the number of partitions is known")
         assert resolver.partition_for("call-1") == partition_of("call-1", 2)
         _add_partitions(kafka, 7)
         calls = [f"call-{number}" for number in range(50)]

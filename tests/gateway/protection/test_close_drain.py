@@ -7,8 +7,7 @@ import pytest
 
 from gateway.carriers.common.signatures import HEADER
 from tests.gateway.conftest import Serve
-from tests.gateway.protection.test_request_prefilter import upgrade
-from tests.gateway.test_limits import SIGNED
+from tests.support.media_requests import SIGNED, upgrade
 
 MAX_IN_TRANSIT = 32_000_000  # bytes: the kernel buffers of both sides of an unread connection
 

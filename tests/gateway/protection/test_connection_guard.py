@@ -22,7 +22,8 @@ from gateway.protection.client_limiter import MAX_FLOODS, ClientLimiter
 from gateway.protection.connection_guard import ConnectionGuard
 from gateway.protection.request_prefilter import RequestPrefilter
 from tests.gateway.conftest import settings_for
-from tests.support.twilio_messages import PUBLIC_URL, TOKEN, media, new_call, start
+from tests.support.ids import new_call
+from tests.support.twilio_messages import PUBLIC_URL, TOKEN, media, start
 
 MEDIA = "/v1/media/twilio"
 SECOND = media(0, octet=1).decode().replace('"payload": "', '"payload": "' + "AAAA" * 2_667)  # of audio

@@ -17,13 +17,13 @@ from pydantic import SecretStr
 
 from core.settings import GatewaySettings, KafkaSettings
 from gateway.app import Gateway
-from gateway.carriers.common.signatures import HEADER, sign
+from gateway.carriers.common.signatures import sign
 from gateway.protection.request_prefilter import UnfinishedError, read_request
-from tests.gateway.test_webhooks import settings_for
+from tests.support.media_requests import MEDIA, upgrade
 from tests.support.twilio_messages import PUBLIC_URL
-from tests.support.webhook_requests import TWILIO_TOKEN, WITH_WEBHOOKS, ending, request
+from tests.support.webhook_requests import TWILIO_TOKEN, WITH_WEBHOOKS, end_fields, request
+from tests.support.webhook_settings import settings_with_every_carrier
 
-MEDIA = "/v1/media/twilio"
 SIGNED = sign(TWILIO_TOKEN, PUBLIC_URL.replace("https", "wss") + MEDIA)
 LIMITS = GatewaySettings(
     max_unproven_requests=3,
@@ -70,7 +70,7 @@ class GatewayClient:
 @pytest.fixture
 async def client(kafka: KafkaSettings) -> AsyncIterator[GatewayClient]:
     """Starts a gateway with all carriers and a shared limit of three requests; 127.0.0.1 is exempt."""
-    gateway = Gateway(settings_for(kafka).model_copy(update={"gateway": LIMITS}))
+    gateway = Gateway(settings_with_every_carrier(kafka).model_copy(update={"gateway": LIMITS}))
     runner = web.AppRunner(gateway.app, lingering_time=1)
     await runner.setup()
     assert runner.server is not None
@@ -80,14 +80,6 @@ async def client(kafka: KafkaSettings) -> AsyncIterator[GatewayClient]:
     yield GatewayClient(server.sockets[0].getsockname()[1])
     server.close()
     await runner.cleanup()
-
-
-def upgrade(signature: str, path: str = MEDIA, more: str = "") -> bytes:
-    """Returns a media socket's upgrade request."""
-    return (
-        f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{HEADER}: {signature}\r\n{more}\r\n"
-    ).encode()
 
 
 async def test_forged_requests_are_rejected_before_http(client: GatewayClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +157,7 @@ async def test_signed_webhook_is_accepted_over_the_shared_limit(client: GatewayC
     pieces = 3
     for number in range(1, 4):
         await client.status(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", f"127.0.1.{number}")
-    made = request(name, f"/v1/status/{name}", ending(name, "c-1"))
+    made = request(name, f"/v1/status/{name}", end_fields(name, "c-1"))
     head = "".join(f"{key}: {value}\r\n" for key, value in made.headers.items())
     data = (
         f"POST {made.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}Content-Length: {len(made.body)}\r\n\r\n"

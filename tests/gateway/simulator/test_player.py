@@ -32,7 +32,7 @@ from schemas.codecs import packets
 from schemas.events import DtmfReceived, StreamStarted
 from schemas.media import Codec, EosReason, RecordType
 from tests.support.carrier_messages import FORMATS
-from tests.support.twilio_messages import PUBLIC_URL, Remembering, media_of
+from tests.support.twilio_messages import PUBLIC_URL, MemorySink, media_of
 
 ON_WEBSOCKETS = [(name, audio) for name, audio in FORMATS if name != "audiosocket"]
 
@@ -68,7 +68,7 @@ class Gateway:
     """The media sockets alone."""
 
     def __init__(self) -> None:
-        self.sink = Remembering()
+        self.sink = MemorySink()
         self.metrics = Metrics()
         carriers = {name: _Open(carrier) for name, carrier in load_carriers().items()}
         self.sockets = MediaSockets(Settings(), carriers, StreamAuthorizer(Settings()), self.sink, self.metrics)

@@ -15,8 +15,9 @@ from gateway.carriers.common.media_format import normaliser
 from gateway.simulator import CallRefusedError, Faults, Played, Progress, play
 from schemas.media import Codec, EosReason, MediaRecord, RecordType
 from tests.gateway.conftest import Client, Serve
-from tests.gateway.simulator.test_telephone_audio import ulaw_wav
-from tests.support.twilio_messages import PUBLIC_URL, TOKEN, media_of, new_call, records_on_log
+from tests.support.ids import new_call
+from tests.support.twilio_messages import PUBLIC_URL, TOKEN, media_of, records_on_log
+from tests.support.wav_files import ulaw_wav
 
 
 @pytest.fixture

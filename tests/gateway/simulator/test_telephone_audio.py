@@ -1,6 +1,5 @@
 """Tests of the simulator's audio: it equals the file, byte by byte if the file has the carrier's codec."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,9 @@ from core.audio.g711 import decode_ulaw, encode_alaw, encode_ulaw
 from gateway.simulator.audio_files import AudioFileError
 from gateway.simulator.telephone_audio import frames_of, read
 from schemas.media import Codec
+from tests.support.wav_files import ulaw_wav
 
 ALL_CODES = np.arange(256, dtype=np.uint8)
-
-
-def ulaw_wav(path: Path, channels: int, octets: bytes, *, tag: int = 7, rate: int = 8000) -> Path:
-    """A G.711 WAV, with a chunk of odd size in it as some recorders write."""
-    form = struct.pack("<HHIIHHH", tag, channels, rate, rate * channels, channels, 8, 0)
-    chunks = b"".join(
-        name + struct.pack("<I", len(body)) + body + b"\x00" * (len(body) % 2)
-        for name, body in ((b"fmt ", form), (b"LIST", b"odd"), (b"data", octets))
-    )
-    path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WAVE" + chunks)
-    return path
 
 
 def test_a_telephone_wav_is_passed_on_untouched(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pipelines.billing.pricing import Charge
 from schemas.usage_keys import UsageKey, UsageKind
 from sinks.object_store import ObjectStore
 from tests.support.call_events import Call
-from tests.support.pipeline_events import new_call
+from tests.support.ids import new_call
 
 USUAL = Charge(units=50, provider_cost=Decimal("0.0017"), price=Decimal("0.01"), currency="USD")
 COST_ALONE = USUAL.model_copy(update={"units": 0, "price": Decimal(0)})

@@ -14,7 +14,8 @@ from schemas.topics import Topic
 from sinks.clickhouse.queries import CallStore
 from tests.conftest import StartServer, clickhouse_settings, kafka_settings
 from tests.support.call_events import Call
-from tests.support.service_process import eventually, offsets, records, running
+from tests.support.service_process import offsets, records, running
+from tests.support.waiting import wait_until
 
 
 def test_only_lines_of_the_bill_become_rows() -> None:
@@ -42,7 +43,7 @@ def test_every_line_is_booked_once_whatever_is_killed(start_server: StartServer,
 
     with running("pipelines.billing.ledger", env, tmp_path / "log") as first:
         producer.send(Topic.USAGE_RECORDED, [*lines[:200], *lines[:200]])
-        eventually(lambda: booked() > 0, "the first lines are booked")
+        wait_until(lambda: booked() > 0, "the first lines are booked")
         first.kill()
 
     raw.produce(Topic.USAGE_RECORDED, key="CA-broken", value=b"{not json")
@@ -53,13 +54,13 @@ def test_every_line_is_booked_once_whatever_is_killed(start_server: StartServer,
         offsets(kafka, "usage", Topic.USAGE_RECORDED.value) as committed,
         running("pipelines.billing.ledger", env, tmp_path / "log") as second,
     ):
-        eventually(lambda: committed() == 403, "all is committed")
+        wait_until(lambda: committed() == 403, "all is committed")
         clickhouse.kill()
         producer.send(Topic.USAGE_RECORDED, [*lines[200:], *lines])
-        eventually(lambda: "tries again" in second.output, "the service says that ClickHouse is away")
+        wait_until(lambda: "tries again" in second.output, "the service says that ClickHouse is away")
         assert committed() == 403
         clickhouse.start()
-        eventually(lambda: committed() == 803, "all is committed again")
+        wait_until(lambda: committed() == 803, "all is committed again")
         code, took_s = second.terminate()
 
     (total,) = store.usage()

@@ -23,7 +23,8 @@ from sinks.object_store import ObjectStore
 from sinks.qdrant.store import Hit, VectorStore, VectorStoreError, collection_of
 from tests.conftest import StartServer, kafka_settings, qdrant_settings
 from tests.support.demo_calls import CALLS, demo_call
-from tests.support.pipeline_events import new_call, said, transcribed
+from tests.support.ids import new_call
+from tests.support.pipeline_events import said, transcribed
 from tests.support.running_server import RunningServer
 from tests.support.service_process import records, running
 

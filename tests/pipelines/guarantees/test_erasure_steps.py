@@ -23,7 +23,8 @@ from tests.pipelines.guarantees.stages import (
     soniox_transcriber,
 )
 from tests.pipelines.guarantees.workers import Fault, Steps, deliver
-from tests.support.pipeline_events import new_call, recording
+from tests.support.ids import new_call
+from tests.support.pipeline_events import recording
 from tests.support.transcription_jobs import job_of
 
 FEWEST_STEPS = 12

@@ -26,7 +26,8 @@ from tests.pipelines.guarantees.stages import (
     shape,
 )
 from tests.pipelines.guarantees.workers import Delivered, Fault, Steps, deliver, start, struck
-from tests.support.pipeline_events import new_call, said, transcribed
+from tests.support.ids import new_call
+from tests.support.pipeline_events import said, transcribed
 
 THOUGHTS = 7  # tokens of each answer of the fake
 USELESS = Answer("this is not JSON", tokens=(100, 20, THOUGHTS, 0))

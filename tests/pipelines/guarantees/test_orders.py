@@ -20,7 +20,8 @@ from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
 from tests.pipelines.guarantees.stages import DEARER, USUAL, kept_of, shape, soniox_transcriber
 from tests.pipelines.guarantees.workers import Delivered, Fault, Steps, deliver, start, struck
-from tests.support.pipeline_events import new_call, recording
+from tests.support.ids import new_call
+from tests.support.pipeline_events import recording
 from tests.support.transcription_jobs import job_of
 
 ORDERS = "POST /v1/transcriptions"

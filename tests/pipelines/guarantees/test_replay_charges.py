@@ -40,7 +40,8 @@ from tests.pipelines.guarantees.stages import (
     shape,
 )
 from tests.pipelines.guarantees.workers import Delivered, Fault, Steps, deliver
-from tests.support.pipeline_events import new_call, recording, said, transcribed
+from tests.support.ids import new_call
+from tests.support.pipeline_events import recording, said, transcribed
 from tests.support.transcription_jobs import job_of
 
 FEWEST_STEPS = 5

@@ -12,7 +12,8 @@ from sinks.object_store import ObjectStore
 from tests.conftest import StartServer, kafka_settings
 from tests.fakes import gemini as rules
 from tests.fakes.gemini import FakeGemini
-from tests.support.pipeline_events import new_call, said, transcribed
+from tests.support.ids import new_call
+from tests.support.pipeline_events import said, transcribed
 from tests.support.running_server import RunningServer
 from tests.support.service_process import records, running
 

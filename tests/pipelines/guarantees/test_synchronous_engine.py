@@ -16,7 +16,8 @@ from sinks.object_store import ObjectStore
 from tests.fakes.openai import FakeOpenAi
 from tests.pipelines.guarantees.stages import DEARER, USUAL, kept_of, openai_transcriber, shape
 from tests.pipelines.guarantees.workers import Delivered, Fault, Steps, deliver, start, struck
-from tests.support.pipeline_events import new_call, recording
+from tests.support.ids import new_call
+from tests.support.pipeline_events import recording
 from tests.support.transcription_jobs import job_of
 
 FEWEST_STEPS = 8

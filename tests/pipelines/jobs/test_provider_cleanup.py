@@ -19,8 +19,9 @@ from sinks.object_store import ObjectStore
 from tests.fakes import soniox_rules as fake
 from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
+from tests.support.ids import new_call
 from tests.support.order_worker import TIMING, client
-from tests.support.pipeline_events import new_call, recording
+from tests.support.pipeline_events import recording
 from tests.support.transcription_jobs import job_of
 
 

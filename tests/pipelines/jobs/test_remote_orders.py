@@ -27,10 +27,11 @@ from tests.fakes import soniox_rules as fake
 from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
 from tests.support.clocks import ManualClock
+from tests.support.ids import new_call
 from tests.support.order_worker import TIMING, Fault, client, processes, start
-from tests.support.pipeline_events import new_call, recording
-from tests.support.service_process import eventually
+from tests.support.pipeline_events import recording
 from tests.support.transcription_jobs import job_of
+from tests.support.waiting import wait_until
 
 STEPS = 12  # calls of a run in which nothing happens; a test sees to it that there are no more
 
@@ -134,7 +135,7 @@ async def test_a_frozen_worker_that_wakes_up_late_does_not_order(
     provider.refusals.append(Refusal("DELETE .*", 404, "transcription_not_found", "Not found.", times=1_000))
     zombie = start(context, provider.url, s3, event, Fault(step, signal.SIGSTOP))
     assert zombie.pid
-    await asyncio.to_thread(eventually, partial(is_frozen, zombie.pid), "the zombie is frozen")
+    await asyncio.to_thread(wait_until, partial(is_frozen, zombie.pid), "the zombie is frozen")
     assert await finished(start(context, provider.url, s3, event, None)) == 0
     os.kill(zombie.pid, signal.SIGCONT)
 

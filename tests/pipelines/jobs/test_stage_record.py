@@ -16,10 +16,12 @@ from schemas.events import RecordingReady, TranscriptReady, UsageRecorded, parse
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 from tests.conftest import StartServer
-from tests.pipelines.transcribe.test_handler import WAV, FakeEngine
-from tests.support.pipeline_events import new_call, recording
+from tests.support.fake_engine import WAV, FakeEngine
+from tests.support.ids import new_call
+from tests.support.pipeline_events import recording
 from tests.support.running_server import RunningServer
-from tests.support.service_process import eventually, offsets, on_its_own, records, running
+from tests.support.service_process import offsets, own_log_and_environment, records, running
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def test_a_service_with_another_model_charges_nothing_twice(
     """The transcriber as it runs in production does a call, is killed, and comes back with another model; the call's
     recording is told once more, as a recorder does that was killed. There must be one transcript and one ledger line,
     each told twice."""
-    kafka, env = on_its_own(start_server("log"), object_server, model_cache)
+    kafka, env = own_log_and_environment(start_server("log"), object_server, model_cache)
     with wave.open(str(tmp_path / "short.wav"), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
@@ -114,7 +116,7 @@ def test_a_service_with_another_model_charges_nothing_twice(
         for number, model in enumerate(("base", "tiny.en"), start=1):
             with running("pipelines.transcribe.handler", env | {"AUDIOTEXT_STT__MODEL": model}, tmp_path / "log"):
                 producer.send(Topic.RECORDING_READY, [event])
-                eventually(lambda number=number: done() == number, f"the call is done with {model}", 90)  # type: ignore[misc]
+                wait_until(lambda number=number: done() == number, f"the call is done with {model}", 90)  # type: ignore[misc]
     told = [parse_event(value) for value in records(kafka, Topic.TRANSCRIPT_READY, 2)]
     lines = [parse_event(value) for value in records(kafka, Topic.USAGE_RECORDED, 2)]
     assert told[0] == told[1]

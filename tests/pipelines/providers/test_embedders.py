@@ -29,7 +29,8 @@ from tests.fakes import gemini as fake
 from tests.fakes.gemini import CONTRACT, FakeGemini, error_body
 from tests.support.demo_calls import CALLS, demo_call
 from tests.support.gemini_client import CLASSES
-from tests.support.pipeline_events import STARTED_MS, new_call, said, transcribed
+from tests.support.ids import new_call
+from tests.support.pipeline_events import STARTED_MS, said, transcribed
 
 TEXTS = ["My router is broken since this morning.", "We will send a technician tomorrow.", "Goodbye, have a nice day."]
 

@@ -34,8 +34,9 @@ from tests.fakes.openai import FakeOpenAi
 from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
 from tests.support.demo_calls import TrueTurn, demo_call
+from tests.support.ids import new_call
 from tests.support.order_worker import TIMING
-from tests.support.pipeline_events import new_call, recording
+from tests.support.pipeline_events import recording
 from tests.support.transcription_jobs import job_of
 
 ENGINES = ("whisper", "soniox", "openai")

@@ -19,7 +19,8 @@ from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import Answer, FakeGemini
-from tests.support.pipeline_events import STARTED_MS, new_call, said, transcribed
+from tests.support.ids import new_call
+from tests.support.pipeline_events import STARTED_MS, said, transcribed
 
 CALL = (
     "My router has been broken since Monday. The light on the front of the router flashes red.",

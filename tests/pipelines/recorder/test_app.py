@@ -19,8 +19,9 @@ from schemas.media import EosReason, MediaRecord, RecordType
 from tests.conftest import MAKERS
 from tests.support.kafka_backend import BOTH
 from tests.support.media_records import Call, audio, call, stereo, wav_channels
-from tests.support.recorder_process import Bench, eventually
+from tests.support.recorder_process import Bench
 from tests.support.running_server import RunningServer
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module", params=BOTH)
@@ -60,13 +61,13 @@ def expect(bench: Bench, event: RecordingReady, source: Call) -> None:
 def journalled(bench: Bench, call_id: str) -> Path:
     """Waits until a journal of the call is on disk."""
     directory = bench.spool / f"{uuid_of('acme', call_id)}.1"
-    return eventually(lambda: directory if (directory / "journal").exists() else None, f"a journal of {call_id}")
+    return wait_for(lambda: directory if (directory / "journal").exists() else None, f"a journal of {call_id}")
 
 
 def released(bench: Bench, call_id: str) -> None:
     """Waits until the call's first part has left the spool, which happens only when `recorded` is on the log."""
     directory = bench.spool / f"{uuid_of('acme', call_id)}.1"
-    eventually(lambda: None if directory.exists() else True, f"the spool of {call_id} is released")
+    wait_for(lambda: None if directory.exists() else True, f"the spool of {call_id} is released")
     assert len(bench.media(call_id, RecordType.RECORDED)) == 1
 
 
@@ -142,7 +143,7 @@ def test_killed_in_the_middle(bench: Bench, killed_after: str) -> None:
     else:
         bench.send(records[11:])
         if killed_after == "close":
-            eventually(lambda: bench.media(source.call_id, RecordType.CLOSE) or None, "the close record")
+            wait_for(lambda: bench.media(source.call_id, RecordType.CLOSE) or None, "the close record")
         bench.kill()
     bench.start()
     (event,) = bench.recorded(source.call_id)
@@ -176,9 +177,9 @@ def test_only_the_spool_is_lost_between_close_and_upload(bench: Bench) -> None:
     bench.objects.kill()
     try:
         bench.send(source.records())
-        eventually(lambda: bench.media("away", RecordType.CLOSE) or None, "the close record")
+        wait_for(lambda: bench.media("away", RecordType.CLOSE) or None, "the close record")
         journalled(bench, "away")
-        eventually(lambda: True if "retrying in" in bench.output.read_text() else None, "a complaint", 30)
+        wait_for(lambda: True if "retrying in" in bench.output.read_text() else None, "a complaint", 30)
         bench.kill()
         shutil.rmtree(bench.spool)
     finally:

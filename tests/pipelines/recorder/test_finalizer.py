@@ -5,7 +5,6 @@ The store and the log are stand-ins here, because the tests fail them at exact s
 
 import queue
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -15,59 +14,14 @@ from pipelines.recorder.finalizer import RecordingFinalizer
 from pipelines.recorder.journal import PartId
 from pipelines.recorder.recording import NotClosedError, make_recording
 from pipelines.recorder.spool import Spool
-from redpanda.client import EventProducer, LogUnavailableError
-from schemas.events import Event, ObjectRef, TrackOutline
+from schemas.events import ObjectRef, TrackOutline
 from schemas.ids import sha256_hex
 from schemas.media import CloseReason, MediaRecord, RecordType
-from sinks.object_store import ObjectStore, ObjectStoreError
+from tests.support.failing_stores import Events, Faults, Store
 from tests.support.media_records import EPOCH_MS, Call, audio, call
-from tests.support.recorder_process import eventually
+from tests.support.waiting import wait_for
 
 PART = PartId("acme", "CA", 1, 3)
-
-
-class Faults:
-    """Lets every operation fail once: the n-th failure is at step n."""
-
-    def __init__(self) -> None:
-        self._step = 0
-        self._fail_at = 0
-        self.failed = 0
-
-    def pass_or_raise(self, error: Exception) -> None:
-        self._step += 1
-        if self._step > self._fail_at:
-            self._step, self._fail_at, self.failed = 0, self._fail_at + 1, self.failed + 1
-            raise error
-
-
-class Store(ObjectStore):
-    """Keeps objects in memory."""
-
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
-        self.objects: dict[str, bytes] = {}
-
-    def put(self, key: str, data: bytes, content_type: str) -> ObjectRef:
-        self.objects[key] = data
-        self._faults.pass_or_raise(ObjectStoreError("the store is away"))
-        return ObjectRef(key=key, sha256=sha256_hex(data), size=len(data))
-
-    def put_file(self, key: str, path: Path, content_type: str, sha256: str) -> ObjectRef:
-        return self.put(key, path.read_bytes(), content_type)
-
-
-class Events(EventProducer):
-    """Keeps events in memory."""
-
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
-        self.sent: list[Event] = []
-
-    def send(self, topic: str, events: Iterable[Event], timeout_s: float = 30.0) -> None:
-        self.sent += events
-        if self._faults.failed < 4:
-            self._faults.pass_or_raise(LogUnavailableError("the log is away"))
 
 
 def closed_part(root: Path, source: Call) -> tuple[Spool, Path]:
@@ -217,9 +171,9 @@ def test_parts_of_a_revoked_partition_are_not_finished(tmp_path: Path, monkeypat
     )
     finisher.submit(PART, directory)
     finisher.start()
-    eventually(lambda: faults.failed or None, "an attempt has failed")
+    wait_for(lambda: faults.failed or None, "an attempt has failed")
     finisher.on_revoked(PART.partition)
-    eventually(lambda: not finisher.is_busy(PART) or None, "the part is let go")
+    wait_for(lambda: not finisher.is_busy(PART) or None, "the part is let go")
     assert told.empty()
     finisher.submit(PART, directory)
     assert told.get(timeout=10).type is RecordType.RECORDED
@@ -268,5 +222,5 @@ def test_a_released_part_is_not_retried(tmp_path: Path) -> None:
     finisher = RecordingFinalizer(store=Store(faults), events=Events(faults), put_record=lambda *_: None, workers=1)
     finisher.submit(PART, directory)
     finisher.start()
-    eventually(lambda: True if not finisher.is_busy(PART) else None, "the job is given up")
+    wait_for(lambda: True if not finisher.is_busy(PART) else None, "the job is given up")
     finisher.stop()

@@ -15,8 +15,9 @@ from schemas.events import RecordingReady
 from schemas.topics import Topic
 from tests.conftest import MAKERS
 from tests.support.media_records import Call, call, stereo, wav_channels
-from tests.support.recorder_process import Bench, eventually
+from tests.support.recorder_process import Bench
 from tests.support.running_server import RunningServer
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(
     embedded_kafka.unavailable_reason() is not None, reason=str(embedded_kafka.unavailable_reason())
@@ -64,13 +65,13 @@ def has_read(recorder: Bench, marker: str, partition: int) -> None:
     """Waits until the recorder has read the whole partition, with a call that begins there now."""
     recorder.send([call(marker, 20).start()], partition)
     opened = f"call {marker} part 1 opened"
-    eventually(lambda: opened in recorder.output.read_text() or None, f"{marker} is opened", 40)
+    wait_for(lambda: opened in recorder.output.read_text() or None, f"{marker} is opened", 40)
 
 
 def has_committed(recorder: Bench, partitions: tuple[int, ...] = PARTITIONS) -> None:
     """Waits until all records of the partitions are on disk and committed."""
     for partition in partitions:
-        eventually(lambda at=partition: recorder.lag(at) == 0 or None, f"partition {partition} is committed", 40)  # type: ignore[misc]  # a default for the loop's variable
+        wait_for(lambda at=partition: recorder.lag(at) == 0 or None, f"partition {partition} is committed", 40)  # type: ignore[misc]  # a default for the loop's variable
 
 
 def expect(bench: Bench, event: RecordingReady, source: Call) -> None:
@@ -89,7 +90,7 @@ def test_a_killed_recorder_is_replaced_by_the_other(recorders: list[Bench]) -> N
     one.start()
     has_read(one, "killed-first", 0)
     two.start()
-    eventually(lambda: "this recorder owns" in two.output.read_text() or None, "the second has a partition", 40)
+    wait_for(lambda: "this recorder owns" in two.output.read_text() or None, "the second has a partition", 40)
     send(one, calls, 0, 20)
     has_committed(one)
     opened = [[p for p in PARTITIONS if f"killed-{p} part 1 opened" in r.output.read_text()] for r in recorders]
@@ -121,7 +122,7 @@ def test_a_zombie_changes_nothing(recorders: list[Bench]) -> None:
         has_read(one, f"zombie-marker-{partition}", partition)
     one.pause()
     two.start()
-    eventually(lambda: "resumed" in two.output.read_text() or None, "the second has taken over", 40)
+    wait_for(lambda: "resumed" in two.output.read_text() or None, "the second has taken over", 40)
     send(two, calls, 15, 31)
     has_committed(two)
     one.resume()

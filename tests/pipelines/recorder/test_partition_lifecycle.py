@@ -26,9 +26,9 @@ from redpanda.range_reader import OffsetRange
 from schemas.events import ObjectRef
 from schemas.media import MediaRecord, RecordType
 from sinks.object_store import ObjectStoreError
-from tests.pipelines.recorder.test_finalizer import Events, Faults, Store
+from tests.support.failing_stores import Events, Faults, Store
 from tests.support.media_records import call
-from tests.support.recorder_process import eventually
+from tests.support.waiting import wait_for
 
 PARTITION = 3
 SOURCE = call("CA", 1000)
@@ -114,7 +114,7 @@ class Setting:
             self.ownership.tick(self)
             return PARTITION not in self.paused or None
 
-        eventually(look, "the partition is read")
+        wait_for(look, "the partition is read")
 
     def ticks(self, number: int = 10) -> None:
         """Lets time pass, and more than one round of the cleaner."""
@@ -221,7 +221,7 @@ def test_a_revoked_partition_is_dropped(setting: Setting, monkeypatch: pytest.Mo
     assert attempts.get(timeout=10)
     assert setting.closer._open
     setting.ownership.revoked(PARTITION)
-    eventually(lambda: not setting.finisher.is_busy(PART) or None, "the part is let go")
+    wait_for(lambda: not setting.finisher.is_busy(PART) or None, "the part is let go")
     assert not setting.closer._open
 
 

@@ -18,8 +18,9 @@ from schemas.media import RecordType
 from tests.conftest import MAKERS
 from tests.support.kafka_backend import plain_producer_config
 from tests.support.media_records import Call, call, stereo, wav_channels
-from tests.support.recorder_process import Bench, eventually
+from tests.support.recorder_process import Bench
 from tests.support.running_server import RunningServer
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def expect(bench: Bench, event: RecordingReady, source: Call) -> None:
 
 
 def committed(bench: Bench, partition: int = 0) -> None:
-    eventually(lambda: bench.lag(partition) == 0 or None, f"partition {partition} is committed")
+    wait_for(lambda: bench.lag(partition) == 0 or None, f"partition {partition} is committed")
 
 
 def test_calls_without_further_records_are_recorded(bench: Bench) -> None:
@@ -64,7 +65,7 @@ def test_calls_without_further_records_are_recorded(bench: Bench) -> None:
     bench.objects.kill()
     try:
         bench.send(closed.records())
-        eventually(lambda: bench.media(closed.call_id, RecordType.CLOSE) or None, "the close record")
+        wait_for(lambda: bench.media(closed.call_id, RecordType.CLOSE) or None, "the close record")
         bench.send([open_.start(), *open_.media()])
         committed(bench)
         bench.pause()
@@ -74,7 +75,7 @@ def test_calls_without_further_records_are_recorded(bench: Bench) -> None:
         bench.objects.start()
     bench.idle_timeout_ms = 2000
     bench.start()
-    eventually(lambda: "silent-ended part 1 opened" in bench.output.read_text() or None, "the rest is read")
+    wait_for(lambda: "silent-ended part 1 opened" in bench.output.read_text() or None, "the rest is read")
     bench.kill()
     shutil.rmtree(bench.data_dir / "recorder")
     bench.start()
@@ -83,7 +84,7 @@ def test_calls_without_further_records_are_recorded(bench: Bench) -> None:
         expect(bench, event, source)
         assert event.close_reason == reason
     assert bench.output.read_text().count("are incomplete on this disk; reading") == 1
-    eventually(lambda: not list(bench.spool.glob("*/journal")) or None, "nothing is left in the spool")
+    wait_for(lambda: not list(bench.spool.glob("*/journal")) or None, "nothing is left in the spool")
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_finished_calls_are_forgotten_once_the_log_has_forgotten_them(bench: Ben
     assert bench.stop() == 0
     bench.forget_before = edge
     bench.start()
-    eventually(lambda: ("acme", gone.call_id) not in states() or None, "the call is forgotten")
+    wait_for(lambda: ("acme", gone.call_id) not in states() or None, "the call is forgotten")
     assert set(states()) == {("acme", kept.call_id)}
     late = kept.stream("MZ-late", after_ms=5_000)
     bench.send(late.records())

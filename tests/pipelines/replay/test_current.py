@@ -38,7 +38,7 @@ def calls(installation: Installation) -> list[str]:
 
 def models(installation: Installation, calls: list[str]) -> list[str]:
     """The models whose transcripts count."""
-    return [installation.model_that_counts(call, TENANT) for call in calls]
+    return [installation.current_model(call, TENANT) for call in calls]
 
 
 def replay(installation: Installation, replay_id: str) -> ReplayDoc:
@@ -77,7 +77,7 @@ def test_a_replay_with_the_old_settings_makes_the_old_version_count(
 def test_a_job_that_runs_again_does_not_undo_a_choice(installation: Installation, calls: list[str]) -> None:
     """A replay makes tiny's versions; somebody switches back; then the replay's jobs run once more, as after a crash.
     The choice stays. The same with a replay that found an old result."""
-    board = VersionSwitcher(installation.calls, installation.replays, installation.tell)
+    board = VersionSwitcher(installation.calls, installation.replays, installation.emit)
     for model in ("tiny", None):
         replay_id = installation.start(calls[:1], model=model)
         jobs = installation.plan(replay_id)
@@ -107,7 +107,7 @@ def test_a_replay_can_keep_the_current_version(installation: Installation, calls
     found = replay(installation, beside)
     assert (found.keep_current, found.done, found.switched) == (True, 3, 0)
 
-    board = VersionSwitcher(installation.calls, installation.replays, installation.tell)
+    board = VersionSwitcher(installation.calls, installation.replays, installation.emit)
     assert board.switch(Target(replay=beside), Selection(), tenant=None) == Switched(3, 3, 3, 3)
     assert models(installation, calls) == ["tiny"] * 3
     assert board.switch(Target(replay=beside), Selection(), tenant=None) == Switched(3, 3, 0, 0)
@@ -145,7 +145,7 @@ def test_many_calls_are_switched_back_to_a_time(installation: Installation, call
     second = installation.replay(calls, model="small")
     later = f"CA{uuid.uuid4().hex}"
     installation.process(TENANT, later, 60_000)
-    board = VersionSwitcher(installation.calls, installation.replays, installation.tell)
+    board = VersionSwitcher(installation.calls, installation.replays, installation.emit)
 
     only = Selection(call_ids=(calls[0], later))
     assert board.switch(Target(before=between), only, tenant=None, dry_run=True) == Switched(2, 2, 1, 1)

@@ -20,9 +20,9 @@ from schemas.events import RecordingReady
 from schemas.media import CloseReason, MediaRecord, RecordType, to_headers
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
+from tests.support.ids import new_call
 from tests.support.kafka_backend import plain_producer_config
 from tests.support.media_records import Call, call
-from tests.support.pipeline_events import new_call
 
 Recorded = tuple[RecordingReady, Manifest]
 

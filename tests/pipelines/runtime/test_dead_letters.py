@@ -6,27 +6,10 @@ from core.settings import KafkaSettings, RetrySettings
 from pipelines.runtime.dead_letters import DeadLetterRecord, dead_letters_of, is_replayable, read_dead_letters, replay
 from pipelines.runtime.errors import PermanentError
 from redpanda.client import EventProducer
-from schemas.events import LetterReplayed, StageFailed
+from schemas.events import LetterReplayed
 from schemas.topics import Topic
-from tests.pipelines.runtime.test_consumer_loop import Lab
-
-
-def letter(name: str, at_ms: int = 1, payload: str = "{}", origin: str = Topic.RECORDING_READY) -> StageFailed:
-    """Returns a dead letter."""
-    return StageFailed(
-        event_id=name,
-        call_id=f"call-{name}",
-        tenant="t",
-        occurred_at_ms=at_ms,
-        stage="transcribe",
-        error_class="permanent",
-        error="401",
-        attempts=1,
-        origin_topic=origin,
-        origin_partition=0,
-        origin_offset=7,
-        payload=payload,
-    )
+from tests.support.consumer_loop_lab import Lab
+from tests.support.dead_letters import letter
 
 
 def note(name: str, at_ms: int) -> LetterReplayed:

@@ -12,9 +12,11 @@ from sinks.object_store import ObjectStore
 from tests.conftest import StartServer, kafka_settings
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import FakeGemini
-from tests.support.pipeline_events import new_call, said, transcribed
+from tests.support.ids import new_call
+from tests.support.pipeline_events import said, transcribed
 from tests.support.running_server import RunningServer
-from tests.support.service_process import eventually, records, running
+from tests.support.service_process import records, running
+from tests.support.waiting import wait_until
 
 
 async def test_a_service_that_is_killed_goes_on_where_it_was(
@@ -49,7 +51,7 @@ async def test_a_service_that_is_killed_goes_on_where_it_was(
     def killed() -> None:
         with running("pipelines.summarize.handler", env, tmp_path / "log") as service:
             producer.send(Topic.TRANSCRIPT_READY, [event])
-            eventually(lambda: len(server.asked) == 2, "the second stretch is asked about")
+            wait_until(lambda: len(server.asked) == 2, "the second stretch is asked about")
             service.kill()
 
     def finished() -> list[bytes]:

@@ -16,7 +16,8 @@ from schemas.events import SummaryReady, TranscriptReady, parse_event
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 from tests.conftest import StartServer, kafka_settings
-from tests.support.pipeline_events import new_call, said, transcribed
+from tests.support.ids import new_call
+from tests.support.pipeline_events import said, transcribed
 from tests.support.running_server import RunningServer
 from tests.support.service_process import records, running
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,45 +15,19 @@ from pipelines.providers.base import Transcription, TranscriptionJob
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.transcribe.handler import TranscribeHandler
 from redpanda.client import EventProducer
-from schemas.artifacts import Segment, Transcript
+from schemas.artifacts import Transcript
 from schemas.events import RecordingReady, TranscriptReady, UsageRecorded, parse_event
 from schemas.topics import Topic
 from schemas.usage_keys import UsageKey, UsageKind
 from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.conftest import StartServer, s3_settings
 from tests.support.demo_calls import demo_call, word_error_rate
-from tests.support.pipeline_events import STARTED_MS, new_call, recording
+from tests.support.fake_engine import WAV, FakeEngine
+from tests.support.ids import new_call
+from tests.support.pipeline_events import STARTED_MS, recording
 from tests.support.running_server import RunningServer
-from tests.support.service_process import eventually, offsets, on_its_own, records, running
-
-WAV = b"RIFF, as far as the fake engine is concerned"
-
-
-class FakeEngine:
-    """An engine that hears the same in every call, and counts how often it was asked."""
-
-    name = "whisper"
-
-    def __init__(self, model: str = "base") -> None:
-        self.model = model
-        self.jobs: list[TranscriptionJob] = []
-        self.heard: list[bytes] = []
-
-    def config(self) -> Mapping[str, object]:
-        return {"model": self.model}
-
-    async def transcribe(self, job: TranscriptionJob) -> Transcription:
-        self.jobs.append(job)
-        self.heard.append(await asyncio.to_thread(job.audio.read_bytes))
-        transcript = Transcript(
-            call_id=job.call_id,
-            language="en",
-            duration_ms=job.duration_ms,
-            provider=self.name,
-            model=self.model,
-            segments=[Segment(start_ms=0, end_ms=500, channel=0, speaker=job.speakers[0], text="Hello.")],
-        )
-        return Transcription(transcript)
+from tests.support.service_process import offsets, own_log_and_environment, records, running
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -291,7 +264,7 @@ def test_a_call_survives_a_kill_of_the_service(
     again. What must be there then: the call's transcript, right, and one ledger key, whatever number of times it was
     told. SIGTERM ends the service at once although a call is at work."""
     log = start_server("log")
-    kafka, env = on_its_own(log, object_server, model_cache)
+    kafka, env = own_log_and_environment(log, object_server, model_cache)
     call = demo_call("clinic_reschedule")
     objects = ObjectStore(s3)
     call_id = new_call()
@@ -300,20 +273,20 @@ def test_a_call_survives_a_kill_of_the_service(
 
     with offsets(kafka, "transcribe", Topic.RECORDING_READY) as done:
         with running("pipelines.transcribe.handler", env, tmp_path / "log") as first:
-            eventually(lambda: "loaded" in first.output, "the model is loaded before a call comes", 60)
+            wait_until(lambda: "loaded" in first.output, "the model is loaded before a call comes", 60)
             producer.send(Topic.RECORDING_READY, [event])
-            eventually(lambda: f"of call {call_id}" in first.output, "the call is at work")
+            wait_until(lambda: f"of call {call_id}" in first.output, "the call is at work")
             first.kill()
         assert done() == 0
 
         with running("pipelines.transcribe.handler", env, tmp_path / "log") as second:
-            eventually(lambda: done() == 1, "the call is done", 90)
+            wait_until(lambda: done() == 1, "the call is done", 90)
             [ready] = [parse_event(value) for value in records(kafka, Topic.TRANSCRIPT_READY, 1)]
             [usage] = [parse_event(value) for value in records(kafka, Topic.USAGE_RECORDED, 1)]
             wav = (tmp_path / "a.wav").read_bytes()
             another = recording(objects, new_call(), wav, call.duration_ms)
             producer.send(Topic.RECORDING_READY, [another])
-            eventually(lambda: f"of call {another.call_id}" in second.output, "another call is at work")
+            wait_until(lambda: f"of call {another.call_id}" in second.output, "another call is at work")
             code, took_s = second.terminate()
 
     assert isinstance(ready, TranscriptReady)

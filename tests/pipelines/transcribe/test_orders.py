@@ -13,10 +13,12 @@ from tests.conftest import StartServer, kafka_settings
 from tests.fakes import soniox_rules as fake
 from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
-from tests.support.pipeline_events import new_call, recording
+from tests.support.ids import new_call
+from tests.support.pipeline_events import recording
 from tests.support.running_server import RunningServer
-from tests.support.service_process import eventually, records, running
+from tests.support.service_process import records, running
 from tests.support.transcription_jobs import job_of
+from tests.support.waiting import wait_until
 
 
 async def test_a_service_that_is_killed_while_it_waits_orders_once(
@@ -54,7 +56,7 @@ async def test_a_service_that_is_killed_while_it_waits_orders_once(
     def killed() -> None:
         with running("pipelines.transcribe.handler", env, tmp_path / "log") as service:
             producer.send(Topic.RECORDING_READY, [recording(objects, new_call(), wav, job.duration_ms)])
-            eventually(lambda: bool(server.orders), "the call is ordered")
+            wait_until(lambda: bool(server.orders), "the call is ordered")
             service.kill()
 
     def collected() -> list[bytes]:

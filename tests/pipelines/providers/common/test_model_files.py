@@ -16,6 +16,8 @@ from pipelines.providers.common.model_files import (
     model_directory,
 )
 
+pytestmark = pytest.mark.server
+
 CONTENT = b"weights of a small model"
 
 

@@ -16,7 +16,8 @@ from sinks.object_store import ObjectStore
 from tests.fakes import gemini as fake
 from tests.fakes.gemini import CONTRACT, Answer, FakeGemini
 from tests.support.gemini_client import CALL, FIELDS, client, job, recorded
-from tests.support.pipeline_events import new_call, said
+from tests.support.ids import new_call
+from tests.support.pipeline_events import said
 
 
 @pytest.fixture
