@@ -33,7 +33,7 @@ from pipelines.recorder.partition_listener import PartitionedApplication
 from redpanda import client
 if len(sys.argv) > 1:
     StateReaper.__init__.__kwdefaults__.update(after_s=0, every_s=0.2)
-    PartitionedApplication.begins = lambda *_: int(sys.argv[1])
+    PartitionedApplication.first_offset = lambda *_: int(sys.argv[1])
 client.METADATA_REFRESH_S = int(os.environ.get("METADATA_S", client.METADATA_REFRESH_S))
 logging.basicConfig(level="INFO", format="%(asctime)s %(name)s %(message)s")
 run(load())
