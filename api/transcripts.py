@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from api.models import CallSummary, JoinedTranscript, PartSummary
-from schemas.artifacts import Segment, Transcript, Word
+from schemas.artifacts import Omitted, Segment, Transcript, Word
 from sinks.clickhouse.call_projection import PartDoc
 
 
@@ -15,9 +15,11 @@ def join_transcripts(transcripts: Sequence[tuple[PartDoc, Transcript | None]]) -
     """
     offset_ms = 0
     segments: list[Segment] = []
+    omitted: list[Omitted] = []
     for part, transcript in transcripts:
         if transcript is not None:
             segments += [_shifted(segment, offset_ms) for segment in transcript.segments]
+            omitted += [_shifted_omission(one, offset_ms) for one in transcript.omitted]
         # The transcript's event may arrive before the recording's event.
         offset_ms += part.duration_ms or (transcript.duration_ms if transcript else 0)
     first = next(transcript for _, transcript in transcripts if transcript is not None)
@@ -28,6 +30,7 @@ def join_transcripts(transcripts: Sequence[tuple[PartDoc, Transcript | None]]) -
         provider=first.provider,
         model=first.model,
         segments=segments,
+        omitted=omitted,
     )
 
 
@@ -66,3 +69,7 @@ def _shifted(segment: Segment, by_ms: int) -> Segment:
 
 def _shifted_word(word: Word, by_ms: int) -> Word:
     return word.model_copy(update={"start_ms": word.start_ms + by_ms, "end_ms": word.end_ms + by_ms})
+
+
+def _shifted_omission(omitted: Omitted, by_ms: int) -> Omitted:
+    return omitted.model_copy(update={"start_ms": omitted.start_ms + by_ms, "end_ms": omitted.end_ms + by_ms})

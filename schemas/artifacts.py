@@ -19,7 +19,7 @@ class Word(Frozen):
 
 
 class Segment(Frozen):
-    """Continuous speech of one speaker. channel: 0 inbound, 1 outbound."""
+    """Continuous speech of one speaker. channel: 0 inbound, 1 outbound. language: ISO 639-1, "" if unknown."""
 
     start_ms: int
     end_ms: int
@@ -27,10 +27,25 @@ class Segment(Frozen):
     speaker: str
     text: str
     words: list[Word] = Field(default_factory=list)
+    language: str = ""
+
+
+class Omitted(Frozen):
+    """A stretch without its text. reason: `repetition` (the engine repeated itself and did not recover) or `echo` (the
+    other channel's words came back over the line)."""
+
+    start_ms: int
+    end_ms: int
+    channel: int
+    reason: str
 
 
 class Transcript(Frozen):
-    """Transcript of a call, segments ordered by start."""
+    """Transcript of a call, segments ordered by start.
+
+    language: that of the channel with most speech, "und" if nobody spoke. omitted: stretches whose text is left out,
+    ordered by start.
+    """
 
     call_id: str
     language: str
@@ -38,6 +53,7 @@ class Transcript(Frozen):
     provider: str
     model: str
     segments: list[Segment]
+    omitted: list[Omitted] = Field(default_factory=list)
 
 
 class Summary(Frozen):

@@ -19,12 +19,16 @@ _MAX_TURN_MS = 30_000
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
-    """Word as the engine returned it. text: includes the space before it, if the language has one. Times in ms."""
+    """Word as the engine returned it.
+
+    text: includes the space before it, if the language has one. Times in ms. language: ISO 639 code, "" if unknown.
+    """
 
     start_ms: int
     end_ms: int
     text: str
     confidence: float
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,10 @@ class _Utterance:
     @property
     def start_ms(self) -> int:
         return self.words[0].start_ms
+
+    @property
+    def language(self) -> str:
+        return self.words[0].language
 
     @property
     def end_ms(self) -> int:
@@ -56,11 +64,15 @@ def segments_of(channels: Sequence[Iterable[SpokenWord]], speakers: Sequence[str
 
 
 def _split(channel: int, words: Iterable[SpokenWord]) -> list[_Utterance]:
-    """Splits the channel's words at pauses longer than _GAP_MS."""
+    """Splits the channel's words at pauses longer than _GAP_MS and where the language changes."""
     ordered = sorted((word for word in words if word.text.strip()), key=lambda word: word.start_ms)
     if not ordered:
         return []
-    cuts = [index for index, (one, two) in enumerate(pairwise(ordered), 1) if two.start_ms - one.end_ms > _GAP_MS]
+    cuts = [
+        index
+        for index, (one, two) in enumerate(pairwise(ordered), 1)
+        if two.start_ms - one.end_ms > _GAP_MS or two.language != one.language
+    ]
     return [
         _Utterance(channel, tuple(ordered[start:end]))
         for start, end in zip([0, *cuts], [*cuts, len(ordered)], strict=True)
@@ -81,6 +93,7 @@ def _merge(utterances: Iterable[_Utterance]) -> list[_Utterance]:
 def _continues(one: _Utterance, two: _Utterance) -> bool:
     return (
         one.channel == two.channel
+        and one.language == two.language
         and two.start_ms - one.end_ms <= _MAX_PAUSE_MS
         and two.end_ms - one.start_ms <= _MAX_TURN_MS
     )
@@ -97,4 +110,5 @@ def _segment(utterance: _Utterance, speaker: str) -> Segment:
             Word(start_ms=word.start_ms, end_ms=word.end_ms, text=word.text.strip(), confidence=word.confidence)
             for word in utterance.words
         ],
+        language=utterance.language,
     )

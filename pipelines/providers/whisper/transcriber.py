@@ -1,6 +1,7 @@
 """Speech to text on this machine: Whisper by faster-whisper (CTranslate2, int8).
 
-Each channel is transcribed by itself, in parallel: the channel is the speaker, nobody has to be told apart.
+Each channel is transcribed by itself, in its own language: the channel is the speaker. `voice` finds speech and divides
+it into chunks, `echo` removes the echo of the other channel, `hearing` decodes the chunks and checks the text.
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -22,45 +23,50 @@ import faster_whisper
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import soxr
+from faster_whisper.vad import get_vad_model
 
 from core.health_check import Check
 from pipelines.providers.base import Transcription, TranscriptionJob
 from pipelines.providers.common import model_files
 from pipelines.providers.common.utterances import SpokenWord, segments_of
+from pipelines.providers.whisper.decoder import BEAM, Decoder
+from pipelines.providers.whisper.echo import Probabilities, echoes_of, without_echo
+from pipelines.providers.whisper.hearing import ECHO, REPETITION, Heard, Hearing, batches_of
+from pipelines.providers.whisper.voice import (
+    RATE_HZ,
+    Channel,
+    Chunk,
+    Region,
+    Samples,
+    chunks_of,
+    credible,
+    probabilities,
+    regions_of,
+    together,
+)
 from pipelines.runtime.errors import PermanentError, ProviderOutageError
-from schemas.artifacts import Transcript
+from schemas.artifacts import Omitted, Transcript
 
 logger = logging.getLogger(__name__)
 
-_RATE_HZ = 16_000  # what Whisper was trained on
-_BATCH = 4  # chunks of up to 30 s decoded together
-_BEAM = 5
-# Whisper's own rule for "nobody is speaking here", which the batched pipeline leaves out: the voice detector lets some
-# hold music through, and the model then invents words for it.
-_NO_SPEECH = 0.6
-_LOW_LOGPROB = -1.0
-_UNDETERMINED = "und"  # ISO 639: no language, since nobody spoke
+_UNDETERMINED = "und"  # ISO 639: no language, because there is no speech
 
-# Raised when what makes a transcript here changes, so that the job key does.
-_REVISION = 1
-
-Samples = npt.NDArray[np.float32]
+# Raise it when a change here gives other transcripts: the job key contains it.
+_REVISION = 2
 
 
 class _AbandonedError(Exception):
-    """Nobody waits for the result any more."""
+    """Raised in a thread when the result is no longer needed."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """A channel before it is decoded. segments: lazy, they are decoded as they are taken. speech_s: how much of the
-    audio is speech; language: what the engine takes it for."""
+class _Channel:
+    """Result of one channel. speech: number of samples; echoes: stretches that are an echo of the other channel."""
 
-    audio: Samples
-    segments: Iterator[Any]
     language: str
-    speech_s: float
+    speech: int
+    heard: Heard
+    echoes: list[Region]
 
 
 class Whisper:
@@ -69,13 +75,16 @@ class Whisper:
     name = "whisper"
 
     def __init__(self, model: str, cache: Path, language: str | None = None, concurrency: int = 1) -> None:
-        """model: "base", "tiny.en" or a path. cache: where joined weights are kept. language: ISO 639-1, or None to
-        find it out. concurrency: calls at the same time. Raises models.ModelError."""
+        """Finds the model's files. Raises ModelError.
+
+        model: "base", "tiny.en" or a path. cache: folder for joined weights. language: ISO 639-1, or None to detect it.
+        concurrency: calls at the same time.
+        """
         self._directory = model_files.whisper_directory(model, cache)
         self.model = model if model in model_files.WHISPER else self._directory.name
         self._language = language
         self._concurrency = concurrency
-        # Not asyncio's own pool: the loop would wait for it when it closes, and a batch takes seconds.
+        # Not asyncio's own pool: the loop waits for that one when it closes, and a batch takes seconds.
         self._calls = ThreadPoolExecutor(concurrency, "whisper-call")
         self._engine: Any = None
         self._loading = threading.Lock()
@@ -86,20 +95,20 @@ class Whisper:
             "provider": self.name,
             "model": self.model if self.model in model_files.WHISPER else str(self._directory),
             "language": self._language,
-            "beam": _BEAM,
+            "beam": BEAM,
             "engine": version("faster-whisper"),
             "revision": _REVISION,
         }
 
     def load(self) -> None:
-        """Loads the model unless it is (about a second). Raises ProviderOutageError when it cannot be loaded."""
+        """Loads the model once (about a second). Raises ProviderOutageError when it cannot be loaded."""
         with self._loading:
             if self._engine is None:
                 started = time.monotonic()
                 try:
                     self._engine = _load(self._directory, self._concurrency)
                 except (RuntimeError, OSError) as error:
-                    # No call is to blame, and none would fare better: let them wait until it is mended.
+                    # The call is not the cause, and any other call fails too: all wait until the model is repaired.
                     raise ProviderOutageError(f"whisper {self.model} cannot be loaded: {error}") from error
                 logger.info("whisper %s loaded in %.1f s", self.model, time.monotonic() - started)
 
@@ -111,10 +120,10 @@ class Whisper:
         return Check("Whisper", True, f"{self.model} is here, faster-whisper {version('faster-whisper')}")
 
     async def transcribe(self, job: TranscriptionJob) -> Transcription:
-        """The call's transcript. Raises PermanentError for audio that cannot be read and a language that is none,
-        ProviderOutageError when the model cannot be loaded.
+        """Returns the call's transcript.
 
-        When cancelled, the threads at work stop after the batch they are at.
+        Raises PermanentError for unreadable audio and an unknown language, ProviderOutageError when the model cannot be
+        loaded. When the call is cancelled, each thread stops after its current batch.
         """
         abandoned = threading.Event()
         try:
@@ -125,66 +134,117 @@ class Whisper:
 
     def _transcribe(self, job: TranscriptionJob, abandoned: threading.Event) -> Transcript:
         samples, rate_hz = _read(job.audio, len(job.speakers))
-        language = self._language or _UNDETERMINED
-        channels: list[list[SpokenWord]] = []
+        channels: list[_Channel] = []
         if len(samples):
             self.load()
-            with ThreadPoolExecutor(samples.shape[1], "whisper") as threads:
-                heard = list(threads.map(lambda channel: self._listen(channel, rate_hz), samples.T))
-                clearest = max(heard, key=lambda channel: channel.speech_s)
-                if clearest.speech_s:
-                    language = clearest.language
-                channels = list(threads.map(lambda channel: self._words(channel, language, abandoned), heard))
+            with ThreadPoolExecutor(min(samples.shape[1], _cores()), "whisper") as threads:
+                channels = self._hear([Channel(one, rate_hz) for one in samples.T], threads, abandoned)
+        omitted = _omitted(channels, job.duration_ms)
+        if omitted:
+            logger.warning(
+                "call %s: the text of %d stretches is omitted: %s",
+                job.call_id,
+                len(omitted),
+                ", ".join(f"{one.reason} {one.start_ms}-{one.end_ms} ms on channel {one.channel}" for one in omitted),
+            )
         return Transcript(
             call_id=job.call_id,
-            language=language,
+            language=self._language or _clearest(channels),
             duration_ms=job.duration_ms,
             provider=self.name,
             model=self.model,
-            segments=segments_of([_within(job.duration_ms, words) for words in channels], job.speakers),
+            segments=segments_of([_within(job.duration_ms, one.heard.words) for one in channels], job.speakers),
+            omitted=omitted,
         )
 
-    def _listen(self, channel: npt.NDArray[np.int16], rate_hz: int) -> _Heard:
-        """Finds speech, and the language unless it is set."""
-        audio = soxr.resample(channel.astype(np.float32) / 32768, rate_hz, _RATE_HZ)
-        segments, info = self._pipeline(audio, self._language)
-        return _Heard(audio, segments, info.language, info.duration_after_vad)
+    def _hear(
+        self, channels: Sequence[Channel], threads: ThreadPoolExecutor, abandoned: threading.Event
+    ) -> list["_Channel"]:
+        """Returns the result of each channel."""
 
-    def _words(self, channel: _Heard, language: str, abandoned: threading.Event) -> list[SpokenWord]:
-        """What was said on a channel, in the call's language."""
-        if not channel.speech_s:
-            return []
-        if abandoned.is_set():
-            raise _AbandonedError
-        segments = channel.segments
-        if channel.language != language:
-            segments, _ = self._pipeline(channel.audio, language)
-        words: list[SpokenWord] = []
-        for segment in segments:
+        def proceed() -> None:
             if abandoned.is_set():
                 raise _AbandonedError
-            if not _is_nobody(segment):
-                words += (_word(word) for word in segment.words or ())
-        return words
 
-    def _pipeline(self, audio: Samples, language: str | None) -> tuple[Iterator[Any], Any]:
-        # A pipeline remembers the end of its last speech, so each channel needs its own; it is only a wrapper.
-        pipeline = faster_whisper.BatchedInferencePipeline(self._engine)
-        try:
-            segments, info = pipeline.transcribe(
-                audio, language=language, beam_size=_BEAM, batch_size=_BATCH, word_timestamps=True, vad_filter=True
+        def found_in(channel: Channel) -> Probabilities:
+            return probabilities(channel, _detect, proceed)
+
+        def begun(chunks: Sequence[Chunk], hearing: Hearing) -> tuple[str, Heard]:
+            return hearing.first(chunks, self._language) if chunks else (_UNDETERMINED, Heard())
+
+        found = list(threads.map(found_in, channels))
+        kept = found
+        if len(channels) == 2:
+            kept = list(threads.map(without_echo, channels, found, channels[::-1], found[::-1]))
+        chunks = [
+            chunks_of(credible(regions_of(one), one), channel.length)
+            for channel, one in zip(channels, kept, strict=True)
+        ]
+        batches = [batches_of(one) for one in chunks]
+        decoder = Decoder(self._engine, self.model)
+        hearings = [
+            Hearing(channel, decoder, proceed, echoes_of(before, clean))
+            for channel, before, clean in zip(channels, found, kept, strict=True)
+        ]
+        proceed()
+        firsts = list(threads.map(begun, [one[0] if one else [] for one in batches], hearings))
+        rests = [
+            [threads.submit(hearing.rest, batch, language, detect=self._language is None) for batch in later[1:]]
+            for hearing, later, (language, _) in zip(hearings, batches, firsts, strict=True)
+        ]
+        return [
+            _Channel(
+                language=language,
+                speech=sum(chunk.speech for chunk in own),
+                heard=sum((batch.result() for batch in rest), heard),
+                echoes=regions_of(np.where(clean < before, before, 0)),
             )
-        except ValueError as error:
-            if "language" in str(error):
-                raise PermanentError(f"whisper {self.model} knows no language {language!r}") from error
-            raise
-        return segments, info
+            for (language, heard), rest, own, before, clean in zip(firsts, rests, chunks, found, kept, strict=True)
+        ]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _detect(samples: Samples) -> Probabilities:
+    """Returns the probability of speech in each frame, by Silero with fresh state."""
+    found: Probabilities = get_vad_model()(samples)
+    return found
+
+
+def _clearest(channels: Sequence[_Channel]) -> str:
+    """Returns the language of the channel with most speech among those that have words."""
+    speaking = [channel for channel in channels if channel.heard.words]
+    return max(speaking, key=lambda channel: channel.speech).language if speaking else _UNDETERMINED
+
+
+def _omitted(channels: Sequence[_Channel], duration_ms: int) -> list[Omitted]:
+    """Returns the stretches whose text is omitted, ordered by start."""
+    spans = [
+        (region, number, reason)
+        for number, channel in enumerate(channels)
+        for reason, regions in ((REPETITION, channel.heard.omitted), (ECHO, together(channel.echoes)))
+        for region in regions
+    ]
+    found = [
+        Omitted(
+            start_ms=min(span.start * 1000 // RATE_HZ, duration_ms),
+            end_ms=min(span.end * 1000 // RATE_HZ, duration_ms),
+            channel=number,
+            reason=reason,
+        )
+        for span, number, reason in spans
+    ]
+    return sorted(found, key=lambda one: (one.start_ms, one.channel))
 
 
 def _load(directory: Path, calls: int) -> Any:
-    """The engine: a worker per channel and call as far as there are cores; more threads only where cores are left,
-    since two workers with a thread each are faster than one with two."""
-    cores = len(os.sched_getaffinity(0))
+    """Loads the engine with one worker per channel and call, at most one per core.
+
+    Workers get more threads only if cores are left: two workers with one thread each are faster than one with two.
+    """
+    cores = _cores()
     workers = min(2 * calls, cores)
     return faster_whisper.WhisperModel(
         str(directory),
@@ -197,7 +257,7 @@ def _load(directory: Path, calls: int) -> Any:
 
 
 def _read(path: Path, channels: int) -> tuple[npt.NDArray[np.int16], int]:
-    """The file's samples [frames, channels] and its rate. Raises PermanentError."""
+    """Reads the file's samples [frames, channels] and its rate. Raises PermanentError."""
     try:
         samples, rate_hz = soundfile.read(path, dtype="int16", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -207,22 +267,8 @@ def _read(path: Path, channels: int) -> tuple[npt.NDArray[np.int16], int]:
     return samples, rate_hz
 
 
-def _is_nobody(segment: Any) -> bool:
-    return bool(segment.no_speech_prob > _NO_SPEECH and segment.avg_logprob < _LOW_LOGPROB)
-
-
-def _word(word: Any) -> SpokenWord:
-    """The engine's word; its times are np.float64 seconds."""
-    return SpokenWord(
-        start_ms=round(float(word.start) * 1000),
-        end_ms=round(float(word.end) * 1000),
-        text=word.word,
-        confidence=round(float(word.probability), 3),
-    )
-
-
 def _within(duration_ms: int, words: Sequence[SpokenWord]) -> list[SpokenWord]:
-    """The words with times inside the recording: the engine's padding can reach past its end."""
+    """Moves the words into the recording: the engine's padding can reach past its end."""
 
     def clamp(time_ms: int) -> int:
         return min(max(time_ms, 0), duration_ms)

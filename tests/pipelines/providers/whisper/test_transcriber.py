@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-from faster_whisper import BatchedInferencePipeline
+from faster_whisper import WhisperModel
 
 from pipelines.providers.base import TranscriptionJob
 from pipelines.providers.common.model_files import ModelError
@@ -20,51 +20,20 @@ from pipelines.runtime.errors import PermanentError
 from schemas.artifacts import Transcript
 from tests.pipelines.conftest import SPEAKERS
 from tests.support.demo_calls import CALLS, demo_call, word_error_rate
-
-RATE_HZ = 8000
-SECONDS = np.arange(20 * RATE_HZ) / RATE_HZ
-
-Samples = npt.NDArray[np.int16]
+from tests.support.transcription_jobs import RATE, SECONDS, hold_music, noise, ring_back, silence
 
 
 def job(tmp_path: Path, samples: npt.NDArray[np.int16]) -> TranscriptionJob:
     """A job over these samples [frames, 2]."""
     path = tmp_path / "audio.wav"
-    soundfile.write(path, samples, RATE_HZ, subtype="PCM_16")
-    return TranscriptionJob("key", "CA1", path, len(samples) * 1000 // RATE_HZ, SPEAKERS)
-
-
-def silence() -> Samples:
-    """20 s of nothing."""
-    return np.zeros(len(SECONDS), np.int16)
-
-
-def noise() -> Samples:
-    """20 s of line noise at about -40 dB."""
-    return (np.random.default_rng(7).normal(0, 300, len(SECONDS))).astype(np.int16)
-
-
-def ring_back() -> Samples:
-    """20 s of the North American ring-back tone: 440 and 480 Hz, 2 s on, 4 s off."""
-    tone = np.sin(2 * np.pi * 440 * SECONDS) + np.sin(2 * np.pi * 480 * SECONDS)
-    return (6000 * tone * (SECONDS % 6 < 2)).astype(np.int16)
-
-
-def hold_music() -> Samples:
-    """20 s of a tune: chords with overtones that change four times a second and die away, as on hold."""
-    out = np.zeros(len(SECONDS))
-    for index, root in enumerate(np.random.default_rng(3).choice([262, 294, 330, 349, 392, 440], 80)):
-        span = slice(index * RATE_HZ // 4, (index + 1) * RATE_HZ // 4)
-        local = SECONDS[: RATE_HZ // 4]
-        for ratio in (1, 1.25, 1.5, 2, 3):
-            out[span] += np.sin(2 * np.pi * root * ratio * local) * np.exp(-4 * local) / ratio
-    return (5000 * out).astype(np.int16)
+    soundfile.write(path, samples, RATE, subtype="PCM_16")
+    return TranscriptionJob("key", "CA1", path, len(samples) * 1000 // RATE, SPEAKERS)
 
 
 def test_the_demo_calls_are_heard_right(transcripts: Mapping[str, Transcript]) -> None:
     """Both calls are transcribed and each channel is compared, word by word, with what was really said there.
 
-    The promise is an error rate of at most 0.15 averaged over channels; 0.024 was measured, so 0.06 already means
+    The promise is an error rate of at most 0.15 averaged over channels; 0.035 was measured, so 0.06 already means
     that something broke: audio resampled wrongly, channels swapped, words lost between chunks.
     """
     rates = {
@@ -176,7 +145,7 @@ async def test_what_is_no_audio_is_refused_for_good(whisper: Whisper, tmp_path: 
 async def test_a_wrong_number_of_channels_is_refused(whisper: Whisper, tmp_path: Path) -> None:
     """A mono file where two speakers are expected: the channel is the speaker, so nobody could say who spoke."""
     path = tmp_path / "mono.wav"
-    soundfile.write(path, silence(), RATE_HZ, subtype="PCM_16")
+    soundfile.write(path, silence(), RATE, subtype="PCM_16")
 
     with pytest.raises(PermanentError, match="1 channels"):
         await whisper.transcribe(TranscriptionJob("key", "CA1", path, 20_000, SPEAKERS))
@@ -189,31 +158,35 @@ async def test_a_language_that_is_none_is_refused_for_good(whisper: Whisper, mod
     german._engine = whisper._engine  # loading it once is enough
     speech = demo_call("broadband_outage").samples[: len(SECONDS)]
 
-    with pytest.raises(PermanentError, match="no language 'german'"):
+    with pytest.raises(PermanentError, match="does not support the language 'german'"):
         await german.transcribe(job(tmp_path, speech))
 
 
 async def test_a_cancelled_job_stops_working(whisper: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long job is cancelled right after it began, as at shutdown or when its time is up, and another follows. At
-    most the batch each channel was at is finished; else one hopeless call would keep the cores from all behind it."""
+    """A long job is cancelled when its first batch is encoded, as at shutdown or when its time is up, and another
+    follows. At most the batch each channel was at is finished; else one hopeless call would keep the cores from all
+    behind it."""
     batches = 0
-    decode = BatchedInferencePipeline.forward
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    encode = WhisperModel.encode
 
     def counted(*args: object) -> object:
         nonlocal batches
         batches += 1
-        return decode(*args)
+        loop.call_soon_threadsafe(begun.set)
+        return encode(*args)
 
-    monkeypatch.setattr(BatchedInferencePipeline, "forward", counted)
-    long_call = np.tile(demo_call("clinic_reschedule").samples, (5, 1))  # two batches or more a channel
+    monkeypatch.setattr(WhisperModel, "encode", counted)
+    long_call = np.tile(demo_call("clinic_reschedule").samples, (5, 1))  # five batches or more a channel
     task = asyncio.ensure_future(whisper.transcribe(job(tmp_path, long_call)))
-    await asyncio.sleep(0.2)
+    await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
     await whisper.transcribe(job(tmp_path, np.zeros((160, 2), np.int16)))
-    assert batches <= 2
+    assert 1 <= batches <= 4
 
 
 def test_what_changes_the_result_changes_the_job(model_cache: Path) -> None:
