@@ -1,0 +1,1 @@
+"""The media gateway: accepts carriers' streams and writes them to the log."""

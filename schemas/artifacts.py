@@ -31,8 +31,11 @@ class Segment(Frozen):
 
 
 class Omitted(Frozen):
-    """A stretch without its text. reason: `repetition` (the engine repeated itself and did not recover) or `echo` (the
-    other channel's words came back over the line)."""
+    """Stretch of audio whose text is omitted.
+
+    reason: `repetition` (the engine repeated itself and did not recover) or `echo` (the words of the other channel came
+    back over the line).
+    """
 
     start_ms: int
     end_ms: int

@@ -1,4 +1,4 @@
-"""Transcripts of a call's parts, join_transcripts."""
+"""Transcripts of a call's parts, joined."""
 
 from api.transcripts import join_transcripts
 from schemas.artifacts import Omitted, Transcript
@@ -6,8 +6,10 @@ from sinks.clickhouse.call_projection import PartDoc
 
 
 def test_omitted_stretches_are_on_the_joined_timeline() -> None:
-    """Two parts of 30 s with an omitted stretch each. The second part's stretch must be 30 s later in the join_transcripts
-    transcript; otherwise a person listens at the wrong place."""
+    """Joins two parts of 30 s with an omitted stretch each.
+
+    The second part's stretch must be 30 s later in the joined transcript; otherwise a person listens at the wrong place.
+    """
     parts = [
         (
             PartDoc(part=number, status="complete", duration_ms=30_000),

@@ -69,8 +69,11 @@ _LONGEST_START = 3  # words before the commitment that do not matter ("so then I
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """Something to do after the call. who: SPEAKER, OTHER or a third party ("the driver"). what: as it was said,
-    without its subject; the subject is in it where whole is True. offer: it depends on the answer."""
+    """Task after the call.
+
+    who: SPEAKER, OTHER or a third party ("the driver"). what: the words of the speaker without the subject; if `whole`
+    is true, the subject is included. offer: the task depends on the answer.
+    """
 
     who: str
     what: str
@@ -79,8 +82,10 @@ class Commitment:
 
 
 def commitment_in(clause: str, before: str = "") -> Commitment | None:
-    """Returns the commitment that the clause expresses by its wording, or None. before: what the speaker said just
-    before, which "she" can point back to."""
+    """Returns the commitment that the clause expresses by its wording, or None.
+
+    before: the speaker's previous clause, which a pronoun such as "she" can refer to.
+    """
     text = clause.strip(" .!?,").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     low = text.lower()
     if len(low) != len(text) or len(low.split()) < _FEWEST_WORDS or _DURING_THE_CALL.search(low):

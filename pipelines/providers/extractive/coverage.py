@@ -48,8 +48,11 @@ _PER_TEXT = 0.5  # words that a choice costs beside its own
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A text to choose. weights: of its words, by their stems; cost: its length; factor: how much its kind counts;
-    group: of texts in one group one is chosen at most."""
+    """Candidate text.
+
+    weights: weights of its words, by their stems. cost: its length. factor: weight of its kind. group: at most one text
+    of a group is chosen.
+    """
 
     weights: Mapping[str, float]
     cost: int
@@ -80,8 +83,10 @@ def stem(word: str) -> str:
 def english_weights(
     texts: Sequence[str], nothing: Collection[str], little: Collection[str]
 ) -> Callable[[str], dict[str, float]]:
-    """Returns a function that gives the weight of each word of a text, by its stem. texts: all that was said; nothing,
-    little: words that say so much."""
+    """Returns a function that returns the weight of each word of a text, by its stem.
+
+    texts: all texts of the call. nothing: words without weight. little: words with a small weight.
+    """
     counts = Counter(word for text in texts for word in tokens(text))
     capitals = Counter(
         match[0].lower() for text in texts for match in _TOKEN.finditer(text) if match.start() and match[0][0].isupper()
@@ -101,8 +106,10 @@ def english_weights(
 
 
 def foreign_weights(texts: Sequence[str]) -> Callable[[str], dict[str, float]]:
-    """Returns the same for a language without lists: short words and those that are everywhere say little, and words
-    that come again say what the call is about."""
+    """Returns the same function for a language without word lists.
+
+    Short words and very common words have a small weight. Repeated words have a large weight: they name the subject.
+    """
     said = [tokens(text) for text in texts]
     counts = Counter(word for words in said for word in words)
     spread = Counter(word for words in said for word in set(words))
@@ -127,8 +134,10 @@ def _weighed(text: str, weight: Callable[[str], float]) -> dict[str, float]:
 
 
 def choose(choices: Sequence[Choice], budget: int, most: Mapping[str, int], covered: Iterable[str] = ()) -> list[int]:
-    """Returns the indexes of the chosen texts, in order. budget: of their costs together; most: how many of each kind;
-    covered: stems of words that the reader knows already."""
+    """Returns the indexes of the chosen texts, in order.
+
+    budget: limit of the sum of their costs. most: limit per kind. covered: stems of words that the reader knows already.
+    """
     known = set(covered)
     left = dict(most)
     groups: set[int] = set()

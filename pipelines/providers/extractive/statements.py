@@ -75,9 +75,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A line that a summary can have. factor: how much it counts. group: of statements that say the same. owner: of an
-    action item, "" for any other statement. label: the speaker, where the text begins with it. reason: of the call;
-    says_why: it could be. outcome: something that was done or found."""
+    """Candidate line of a summary.
+
+    factor: its weight. group: number of the statements with the same content. owner: owner of an action item, "" for
+    any other statement. label: the speaker, if the text begins with the speaker. reason: it is the reason of the call;
+    says_why: it may be the reason. outcome: it reports a result.
+    """
 
     text: str
     speaker: str
@@ -119,8 +122,10 @@ def _english_turn(speaker: str, text: str) -> Turn:
 
 
 def statements_of(turns: Sequence[Turn], parties: Parties) -> list[Statement]:
-    """Returns all statements, in the order of the call. A statement with a part that can be left out comes with it
-    first and then without it, in the same group."""
+    """Returns all statements, in the order of the call.
+
+    A statement with an optional part is returned twice, in one group: first with the part, then without it.
+    """
     maker = _Maker(turns, parties)
     made = [(index, one) for index in range(len(turns)) for one in maker.statements(index)]
     early = _early(turns, made)

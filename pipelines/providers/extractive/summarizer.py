@@ -110,8 +110,7 @@ def _chosen(turns: Sequence[Turn], statements: Sequence[Statement], budget: int,
 
 
 def _completed(chosen: Sequence[int], choices: Sequence[Choice], budget: int) -> list[int]:
-    """Returns the choice with the complete statement, the first of its group, for each shortened one, while there is
-    room."""
+    """Replaces shortened statements by the complete statement of their group while the budget allows it."""
     firsts: dict[int, int] = {}
     for index, choice in enumerate(choices):
         firsts.setdefault(choice.group, index)

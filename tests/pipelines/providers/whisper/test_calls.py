@@ -60,7 +60,8 @@ async def transcribed(whisper: Whisper, folder: Path, samples: Samples) -> Trans
     """Transcribes a call with these samples [frames, 2]."""
     path = folder / "audio.wav"
     soundfile.write(path, samples, RATE, subtype="PCM_16")
-    return await whisper.transcribe(TranscriptionJob("key", "CA1", path, len(samples) * 1000 // RATE, SPEAKERS))
+    job = TranscriptionJob("key", "CA1", path, len(samples) * 1000 // RATE, SPEAKERS)
+    return (await whisper.transcribe(job)).transcript
 
 
 def russian_speech() -> npt.NDArray[np.int16]:
