@@ -8,7 +8,7 @@ from sinks.clickhouse.call_projection import PartDoc
 def test_omitted_stretches_are_on_the_joined_timeline() -> None:
     """Joins two parts of 30 s with an omitted stretch each.
 
-    The second part's stretch must be 30 s later in the joined transcript; otherwise a person listens at the wrong place.
+    The second part's stretch must be 30 s later in the joined transcript, or a person listens at the wrong place.
     """
     parts = [
         (

@@ -136,7 +136,7 @@ def _weighed(text: str, weight: Callable[[str], float]) -> dict[str, float]:
 def choose(choices: Sequence[Choice], budget: int, most: Mapping[str, int], covered: Iterable[str] = ()) -> list[int]:
     """Returns the indexes of the chosen texts, in order.
 
-    budget: limit of the sum of their costs. most: limit per kind. covered: stems of words that the reader knows already.
+    budget: limit of the sum of their costs. most: limit per kind. covered: stems of words that the reader knows.
     """
     known = set(covered)
     left = dict(most)
