@@ -50,7 +50,7 @@ def _servers(state: State, pki: Certificates, port: int) -> Sequence[Server]:
 
 
 @pytest.fixture(scope="module")
-def secure(kafka_lane: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
+def secure(kafka_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
     """Starts the log and returns its settings, with its one user."""
     directory: Path = tmp_path_factory.mktemp("secure-kafka")
     pki = certificates.make(directory)

@@ -42,7 +42,7 @@ def test_a_store_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
     """A store takes connections and never answers. Whoever asks it is told so in time: two tries of 20 s, here 0.2 s.
     The sum stays well under the time after which who does not come round passes for hanging; else one hung store would
     have every service killed that merely waits for it."""
-    monkeypatch.setattr(object_store, "SILENT_S", 0.2)
+    monkeypatch.setattr(object_store, "READ_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         store = ObjectStore(S3Settings(endpoint=f"http://127.0.0.1:{listener.getsockname()[1]}", **KEYS))
         began = time.monotonic()

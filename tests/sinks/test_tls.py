@@ -126,9 +126,9 @@ def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
     """A wrong file must be one clear sentence, not a trace out of the ssl module."""
     nonsense = tmp_path / "ca.pem"
     nonsense.write_text("nothing")
-    with pytest.raises(SettingsError, match=r"ca\.pem holds no certificate"):
+    with pytest.raises(SettingsError, match=r"ca\.pem does not contain a PEM certificate"):
         client_context(Tls(ca_file=nonsense))
-    with pytest.raises(SettingsError, match="no certificate and its key"):
+    with pytest.raises(SettingsError, match="are not a PEM certificate and its key"):
         client_context(Tls(cert_file=nonsense, key_file=nonsense))
     with pytest.raises(ValidationError, match="belong together"):
         Tls(key_file=nonsense)

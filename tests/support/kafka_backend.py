@@ -96,7 +96,7 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def kafka_lane() -> None:
+def kafka_installed() -> None:
     """Skips the test where Apache Kafka cannot run."""
     if reason := embedded_kafka.unavailable_reason():
         pytest.skip(reason)

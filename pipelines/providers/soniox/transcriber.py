@@ -97,11 +97,16 @@ class Soniox:
         try:
             if "://" not in prepared:
                 await self._api.delete_file(prepared)
-            elif self._objects is not None:
-                with translate_store_errors():
-                    await asyncio.to_thread(self._objects.remove, self._objects.key_from_url(prepared))
+            else:
+                await self._remove_stored(prepared)
         except StageError as error:
             logger.warning("Soniox: unused audio is not deleted yet: %s", error)
+
+    async def _remove_stored(self, url: str) -> None:
+        """Deletes the audio that Soniox downloads from object storage. Raises pipelines.runtime.errors."""
+        if self._objects is not None:
+            with translate_store_errors():
+                await asyncio.to_thread(self._objects.remove, self._objects.key_from_url(url))
 
     async def submit(self, job: TranscriptionJob, prepared: str) -> str:
         """Places the order."""
@@ -163,12 +168,14 @@ class Soniox:
         one = await self._api.transcription(remote_id)
         if one is None:
             return
+        # The audio in object storage goes first: only the order knows its address, so after a crash in between the next
+        # attempt still finds it.
+        if one.audio_url:
+            await self._remove_stored(one.audio_url)
         await self._api.delete_transcription(remote_id)
         if one.file_id:
             # By the docs the previous request deletes the file too. Deleting it twice is harmless, keeping it is not.
             await self._api.delete_file(one.file_id)
-        if one.audio_url:
-            await self.withdraw(one.audio_url)
 
     async def delete_orphans(self) -> int:
         """Deletes our uploads that no order uses, and our failed orders. Returns their number."""

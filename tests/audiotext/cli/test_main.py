@@ -244,11 +244,11 @@ def test_a_taken_directory_or_port_is_a_usage_error(tmp_path: Path, capsys: pyte
     owner = DataDir(tmp_path)
     assert main.main(["up", "--data-dir", str(tmp_path)]) == 2
     owner.release()
-    assert "a stack runs on" in capsys.readouterr().err
+    assert "a stack already runs on" in capsys.readouterr().err
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         assert main.main(["up", "--data-dir", str(tmp_path), "--port", port]) == 2
-    assert f"port {port} of the gateway is taken" in capsys.readouterr().err
+    assert f"port {port} of the gateway is in use" in capsys.readouterr().err
 
 
 def test_every_stage_is_known_by_its_group() -> None:

@@ -57,7 +57,7 @@ def test_every_line_is_booked_once_whatever_is_killed(start_server: StartServer,
         wait_until(lambda: committed() == 403, "all is committed")
         clickhouse.kill()
         producer.send(Topic.USAGE_RECORDED, [*lines[200:], *lines])
-        wait_until(lambda: "tries again" in second.output, "the service says that ClickHouse is away")
+        wait_until(lambda: "retrying in" in second.output, "the service reports that ClickHouse is unavailable")
         assert committed() == 403
         clickhouse.start()
         wait_until(lambda: committed() == 803, "all is committed again")

@@ -33,7 +33,7 @@ WINDOW_S = 0.25
 _GIVES_UP_S = 20.0  # a delivery that takes longer has come to no end
 _PAUSE_S = 0.01  # between two attempts, unless the error says how long
 _WRITES = {"ObjectStore.put", "ObjectStore.compare_and_swap"}
-_PURE = {"config", "presigned", "key_in", "billed", "close", "check"}
+_PURE = {"config", "presigned", "key_from_url", "billed", "close", "check"}
 _ERRORS: dict[type, Callable[[str], Exception]] = {
     ObjectStore: ObjectStoreError,
     VectorStore: VectorStoreError,

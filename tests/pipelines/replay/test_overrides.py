@@ -36,7 +36,7 @@ def test_a_provider_with_a_model_for_each_thing() -> None:
         ("summary", ReplayOverrides(language="de"), "replay from `recording`"),
         ("embedding", ReplayOverrides(prompt="Be brief."), "replay from `summary`"),
         ("recording", ReplayOverrides(provider="abacus"), "provider"),
-        ("recording", ReplayOverrides(language="german"), "language: 'german' is no language code .* write de"),
+        ("recording", ReplayOverrides(language="german"), "language: 'german' is not a language code .* write de"),
         ("summary", ReplayOverrides(model="x"), "has no such setting"),
     ],
 )

@@ -118,4 +118,4 @@ def test_audio_the_log_does_not_have(rebuilder: RecordingRebuilder, recorded: Re
     found = rebuilder.rebuild({"part": (recording, manifest.model_copy(update=change))}, threading.Event())
 
     assert found["part"].same is None
-    assert "does not have the audio" in found["part"].note
+    assert "no longer has the audio" in found["part"].note

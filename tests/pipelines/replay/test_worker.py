@@ -38,7 +38,7 @@ class Store:
     run: tuple[int, bool] = (1, False)
     erased: bool = False
 
-    def run_of(self, replay_id: str) -> tuple[int, bool]:
+    def latest_run(self, replay_id: str) -> tuple[int, bool]:
         return self.run
 
     def is_erased(self, tenant: str, call_id: str) -> bool:
@@ -51,7 +51,7 @@ class Calls:
 
     events: Sequence[AnyEvent] = ()
 
-    def told(self, calls: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[AnyEvent]]:
+    def events_by_call(self, calls: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[AnyEvent]]:
         return {name: list(self.events) for name in calls}
 
 
