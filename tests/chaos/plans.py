@@ -84,7 +84,8 @@ def _legs(kind: Kind, chance: random.Random) -> Sequence[Leg]:
         Kind.RESUMED: two,
         Kind.RETURNED: two,
         Kind.ONE_TRACK: [Leg(seconds, channels=1)],
-        Kind.NO_AUDIO: [Leg(0.0)],
+        # The carrier loses the only frame: the simulator does not play an empty file.
+        Kind.NO_AUDIO: [Leg(0.02, faults=Faults(holes=((0, 20),)))],
         Kind.ALAW: [Leg(seconds, codec=Codec.PCMA)],
         Kind.KEYS: [Leg(seconds, dtmf=keys)],
         Kind.LONG: [Leg(4 * seconds)],
