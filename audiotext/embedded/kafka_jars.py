@@ -56,7 +56,7 @@ def unavailable_reason() -> str | None:
 
 
 def java_binary() -> str | None:
-    """Returns the path of `java`: from JAVA_HOME, else from PATH; None if there is none."""
+    """Returns the path of `java`: from JAVA_HOME or PATH, or None if Java is missing."""
     home = os.environ.get("JAVA_HOME")
     return shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
 

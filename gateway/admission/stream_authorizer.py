@@ -167,7 +167,7 @@ class StreamAuthorizer:
 
 
 def _token_in(request: IncomingRequest) -> str:
-    """Returns the stream token in the query string, the bearer token or the Basic password; "" if there is none."""
+    """Returns the stream token in the query string, the bearer token or the Basic password, or ""."""
     candidates: tuple[Callable[[], str], ...] = (
         lambda: dict(parse_qsl(urlsplit(request.target).query)).get(TOKEN, "") if "?" in request.target else "",
         lambda: credentials(request, "bearer"),

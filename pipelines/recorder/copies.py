@@ -37,7 +37,7 @@ def find_copies(layout: Layout, load: Load, stream_of: Callable[[int], str]) -> 
 
 
 def _original(segments: Sequence[Segment], others: Sequence[Sequence[Segment]], rate_hz: int, load: Load) -> str:
-    """Returns the stream that carries the same audio as these segments of one stream; "" if there is none."""
+    """Returns the stream that carries the same audio as these segments of one stream, or ""."""
     slack = MAX_OFFSET_MS * rate_hz // 1000
     stream = load(segments[0].record).stream_id
     compared: list[tuple[int, bytes]] = []

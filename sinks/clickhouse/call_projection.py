@@ -377,7 +377,7 @@ def _build_part(part: int, events: list[AnyEvent], charged: Set[str], retries: l
 
 
 def _embedding(events: list[AnyEvent], transcript: TranscriptReady | None) -> EmbeddingReady | None:
-    """Returns the event that made the current transcript searchable or, if there is none, any transcript."""
+    """Returns the event that made the current transcript searchable. Without one: any transcript."""
     made = _of_type(events, EmbeddingReady)
     of_transcript = [event for event in made if transcript and event.transcript_id == transcript.transcript_id]
     return next(iter(of_transcript or made), None)

@@ -92,7 +92,7 @@ def credentials(request: IncomingRequest, scheme: str) -> str:
 
 
 def basic_password(request: IncomingRequest) -> str:
-    """Returns the password of HTTP Basic credentials, or "" if there are none."""
+    """Returns the password of HTTP Basic credentials, or "" without credentials."""
     return _basic(request).partition(":")[2]
 
 

@@ -46,7 +46,7 @@ def verify_webhook(secret: str, token: str, target: str, body: bytes, now_s: flo
 
 
 def payload_hash(target: str, body: bytes) -> str:
-    """Returns the SHA-256 (hexadecimal) of the body or, if there is none, of the query parameters as JSON."""
+    """Returns the SHA-256 (hexadecimal) of the body. Without a body: of the query as JSON."""
     if not body:
         # A hostile request line may have bytes that are not UTF-8. The HTTP server decodes them as lone surrogates.
         query = urlsplit(target).query.encode(errors="surrogateescape").decode(errors="replace")

@@ -142,7 +142,8 @@ def choose(choices: Sequence[Choice], budget: int, most: Mapping[str, int], cove
     left = dict(most)
     groups: set[int] = set()
     chosen: list[int] = []
-    # What a text adds only falls while others are chosen: the best by an old rate is the best, once it has a new one.
+    # The value of a text never rises when other texts are chosen. So old rates are upper limits: a text that is still
+    # first after its rate is computed again is the best one.
     waiting = [(-_rate(choice, known), index, 0) for index, choice in enumerate(choices)]
     heapify(waiting)
     while waiting:

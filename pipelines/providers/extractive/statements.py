@@ -65,7 +65,7 @@ _COURTEOUS = word_set("name speaking reception care customer department hotel de
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a speaker says until the other speaks. clauses: of an English turn."""
+    """Speech of one speaker until the other one speaks. clauses: the clauses of an English turn."""
 
     speaker: str
     text: str

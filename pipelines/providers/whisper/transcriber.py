@@ -113,7 +113,7 @@ class Whisper:
                 logger.info("whisper %s loaded in %.1f s", self.model, time.monotonic() - started)
 
     async def check(self) -> Check:
-        """Whether the model is there. It was compared with its original when it was put there."""
+        """Checks that the model is installed. Its content was verified when it was installed."""
         weights = self._directory / "model.bin"
         if not weights.is_file():
             return Check("Whisper", False, f"{weights} is gone", "start the service again: it makes its model anew")
