@@ -23,7 +23,7 @@ from pipelines.providers.soniox.tokens import SonioxTranscript, Token, language_
 from pipelines.providers.soniox.transcriber import Soniox
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, QuotaError, RetryableError, StageError
 from schemas.artifacts import Transcript
-from sinks.object_store import ObjectStore
+from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.fakes import soniox_rules as fake
 from tests.fakes.refusals import Refusal
 from tests.fakes.soniox import FakeSoniox
@@ -283,6 +283,32 @@ async def test_audio_can_be_fetched_instead_of_uploaded(server: FakeSoniox, s3: 
     assert (len(transcript.segments), server.files) == (2, {})
     assert len(list(objects.list(f"t/{job.call_id}/"))) == 1
     await jobs.release(remote_id)
+    assert list(objects.list(f"t/{job.call_id}/")) == []
+
+
+async def test_release_keeps_the_order_until_the_audio_is_deleted(
+    server: FakeSoniox, s3: S3Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Object storage fails while an order with `send=url` is released, then works again.
+
+    Only the order knows the address of the audio. If the order went first, the audio would stay in object storage
+    forever, with no object or order that names it.
+    """
+    objects = ObjectStore(s3)
+    jobs = Soniox(SonioxSettings(base_url=server.url, send="url"), fake.KEY, objects=objects)
+    job = replace(job_of(tmp_path / "a.wav", [(1, 2)], [(3, 4)]), tenant="t", call_id=f"CA{uuid.uuid4().hex}")
+    remote_id, _ = await transcribed(jobs, job)
+
+    def fail(_key: str) -> None:
+        raise ObjectStoreError("object storage is unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "remove", fail)
+        with pytest.raises(StageError):
+            await jobs.release(remote_id)
+    assert remote_id in server.orders
+    await jobs.release(remote_id)
+    assert remote_id not in server.orders
     assert list(objects.list(f"t/{job.call_id}/")) == []
 
 
