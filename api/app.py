@@ -47,9 +47,11 @@ from pipelines.providers import registry
 from pipelines.providers.base import Embedder
 from pipelines.replay.service import ReplayService
 from redpanda.client import LogUnavailableError
-from sinks.clickhouse.client import StoreUnavailableError
-from sinks.clickhouse.queries import ApiKey, CallStore
+from sinks.clickhouse.api_key_queries import ApiKey, ApiKeyStore
+from sinks.clickhouse.call_queries import CallStore
+from sinks.clickhouse.client import Database, StoreUnavailableError
 from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.clickhouse.usage_queries import UsageStore
 from sinks.object_store import ObjectMissingError, ObjectStore, ObjectStoreError
 from sinks.qdrant.store import VectorStore, VectorStoreError
 
@@ -61,21 +63,26 @@ _PUBLIC = frozenset((endpoint.method, endpoint.path) for endpoint in ENDPOINTS i
 _PRINCIPAL = web.RequestKey("principal", Principal)
 
 
-def make_context(settings: Settings) -> ApiContext:
+def make_context(settings: Settings, database: Database | None = None) -> ApiContext:
     """Returns everything that the handlers need. Does not connect yet.
+
+    database: ClickHouse, by default the one of the settings.
 
     Raises SettingsError or StoreUnavailableError, which name the missing setting.
     """
     secret = settings.api.session_secret
-    replays, objects = ReplayStore(settings.clickhouse), ObjectStore(settings.s3)
+    database = database or Database(settings.clickhouse)
+    replays, objects = ReplayStore(database), ObjectStore(settings.s3)
     producer = LazyProducer(settings.kafka)
-    calls, clickhouse = CallStore(settings.clickhouse), StoreExecutor("ClickHouse", StoreUnavailableError)
+    calls, clickhouse = CallStore(database), StoreExecutor("ClickHouse", StoreUnavailableError)
 
     async def look_up(names: Sequence[tuple[str, str]]) -> list[CallListItem]:
         return [list_item(call) for call in await clickhouse(calls.get_calls, names)]
 
     return ApiContext(
         calls=calls,
+        usage=UsageStore(database),
+        api_keys=ApiKeyStore(database),
         clickhouse=clickhouse,
         objects=objects,
         s3=StoreExecutor("S3", ObjectStoreError, passes=(ObjectMissingError,)),
@@ -103,7 +110,7 @@ def create_app(context: ApiContext) -> web.Application:
     settings, token_signer = context.settings, context.token_signer
 
     async def find_key(key_hash: str) -> ApiKey | None:
-        return await context.clickhouse(context.calls.find_key_by_hash, key_hash)
+        return await context.clickhouse(context.api_keys.find_by_hash, key_hash)
 
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     authenticator = Authenticator(find_key, admin_key, token_signer)

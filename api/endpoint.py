@@ -17,9 +17,11 @@ from api.params import Query
 from api.store_executor import StoreExecutor
 from core.settings import Settings
 from pipelines.replay.service import Publish, ReplayService
+from sinks.clickhouse.api_key_queries import ApiKeyStore
 from sinks.clickhouse.call_projection import CallDoc, PartDoc
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.clickhouse.usage_queries import UsageStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore
 
@@ -40,6 +42,8 @@ class ApiContext:
     """
 
     calls: CallStore
+    usage: UsageStore
+    api_keys: ApiKeyStore
     clickhouse: StoreExecutor
     objects: ObjectStore
     s3: StoreExecutor

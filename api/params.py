@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from api.errors import bad_parameter
 from sinks.clickhouse.call_projection import Status
-from sinks.clickhouse.queries import GroupBy
 from sinks.clickhouse.replay_projection import State
+from sinks.clickhouse.usage_queries import GroupBy
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MS = re.compile(r"[0-9]{1,15}")

@@ -5,30 +5,19 @@ from pydantic import Field
 from api.models import Body, OperatorOnly
 from api.params import TIME_FORMATS, BeforeMs, FromMs, ToMs
 from pipelines.replay.transcript_diff import Change
-from schemas.events import ReplayOverrides, ReplayStage
+from schemas.events import ReplayStage
 from sinks.clickhouse.call_projection import Status
-from sinks.clickhouse.replay_projection import State
-from sinks.clickhouse.result_versions import Result
+from sinks.clickhouse.replay_projection import ReplayDoc
+from sinks.clickhouse.result_versions import Version
 
 
-class VersionItem(Body):
+class VersionItem(Version, Body):
     """Version of a part's result, made with certain settings.
 
-    `of`: `transcript` or `summary`. `current`: True for the version that the API shows by default. `replay_id`: the
+    `of`: `transcript` or `summary`. `version_id`: the key of the job that made it. `transcript_id`: the transcript
+    itself, or the source of a summary. `current`: True for the version that the API shows by default. `replay_id`: the
     replay that made it, "" for live processing. `made_at_ms`: ms since the epoch.
     """
-
-    of: Result
-    part: int
-    version_id: str
-    transcript_id: str
-    current: bool
-    provider: str
-    model: str
-    language: str | None
-    config_hash: str
-    made_at_ms: int
-    replay_id: str
 
 
 class VersionList(Body):
@@ -135,34 +124,16 @@ class FailedPart(Body):
     reason: str
 
 
-class ReplayItem(Body):
+class ReplayItem(ReplayDoc, Body):
     """Replay and its progress. Times in ms since the epoch.
 
-    `parts`: number of parts of calls; `done`, `failed` and `skipped` of them are finished. `state`: `running`,
-    `stopped` or `done`. `per_minute`: parts at the rate of the last minute; `eta_s`: time for the rest at that rate.
-    `tenant`: "" if the replay was requested with a key that sees every tenant. `reused`: done parts that had every
-    result before, so that nothing was made. `switched`: done parts with other current versions now; 0 with
-    `keep_current`.
+    `tenant`: "" if the replay was requested with a key that sees every tenant. `parts`: number of parts of calls;
+    `done`, `failed` and `skipped` of them are finished. `duration_ms`: audio of all parts. `state`: `running`,
+    `stopped` or `done`. `run`: how often it was started. `per_minute`: parts at the rate of the last minute; `eta_s`:
+    time for the rest at that rate, null if it is unknown. `keep_current`: True if the results do not become current.
+    `reused`: done parts that had every result before, so that nothing was made. `switched`: done parts with other
+    current versions now; 0 with `keep_current`.
     """
-
-    id: str
-    tenant: str
-    state: State
-    stage: ReplayStage
-    overrides: ReplayOverrides
-    parts: int
-    done: int
-    failed: int
-    skipped: int
-    duration_ms: int
-    requested_at_ms: int
-    finished_at_ms: int | None
-    per_minute: float
-    eta_s: int | None
-    run: int
-    keep_current: bool
-    reused: int
-    switched: int
 
 
 class Replay(ReplayItem):

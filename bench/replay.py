@@ -40,7 +40,7 @@ from redpanda.client import EventProducer, consumer_config, producer_config
 from schemas.artifacts import Manifest
 from schemas.events import RecordingReady, ReplayOverrides, ReplayStage, parse_event
 from schemas.topics import Topic
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_projection import ReplayDoc
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore

@@ -24,8 +24,8 @@ from schemas.events import (
 )
 from schemas.ids import sha256_hex
 from schemas.topics import Topic
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import INSERT_TIMEOUT_S, Database
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.rows import Row, SegmentRow, erased_row, event_row, replay_row, segment_rows
 from sinks.object_store import ObjectMissingError, ObjectStore
 

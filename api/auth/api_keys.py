@@ -6,7 +6,7 @@ import uuid
 
 from api.auth.key_authenticator import TOKEN_PREFIX, token_hash
 from core.settings import Settings
-from sinks.clickhouse.queries import ApiKey, CallStore
+from sinks.clickhouse.api_key_queries import ApiKey, ApiKeyStore
 
 _TOKEN_BYTES = 32  # 256 random bits: see key_authenticator.token_hash
 
@@ -20,7 +20,7 @@ def create_key(settings: Settings, tenant: str, name: str) -> str:
     if not tenant.strip():
         raise ValueError("a key needs a tenant: name the tenant whose calls the key sees")
     token = TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
-    CallStore(settings.clickhouse).put_key(
+    ApiKeyStore(settings.clickhouse).put(
         ApiKey(id=uuid.uuid4().hex, tenant=tenant, name=name, hash=token_hash(token), created_at_ms=_now_ms())
     )
     return token
@@ -28,7 +28,7 @@ def create_key(settings: Settings, tenant: str, name: str) -> str:
 
 def list_keys(settings: Settings) -> list[ApiKey]:
     """Returns all keys, including revoked ones, oldest first. Raises StoreUnavailableError."""
-    return CallStore(settings.clickhouse).list_keys(None)
+    return ApiKeyStore(settings.clickhouse).list_all()
 
 
 def revoke_key(settings: Settings, key_id: str) -> bool:
@@ -36,7 +36,7 @@ def revoke_key(settings: Settings, key_id: str) -> bool:
 
     A running API may accept the key for 3 s more. Raises StoreUnavailableError.
     """
-    return CallStore(settings.clickhouse).revoke_key(key_id, _now_ms())
+    return ApiKeyStore(settings.clickhouse).revoke(key_id, _now_ms())
 
 
 def _now_ms() -> int:

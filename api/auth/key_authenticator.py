@@ -12,7 +12,7 @@ from typing import Literal
 from api.auth.scope import Scope
 from api.auth.signed_tokens import TokenSigner
 from api.errors import unauthorized
-from sinks.clickhouse.queries import ApiKey
+from sinks.clickhouse.api_key_queries import ApiKey
 
 logger = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ from api.responses import json_response
 from pipelines.erase.handler import requested
 from schemas.events import TrackOutline
 from schemas.topics import Topic
+from sinks.clickhouse.call_list_query import InvalidCursorError
 from sinks.clickhouse.call_projection import CallDoc, PartDoc
 from sinks.clickhouse.call_projection import UsageLine as BillLine
-from sinks.clickhouse.queries import InvalidCursorError
 from sinks.object_store import ObjectMissingError
 
 

@@ -58,7 +58,7 @@ async def missing_stores(context: ApiContext) -> dict[str, str]:
     """
     probes: dict[str, Awaitable[object]] = {
         # Connecting migrates the schema; the query proves that the tables exist.
-        context.clickhouse.name: context.clickhouse(context.calls.find_key_by_hash, _UNUSED_HASH),
+        context.clickhouse.name: context.clickhouse(context.api_keys.find_by_hash, _UNUSED_HASH),
         context.s3.name: context.s3(lambda: list(islice(context.objects.list(f"{_UNUSED_NAME}/"), 1))),
         context.qdrant.name: context.qdrant(context.vectors.search, _UNUSED_NAME, [0.0], tenant=None, limit=1),
     }

@@ -11,7 +11,7 @@ from api.models import Bundled, Usage, UsageRow
 from api.params import UsageQuery
 from api.responses import json_response
 from core.settings import BundledRate
-from sinks.clickhouse.queries import GroupBy, UsageSum
+from sinks.clickhouse.usage_queries import GroupBy, UsageSum
 
 
 async def get_usage(api_request: ApiRequest, query: UsageQuery) -> web.StreamResponse:
@@ -21,7 +21,7 @@ async def get_usage(api_request: ApiRequest, query: UsageQuery) -> web.StreamRes
 
     async def sums(group_by: GroupBy | None) -> list[UsageSum]:
         return await context.clickhouse(
-            context.calls.usage,
+            context.usage.sums,
             tenant=api_request.tenant,
             from_ms=query.from_,
             to_ms=query.to,

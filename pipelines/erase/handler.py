@@ -22,8 +22,8 @@ from schemas.events import CallErased, ErasureRequested, Event, ReplayCommand, R
 from schemas.ids import uuid_of
 from schemas.topics import Topic
 from sinks.clickhouse.call_projection import CallDoc
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import StoreUnavailableError
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore, VectorStoreError

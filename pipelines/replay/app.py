@@ -27,7 +27,7 @@ from redpanda.client import EventProducer
 from schemas.events import ErasureRequested, ReplayCommand, ReplayJob, ReplayOverrides, ReplayStage
 from schemas.replays import STAGE
 from schemas.topics import Topic
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore

@@ -15,7 +15,7 @@ from schemas.events import AnyEvent, Event, RecordingReady, ReplayCommand, Repla
 from schemas.ids import uuid_of
 from schemas.replays import outcome, subject
 from schemas.topics import Topic
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.clickhouse.result_versions import current_transcript
 from sinks.object_store import ObjectStore

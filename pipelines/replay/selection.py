@@ -8,8 +8,8 @@ from core.errors import UsageError, UserError
 from schemas.artifacts import PlannedPart
 from schemas.events import ReplayStage
 from sinks.clickhouse.call_projection import CallDoc, PartDoc, Status
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.phone_numbers import matches, search_digits
-from sinks.clickhouse.queries import CallStore
 
 TRANSCRIBING: frozenset[ReplayStage] = frozenset({"media", "recording"})
 _PAGE = 200

@@ -10,7 +10,7 @@ from pipelines.replay.service import Publish
 from pipelines.replay.versions import choices, current_ids
 from schemas.events import AnyEvent, VersionChosen
 from schemas.topics import Topic
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.clickhouse.result_versions import Result
 

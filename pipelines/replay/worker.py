@@ -36,8 +36,8 @@ from schemas.events import (
 from schemas.ids import uuid_of
 from schemas.replays import outcome, subject
 from schemas.topics import Topic
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import StoreUnavailableError
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.clickhouse.result_versions import version_id
 from sinks.object_store import ObjectStore, ObjectStoreError

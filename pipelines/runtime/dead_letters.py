@@ -13,7 +13,7 @@ from redpanda.client import EventProducer, LogUnavailableError, consumer_config,
 from schemas.events import CUT, AnyEvent, LetterReplayed, StageFailed, parse_event
 from schemas.ids import uuid_of
 from schemas.topics import Topic
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.call_queries import CallStore
 
 _TIMEOUT_S = 10.0
 

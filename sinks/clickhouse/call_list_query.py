@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter
 from schemas.usage_keys import UsageKey, UsageKind
 from sinks.clickhouse.call_projection import NOT_EVIDENCE, Status
 from sinks.clickhouse.phone_numbers import search_digits, sql_matches
+from sinks.clickhouse.sql import conditions
 
 _DAY_MS = 86_400_000
 _CURSOR: Final = TypeAdapter(tuple[Annotated[int, Field(strict=True, ge=0, lt=2**63)], str, str])
@@ -133,13 +134,6 @@ def _text_condition(digits: str) -> str:
 def position(row: Mapping[str, object]) -> Position:
     """Returns the position in a row of `positions_query`."""
     return Position(int(str(row["started_ms"])), str(row["tenant"]), str(row["call_id"]))
-
-
-def conditions(*conditions: tuple[str, str, object | None], keyword: str = "WHERE") -> tuple[str, dict[str, object]]:
-    """Returns a clause of the conditions whose value is not None, and its parameters. Each is (SQL, name, value)."""
-    given = [(sql, name, value) for sql, name, value in conditions if value is not None]
-    clause = " AND ".join(sql for sql, _, _ in given)
-    return f"{keyword} {clause}" if clause else "", {name: value for _, name, value in given}
 
 
 def encode_cursor(at: Position) -> str:

@@ -53,6 +53,11 @@ class Database:
         self._client: Client | None = None
         self._types: dict[str, Sequence[ClickHouseType]] = {}
 
+    @classmethod
+    def of(cls, clickhouse: "ClickHouseSettings | Database") -> "Database":
+        """Returns the database, or the one that these settings name."""
+        return clickhouse if isinstance(clickhouse, Database) else cls(clickhouse)
+
     def migrate(self) -> None:
         """Creates the database and migrates its schema.
 

@@ -15,16 +15,7 @@ State = Literal["running", "stopped", "done"]
 
 
 class ReplayDoc(Frozen):
-    """State of a replay.
-
-    tenant: "" if a client that sees every tenant requested it.
-    parts: number of its parts; done, failed, skipped: how many of them have this outcome.
-    duration_ms: audio of all its parts.
-    per_minute: parts finished in the last minute; eta_s: time for the rest at that rate, None if unknown.
-    run: how often it has been started.
-    keep_current: True if its results do not become current.
-    reused: done parts whose results all existed before; switched: done parts with another current version now.
-    """
+    """Replay and its progress; api.replay_models.ReplayItem describes the fields."""
 
     id: str
     tenant: str

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from core.settings import ClickHouseSettings
 from schemas.events import CallErased, ErasureRequested, ReplayCommand, ReplayedPart, parse_event
-from sinks.clickhouse.call_list_query import conditions
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.replay_projection import RATE_WINDOW_MS, Outcomes, ReplayDoc, build_replay, latest_run
 from sinks.clickhouse.rows import erased_row, replay_row
+from sinks.clickhouse.sql import conditions
 
 LISTED = 200  # replays in a list (the newest)
 NOTED = 1_000  # parts with notes in a list
@@ -19,9 +19,12 @@ _DELETED = "SETTINGS mutations_sync = 2"
 class ReplayStore:
     """Queries of replays and erasures. Connects on first use. Thread-safe. Methods raise StoreUnavailableError."""
 
-    def __init__(self, clickhouse: ClickHouseSettings) -> None:
-        """Does not connect yet. Raises StoreUnavailableError if no DSN is configured."""
-        self._database = Database(clickhouse)
+    def __init__(self, clickhouse: ClickHouseSettings | Database) -> None:
+        """Does not connect yet. Raises StoreUnavailableError if no DSN is configured.
+
+        Stores of one database share its connection.
+        """
+        self._database = Database.of(clickhouse)
 
     def list_replays(self, tenant: str | None, *, replay_id: str | None = None) -> list[ReplayDoc]:
         """Returns the latest replays, newest first, or the one with this id.

@@ -15,13 +15,8 @@ Result = Literal["transcript", "summary"]
 R = TypeVar("R", bound=TranscriptReady | SummaryReady)
 
 
-class VersionDoc(Frozen):
-    """Version of a part's transcript or summary.
-
-    version_id: the key of the job that made it. transcript_id: the transcript itself, or the source of a summary.
-    made_at_ms: ms since the epoch. replay_id: the replay that made it, "" for live processing.
-    current: True for the version that the API shows by default.
-    """
+class Version(Frozen):
+    """Version of a part's transcript or summary; api.replay_models.VersionItem describes the fields."""
 
     of: Result
     part: int
@@ -34,6 +29,11 @@ class VersionDoc(Frozen):
     config_hash: str
     made_at_ms: int
     replay_id: str
+
+
+class VersionDoc(Version):
+    """Version, and its object in S3."""
+
     object: ObjectRef
 
 

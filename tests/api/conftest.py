@@ -36,7 +36,6 @@ from schemas.events import (
 )
 from schemas.ids import uuid_of
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.rows import Row, event_row, ledger_row
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import Point, Turn, VectorStore, collection_of
@@ -81,17 +80,17 @@ def settings(clickhouse: ClickHouseSettings, s3: S3Settings, qdrant: QdrantSetti
 
 
 @pytest.fixture(scope="session")
-def call_store(clickhouse: ClickHouseSettings) -> CallStore:
-    """One connection for all tests: each makes dozens of requests to be set up."""
-    store = CallStore(clickhouse)
-    store.migrate()
-    return store
+def database(clickhouse: ClickHouseSettings) -> Database:
+    """One connection for all tests, since connecting takes dozens of requests."""
+    database = Database(clickhouse)
+    database.migrate()
+    return database
 
 
 @pytest.fixture
-def services(settings: Settings, words: WordEmbedder, call_store: CallStore) -> ApiContext:
+def services(settings: Settings, words: WordEmbedder, database: Database) -> ApiContext:
     """The API's services, with an embedder that needs no model."""
-    return replace(make_context(settings), calls=call_store, embedder=QueryEmbedder(lambda: words, 10))
+    return replace(make_context(settings, database), embedder=QueryEmbedder(lambda: words, 10))
 
 
 @pytest.fixture

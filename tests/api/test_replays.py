@@ -12,7 +12,7 @@ from api.embedding import QueryEmbedder
 from core.settings import KafkaSettings, Settings
 from schemas.artifacts import ReplayPlan, plan_key
 from schemas.replays import outcome
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.client import Database
 from sinks.clickhouse.rows import replay_row
 from tests.api.conftest import ADMIN_KEY, Client, Put, Tenant, WordEmbedder, bearer, client_of
 
@@ -21,11 +21,11 @@ Json = dict[str, Any]
 
 @pytest.fixture
 async def desk(
-    settings: Settings, kafka: KafkaSettings, call_store: CallStore, words: WordEmbedder
+    settings: Settings, kafka: KafkaSettings, database: Database, words: WordEmbedder
 ) -> AsyncIterator[Client]:
     """The API with a log."""
-    services = make_context(settings.model_copy(update={"kafka": kafka}))
-    services = replace(services, calls=call_store, embedder=QueryEmbedder(lambda: words, 10))
+    services = make_context(settings.model_copy(update={"kafka": kafka}), database)
+    services = replace(services, embedder=QueryEmbedder(lambda: words, 10))
     async with client_of(services) as client:
         yield client
 

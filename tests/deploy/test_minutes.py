@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from api.app import make_context
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings, Settings
 from deploy.grafana.__main__ import DIRECTORY
-from sinks.clickhouse.queries import GroupBy
+from sinks.clickhouse.usage_queries import GroupBy
 from tests.api.conftest import ADMIN_KEY, WordEmbedder, bearer, client_of
 from tests.deploy.panels import expanded
 from tests.support.pipeline_events import STARTED_MS

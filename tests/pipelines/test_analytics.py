@@ -15,8 +15,8 @@ from schemas.artifacts import Segment, Transcript, transcript_key
 from schemas.events import ErasureRequested, ObjectRef, parse_event
 from schemas.ids import sha256_hex
 from schemas.topics import Topic
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.clickhouse.rows import ledger_row
 from sinks.object_store import ObjectStore, ObjectStoreError

@@ -13,7 +13,7 @@ from pipelines.replay.service import ReplayService
 from redpanda.client import EventProducer, consumer_config
 from schemas.events import ReplayOverrides, ReplayStage
 from schemas.topics import Topic
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_projection import ReplayDoc
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore

@@ -1,5 +1,6 @@
 """Events of calls, as the services emit them."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from schemas.events import (
@@ -20,6 +21,8 @@ from schemas.events import (
 )
 from schemas.ids import uuid_of
 from sinks.clickhouse.call_projection import UsageLine
+from sinks.clickhouse.client import Database
+from sinks.clickhouse.rows import event_row, ledger_row
 
 T0 = 1_764_000_000_000  # 2025-11-24 16:00 UTC, ms
 
@@ -208,3 +211,8 @@ def line_of(event: UsageRecorded) -> UsageLine:
         price=str(event.price),
         currency=event.currency,
     )
+
+
+def insert(database: Database, events: Sequence[AnyEvent]) -> None:
+    """Stores the events as the services do: usage in the ledger, all others in `events`."""
+    database.insert([ledger_row(event) if isinstance(event, UsageRecorded) else event_row(event) for event in events])

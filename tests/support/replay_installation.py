@@ -34,8 +34,8 @@ from schemas.events import (
     UsageRecorded,
 )
 from sinks.clickhouse.call_projection import CallDoc
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.clickhouse.rows import Row, ledger_row
 from sinks.object_store import ObjectStore

@@ -125,8 +125,8 @@ def replay(args: argparse.Namespace) -> int:
 def _read(settings: Settings) -> list[DeadLetterRecord]:
     """Returns all dead letters. Without ClickHouse it is unknown which of them are healed; a note on stderr says so."""
     from pipelines.runtime.dead_letters import healed, read_dead_letters
+    from sinks.clickhouse.call_queries import CallStore
     from sinks.clickhouse.client import StoreUnavailableError
-    from sinks.clickhouse.queries import CallStore
 
     found = read_dead_letters(settings.kafka)
     try:

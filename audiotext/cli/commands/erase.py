@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.erase.handler import requested
     from redpanda.client import EventProducer
     from schemas.topics import Topic
-    from sinks.clickhouse.queries import CallStore
+    from sinks.clickhouse.call_queries import CallStore
     from sinks.clickhouse.replay_queries import ReplayStore
 
     settings, _ = settings_for(args.data_dir)

@@ -87,7 +87,7 @@ def start(args: argparse.Namespace) -> int:
     from pipelines.replay.overrides import overridden
     from pipelines.replay.selection import choose, selection
     from schemas.events import ReplayOverrides
-    from sinks.clickhouse.queries import CallStore
+    from sinks.clickhouse.call_queries import CallStore
     from sinks.clickhouse.replay_queries import ReplayStore
 
     selected = selection(

@@ -19,7 +19,7 @@ from core.errors import UsageError
 
 if TYPE_CHECKING:
     from sinks.clickhouse.call_projection import CallDoc
-    from sinks.clickhouse.queries import CallStore
+    from sinks.clickhouse.call_queries import CallStore
 
 HELP = "compare the versions of a call's texts and choose the current ones"
 
@@ -68,7 +68,7 @@ def show_all(args: argparse.Namespace) -> int:
     from audiotext.cli import listing
     from audiotext.cli.connection import settings_for
     from pipelines.replay.versions import versions_of
-    from sinks.clickhouse.queries import CallStore
+    from sinks.clickhouse.call_queries import CallStore
 
     settings, _ = settings_for(args.data_dir)
     versions = versions_of(_find_call(CallStore(settings.clickhouse), args.call))
@@ -101,7 +101,7 @@ def compare(args: argparse.Namespace) -> int:
     from pipelines.replay import transcript_diff
     from pipelines.replay.versions import to_compare
     from schemas.artifacts import Transcript
-    from sinks.clickhouse.queries import CallStore
+    from sinks.clickhouse.call_queries import CallStore
     from sinks.object_store import ObjectStore
 
     settings, _ = settings_for(args.data_dir)
@@ -137,7 +137,7 @@ def _use_one(args: argparse.Namespace) -> int:
     from pipelines.replay.versions import chosen, version_of
     from redpanda.client import EventProducer
     from schemas.topics import Topic
-    from sinks.clickhouse.queries import CallStore
+    from sinks.clickhouse.call_queries import CallStore
 
     if args.version is None:
         raise UsageError(f"give a version of {args.call} (see `audiotext versions list {args.call}`)")
@@ -158,7 +158,7 @@ def _use_many(args: argparse.Namespace) -> int:
     from pipelines.replay.selection import selection
     from pipelines.replay.switching import Target, VersionSwitcher
     from redpanda.client import EventProducer
-    from sinks.clickhouse.queries import CallStore
+    from sinks.clickhouse.call_queries import CallStore
     from sinks.clickhouse.replay_queries import ReplayStore
 
     selected = selection(

@@ -14,7 +14,7 @@ from api.errors import ApiError
 from api.openapi import path_template
 from api.routes import ENDPOINTS
 from core.settings import Settings
-from sinks.clickhouse.queries import ApiKey
+from sinks.clickhouse.api_key_queries import ApiKey
 from tests.api.conftest import ADMIN_KEY, Client, Put, Tenant, bearer
 
 _NEED_A_LOG = ("useVersion", "eraseCall")  # these are asked in tests of their own

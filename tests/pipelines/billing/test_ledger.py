@@ -11,7 +11,7 @@ from redpanda import topics
 from redpanda.client import EventProducer, producer_config
 from schemas.events import StageFailed
 from schemas.topics import Topic
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.usage_queries import UsageStore
 from tests.conftest import StartServer, clickhouse_settings, kafka_settings
 from tests.support.call_events import Call
 from tests.support.service_process import offsets, records, running
@@ -32,14 +32,14 @@ def test_every_line_is_booked_once_whatever_is_killed(start_server: StartServer,
     # Static membership, as the supervisor gives: the embedded log waits for ever for a member that was killed.
     kafka = kafka_settings(log).model_copy(update={"instance_id": "0"})
     topics.apply(kafka, embedded=True)
-    store = CallStore(clickhouse_settings(clickhouse))
+    usage = UsageStore(clickhouse_settings(clickhouse))
     env = log.addresses | clickhouse.addresses | {"AUDIOTEXT_KAFKA__INSTANCE_ID": "0"}
     lines = [Call(f"CA{n}").usage(price="0.0101", cost="0.000000000001", units=n) for n in range(300)]
     producer = EventProducer(kafka)
     raw = Producer(producer_config(kafka))
 
     def booked() -> int:
-        return sum(row.lines for row in store.usage())
+        return sum(row.lines for row in usage.sums())
 
     with running("pipelines.billing.ledger", env, tmp_path / "log") as first:
         producer.send(Topic.USAGE_RECORDED, [*lines[:200], *lines[:200]])
@@ -63,7 +63,7 @@ def test_every_line_is_booked_once_whatever_is_killed(start_server: StartServer,
         wait_until(lambda: committed() == 803, "all is committed again")
         code, took_s = second.terminate()
 
-    (total,) = store.usage()
+    (total,) = usage.sums()
     assert (total.lines, total.units) == (300, sum(range(300)))
     assert (total.price, total.provider_cost) == ("3.03", "0.0000000003")
     letters = [StageFailed.model_validate_json(value) for value in records(kafka, Topic.DEAD_LETTERS, 3)]

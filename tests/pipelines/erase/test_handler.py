@@ -15,8 +15,8 @@ from pipelines.runtime.errors import PermanentError, RetryLaterError
 from schemas.artifacts import call_prefix, job_record_key
 from schemas.events import CallErased, ErasureRequested
 from schemas.replays import outcome
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore, collection_of

@@ -36,7 +36,7 @@ from pipelines.transcribe import handler as transcribe_handler
 from pipelines.transcribe.handler import TranscribeHandler
 from schemas.artifacts import call_prefix
 from schemas.events import Event, ReplayOverrides, ReplayStage
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore

@@ -8,8 +8,8 @@ import pytest
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings, Settings
 from pipelines.erase.handler import requested
 from schemas.events import CallErased, RecordingReady, TranscriptReady, UsageRecorded
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.rows import event_row, ledger_row
 from sinks.object_store import ObjectStore
 from tests.fakes.gemini import FakeGemini

@@ -22,7 +22,7 @@ from core.settings import (
     TokenRates,
 )
 from schemas.events import RecordingReady, ReplayStage, TranscriptReady, UsageRecorded
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.call_queries import CallStore
 from sinks.object_store import ObjectStore
 from tests.fakes import gemini as gemini_rules
 from tests.fakes import openai as openai_rules

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from pipelines.runtime.errors import QuotaError, RetryableError
 from pipelines.runtime.stage import Output
 from schemas.events import Event, UsageRecorded
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import StoreUnavailableError
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore, ObjectStoreError
 from sinks.qdrant.store import VectorStore, VectorStoreError

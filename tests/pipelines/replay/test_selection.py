@@ -6,8 +6,8 @@ import pytest
 
 from core.settings import ClickHouseSettings, QdrantSettings, S3Settings
 from pipelines.replay.selection import NothingToReplayError, Selection, choose
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.queries import CallStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore
 from tests.api.conftest import NOON, Put

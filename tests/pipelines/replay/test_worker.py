@@ -23,7 +23,7 @@ from schemas.events import (
     TranscriptReady,
 )
 from schemas.topics import Topic
-from sinks.clickhouse.queries import CallStore
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
 from tests.support.call_events import Call

@@ -11,8 +11,8 @@ from core.settings import ClickHouseSettings
 from pipelines.runtime.clickhouse_sink import ClickHouseSink
 from redpanda.client import LogUnavailableError
 from schemas.events import AnyEvent, Event, StageFailed
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.rows import Row, event_row
 from sinks.object_store import ObjectStoreError
 from tests.support.call_events import Call

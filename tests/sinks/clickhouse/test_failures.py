@@ -10,8 +10,8 @@ from core.settings import ClickHouseSettings
 from schemas.events import AnyEvent, LetterReplayed, ObjectRef, ReplayCommand, ReplayedPart, ReplayStage, StageFailed
 from schemas.ids import uuid_of
 from schemas.replays import outcome
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.queries import CallStore
 from sinks.clickhouse.rows import event_row, replay_row
 from tests.support.call_events import Call
 

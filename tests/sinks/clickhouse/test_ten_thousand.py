@@ -16,8 +16,9 @@ from schemas.artifacts import Segment, Transcript
 from schemas.events import AnyEvent, ObjectRef
 from schemas.ids import sha256_hex
 from schemas.topics import Topic
+from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
-from sinks.clickhouse.queries import CallStore, GroupBy
+from sinks.clickhouse.usage_queries import GroupBy, UsageStore
 from sinks.object_store import ObjectStore
 from tests.support.call_events import T0, Call
 
@@ -79,7 +80,7 @@ def test_ten_thousand_calls_told_three_times_change_no_number(
     then.
     """
     tenant = f"tenant-{uuid.uuid4()}"
-    database, store = unmerged, CallStore(clickhouse)
+    database, store, usage = unmerged, CallStore(unmerged), UsageStore(unmerged)
 
     def refuse(letter: object) -> None:
         raise AssertionError(letter)
@@ -104,7 +105,7 @@ def test_ten_thousand_calls_told_three_times_change_no_number(
         return [
             store.list_calls(tenant=tenant, limit=200),
             store.list_calls(tenant=tenant, limit=200, until_ms=T0 + CALLS // 2 * 60_000),
-            *(store.usage(tenant=tenant, group_by=group) for group in (None, *get_args(GroupBy))),
+            *(usage.sums(tenant=tenant, group_by=group) for group in (None, *get_args(GroupBy))),
             *(
                 database.query(f"SELECT count(), sum(cityHash64(*)) FROM {view} WHERE tenant = {{tenant:String}}", mine)
                 for view in ("calls", "stage_latencies", "usage_daily")
@@ -131,7 +132,7 @@ def test_ten_thousand_calls_told_three_times_change_no_number(
         told(lines, Topic.USAGE_RECORDED, charging, checkpoint // 5)
     assert answers() == before
 
-    (total,) = store.usage(tenant=tenant)
+    (total,) = usage.sums(tenant=tenant)
     assert (total.lines, total.units) == (CALLS, sum(range(CALLS)))
     assert Decimal(total.provider_cost) == Decimal("0.000123456789") * CALLS
     assert Decimal(total.price) == Decimal("0.0101") * CALLS

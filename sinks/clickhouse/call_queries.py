@@ -1,19 +1,14 @@
-"""Queries of calls, usage and API keys. Results do not depend on duplicate rows or on the order of inserts."""
+"""Queries of calls. Results do not depend on duplicate rows or on the order of inserts."""
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from typing import Final, Literal, Protocol, TypeVar
-
-from clickhouse_connect.driver.binding import format_query_value
+from typing import Protocol, TypeVar
 
 from core.settings import ClickHouseSettings
-from schemas.events import AnyEvent, Frozen, ReplayCommand, ReplayedPart, StageFailed, parse_event
+from schemas.events import AnyEvent, ReplayCommand, ReplayedPart, StageFailed, parse_event
 from sinks.clickhouse.call_list_query import (
     NOT_ERASED,
     CallFilter,
-    InvalidCursorError,
     Position,
-    conditions,
     decode_cursor,
     encode_cursor,
     position,
@@ -25,7 +20,6 @@ from sinks.clickhouse.call_projection import (
     CallDoc,
     Retry,
     Status,
-    UsageLine,
     build_call,
     unique,
 )
@@ -33,11 +27,11 @@ from sinks.clickhouse.client import Database
 from sinks.clickhouse.replay_projection import retry_from
 from sinks.clickhouse.result_versions import current_transcript
 from sinks.clickhouse.rows import event_row
+from sinks.clickhouse.sql import conditions, literal
+from sinks.clickhouse.usage_queries import ledger_lines
 
-__all__ = ["ApiKey", "CallStore", "GroupBy", "InvalidCursorError", "UsageSum"]
 
-
-class Found(Protocol):
+class _Hit(Protocol):
     """Search hit: a piece of a part's transcript."""
 
     @property
@@ -50,66 +44,25 @@ class Found(Protocol):
     def transcript_id(self) -> str: ...
 
 
-F = TypeVar("F", bound=Found)
-
-GroupBy = Literal["day", "tenant", "provider", "kind", "call"]
+H = TypeVar("H", bound=_Hit)
 
 _PAGE_MAX = 500
 _CALLS_PER_QUERY = 100  # keeps statements far below ClickHouse's limit of 256 KiB
 _SCAN = 200  # calls per query when a filter needs their documents
 
-_GROUPS: Final[dict[str, str]] = {
-    "day": "toString(day)",
-    "tenant": "tenant",
-    "provider": "provider",
-    "kind": "kind",
-    "call": "call_id",
-}
-
-
-class UsageSum(Frozen):
-    """Sum of ledger lines of one currency. Amounts are exact decimal strings.
-
-    group: the day (YYYY-MM-DD, of the call's start), tenant, provider, kind or call id; "" for the total.
-    lines: number of lines. units: 50 per minute. duration_ms: audio of the recordings, each counted once (see the view
-    `bill`); minutes: the same with three decimals. margin: price minus provider_cost.
-    """
-
-    group: str
-    currency: str
-    lines: int
-    units: int
-    duration_ms: int
-    minutes: str
-    provider_cost: str
-    price: str
-    margin: str
-
-
-class ApiKey(Frozen):
-    """Stored API key. hash: SHA-256 of the key as 64 hex digits; admin: True if the key sees every tenant.
-
-    Times in ms since the epoch.
-    """
-
-    id: str
-    tenant: str
-    name: str
-    hash: str
-    created_at_ms: int
-    revoked_at_ms: int | None = None
-    admin: bool = False
-
 
 class CallStore:
-    """Queries of the API. Connects on first use. Thread-safe. Synchronous: use a thread in an event loop.
+    """Queries of calls. Connects on first use. Thread-safe. Synchronous: use a thread in an event loop.
 
     `tenant` limits every result to one tenant; None = all tenants. Methods raise StoreUnavailableError.
     """
 
-    def __init__(self, clickhouse: ClickHouseSettings) -> None:
-        """Does not connect yet. Raises StoreUnavailableError if no DSN is configured."""
-        self._database = Database(clickhouse)
+    def __init__(self, clickhouse: ClickHouseSettings | Database) -> None:
+        """Does not connect yet. Raises StoreUnavailableError if no DSN is configured.
+
+        Stores of one database share its connection.
+        """
+        self._database = Database.of(clickhouse)
 
     def migrate(self) -> None:
         """Migrates the schema; shows early whether ClickHouse answers."""
@@ -131,12 +84,12 @@ class CallStore:
         found: list[CallDoc] = []
         for start in range(0, len(call_ids), _CALLS_PER_QUERY):
             names = list(call_ids[start : start + _CALLS_PER_QUERY])
-            found += self._build(self._events(f"call_id IN {_literal(names)}", {}, tenant))
+            found += self._build(self._events(f"call_id IN {literal(names)}", {}, tenant))
         return found
 
     def get_calls(self, names: Sequence[tuple[str, str]]) -> list[CallDoc]:
         """Returns the existing calls of these (tenant, call id) pairs, at most 100, unordered."""
-        return self._build(self._events(f"(tenant, call_id) IN {_literal(list(names))}", {}, None)) if names else []
+        return self._build(self._events(f"(tenant, call_id) IN {literal(list(names))}", {}, None)) if names else []
 
     def list_calls(
         self,
@@ -185,7 +138,7 @@ class CallStore:
         found: dict[tuple[str, str], list[AnyEvent]] = {}
         for start in range(0, len(calls), _CALLS_PER_QUERY):
             names = list(calls[start : start + _CALLS_PER_QUERY])
-            for event in unique(self._events(f"(tenant, call_id) IN {_literal(names)}", {}, None)):
+            for event in unique(self._events(f"(tenant, call_id) IN {literal(names)}", {}, None)):
                 found.setdefault((event.tenant, event.call_id), []).append(event)
         return found
 
@@ -193,12 +146,12 @@ class CallStore:
         """Returns those of these calls (tenant, call id) that are erased or requested to be erased."""
         found: set[tuple[str, str]] = set()
         for start in range(0, len(calls), _CALLS_PER_QUERY):
-            names = _literal(list(calls[start : start + _CALLS_PER_QUERY]))
+            names = literal(list(calls[start : start + _CALLS_PER_QUERY]))
             rows = self._database.query(f"SELECT tenant, call_id FROM erased_calls WHERE (tenant, call_id) IN {names}")
             found |= {(str(row["tenant"]), str(row["call_id"])) for row in rows}
         return found
 
-    def keep_current_hits(self, hits: Sequence[F]) -> list[F]:
+    def keep_current_hits(self, hits: Sequence[H]) -> list[H]:
         """Returns the hits of current transcripts, in their order.
 
         Keeps hits of calls that are not known here (yet), and drops hits of erased calls.
@@ -225,7 +178,7 @@ class CallStore:
         stages = {kind.model_fields["type"].default: stage for stage, kind in SUCCESS.items()}
         found: set[tuple[str, str, int, str]] = set()
         for start in range(0, len(calls), _CALLS_PER_QUERY):
-            names = _literal(list(calls[start : start + _CALLS_PER_QUERY]))
+            names = literal(list(calls[start : start + _CALLS_PER_QUERY]))
             rows = self._database.query(
                 f"""
                 SELECT DISTINCT tenant, call_id, part, type FROM events
@@ -255,90 +208,12 @@ class CallStore:
         """Stores events that are on the log already, so that their author finds them at once."""
         self._database.insert([event_row(event) for event in events])
 
-    def usage(
-        self,
-        *,
-        tenant: str | None = None,
-        from_ms: int | None = None,
-        to_ms: int | None = None,
-        group_by: GroupBy | None = None,
-        time_zone: str = "UTC",
-    ) -> list[UsageSum]:
-        """Returns sums of ledger lines by group and currency, ordered by both; without a group the totals.
-
-        from_ms, to_ms: start of the calls (ms since the epoch; from is included, to is not). time_zone: name of the
-        time zone of days.
-        """
-        group = _GROUPS[group_by] if group_by else "''"
-        if group_by == "day" and time_zone != "UTC":
-            group = "toString(toDate(call_started_at, {time_zone:String}))"
-        where, parameters = _ledger_condition(tenant, from_ms, to_ms)
-        rows = self._database.query(
-            f"""
-            SELECT {group} AS grouped, currency, count() AS lines, sum(units) AS all_units,
-                   sum(audio_ms) AS all_ms, sum(provider_cost) AS all_cost, sum(price) AS all_price
-            FROM bill {where}
-            GROUP BY grouped, currency ORDER BY grouped, currency
-            """,
-            parameters | {"time_zone": time_zone},
-        )
-        return [_usage_row(row) for row in rows]
-
-    def put_key(self, key: ApiKey) -> None:
-        """Stores a key. Storing it again changes nothing, and a revoked key stays revoked."""
-        self._database.insert_values(
-            "api_keys",
-            ["id", "tenant", "name", "hash", "admin", "created_at", "revoked_at", "revoked"],
-            [
-                [
-                    key.id,
-                    key.tenant,
-                    key.name,
-                    key.hash,
-                    key.admin,
-                    key.created_at_ms,
-                    key.revoked_at_ms,
-                    int(key.revoked_at_ms is not None),
-                ]
-            ],
-        )
-
-    def list_keys(self, tenant: str | None) -> list[ApiKey]:
-        """Returns all keys, including revoked ones, oldest first."""
-        where, parameters = conditions(("tenant = {tenant:String}", "tenant", tenant))
-        return self._keys(where, parameters)
-
-    def revoke_key(self, key_id: str, revoked_at_ms: int) -> bool:
-        """Revokes a key permanently; returns False if the id is unknown. A second revocation keeps the first time."""
-        keys = self._keys("WHERE id = {id:String}", {"id": key_id})
-        for key in keys:
-            if key.revoked_at_ms is None:
-                self.put_key(key.model_copy(update={"revoked_at_ms": revoked_at_ms}))
-        return bool(keys)
-
-    def find_key_by_hash(self, key_hash: str) -> ApiKey | None:
-        """Returns the key with this hash, revoked or not, or None."""
-        keys = self._keys("WHERE hash = {hash:String}", {"hash": key_hash})
-        return keys[0] if keys else None
-
-    def _keys(self, where: str, parameters: dict[str, object]) -> list[ApiKey]:
-        rows = self._database.query(
-            f"""
-            SELECT id, tenant, name, toString(hash) AS hash_hex, admin,
-                   toUnixTimestamp64Milli(created_at) AS created_at_ms,
-                   toUnixTimestamp64Milli(revoked_at) AS revoked_at_ms
-            FROM api_keys FINAL {where} ORDER BY created_at, id
-            """,
-            parameters,
-        )
-        return [ApiKey.model_validate({**row, "hash": row["hash_hex"]}) for row in rows]
-
     def _calls_at(self, positions: Sequence[Position]) -> list[tuple[Position, CallDoc]]:
         """Returns each position with the document of its call."""
         calls: dict[tuple[str, str], CallDoc] = {}
         for start in range(0, len(positions), _CALLS_PER_QUERY):
             names = [(at.tenant, at.call_id) for at in positions[start : start + _CALLS_PER_QUERY]]
-            events = self._events(f"(tenant, call_id) IN {_literal(names)}", {}, None)
+            events = self._events(f"(tenant, call_id) IN {literal(names)}", {}, None)
             calls |= {(call.tenant, call.id): call for call in self._build(events)}
         return [(at, calls[at.tenant, at.call_id]) for at in positions if (at.tenant, at.call_id) in calls]
 
@@ -355,7 +230,7 @@ class CallStore:
         by_call: dict[tuple[str, str], list[AnyEvent]] = {}
         for event in events:
             by_call.setdefault((event.tenant, event.call_id), []).append(event)
-        lines = self._lines(list(by_call))
+        lines = ledger_lines(self._database, list(by_call))
         failed = [call for call, group in by_call.items() if any(isinstance(event, StageFailed) for event in group)]
         retries = self._retries(failed)
         return [
@@ -371,7 +246,7 @@ class CallStore:
         rows = self._database.query(
             f"""
             SELECT event FROM replays FINAL
-            WHERE (tenant, call_id) IN {_literal(calls)} AND type = 'replay.part' AND outcome IN ('begun', 'failed')
+            WHERE (tenant, call_id) IN {literal(calls)} AND type = 'replay.part' AND outcome IN ('begun', 'failed')
             """
         )
         parts = [event for row in rows if isinstance(event := parse_event(str(row["event"])), ReplayedPart)]
@@ -380,7 +255,7 @@ class CallStore:
         rows = self._database.query(
             f"""
             SELECT DISTINCT event FROM replays
-            WHERE replay_id IN {_literal(sorted({part.replay_id for part in parts}))} AND type = 'replay.command'
+            WHERE replay_id IN {literal(sorted({part.replay_id for part in parts}))} AND type = 'replay.command'
             """
         )
         commands: dict[str, list[ReplayCommand]] = {}
@@ -392,60 +267,3 @@ class CallStore:
             if of_replay := commands.get(part.replay_id):
                 found.setdefault((part.tenant, part.call_id), []).append(retry_from(part, of_replay))
         return found
-
-    def _lines(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], list[UsageLine]]:
-        if not calls:
-            return {}
-        rows = self._database.query(
-            f"""
-            SELECT tenant, call_id, key, kind, provider, model, replay_id,
-                   toUnixTimestamp64Milli(occurred_at) AS charged_at_ms, units, duration_ms, provider_cost, price,
-                   currency
-            FROM ledger FINAL WHERE (tenant, call_id) IN {_literal(calls)}
-            """
-        )
-        lines: dict[tuple[str, str], list[UsageLine]] = {}
-        for row in rows:
-            money = {name: _plain(row[name]) for name in ("provider_cost", "price")}
-            line = UsageLine.model_validate(row | money)
-            lines.setdefault((str(row["tenant"]), str(row["call_id"])), []).append(line)
-        return lines
-
-
-def _ledger_condition(tenant: str | None, from_ms: int | None, to_ms: int | None) -> tuple[str, dict[str, object]]:
-    """Returns the condition for ledger lines of these calls, and its parameters."""
-    return conditions(
-        ("tenant = {tenant:String}", "tenant", tenant),
-        ("call_started_at >= fromUnixTimestamp64Milli({from_ms:Int64})", "from_ms", from_ms),
-        ("call_started_at < fromUnixTimestamp64Milli({to_ms:Int64})", "to_ms", to_ms),
-    )
-
-
-def _literal(names: list[tuple[str, str]] | list[str]) -> str:
-    """Returns the pairs, or names, as a SQL literal.
-
-    They are part of the statement, since parameters are part of the URL, whose length is limited.
-    """
-    return str(format_query_value(names))
-
-
-def _usage_row(row: dict[str, object]) -> UsageSum:
-    cost, price = Decimal(str(row["all_cost"])), Decimal(str(row["all_price"]))
-    duration_ms = int(str(row["all_ms"]))
-    return UsageSum(
-        group=str(row["grouped"]),
-        currency=str(row["currency"]),
-        lines=int(str(row["lines"])),
-        units=int(str(row["all_units"])),
-        duration_ms=duration_ms,
-        minutes=f"{Decimal(duration_ms) / 60_000:.3f}",
-        provider_cost=_plain(cost),
-        price=_plain(price),
-        margin=_plain(price - cost),
-    )
-
-
-def _plain(amount: object) -> str:
-    """Returns an exact amount without the trailing zeros of its column, and never in exponent notation."""
-    text = f"{Decimal(str(amount)):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
