@@ -6,7 +6,8 @@ FROM python:3.11.11-slim-bookworm AS build
 ARG EXTRAS="models gemini"
 WORKDIR /source
 RUN python -m venv /opt/audiotext
-COPY pyproject.toml requirements.lock requirements.models.lock README.md LICENSE ./
+COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY audiotext/models.lock audiotext/models.lock
 COPY deploy/image/locked.py deploy/image/locked.py
 # Installs exactly the locked packages, by hash, and no others.
 RUN python deploy/image/locked.py $EXTRAS > image.lock \

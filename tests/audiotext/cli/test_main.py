@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from contextlib import redirect_stderr, suppress
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from audiotext.cli import commands, main
 from audiotext.cli.terminal import Terminal
 from audiotext.stack import services
 from audiotext.stack.datadir import DataDir, RunningStack
+from core import package
 from core.settings import KafkaSettings, descriptions, variable_names
 from gateway.carriers import load_carriers
 from pipelines import analytics
@@ -63,9 +63,9 @@ def test_a_command_is_one_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Runs `audiotext --version`: it prints the version of the installed package."""
+    """Runs `audiotext --version`: it prints the version of the package."""
     assert main.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"audiotext {metadata.version('audiotext')}\n"
+    assert capsys.readouterr().out == f"audiotext {package.VERSION}\n"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["dlq", "--help"], ["call", "--help"], ["replay", "start", "--help"]])

