@@ -7,13 +7,15 @@ import pkgutil
 import select
 import signal
 import sys
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TextIO, cast
 
 from audiotext.cli import commands
 from audiotext.cli.arguments import Parser, Run, add_command
 from core import package
 from core.errors import exit_code
+from core.printable import PrintableStream
 
 _BROKEN_PIPE = 128 + signal.SIGPIPE  # the exit code that shells report for other programs
 _INTERRUPTED = 128 + signal.SIGINT
@@ -27,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         try:
-            return _run(parser().parse_args(argv))
+            with _printable_output():
+                return _run(parser().parse_args(argv))
         finally:
             sys.stdout.flush()  # finds a closed pipe here, where it can be caught, and not when Python exits
     except BrokenPipeError:
@@ -50,6 +53,14 @@ def parser() -> Parser:
         module = importlib.import_module(f"{commands.__name__}.{found.name}")
         module.add_arguments(add_command(table, found.name, module.HELP, getattr(module, "run", None)))
     return top
+
+
+@contextmanager
+def _printable_output() -> Iterator[None]:
+    """Escapes control characters in everything that the command prints: ids and texts come from the internet."""
+    stdout, stderr = PrintableStream(sys.stdout), PrintableStream(sys.stderr)
+    with redirect_stdout(cast(TextIO, stdout)), redirect_stderr(cast(TextIO, stderr)):
+        yield
 
 
 def _run(args: argparse.Namespace) -> int:

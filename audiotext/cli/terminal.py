@@ -6,6 +6,7 @@ from rich.console import Console
 
 from audiotext.embedded import log
 from audiotext.stack.stack import Stack
+from core.printable import printable
 
 
 class Terminal(Console):
@@ -25,7 +26,7 @@ console = Terminal(stderr=True)
 def say(line: str) -> None:
     """Prints one line with the time of day."""
     console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] ", end="", highlight=False)
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def notes(stack: Stack) -> list[str]:

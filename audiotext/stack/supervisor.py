@@ -7,6 +7,7 @@ so a child that outlives it for a moment can still write its log.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from core.heartbeat import HANG_TIMEOUT_S, WatchdogSocket
 
 _TICK_S = 0.05
 _SUSPENDED_S = 5.0  # a longer time between two checks means that this process was suspended
-_LOG_LIMIT = 10 * 1024 * 1024  # bytes; a larger log file is renamed when its child starts
+_LOG_LIMIT = 10 * 1024 * 1024  # bytes; a larger log file is moved to NAME.log.1 and begins again
 # The dynamic linker prints this harmless warning for noida-db's binary on Debian 12.
 _IGNORED_WARNING = "weak version `GLIBC"
 
@@ -105,28 +106,47 @@ class LogFile:
     """Log file of a child, with a reader that follows it."""
 
     def __init__(self, path: Path) -> None:
-        """Creates the file, and renames an existing large one."""
+        """Creates the file, and rotates an existing large one."""
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.exists() and path.stat().st_size > _LOG_LIMIT:
-            path.replace(path.with_name(path.name + ".1"))
         path.touch(mode=0o600)
         self._position = path.stat().st_size
         self._partial_line = b""
         self.last_line = ""
+        self._rotate_large()
 
     def new_lines(self) -> list[str]:
-        """Returns the complete lines written since the last call."""
+        """Returns the complete lines written since the last call. Rotates the file if it is large."""
         if self.path.stat().st_size <= self._position:
             return []
         with self.path.open("rb") as file:
             file.seek(self._position)
             content = file.read()
         self._position += len(content)
+        content += self._rotate_large()
         *complete, self._partial_line = (self._partial_line + content).split(b"\n")
         lines = [line.decode(errors="replace") for line in complete]
         self.last_line = next((line.strip() for line in reversed(lines) if line.strip()), self.last_line)
         return [line for line in lines if _IGNORED_WARNING not in line]
+
+    def _rotate_large(self) -> bytes:
+        """Copies a large file to NAME.1 and empties it. Returns the bytes that nobody has read before.
+
+        The child keeps its descriptor, which appends, so the file cannot be renamed under it. Only what the child
+        writes between the last read and the truncation, a few microseconds, is lost.
+        """
+        if self.path.stat().st_size <= _LOG_LIMIT:
+            return b""
+        old = self.path.with_name(self.path.name + ".1")
+        with self.path.open("r+b") as file, old.open("wb") as copy:
+            old.chmod(0o600)
+            shutil.copyfileobj(file, copy)
+            file.seek(self._position)
+            unread = file.read()
+            copy.write(unread[copy.tell() - self._position :])
+            file.truncate(0)
+        self._position = 0
+        return unread
 
 
 class Supervisor:

@@ -132,6 +132,8 @@ class Settings(BaseSettings):
     http://127.0.0.1:{port}."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level that is logged: DEBUG, INFO, WARNING or ERROR."""
+    log_format: Literal["text", "json"] = "text"
+    """Format of the services' logs: text, or json with one object per line."""
 
     kafka: KafkaSettings = KafkaSettings()
     s3: S3Settings = S3Settings()

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     from core.settings import load
 
     settings = load()
-    logs.configure(args.service, settings.log_level)
+    logs.configure(args.service, settings.log_level, settings.log_format)
     service = entry_point(args.service)
     refuse_newer_stores(args.service, settings)
     service(settings)

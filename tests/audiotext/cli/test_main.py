@@ -206,6 +206,20 @@ def test_a_users_mistake_is_one_line(  # noqa: PLR0917 - pytest passes them by n
     assert "audiotext.toml" not in error
 
 
+def test_control_characters_in_the_output_are_escaped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Makes a command print text that sets a terminal's title.
+
+    The output must show an escape instead: call ids and texts come from outside, and a terminal obeys them.
+    """
+    monkeypatch.setenv("AUDIOTEXT_\x1b]0;PWNED\x07", "1")
+    assert main.main(["topics", "check"]) == 2
+    error = capsys.readouterr().err
+    assert "AUDIOTEXT_\\u001b]0;PWNED\\u0007" in error
+    assert error.rstrip("\n").isprintable()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -248,7 +248,7 @@ def test_healthy_run_resets_the_failures() -> None:
     assert failures.after(15.0, policy) == Failures(21, 0)
 
 
-def test_large_log_is_renamed_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_log_is_rotated_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opens a large log: it must become NAME.log.1, so that logs do not fill the disk over months."""
     monkeypatch.setattr(supervisor_module, "_LOG_LIMIT", 100)
     path = tmp_path / "dummy.log"
@@ -256,6 +256,25 @@ def test_large_log_is_renamed_at_the_start(tmp_path: Path, monkeypatch: pytest.M
     LogFile(path)
     assert path.read_text() == ""
     assert (tmp_path / "dummy.log.1").read_text().startswith("old")
+
+
+def test_large_log_is_rotated_while_its_child_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes 1,000 lines as a child does, through one descriptor that stays open, and reads the log now and then.
+
+    No line may be missing from what is read, and the two files together must stay near the limit. Otherwise a service
+    that repeats an error fills the disk.
+    """
+    monkeypatch.setattr(supervisor_module, "_LOG_LIMIT", 1_000)
+    log = LogFile(tmp_path / "dummy.log")
+    read: list[str] = []
+    with log.path.open("ab", buffering=0) as child:
+        for number in range(1_000):
+            child.write(f"line {number}\n".encode())
+            if number % 10 == 9:
+                read += log.new_lines()
+                assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2_500
+    assert read == [f"line {number}" for number in range(1_000)]
+    assert (tmp_path / "dummy.log.1").stat().st_mode & 0o077 == 0
 
 
 def test_only_complete_lines_are_read(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Tests of text that is safe to print."""
+
+import io
+import json
+import unicodedata
+
+import pytest
+
+from core.printable import PrintableStream, printable
+
+
+def test_no_control_character_remains() -> None:
+    """Makes every character below U+3000 printable: only tab and line feed may remain of the control characters.
+
+    Letters must not change. Otherwise text from a caller controls the terminal that shows it.
+    """
+    for number in range(0x3000):
+        char = chr(number)
+        unsafe = (
+            unicodedata.category(char) in ("Cc", "Zl", "Zp")
+            or unicodedata.bidirectional(char) in ("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI")
+        ) and char not in "\t\n"
+        if unsafe:
+            assert printable(char) == f"\\u{number:04x}"
+        elif unicodedata.category(char)[0] in "LNPS" or char in "\t\n ":
+            assert printable(char) == char
+
+
+@pytest.mark.parametrize("text", ["a\x7fb", "\u202e", "\x9b1m"])
+def test_escaped_json_means_the_same(text: str) -> None:
+    """Makes JSON with control characters printable and parses it: programs must read the original text."""
+    assert json.loads(printable(json.dumps(text, ensure_ascii=False))) == text
+
+
+def test_stream_escapes_all_output() -> None:
+    """Prints a text to a stream: the other stream must receive it without control characters."""
+    output = io.StringIO()
+    print("\x1b[2Jcleared", file=PrintableStream(output))
+    assert output.getvalue() == "\\u001b[2Jcleared\n"
