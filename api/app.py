@@ -31,7 +31,7 @@ from api.auth.kratos import Kratos, kratos_method
 from api.auth.signed_tokens import TokenSigner
 from api.compression import gzip_middleware
 from api.embedding import QueryEmbedder
-from api.endpoint import ApiContext, ApiRequest, Endpoint
+from api.endpoint import TENANT_PARAMETER, ApiContext, ApiRequest, Endpoint
 from api.errors import ApiError, error_middleware
 from api.handlers.calls import list_item
 from api.lazy_producer import LazyProducer
@@ -226,8 +226,10 @@ def _handler(
         principal = request[_PRINCIPAL]
         _require_allowed(endpoint, request, principal)
         parameters = {name: value for name, value in request.query.items() if name != SHARE_PARAMETER}
+        named_tenant = parameters.pop(TENANT_PARAMETER, None) or None if endpoint.for_call else None
         query = parse_query(endpoint.query, parameters) if endpoint.query else NoQuery()
-        return await endpoint.handler(ApiRequest(request, context, principal, authenticator), query)
+        api_request = ApiRequest(request, context, principal, authenticator, named_tenant)
+        return await endpoint.handler(api_request, query)
 
     return handle
 

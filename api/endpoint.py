@@ -25,6 +25,13 @@ from sinks.clickhouse.usage_queries import UsageStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore
 
+# A carrier's call id may contain braces, which aiohttp's default pattern for a path segment excludes.
+CALL = "/v1/calls/{id:[^/]+}"
+"""Path of a call."""
+
+TENANT_PARAMETER = "tenant"
+"""Parameter of every endpoint for one call: names the owner of the call."""
+
 B = TypeVar("B", bound=BaseModel)
 Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
 
@@ -65,17 +72,35 @@ class ApiContext:
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """Authorized request, with the client's principal."""
+    """Authorized request, with the client's principal.
+
+    named_tenant: the parameter `tenant` of an endpoint for one call.
+    """
 
     request: web.Request
     context: ApiContext
     principal: Principal
     authenticator: Authenticator
+    named_tenant: str | None = None
 
     @property
     def tenant(self) -> str | None:
         """Tenant whose calls the client sees; None = every tenant's."""
         return self.principal.tenant
+
+    @property
+    def sees_all_tenants(self) -> bool:
+        """True if addresses of calls need their tenant to be unambiguous for this client."""
+        return self.tenant is None
+
+    def tenant_within(self, named: str | None) -> str | None:
+        """Returns the tenant that a request is about: the client's, or the named one.
+
+        None = every tenant. Raises ApiError 400 if the client does not see the named tenant's calls.
+        """
+        if self.tenant is not None and named not in (None, self.tenant):
+            raise bad_parameter("tenant", "is not the tenant of this key: leave it out")
+        return self.tenant or named
 
     @property
     def call_id(self) -> str:
@@ -96,9 +121,13 @@ class ApiRequest:
             raise bad_parameter(name or "body", message) from None
 
     async def call(self) -> CallDoc:
-        """Returns the call in the path. Raises ApiError 404 if the client sees no such call."""
-        context = self.context
-        found = await context.clickhouse(context.calls.get_call, self.call_id, self.tenant)
+        """Returns the call in the path, of the tenant in the parameter `tenant` if it is set.
+
+        Raises ApiError 404 if the client sees no such call, and AmbiguousCallError, which becomes a response with
+        status 409, if it sees several.
+        """
+        context, tenant = self.context, self.tenant_within(self.named_tenant)
+        found = await context.clickhouse(context.calls.get_call, self.call_id, tenant)
         if found is None:
             raise call_not_found(self.call_id)
         return found
@@ -165,3 +194,8 @@ class Endpoint(Generic[Q_contra]):
     subject: str = "The carrier's call id, percent-encoded."
     shared: bool = False
     operator: bool = False
+
+    @property
+    def for_call(self) -> bool:
+        """True if the path names a call, so that the parameter `tenant` may name its owner."""
+        return self.path.startswith(CALL)

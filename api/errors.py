@@ -7,6 +7,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict
 
+from sinks.clickhouse.ambiguity import AmbiguousCallError
+
 logger = logging.getLogger(__name__)
 
 _CLIENT_CLOSED_REQUEST = 499  # nginx' status code for it
@@ -93,6 +95,8 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return await handler(request)
     except ApiError as error:
         return error.response()
+    except AmbiguousCallError as error:
+        return ApiError(409, "ambiguous_call", str(error), parameter="tenant").response()
     except web.HTTPException as error:
         if error.status < 400:
             raise

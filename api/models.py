@@ -224,6 +224,7 @@ class SearchHit(Body):
     `score`: cosine similarity of text and query; 1 for the same sentence. Equal sentences have equal scores.
     """
 
+    tenant: str
     call_id: str
     part: int
     start_ms: int
@@ -255,12 +256,14 @@ class Bundled(Body):
 class UsageRow(Body):
     """Sum of ledger lines. Amounts are exact decimal strings; a sum has one currency.
 
-    `group`: the day of the call's start, tenant, provider, kind or call id; "" for the total. `duration_ms`, `minutes`
+    `group`: the day of the call's start, tenant, provider, kind or call id; "" for the total. `tenant`: of the call, in
+    groups by call; else "". `duration_ms`, `minutes`
     (three decimals): audio of the recordings. Each recording counts once, on the line of its first transcription,
     however often it was transcribed, summarized or embedded again. `margin`: price minus `provider_cost`.
     """
 
     group: str
+    tenant: str
     currency: str
     lines: int
     units: int

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from api.endpoint import Endpoint
+from api.endpoint import TENANT_PARAMETER, Endpoint
 from api.errors import ErrorResponse
 from core import package
 
@@ -19,6 +19,13 @@ _ID = {
     "name": "id",
     "in": "path",
     "required": True,
+    "schema": {"type": "string"},
+}
+_TENANT = {
+    "name": TENANT_PARAMETER,
+    "in": "query",
+    "required": False,
+    "description": "Tenant of the call. Keys that see every tenant must name it if several tenants have this call id.",
     "schema": {"type": "string"},
 }
 
@@ -103,7 +110,9 @@ def _operation(endpoint: Endpoint[Any], schemas: dict[type[BaseModel], Json]) ->
 def _errors(endpoint: Endpoint[Any]) -> Iterable[tuple[str, str]]:
     if endpoint.query or endpoint.request:
         yield "400", "A parameter is invalid; the error names it"
-    if endpoint.method != "GET":
+    if endpoint.for_call:
+        yield "409", "Several tenants have a call with this id (`ambiguous_call`): name one with `tenant`"
+    elif endpoint.method != "GET":
         yield "409", "Not possible in the current state; the message states the reason"
     if not endpoint.public:
         yield "401", "The API key is missing or unknown"
@@ -119,6 +128,8 @@ def _errors(endpoint: Endpoint[Any]) -> Iterable[tuple[str, str]]:
 
 def _parameters(endpoint: Endpoint[Any]) -> list[Json]:
     found: list[Json] = [_ID | {"description": endpoint.subject}] if _PATH_PARAMETER.search(endpoint.path) else []
+    if endpoint.for_call:
+        found.append(_TENANT)
     if endpoint.query:
         schema = endpoint.query.model_json_schema(by_alias=True)
         required = schema.get("required", [])

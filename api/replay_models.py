@@ -118,6 +118,7 @@ class ReplayRequest(CallFilters):
 class FailedPart(Body):
     """Part with a note: a part that a replay gave up on or skipped, and the reason."""
 
+    tenant: str
     call_id: str
     part: int
     outcome: str

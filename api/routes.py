@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.endpoint import Endpoint
+from api.endpoint import CALL, Endpoint
 from api.handlers import (
     calls,
     health,
@@ -60,8 +60,6 @@ from api.replay_models import (
     VersionsUse,
 )
 
-# A carrier's call id may contain braces, which aiohttp's default pattern for a path segment excludes.
-CALL = "/v1/calls/{id:[^/]+}"
 REPLAY = "/v1/replays/{id:[^/]+}"
 REPLAY_ID = "The replay's id."
 

@@ -1,5 +1,7 @@
 """Calls: the list, one call, its events."""
 
+from urllib.parse import urlencode
+
 from aiohttp import web
 
 from api import gaps
@@ -50,7 +52,10 @@ async def list_calls(api_request: ApiRequest, query: CallsQuery) -> web.StreamRe
 
 async def get_call(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Returns one call."""
-    body = call_body(await api_request.call(), operator=api_request.principal.operator)
+    call = await api_request.call()
+    body = call_body(
+        call, operator=api_request.principal.operator, tenant=call.tenant if api_request.sees_all_tenants else None
+    )
     if api_request.principal.only_call is not None:  # a link shows the call, not its costs
         body = body.model_copy(update={"usage": []})
     return json_response(body)
@@ -89,8 +94,11 @@ async def get_waveform(api_request: ApiRequest, query: RecordingQuery) -> web.St
     return json_response(Waveform.model_validate_json(content))
 
 
-def call_body(call: CallDoc, *, operator: bool) -> Call:
-    """Returns a call as the API shows it, with paths instead of object keys. operator: includes costs."""
+def call_body(call: CallDoc, *, operator: bool, tenant: str | None) -> Call:
+    """Returns a call as the API shows it, with paths instead of object keys.
+
+    operator: includes costs. tenant: named in the paths; None = the paths are unambiguous without a tenant.
+    """
     return Call(
         **list_item(call).model_dump(),
         tracks=_tracks(call.tracks),
@@ -98,8 +106,8 @@ def call_body(call: CallDoc, *, operator: bool) -> Call:
         end_reason=call.end_reason,
         repairs=call.repairs,
         times=call.times,
-        artefacts=_artefacts(call.id, call.parts, ""),
-        parts=[_part(call.id, part) for part in call.parts],
+        artefacts=_artefacts(call.id, call.parts, tenant=tenant),
+        parts=[_part(call.id, part, tenant) for part in call.parts],
         usage=[_line(line, operator=operator) for line in call.usage],
     )
 
@@ -117,13 +125,13 @@ def list_item(call: CallDoc) -> CallListItem:
     )
 
 
-def _part(call_id: str, part: PartDoc) -> Part:
+def _part(call_id: str, part: PartDoc, tenant: str | None) -> Part:
     shared = Part.model_fields.keys() & PartDoc.model_fields.keys() - {"tracks"}
     return Part(
         **{name: getattr(part, name) for name in shared},
         tracks=_tracks(part.tracks),
         language=part.transcript.language if part.transcript else None,
-        artefacts=_artefacts(call_id, [part], f"?part={part.part}"),
+        artefacts=_artefacts(call_id, [part], part=part.part, tenant=tenant),
     )
 
 
@@ -131,9 +139,11 @@ def _tracks(tracks: list[TrackOutline]) -> list[Track]:
     return [Track(**track.model_dump(), gap_summary=gaps.summary(track)) for track in tracks]
 
 
-def _artefacts(call_id: str, parts: list[PartDoc], suffix: str) -> Artefacts:
-    """Returns the paths of the artefacts of all parts, or of one part with its number as suffix."""
+def _artefacts(call_id: str, parts: list[PartDoc], **parameters: str | int | None) -> Artefacts:
+    """Returns the paths of the artefacts of these parts, with the parameters that are not None."""
     base = call_path(call_id)
+    query = urlencode({name: value for name, value in parameters.items() if value is not None})
+    suffix = f"?{query}" if query else ""
     return Artefacts(
         recording=f"{base}/recording{suffix}" if parts and parts[0].recording else None,
         waveform=f"{base}/waveform{suffix}" if parts and parts[0].peaks else None,

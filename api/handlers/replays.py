@@ -79,8 +79,7 @@ def chosen_calls(api_request: ApiRequest, wanted: CallFilters, *, every: bool) -
 
     Raises ApiError 400 if the request selects nothing.
     """
-    if api_request.tenant is not None and wanted.tenant not in (None, api_request.tenant):
-        raise bad_parameter("tenant", "is not the tenant of this key: leave it out")
+    tenant = api_request.tenant_within(wanted.tenant)
     try:
         found = selection(
             call_ids=wanted.calls,
@@ -96,7 +95,7 @@ def chosen_calls(api_request: ApiRequest, wanted: CallFilters, *, every: bool) -
         raise bad_parameter(error.parameter, str(error)) from None
     if not found.has_filter and not every:
         raise bad_parameter("calls", "name calls, set a filter, or set `all`")
-    return found if api_request.tenant is None else replace(found, tenant=api_request.tenant)
+    return replace(found, tenant=tenant)
 
 
 async def stop_replay(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
@@ -133,7 +132,8 @@ async def _body(api_request: ApiRequest, replay: ReplayDoc) -> Replay:
     return Replay(
         **_item(replay).model_dump(),
         notes=[
-            FailedPart(call_id=part.call_id, part=part.part, outcome=part.outcome, reason=part.note) for part in parts
+            FailedPart(tenant=part.tenant, call_id=part.call_id, part=part.part, outcome=part.outcome, reason=part.note)
+            for part in parts
         ],
     )
 

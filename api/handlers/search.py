@@ -42,6 +42,7 @@ async def search(api_request: ApiRequest, query: SearchQuery) -> web.StreamRespo
         SearchResults(
             results=[
                 SearchHit(
+                    tenant=hit.tenant,
                     call_id=hit.call_id,
                     part=hit.part,
                     start_ms=hit.start_ms,

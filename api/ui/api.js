@@ -12,22 +12,29 @@ export class ApiError extends Error {
 export const NO_ANSWER = "The server does not answer. It may be restarting; try again in a moment.";
 
 let csrf = null;
+let everyTenant = false;
 
 /** Returns the token of a link to one call if the visitor opened such a link, else null. */
 export const share = () => (location.pathname.startsWith("/calls/") ? new URLSearchParams(location.search).get("share") : null);
 
 /** Returns an address of the API with these parameters, to fetch, play or download. */
-export function address(path, params = {}) {
+export const address = (path, params = {}) => withQuery(path, { ...params, share: share() });
+
+function withQuery(path, params) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) if (value !== null && value !== undefined && value !== "") query.set(name, value);
-  const token = share();
-  if (token) query.set("share", token);
   const text = query.toString();
   return text ? `${path}${path.includes("?") ? "&" : "?"}${text}` : path;
 }
 
-/** Returns the path of a call. */
-export const callPath = (id) => `/v1/calls/${encodeURIComponent(id)}`;
+/** Returns the tenant as a parameter for the address of its call; nothing if the visitor sees one tenant only. */
+const owner = (tenant) => (everyTenant ? { tenant } : {});
+
+/** Returns the path of a call, or of something below it, in the API. tenant: owner of the call. */
+export const callPath = (id, tenant, below = "", params = {}) => withQuery(`/v1/calls/${encodeURIComponent(id)}${below}`, { ...params, ...owner(tenant) });
+
+/** Returns the address of a call's page. tenant: owner of the call. */
+export const callPage = (id, tenant, params = {}) => withQuery(`/calls/${encodeURIComponent(id)}`, { ...owner(tenant), ...params });
 
 /** Returns the JSON at a path. Throws ApiError. */
 export const get = (path, params, signal) => request(address(path, params), { signal });
@@ -43,6 +50,7 @@ export function send(method, path, body) {
 export async function session() {
   const found = await get("/v1/session");
   csrf = found.csrf_token;
+  everyTenant = found.tenant === null;
   return found;
 }
 
@@ -50,6 +58,7 @@ export async function session() {
 export async function signIn(key) {
   const found = await send("POST", "/v1/session", { key });
   csrf = found.csrf_token;
+  everyTenant = found.tenant === null;
   return found;
 }
 

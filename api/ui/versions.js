@@ -13,7 +13,7 @@ export function versionList(call, part, changed) {
 
   async function load() {
     try {
-      const { versions } = await get(`${callPath(call.id)}/versions`);
+      const { versions } = await get(callPath(call.id, call.tenant, "/versions"));
       show(versions.filter((one) => one.part === part));
     } catch (error) {
       fill(box, problem(error, load));
@@ -35,7 +35,7 @@ export function versionList(call, part, changed) {
   async function use(version, button) {
     button.disabled = true;
     try {
-      await send("POST", `${callPath(call.id)}/versions/current?version=${encodeURIComponent(version.version_id)}`);
+      await send("POST", callPath(call.id, call.tenant, "/versions/current", { version: version.version_id }));
       toast(`The ${version.of} of ${version.provider} ${version.model} is in use`);
       changed();
     } catch (error) {

@@ -7,6 +7,7 @@ from core.counting import number_of
 from core.errors import UsageError, UserError
 from schemas.artifacts import PlannedPart
 from schemas.events import ReplayStage
+from sinks.clickhouse.ambiguity import require_one_tenant_each
 from sinks.clickhouse.call_projection import CallDoc, PartDoc, Status
 from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.phone_numbers import matches, search_digits
@@ -79,7 +80,8 @@ def selection(
 def selected(store: CallStore, wanted: Selection) -> set[tuple[str, str]]:
     """Returns the calls (tenant, call id) that match the selection now.
 
-    Raises NothingToReplayError for ids without a call, StoreUnavailableError.
+    Raises NothingToReplayError for ids without a call, AmbiguousCallError for an id that several tenants have,
+    StoreUnavailableError.
     """
     found = {(call.tenant, call.id) for call in _calls(store, wanted)}
     _check_there(store, wanted, {call_id for _, call_id in found})
@@ -131,7 +133,7 @@ class SelectionResult:
 def choose(store: CallStore, selection: Selection, stage: ReplayStage) -> SelectionResult:
     """Returns the parts that match the selection now.
 
-    Raises EmptySelectionError, NothingToReplayError, StoreUnavailableError.
+    Raises EmptySelectionError, NothingToReplayError, AmbiguousCallError, StoreUnavailableError.
     """
     if not selection.has_filter and not selection.every:
         raise EmptySelectionError("name calls, set a filter, or set `all`", "calls")
@@ -187,7 +189,9 @@ def _part(call: CallDoc, part: PartDoc) -> ChosenPart:
 
 def _calls(store: CallStore, selection: Selection) -> Iterator[CallDoc]:
     if selection.call_ids:
-        yield from _passing(store.find_calls(selection.call_ids, selection.tenant), selection)
+        found = store.find_calls(selection.call_ids, selection.tenant)
+        require_one_tenant_each(found)
+        yield from _passing(found, selection)
         return
     cursor: str | None = None
     while True:

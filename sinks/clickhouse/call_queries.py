@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 
 from core.settings import ClickHouseSettings
 from schemas.events import AnyEvent, ReplayCommand, ReplayedPart, StageFailed, parse_event
+from sinks.clickhouse.ambiguity import require_one_tenant_each
 from sinks.clickhouse.call_list_query import (
     NOT_ERASED,
     CallFilter,
@@ -69,10 +70,13 @@ class CallStore:
         self._database.migrate()
 
     def get_call(self, call_id: str, tenant: str | None) -> CallDoc | None:
-        """Returns the call, or None. If two tenants have the same call id, returns the newer visible call."""
-        events = self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant)
-        calls = self._build(events)
-        return max(calls, key=lambda call: (call.started_at_ms, call.tenant), default=None)
+        """Returns the visible call, or None.
+
+        Raises AmbiguousCallError if `tenant` is None and several tenants have a call with this id.
+        """
+        calls = self._build(self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant))
+        require_one_tenant_each(calls)
+        return next(iter(calls), None)
 
     def get_hidden_call(self, tenant: str, call_id: str) -> CallDoc | None:
         """Returns the call even if it is hidden by an erasure, or None."""

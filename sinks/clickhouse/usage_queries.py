@@ -24,11 +24,13 @@ class UsageSum(Frozen):
     """Sum of ledger lines of one currency. Amounts are exact decimal strings.
 
     group: the day (YYYY-MM-DD, of the call's start), tenant, provider, kind or call id; "" for the total.
+    tenant: of the call, in groups by call; else "".
     lines: number of lines. units: 50 per minute. duration_ms: audio of the recordings, each counted once (see the view
     `bill`); minutes: the same with three decimals. margin: price minus provider_cost.
     """
 
     group: str
+    tenant: str = ""
     currency: str
     lines: int
     units: int
@@ -69,13 +71,14 @@ class UsageStore:
         group = _GROUPS[group_by] if group_by else "''"
         if group_by == "day" and time_zone != "UTC":
             group = "toString(toDate(call_started_at, {time_zone:String}))"
+        owner = "tenant" if group_by == "call" else "''"  # several tenants may have a call with the same id
         where, parameters = _ledger_condition(tenant, from_ms, to_ms)
         rows = self._database.query(
             f"""
-            SELECT {group} AS grouped, currency, count() AS lines, sum(units) AS all_units,
+            SELECT {group} AS grouped, {owner} AS owner, currency, count() AS lines, sum(units) AS all_units,
                    sum(audio_ms) AS all_ms, sum(provider_cost) AS all_cost, sum(price) AS all_price
             FROM bill {where}
-            GROUP BY grouped, currency ORDER BY grouped, currency
+            GROUP BY grouped, owner, currency ORDER BY grouped, owner, currency
             """,
             parameters | {"time_zone": time_zone},
         )
@@ -116,6 +119,7 @@ def _usage_row(row: dict[str, object]) -> UsageSum:
     duration_ms = int(str(row["all_ms"]))
     return UsageSum(
         group=str(row["grouped"]),
+        tenant=str(row["owner"]),
         currency=str(row["currency"]),
         lines=int(str(row["lines"])),
         units=int(str(row["all_units"])),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from api.app import make_context
 from api.endpoint import ApiContext
 from core.settings import KafkaSettings
 from tests.api.conftest import ADMIN_KEY, Client, Put, Tenant, WordEmbedder, bearer, client_of
@@ -123,9 +124,9 @@ def names(content: Any) -> set[str]:
 
 @pytest.fixture
 async def logged(services: ApiContext, kafka: KafkaSettings) -> AsyncIterator[Client]:
-    """The API with a log, so that replays can be requested."""
-    settings = services.settings.model_copy(update={"kafka": kafka})
-    async with client_of(replace(services, settings=settings)) as client:
+    """The API with a log, so that replays and erasures can be requested."""
+    with_log = make_context(services.settings.model_copy(update={"kafka": kafka}))
+    async with client_of(replace(with_log, calls=services.calls, embedder=services.embedder)) as client:
         yield client
 
 
@@ -160,3 +161,51 @@ async def test_only_operators_see_costs(logged: Client, put: Put, tenant: Tenant
     assert "price" in seen["tenant"]
     assert "usage" in seen["link"]
     assert shown == {"/v1/usage", f"/v1/calls/{call_id}", f"/v1/calls/{call_id}/events", "/v1/replays"}
+
+
+async def test_a_call_id_of_several_tenants_needs_a_tenant(
+    logged: Client, put: Put, new_tenant: Callable[[], Tenant]
+) -> None:
+    """Gives two tenants a call with the same id and sends every operation for one call in the OpenAPI document with the
+    admin key, and the operations that name calls in their body. Without `tenant` each answers 409, which names both
+    tenants. With `tenant`, operations that read answer for that tenant. At the end an erasure with `tenant` erases that
+    tenant's call only. A failure means that an operator can see, change or erase the call of the wrong tenant."""
+    first, second = new_tenant(), new_tenant()
+    call_id, admin = f"CA{uuid.uuid4().hex}", bearer(ADMIN_KEY)
+    for owner in (first, second):
+        put.call(owner.name, call_id)
+    document = await (await logged.get("/openapi.json")).json()
+    sent = [
+        (one, template)
+        for template in document["paths"]
+        for one in requests({**document, "paths": {template: document["paths"][template]}}, call_id, "1")
+        if template.startswith("/v1/calls/{id}")
+    ]
+    in_body = [
+        ("/v1/replays", {"stage": "recording", "calls": [call_id]}),
+        ("/v1/versions/use", {"before": 1, "calls": [call_id]}),
+    ]
+    assert len({(one.method, template) for one, template in sent}) >= 11
+    for one, template in [*sent, *((Asked("post", path, {}, body, True), path) for path, body in in_body)]:
+        answer = await logged.request(one.method, one.path, params=one.query, json=one.body, headers=admin)
+        assert answer.status == 409, (one, await answer.text())
+        if one.method != "head":
+            error = (await answer.json())["error"]
+            assert error["code"] == "ambiguous_call"
+            assert first.name in error["message"], error
+            assert second.name in error["message"], error
+        if one.method in ("get", "head"):
+            query = {**one.query, "tenant": second.name}
+            named = await logged.request(one.method, one.path, params=query, headers=admin)
+            assert named.status in (200, 404), (template, await named.text())  # 404: there is no such version
+    found = await (await logged.get(f"/v1/calls/{call_id}", params={"tenant": second.name}, headers=admin)).json()
+    assert found["tenant"] == second.name
+    for path in found["artefacts"].values():
+        assert (await logged.get(path, headers=admin)).status == 200, path
+    refused = await logged.get(f"/v1/calls/{call_id}", params={"tenant": second.name}, headers=first.auth)
+    assert refused.status == 400
+
+    erased = await logged.delete(f"/v1/calls/{call_id}", params={"tenant": second.name}, headers=admin)
+    assert erased.status == 202
+    left = await (await logged.get(f"/v1/calls/{call_id}", headers=admin)).json()
+    assert left["tenant"] == first.name

@@ -14,6 +14,7 @@ import { steps } from "./rows.js";
 export function render(root, { id, who, params }) {
   root.classList.add("call-page");
   const shared = share() !== null;
+  const tenant = params.get("tenant"); // null: the call's id is unambiguous
   let shown = null; // the content shown, with `close()`
   let state = "";
   let closed = false;
@@ -22,7 +23,7 @@ export function render(root, { id, who, params }) {
 
   async function load() {
     try {
-      const call = await get(callPath(id));
+      const call = await get(callPath(id, tenant));
       if (closed) return;
       const now = JSON.stringify([call.status, call.failed_reason, call.end_reason, call.from_number, call.to_number, call.parts.map((part) => [part.artefacts, part.times, part.summary]), call.usage]);
       if (now === state) return;
@@ -37,8 +38,8 @@ export function render(root, { id, who, params }) {
   }
 
   const stop = shared ? null : watch({
-    call: (call) => call.id === id && load(),
-    levels: (levels) => levels.filter((one) => one.call_id === id).forEach((one) => shown?.meter?.push(one.track, one.levels_db)),
+    call: (call) => call.id === id && (tenant ?? call.tenant) === call.tenant && load(),
+    levels: (levels) => levels.filter((one) => one.call_id === id && (tenant ?? one.tenant) === one.tenant).forEach((one) => shown?.meter?.push(one.track, one.levels_db)),
   });
   const still = animate(() => (shown?.meter ? [shown.meter] : []));
   return () => {
@@ -118,8 +119,8 @@ function show(root, call, { who, shared, params, at, reload }) {
     if (!meter) {
       if (found?.artefacts.recording) {
         playing = player({
-          recording: `${callPath(call.id)}/recording?part=${number}`, part: found,
-          waveform: get(`${callPath(call.id)}/waveform`, { part: number }),
+          recording: callPath(call.id, call.tenant, "/recording", { part: number }), part: found,
+          waveform: get(callPath(call.id, call.tenant, "/waveform", { part: number })),
           on: { time: (ms) => words?.at(ms, Boolean(playing && !playing.audio.paused)) },
         });
         fill(stage, numbers.length > 1 && partTabs(), playing.element);
@@ -143,7 +144,7 @@ function show(root, call, { who, shared, params, at, reload }) {
       return;
     }
     try {
-      const text = await get(`${callPath(call.id)}/transcript`, { part: found.part });
+      const text = await get(callPath(call.id, call.tenant, "/transcript", { part: found.part }));
       if (found.part !== number) return;
       words = transcript(text, (ms) => playing?.seek(ms, true));
       box.append(text.segments.length ? words.element : h("p", { class: "muted quiet" }, "Nothing was said."));
@@ -172,7 +173,7 @@ function show(root, call, { who, shared, params, at, reload }) {
     const more = !shared && h("details", { class: "all-events", ontoggle: async (event) => {
       if (!event.target.open || events.childElementCount) return;
       try {
-        fill(events, eventList((await get(`${callPath(call.id)}/events`)).events));
+        fill(events, eventList((await get(callPath(call.id, call.tenant, "/events"))).events));
       } catch (error) {
         fill(events, problem(error));
       }
@@ -231,15 +232,15 @@ function ledgerCard(call) {
 }
 
 function downloads(call) {
-  const path = callPath(call.id);
+  const path = (below, params) => address(callPath(call.id, call.tenant, below, params));
   const name = call.id.replace(/[^\w.-]+/g, "_");
   const links = [];
   if (call.artefacts.recording) {
     for (const part of call.parts.filter((one) => one.artefacts.recording)) {
-      links.push(["WAV" + (call.parts.length > 1 ? ` part ${part.part}` : ""), address(`${path}/recording`, { part: part.part }), `${name}${part.part > 1 ? `-part${part.part}` : ""}.wav`]);
+      links.push(["WAV" + (call.parts.length > 1 ? ` part ${part.part}` : ""), path("/recording", { part: part.part }), `${name}${part.part > 1 ? `-part${part.part}` : ""}.wav`]);
     }
   }
-  if (call.artefacts.transcript) for (const format of ["txt", "srt", "vtt", "json"]) links.push([format.toUpperCase(), address(`${path}/transcript`, { format }), `${name}.${format}`]);
+  if (call.artefacts.transcript) for (const format of ["txt", "srt", "vtt", "json"]) links.push([format.toUpperCase(), path("/transcript", { format }), `${name}.${format}`]);
   if (!links.length) return null;
   return menu([icon("down"), "Download"], links.map(([text, href, file]) => h("a", { href, download: file }, text)));
 }
@@ -270,7 +271,7 @@ function shareDialog(call) {
   async function create() {
     make.disabled = true;
     try {
-      const link = await send("POST", `${callPath(call.id)}/links`, { expires_in_s: Number(lasts.value) });
+      const link = await send("POST", callPath(call.id, call.tenant, "/links"), { expires_in_s: Number(lasts.value) });
       const field = h("input", { id: "share-url", readonly: true, value: link.url, "aria-label": "Link" });
       fill(result, field, h("button", { class: "button", onclick: copy }, icon("copy"), "Copy"), h("p", { class: "muted small" }, `Valid until ${fullMoment(link.expires_at_ms)}.`));
       field.select();

@@ -1,6 +1,6 @@
 // Operations page: state of services, stores and providers, dead letters, and replays.
 
-import { get, send } from "../api.js";
+import { callPage, get, send } from "../api.js";
 import { fill, h, icon, problem, toast } from "../dom.js";
 import { count, fullMoment, moment, plural, span } from "../format.js";
 
@@ -84,7 +84,7 @@ export function render(root, { who }) {
       h("div", { class: "letter-body" },
         h("p", {}, h("strong", {}, one.stage), " ", h("span", { class: "muted small" }, `${moment(one.occurred_at_ms)}, ${plural(one.attempts, "attempt")}, ${one.error_class}`)),
         h("p", { class: "letter-error" }, one.error),
-        h("p", { class: "small muted" }, h("a", { href: `/calls/${encodeURIComponent(one.call_id)}` }, one.call_id), " ", one.tenant)),
+        h("p", { class: "small muted" }, h("a", { href: callPage(one.call_id, one.tenant) }, one.call_id), " ", one.tenant)),
       one.replayable
         ? h("button", { class: "button", "aria-label": `Replay ${one.stage} of ${one.call_id}`, onclick: (event) => replay(one, event.currentTarget) }, icon("again"), "Replay")
         : h("span", { class: "muted small" }, one.replayed_at_ms ? `replayed ${moment(one.replayed_at_ms)}` : "cannot be replayed")))));

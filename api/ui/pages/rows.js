@@ -1,5 +1,6 @@
 // Rows of the list of calls.
 
+import { callPage } from "../api.js";
 import { h, icon } from "../dom.js";
 import { STAGES, duration, fullMoment, moment, parties, span, stagesDone } from "../format.js";
 import { Meter } from "../live.js";
@@ -38,7 +39,7 @@ function who(call) {
 /** Creates the row of a finished call. */
 export function finishedRow(call, { tenants }) {
   return h("div", { class: "row-item", role: "listitem", "data-key": keyOf(call), "data-status": call.status, "data-started": call.started_at_ms },
-    h("a", { class: "row", href: `/calls/${encodeURIComponent(call.id)}` },
+    h("a", { class: "row", href: callPage(call.id, call.tenant) },
       h("time", { class: "cell-when", datetime: new Date(call.started_at_ms).toISOString(), title: fullMoment(call.started_at_ms) }, moment(call.started_at_ms)),
       who(call),
       h("span", { class: "cell-carrier" }, call.carrier),
@@ -54,7 +55,7 @@ export class LiveRow {
     this.meter = new Meter();
     this.elapsed = h("span", { class: "cell-duration", "aria-label": "Elapsed" });
     this.element = h("li", { class: "row-item live", "data-key": keyOf(call), "data-status": "live" },
-      h("a", { class: "row", href: `/calls/${encodeURIComponent(call.id)}` },
+      h("a", { class: "row", href: callPage(call.id, call.tenant) },
         h("span", { class: "cell-when live-mark" }, h("i", { class: "dot", "aria-hidden": "true" }), "Live"),
         who(call),
         h("span", { class: "cell-carrier" }, call.carrier),

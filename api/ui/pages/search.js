@@ -1,6 +1,6 @@
 // Search page: finds turns by meaning across calls, and plays each hit at its position.
 
-import { address, callPath, get } from "../api.js";
+import { callPath, callPage, get } from "../api.js";
 import { fill, h, icon, problem } from "../dom.js";
 import { duration, marked, plural } from "../format.js";
 
@@ -32,22 +32,23 @@ export function render(root, { go, params }) {
         fill(results, h("p", { class: "muted" }, "No matching turns."));
         return;
       }
-      const calls = [...Map.groupBy(found, (hit) => hit.call_id)];
-      fill(results, h("p", { class: "muted small" }, `${plural(found.length, "hit")} in ${plural(calls.length, "call")}`), calls.map(([id, hits]) => group(id, hits)));
+      const calls = [...Map.groupBy(found, (hit) => `${hit.tenant}\u0000${hit.call_id}`).values()];
+      fill(results, h("p", { class: "muted small" }, `${plural(found.length, "hit")} in ${plural(calls.length, "call")}`), calls.map(group));
     } catch (error) {
       if (!closed) fill(results, problem(error, find));
     }
   }
 
-  function group(id, hits) {
+  function group(hits) {
+    const { call_id: id, tenant } = hits[0];
     return h("section", { class: "card hit-group", "aria-label": `Call ${id}` },
-      h("p", { class: "hit-call" }, h("a", { class: "mono id", href: `/calls/${encodeURIComponent(id)}` }, id), h("span", { class: "muted small" }, plural(hits.length, "hit"))),
+      h("p", { class: "hit-call" }, h("a", { class: "mono id", href: callPage(id, tenant) }, id), h("span", { class: "muted small" }, plural(hits.length, "hit"))),
       h("ol", { class: "hits" }, hits.map(row)));
   }
 
   function row(hit) {
     const button = h("button", { class: "play small", "aria-label": playLabel(hit), onclick: () => toggle(hit, button) }, icon("play"));
-    const place = `/calls/${encodeURIComponent(hit.call_id)}?part=${hit.part}&t=${(hit.start_ms / 1000).toFixed(2)}`;
+    const place = callPage(hit.call_id, hit.tenant, { part: hit.part, t: (hit.start_ms / 1000).toFixed(2) });
     return h("li", { class: `hit ${hit.speaker}` },
       button,
       h("div", { class: "hit-body" },
@@ -63,7 +64,7 @@ export function render(root, { go, params }) {
     if (playing?.button === button && !audio.paused) return audio.pause();
     stop();
     playing = { button, hit };
-    const source = address(`${callPath(hit.call_id)}/recording`, { part: hit.part });
+    const source = callPath(hit.call_id, hit.tenant, "/recording", { part: hit.part });
     if (audio.getAttribute("src") !== source) audio.src = source;
     audio.currentTime = hit.start_ms / 1000;
     audio.play().catch(() => null);

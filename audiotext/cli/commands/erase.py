@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.erase.handler import requested
     from redpanda.client import EventProducer
     from schemas.topics import Topic
+    from sinks.clickhouse.ambiguity import require_one_tenant_each
     from sinks.clickhouse.call_queries import CallStore
     from sinks.clickhouse.replay_queries import ReplayStore
 
@@ -37,11 +38,7 @@ def run(args: argparse.Namespace) -> int:
     missing = set(args.calls) - {call.id for call in found}
     if missing and args.tenant is None:
         raise UserError(f"there is no call {', '.join(sorted(missing))}")
-    for call_id in args.calls:
-        if len(tenants := [call.tenant for call in found if call.id == call_id]) > 1:
-            raise UserError(
-                f"several tenants have a call {call_id}: choose one of {', '.join(sorted(tenants))} with --tenant"
-            )
+    require_one_tenant_each(found)
     calls = {(call.tenant, call.id) for call in found} | {(args.tenant, call_id) for call_id in missing}
     if sys.stdin.isatty() and not args.yes and not _confirmed(sorted(call_id for _, call_id in calls)):
         raise UserError("nothing was erased")

@@ -15,7 +15,7 @@ from audiotext.cli.arguments import (
     time_ms,
 )
 from core.counting import number_of
-from core.errors import UsageError
+from core.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from sinks.clickhouse.call_projection import CallDoc
@@ -37,6 +37,8 @@ def add_arguments(parser: Parser) -> None:
     used.add_argument("call", nargs="?", metavar="CALL", help="id of the call, or its beginning")
     for command in (listed, compared, used):
         add_running_stack_option(command)
+    for command in (listed, compared):
+        command.add_argument("--tenant", type=tenant, metavar="T", help="the tenant, if several have this call id")
     compared.add_argument("--part", type=int, default=1, metavar="N", help="part of the call (1)")
     compared.add_argument("--before", metavar="ID", help="first version (the oldest)")
     compared.add_argument("--after", metavar="ID", help="second version (the current one)")
@@ -71,7 +73,7 @@ def show_all(args: argparse.Namespace) -> int:
     from sinks.clickhouse.call_queries import CallStore
 
     settings, _ = settings_for(args.data_dir)
-    versions = versions_of(_find_call(CallStore(settings.clickhouse), args.call))
+    versions = versions_of(_find_call(CallStore(settings.clickhouse), args.call, args.tenant))
     if args.json:
         listing.show_json(one.model_dump(mode="json") for one in versions)
         return 0
@@ -106,7 +108,7 @@ def compare(args: argparse.Namespace) -> int:
 
     settings, _ = settings_for(args.data_dir)
     objects = ObjectStore(settings.s3)
-    call = _find_call(CallStore(settings.clickhouse), args.call)
+    call = _find_call(CallStore(settings.clickhouse), args.call, args.tenant)
     version_ids = [text and _version_id(call, text) for text in (args.before, args.after)]
     versions = to_compare(call, args.part, *version_ids)
     before, after = (Transcript.model_validate_json(objects.get_verified(one.object)) for one in versions)
@@ -143,7 +145,7 @@ def _use_one(args: argparse.Namespace) -> int:
         raise UsageError(f"give a version of {args.call} (see `audiotext versions list {args.call}`)")
     settings, _ = settings_for(args.data_dir)
     store = CallStore(settings.clickhouse)
-    call = _find_call(store, args.call)
+    call = _find_call(store, args.call, args.tenant)
     version_id = _version_id(call, args.version)
     event = chosen(call, version_of(call, version_id))
     EventProducer(settings.kafka).send(Topic.CALL_EVENTS, [event])
@@ -181,15 +183,20 @@ def _use_many(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find_call(store: CallStore, text: str) -> CallDoc:
-    """Returns the call whose id is the text, or the only one whose id begins with it. Raises UserError."""
+def _find_call(store: CallStore, text: str, owner: str | None) -> CallDoc:
+    """Returns the call whose id is the text, or the only one whose id begins with it.
+
+    owner: its tenant; None = every tenant. Raises UserError, also for an id that several tenants have.
+    """
     from audiotext.cli import listing
 
-    call = store.get_call(text, None)
+    call = store.get_call(text, owner)
     if call is None:
         beginning = text.removesuffix("…").removesuffix("...")
-        candidates = {one.id: one for one in store.list_calls(query=beginning, limit=_MAX_CANDIDATES)[0]}
-        call = candidates[listing.id_of(text, candidates, "call", "the web page or GET /v1/calls")]
+        candidates = [one.id for one in store.list_calls(tenant=owner, query=beginning, limit=_MAX_CANDIDATES)[0]]
+        call = store.get_call(listing.id_of(text, candidates, "call", "the web page or GET /v1/calls"), owner)
+    if call is None:
+        raise UserError(f"the call {text} was erased")
     return call
 
 

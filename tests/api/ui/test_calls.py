@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from api.auth.api_keys import create_key
 from schemas.topics import Topic
-from tests.api.ui.conftest import Day, Site, Visitor, signed_in
+from tests.api.ui.conftest import ADMIN_KEY, Day, Site, Visitor, signed_in
 from tests.support.call_documents import GAP, CallEvents, put_recording
 from tests.support.demo_calls import demo_call
 from tests.support.live_media import LiveCall
@@ -66,6 +66,26 @@ def test_a_call_comes_goes_on_and_ends(visitor: Visitor, site: Site) -> None:
     # On top: it began last.
     expect(_rows(page, "Finished calls").first).to_contain_text(told.call_id)
     assert page.evaluate("window.sameDocument")
+
+
+def test_an_operator_opens_the_call_of_the_right_tenant(visitor: Visitor, site: Site) -> None:
+    """Gives two tenants a call with the same id, opens each from the operator's list, and reads its address, tenant and
+    events. A failure means that a link of the list opens another tenant's call, or an error."""
+    now = time.time_ns() // 1_000_000
+    call_id = f"CA{uuid.uuid4().hex}"
+    tenants = [f"tenant-{name}-{uuid.uuid4().hex[:6]}" for name in ("a", "b")]
+    for number, tenant in enumerate(tenants):
+        told = CallEvents(tenant, call_id, now - (number + 1) * 60_000)
+        site.put.events(told.started(), told.failed("transcribe", f"reason of {tenant}", 0))
+    signed_in(visitor, ADMIN_KEY)
+    page = visitor.page
+    for tenant in tenants:
+        page.goto(f"/?q={call_id}")
+        _rows(page, "Finished calls").filter(has_text=tenant).get_by_role("link").click()
+        expect(page).to_have_url(re.compile(rf"/calls/{call_id}\?tenant={tenant}$"))
+        expect(page.get_by_role("alert")).to_contain_text(f"reason of {tenant}")
+        page.get_by_text("All events").click()
+        expect(page.locator(".all-events")).to_contain_text("stream", ignore_case=True)
 
 
 def _until(page: Page, do: Callable[[], object], true: Callable[[], bool]) -> None:

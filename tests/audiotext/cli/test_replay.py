@@ -73,6 +73,36 @@ def test_versions_and_erasure_from_the_shell(put: Put, capsys: pytest.CaptureFix
     assert "there is no call" in capsys.readouterr().err
 
 
+def test_a_call_id_of_several_tenants_needs_a_tenant(put: Put, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stores calls of two tenants with the same id and runs each command for it, with the id and with its beginning.
+
+    Without --tenant each command names both tenants and does nothing; with --tenant it works on that tenant's call.
+    A failure means that a command could replay, switch or erase the call of the wrong tenant.
+    """
+    call_id = f"CA{uuid.uuid4().hex}"
+    owners = [f"tenant-{name}-{uuid.uuid4().hex[:6]}" for name in ("a", "b")]
+    for owner in owners:
+        put.call(owner, call_id)
+    version = transcript_id(owners[1], call_id, 1)
+    commands = [
+        ["versions", "list", call_id],
+        ["versions", "list", call_id[:20]],
+        ["versions", "compare", call_id],
+        ["versions", "use", call_id, version],
+        ["versions", "use", "--before", "1h", "--calls", call_id],
+        ["replay", "start", "--stage", "recording", "--calls", call_id],
+        ["erase", call_id, "--yes"],
+    ]
+    for command in commands:
+        assert main.main(command) == 1, command
+        assert f"choose one of {', '.join(owners)} with `tenant`" in capsys.readouterr().err, command
+    for command in commands:
+        assert main.main([*command, "--tenant", owners[1]]) == 0, command
+    capsys.readouterr()
+    assert main.main(["versions", "list", call_id]) == 0
+    assert transcript_id(owners[0], call_id, 1) in capsys.readouterr().out
+
+
 class Terminal(io.StringIO):
     """Standard input that is a terminal on which a user has typed a line."""
 

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import get_args
 
+import pytest
+
 from schemas.events import AnyEvent, LetterReplayed, UsageRecorded
+from sinks.clickhouse.ambiguity import AmbiguousCallError
 from sinks.clickhouse.call_list_query import CallFilter, positions_query
 from sinks.clickhouse.call_projection import CallDoc, Status, build_call
 from sinks.clickhouse.call_queries import CallStore
@@ -40,17 +43,20 @@ def test_a_call_is_found_with_its_bill(database: Database, store: CallStore, ten
 
 
 def test_a_tenant_sees_only_its_own(database: Database, store: CallStore, tenant: str) -> None:
-    """Two tenants have a call with the same id: each sees only its own, in every query; a client that sees every tenant
-    gets the newer one. A failure means that one customer can see another customer's call."""
+    """Stores calls of two tenants with the same id. Each tenant finds its own call, and a query for every tenant is
+    refused with both tenants' names. A failure means that a request for one tenant's call could show, change or erase
+    the call of another."""
     other = f"{tenant}-other"
     shared_id = f"CA-{tenant}"
     mine, theirs = Call(shared_id, tenant), Call(shared_id, other, t0=T0 + HOUR)
     insert(database, [*mine.complete(), mine.usage(), *theirs.complete(), theirs.usage()])
 
-    for seen_by, whose in ((tenant, tenant), (other, other), (None, other)):
-        found = store.get_call(shared_id, seen_by)
+    for owner in (tenant, other):
+        found = store.get_call(shared_id, owner)
         assert found is not None
-        assert found.tenant == whose
+        assert found.tenant == owner
+    with pytest.raises(AmbiguousCallError, match=f"choose one of {tenant}, {other} with `tenant`"):
+        store.get_call(shared_id, None)
     assert {event["tenant"] for event in store.events(shared_id, tenant)} == {tenant}
     assert [call.tenant for call in store.list_calls(tenant=tenant)[0]] == [tenant]
     assert store.get_call(shared_id, "nobody") is None

@@ -156,7 +156,11 @@ def test_the_bill_never_adds_currencies_and_keeps_to_its_time(
 
 
 def test_a_tenant_sees_only_its_own_lines(database: Database, usage: UsageStore, tenant: str) -> None:
-    """Two tenants have a call with the same id and one line each: each sees one line."""
-    insert(database, [Call("CA1", tenant).usage(), Call("CA1", f"{tenant}-other").usage()])
-    for seen_by in (tenant, f"{tenant}-other"):
+    """Two tenants have a call with the same id and one line each: each sees one line, and the sums by call for every
+    tenant have one row per tenant. A failure means that the bill of one call contains the call of another tenant."""
+    other, shared_id = f"{tenant}-other", f"CA-{tenant}"
+    insert(database, [Call(shared_id, tenant).usage(), Call(shared_id, other).usage()])
+    for seen_by in (tenant, other):
         assert [row.lines for row in usage.sums(tenant=seen_by)] == [1]
+    by_call = [row for row in usage.sums(group_by="call") if row.group == shared_id]
+    assert [(row.tenant, row.lines) for row in by_call] == [(tenant, 1), (other, 1)]
