@@ -22,7 +22,7 @@ from api.responses import json_response
 from core.settings import SettingsError
 from pipelines.replay.engine_cache import engines_of
 from pipelines.replay.estimate import Estimate, estimate
-from pipelines.replay.overrides import OverrideError, overridden
+from pipelines.replay.overrides import OverrideError, overridden, require_choice
 from pipelines.replay.selection import EmptySelectionError, NothingToReplayError, Selection, choose, selection
 from pipelines.replay.service import ReplayStateError
 from schemas.events import ReplayOverrides
@@ -50,6 +50,7 @@ async def start_replay(api_request: ApiRequest, query: NoQuery) -> web.StreamRes
         provider=wanted.provider, model=wanted.model, language=wanted.language, prompt=wanted.prompt
     )
     try:
+        require_choice(context.settings, wanted.stage, overrides, api_request.tenant)
         settings = overridden(context.settings, wanted.stage, overrides)
         engines = await asyncio.to_thread(engines_of, settings, wanted.stage)
         chosen = await context.bulk_reads(choose, context.calls, calls, wanted.stage)

@@ -1,6 +1,7 @@
 """Settings of AudioText's own services."""
 
 from ipaddress import ip_network
+from typing import Annotated
 
 from pydantic import Field, IPvAnyNetwork, SecretStr
 
@@ -14,6 +15,10 @@ _PRIVATE_NETWORKS = tuple(
         *("::1/128", "fe80::/10", "fc00::/7"),
     )
 )
+
+
+EngineName = Annotated[str, Field(pattern=r"^[a-z]+:\S+$")]
+"""Provider and model, as in "soniox:stt-async-v5"."""
 
 
 class GatewaySettings(Section):
@@ -131,6 +136,9 @@ class ReplaySettings(Section):
     """Replay jobs that one process starts per minute. Default: no limit."""
     timeout_s: float = Field(900.0, gt=0)
     """Deadline of one attempt of a replay job (s)."""
+    tenant_engines: dict[str, tuple[EngineName, ...]] = {}
+    """Engines that a tenant's key may choose for its replays: JSON {tenant: ["provider:model", …]}, for example
+    {"acme": ["whisper:tiny.en"]}. Default: only the configured engines. Keys that see every tenant may choose any."""
 
 
 class RetrySettings(Section):

@@ -38,6 +38,8 @@ class ProviderSpec(Generic[T]):
         section: Section of the settings that belongs to the provider; None if it has no section.
         concurrency: Default of the calls that one process handles at the same time. Only speech to text uses it.
         callback_url: Returns the address at which the provider reports a finished order; None without callbacks.
+        packaged_models: Models to choose by name, if every other value of the setting `model` is a path on this
+            machine; None if the provider itself has the models.
         extra: Extra of our distribution that installs the engine's libraries; None if the base has them.
     """
 
@@ -47,6 +49,7 @@ class ProviderSpec(Generic[T]):
     section: str | None = None
     concurrency: int = 1
     callback_url: Callable[[Settings], str | None] = _no_callbacks
+    packaged_models: tuple[str, ...] | None = None
     extra: str | None = None
 
 

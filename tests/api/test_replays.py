@@ -184,3 +184,25 @@ async def test_types_are_not_converted(desk: Client, put: Put, tenant: Tenant, p
     response = await desk.post(path.replace("{id}", call_id), json=body, headers=tenant.auth)
     assert response.status == 400, await response.text()
     assert (await response.json())["error"]["code"] == "bad_parameter"
+
+
+async def test_only_the_operator_chooses_an_engine(desk: Client, put: Put, tenant: Tenant) -> None:
+    """Requests replays with another provider, another model and paths. A tenant's key gets the same 400 for each; the
+    admin key may choose a model, but gets one answer for every path. A failure means that a customer can send audio to
+    a provider that the operator did not choose, or learn which files exist on the server."""
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+
+    async def answer(auth: dict[str, str], **choice: str) -> tuple[int, str]:
+        body = {"stage": "recording", "calls": [call_id], "dry_run": True, **choice}
+        response = await desk.post("/v1/replays", json=body, headers=auth)
+        return response.status, (await response.json()).get("error", {}).get("message", "")
+
+    choices = ({"provider": "openai"}, {"model": "tiny.en"}, {"model": "/etc"}, {"model": "/nowhere"})
+    refused = {await answer(tenant.auth, **choice) for choice in choices}
+    only = "provider, model: this key may choose whisper:base; leave both out for the first one"
+    assert refused == {(400, only)}
+    assert (await answer(tenant.auth, language="en"))[0] == 200
+    assert (await answer(bearer(ADMIN_KEY), model="tiny.en"))[0] == 200
+    paths = {await answer(bearer(ADMIN_KEY), model=path) for path in ("/etc", "/nowhere")}
+    assert paths == {(400, "model: choose one of base, tiny.en; a path can only be set on the command line")}

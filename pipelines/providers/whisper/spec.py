@@ -24,5 +24,10 @@ def _require(settings: Settings) -> None:
 
 # Whisper uses the cores of this machine, so one process transcribes one call at a time.
 WHISPER: ProviderSpec[SpeechEngine] = ProviderSpec(
-    name="whisper", create=_create, require=_require, concurrency=1, extra="local"
+    name="whisper",
+    create=_create,
+    require=_require,
+    concurrency=1,
+    packaged_models=tuple(model_files.WHISPER),
+    extra="local",
 )

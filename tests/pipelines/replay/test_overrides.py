@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.settings import Settings
-from pipelines.replay.overrides import OverrideError, overridden
+from core.settings import ReplaySettings, Settings
+from pipelines.replay.overrides import OverrideError, overridden, require_choice
 from schemas.events import ReplayOverrides, ReplayStage
 
 
@@ -45,3 +45,60 @@ def test_what_makes_no_sense(stage: ReplayStage, overrides: ReplayOverrides, wor
     believe to have tried it."""
     with pytest.raises(OverrideError, match=words):
         overridden(Settings(), stage, overrides)
+
+
+_ALLOWED = Settings(replay=ReplaySettings(tenant_engines={"acme": ("whisper:tiny.en", "openai:whisper-1")}))
+_PATHS = ("/etc", "/var/lib/models", "./base", "models", "base/../../etc")
+
+
+@pytest.mark.parametrize(
+    ("stage", "overrides"),
+    [
+        ("recording", ReplayOverrides()),
+        ("recording", ReplayOverrides(language="de")),
+        ("recording", ReplayOverrides(provider="whisper")),
+        ("recording", ReplayOverrides(model="base")),
+        ("recording", ReplayOverrides(model="tiny.en")),
+        ("media", ReplayOverrides(provider="openai")),
+        ("media", ReplayOverrides(provider="openai", model="whisper-1")),
+        ("summary", ReplayOverrides(provider="extractive")),
+    ],
+)
+def test_a_tenant_chooses_among_its_engines(stage: ReplayStage, overrides: ReplayOverrides) -> None:
+    """Accepts the configured engine, by its name or without, and the engines of the tenant's list."""
+    require_choice(_ALLOWED, stage, overrides, "acme")
+
+
+@pytest.mark.parametrize(
+    ("tenant", "stage", "overrides"),
+    [
+        ("other", "recording", ReplayOverrides(model="tiny.en")),
+        ("other", "recording", ReplayOverrides(provider="openai")),
+        ("acme", "recording", ReplayOverrides(provider="openai", model="gpt-4o-transcribe")),
+        ("acme", "recording", ReplayOverrides(provider="soniox")),
+        ("acme", "recording", ReplayOverrides(provider="abacus")),
+        ("acme", "summary", ReplayOverrides(provider="gemini")),
+        ("acme", "embedding", ReplayOverrides(provider="gemini", model="gemini-embedding-2")),
+        *(("acme", "recording", ReplayOverrides(model=path)) for path in _PATHS),
+    ],
+)
+def test_a_tenant_gets_no_other_engine(tenant: str, stage: ReplayStage, overrides: ReplayOverrides) -> None:
+    """Refuses every other engine with the same sentence, whatever exists on this machine. A failure means that a
+    customer can send audio to a provider that the operator did not choose, or learn which files exist."""
+    with pytest.raises(OverrideError) as refused:
+        require_choice(_ALLOWED, stage, overrides, tenant)
+    assert str(refused.value).startswith("provider, model: this key may choose ")
+    assert str(overrides.model) not in str(refused.value)
+
+
+def test_no_key_chooses_a_path() -> None:
+    """A key that sees every tenant may choose any provider and any packaged model, but no path: existing and missing
+    paths get the same answer, also if a tenant's list names a path."""
+    require_choice(Settings(), "recording", ReplayOverrides(provider="soniox", model="stt-async-v9"), None)
+    require_choice(Settings(), "recording", ReplayOverrides(model="tiny.en"), None)
+    require_choice(Settings(), "recording", ReplayOverrides(provider="openai", model="Systran/large"), None)
+    listed = Settings(replay=ReplaySettings(tenant_engines={"acme": tuple(f"whisper:{path}" for path in _PATHS)}))
+    for path in _PATHS:
+        for settings, tenant in ((Settings(), None), (listed, "acme")):
+            with pytest.raises(OverrideError, match=r"^model: choose one of base, tiny\.en; a path can only be set on"):
+                require_choice(settings, "recording", ReplayOverrides(model=path), tenant)
