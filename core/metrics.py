@@ -72,6 +72,7 @@ class HistogramMetric(Metric):
 _CARRIER = {"carrier": "twilio, telnyx, …: see docs/carriers"}
 _STAGE = {"stage": "consumer group"}
 _ROUTE = {"method": "GET, …, or other", "route": "path template, or unmatched"}
+_OMISSION = {"reason": "repetition (the engine repeated itself), echo (of the other channel)"}
 _CLASS = {"error_class": "retry (timeouts, 5xx), quota, permanent"}
 
 # The gateway, on its own port
@@ -205,6 +206,17 @@ PROVIDER_UNAVAILABLE = GaugeMetric(
     "audiotext_stage_provider_away", "1 while a stage waits because its provider is unavailable, else 0.", _STAGE
 )
 
+OMITTED = CounterMetric(
+    "audiotext_transcribe_omitted_stretches",
+    "Stretches of new transcripts whose text is omitted, by reason: see `omitted` in a transcript.",
+    _STAGE | _OMISSION,
+)
+OMITTED_MS = CounterMetric(
+    "audiotext_transcribe_omitted_audio_ms",
+    "Milliseconds of audio in those stretches. Repetitions rising: the engine repeats itself, and words are missing.",
+    _STAGE | _OMISSION,
+)
+
 # The recorder
 
 OPEN_CALLS = GaugeMetric("audiotext_recorder_open_calls", "Calls (parts) being recorded.")
@@ -261,6 +273,7 @@ SECTIONS: Mapping[str, tuple[Metric, ...]] = {
     "Transcriber, summarizer, embedder, replayer": (
         ATTEMPTS, ATTEMPT_SECONDS, RETRIES, RUNNING, JOBS_HELD, PROVIDER_UNAVAILABLE,
     ),
+    "Transcriber, replayer": (OMITTED, OMITTED_MS),
     "Recorder": (
         OPEN_CALLS, CLOSED_CALLS, UNFINISHED, FINISH_FAILURES, RECORDED, RECORDED_MS, GAP_MS, SPOOL_FREE, REBUILDING,
     ),

@@ -168,6 +168,19 @@ _STAGES = Row(
             width=8,
         ),
         Panel(
+            "Omitted text",
+            "Share of recorded audio whose text is omitted, by reason. repetition: the engine repeated itself.",
+            [
+                (
+                    "{{reason}}",
+                    f"sum by (reason) (rate(audiotext_transcribe_omitted_audio_ms_total{_RATE})) / ignoring(reason) "
+                    f"group_left sum(rate(audiotext_recorder_recorded_audio_ms_total{_RATE}))",
+                )
+            ],
+            unit="percentunit",
+            width=8,
+        ),
+        Panel(
             "Last read",
             "Seconds since the last poll of a stage. A minute or more: it hangs.",
             [("{{stage}} {{instance}}", "audiotext_consumer_poll_age_seconds")],

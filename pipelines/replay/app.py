@@ -23,6 +23,7 @@ from pipelines.summarize import handler as summarize_handler
 from pipelines.summarize.handler import SummarizeHandler
 from pipelines.transcribe import handler as transcribe_handler
 from pipelines.transcribe.handler import TranscribeHandler
+from pipelines.transcribe.metrics import TranscriptMetrics
 from redpanda.client import EventProducer
 from schemas.events import ErasureRequested, ReplayCommand, ReplayJob, ReplayOverrides, ReplayStage
 from schemas.replays import STAGE
@@ -41,8 +42,9 @@ _CACHED = 2  # settings whose handlers are kept in memory
 class HandlerCache:
     """Cache of the stages' handlers for each replay's settings, created on first use. Thread-safe."""
 
-    def __init__(self, settings: Settings, objects: ObjectStore) -> None:
+    def __init__(self, settings: Settings, objects: ObjectStore, metrics: TranscriptMetrics) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._objects = objects
         self._vectors = VectorStore(settings.qdrant)
         self._lock = Lock()
@@ -61,7 +63,11 @@ class HandlerCache:
     def _make(self, settings: Settings) -> StageHandlers:
         return StageHandlers(
             transcribe=TranscribeHandler(
-                registry.speech_to_text(settings), self._objects, settings.pricing, live=False
+                registry.speech_to_text(settings),
+                self._objects,
+                settings.pricing,
+                live=False,
+                metrics=self._metrics,
             ),
             summarize=SummarizeHandler(registry.summarizer(settings), self._objects, settings.pricing, live=False),
             embed=EmbedHandler(registry.embedder(settings), self._objects, self._vectors, settings.pricing, live=False),
@@ -77,6 +83,7 @@ def run(settings: Settings) -> None:
     objects, store = ObjectStore(settings.s3), ReplayStore(settings.clickhouse)
     calls = CallStore(settings.clickhouse)
     directory = settings.data_dir / "replayer"
+    metrics = TranscriptMetrics(STAGE)
     read_log = partial(read_calls, settings.kafka)
     live = {
         transcribe_handler.STAGE: Topic.RECORDING_READY,
@@ -91,7 +98,7 @@ def run(settings: Settings) -> None:
             retry=Topic.REPLAY_RETRY,
             event_type=ReplayJob,
             handler=ReplayHandler(
-                HandlerCache(settings, objects),
+                HandlerCache(settings, objects, metrics),
                 RecordingRebuilder(settings.kafka, objects, directory, read_log),
                 objects,
                 store,
@@ -101,6 +108,7 @@ def run(settings: Settings) -> None:
             timeout_s=settings.replay.timeout_s,
             per_minute=settings.replay.per_minute,
             replays=True,
+            registry=metrics.registry,
             admission=LivePriorityGate(settings.kafka, live),
         ),
         Stage(

@@ -104,7 +104,7 @@ class Runner(Generic[E]):
         self, settings: Settings, stage: Stage[E], *, clock: Clock | None = None, stall_s: float = _STALL_S
     ) -> None:
         """Creates the consumer and the producer. stall_s: seconds after which a consumer counts as stalled."""
-        self._metrics = StageMetrics(stage.name)
+        self._metrics = StageMetrics(stage.name, stage.registry)
         self._metrics_settings = settings.metrics
         self._stage = stage
         self._retry: RetrySettings = settings.retry

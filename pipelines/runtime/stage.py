@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from prometheus_client import CollectorRegistry
+
 from schemas.events import Event
 
 E = TypeVar("E", bound=Event)
@@ -48,6 +50,7 @@ class Stage(Generic[E]):
         per_minute: Maximum of attempts that one process starts per minute; None means no limit.
         replays: True for the stage that runs replays. The other stages skip the events that a replay publishes,
             because the replay runs the following stages itself.
+        registry: Registry with the handler's own metrics, to which the stage adds its metrics; None if it has none.
         admission: Returns when an attempt may start; None means at once.
     """
 
@@ -60,4 +63,5 @@ class Stage(Generic[E]):
     timeout_s: float
     per_minute: int | None = None
     replays: bool = False
+    registry: CollectorRegistry | None = None
     admission: Callable[[], Awaitable[None]] | None = None

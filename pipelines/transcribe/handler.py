@@ -23,6 +23,7 @@ from pipelines.providers.base import Bill, RemoteJobs, SpeechToText, Transcripti
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.errors import PermanentError
 from pipelines.runtime.stage import Output, Stage
+from pipelines.transcribe.metrics import TranscriptMetrics
 from schemas.artifacts import Transcript, transcript_key
 from schemas.events import ObjectRef, RecordingReady, TranscriptReady
 from schemas.ids import job_key, uuid_of
@@ -63,6 +64,7 @@ class TranscribeHandler:
         notices: CompletionListener | None = None,
         *,
         live: bool = True,
+        metrics: TranscriptMetrics | None = None,
     ) -> None:
         """Connects to nothing. timing, notices: for a provider that works remotely. live: False for replays."""
         self._engine = (
@@ -74,6 +76,7 @@ class TranscribeHandler:
         self._pricing = pricing
         self._charges = ChargePolicy(STAGE, objects, pricing, live=live)
         self._hash_for = config_hash_for(provider)
+        self._metrics = metrics or TranscriptMetrics(STAGE)
         self._pending: PendingResults[_Made] = PendingResults(_PENDING)
 
     async def __call__(
@@ -157,6 +160,7 @@ class TranscribeHandler:
                 made = await self._engine.transcribe(job, record, result)
             else:
                 made = await self._engine.transcribe(job)
+            self._metrics.record(made.transcript)
             return _Made(made.transcript, made.bill, round((time.monotonic() - started) * 1000))
 
     def _ready(
@@ -193,7 +197,8 @@ def run(settings: Settings) -> None:
     provider = registry.speech_to_text(settings)
     notices = listen(settings.kafka) if registry.callback_url(settings) else None
     objects = ObjectStore(settings.s3)
-    handler = TranscribeHandler(provider, objects, settings.pricing, notices=notices)
+    metrics = TranscriptMetrics(STAGE)
+    handler = TranscribeHandler(provider, objects, settings.pricing, notices=notices, metrics=metrics)
     registry.load_in_background(provider)
     run_stage(
         settings,
@@ -206,5 +211,6 @@ def run(settings: Settings) -> None:
             concurrency=registry.transcription_concurrency(settings),
             timeout_s=settings.stt.timeout_s,
             per_minute=settings.stt.per_minute,
+            registry=metrics.registry,
         ),
     )

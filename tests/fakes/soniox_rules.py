@@ -96,8 +96,13 @@ def problem_of(asked: dict[str, Any]) -> tuple[str, str] | None:  # noqa: PLR091
 
 
 def tokens_of(sounds: list[tuple[int, int]], order: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns a word in three tokens for each sound. With diarization two speakers alternate."""
+    """Returns a word in three tokens for each sound.
+
+    With diarization two speakers alternate, and with language identification the languages of the hints: every token of
+    a sentence has the same language (https://soniox.com/docs/stt/concepts/language-identification).
+    """
     tokens = []
+    languages = order["language_hints"] or ["en"]
     for number, (start_ms, end_ms) in enumerate(sounds):
         third = (end_ms - start_ms) // 3
         for index, piece in enumerate(_PIECES):
@@ -110,7 +115,7 @@ def tokens_of(sounds: list[tuple[int, int]], order: dict[str, Any]) -> list[dict
             if order["enable_speaker_diarization"]:
                 token["speaker"] = str(number % 2 + 1)
             if order["enable_language_identification"]:
-                token["language"] = (order["language_hints"] or ["en"])[0]
+                token["language"] = languages[number % len(languages)]
             tokens.append(token)
     return tokens
 

@@ -3,6 +3,7 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from pydantic import BaseModel, field_validator
@@ -59,7 +60,11 @@ def language_of(tokens: Iterable[Token]) -> str:
 
 
 def words_of(tokens: Iterable[Token]) -> list[SpokenWord]:
-    """Joins tokens, in order, to words. The confidence of a word is the lowest of its tokens."""
+    """Joins tokens, in order, to words.
+
+    The confidence of a word is the lowest of its tokens. Its language is that of its first token that has one:
+    punctuation may have none.
+    """
     words: list[list[Token]] = []
     for token in tokens:
         if not token.is_speech:
@@ -74,6 +79,7 @@ def words_of(tokens: Iterable[Token]) -> list[SpokenWord]:
             end_ms=max(part.end_ms for part in parts),
             text="".join(part.text for part in parts),
             confidence=round(min(part.confidence for part in parts), 3),
+            language=next((part.language for part in parts if part.language), ""),
         )
         for parts in words
     ]
@@ -111,7 +117,7 @@ def turns_of(tokens: Sequence[Token], audio: TrimmedAudio, speakers: Sequence[st
 
 def _at(word: SpokenWord, start_ms: int, end_ms: int, duration_ms: int) -> SpokenWord:
     start_ms = min(start_ms, duration_ms)
-    return SpokenWord(start_ms, min(max(start_ms, end_ms), duration_ms), word.text, word.confidence)
+    return replace(word, start_ms=start_ms, end_ms=min(max(start_ms, end_ms), duration_ms))
 
 
 def _continues_word(before: Token, token: Token) -> bool:

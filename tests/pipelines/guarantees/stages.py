@@ -34,6 +34,7 @@ from pipelines.summarize import handler as summarize_handler
 from pipelines.summarize.handler import SummarizeHandler
 from pipelines.transcribe import handler as transcribe_handler
 from pipelines.transcribe.handler import TranscribeHandler
+from pipelines.transcribe.metrics import TranscriptMetrics
 from schemas.artifacts import call_prefix
 from schemas.events import Event, ReplayOverrides, ReplayStage
 from sinks.clickhouse.call_queries import CallStore
@@ -151,7 +152,7 @@ def replay(settings: Settings, stage: ReplayStage) -> MakeWork:
 
     def make(steps: Steps) -> Handler[Event]:
         objects = steps.watch(ObjectStore(settings.s3))
-        work = HandlerCache(settings, objects)(stage, ReplayOverrides())
+        work = HandlerCache(settings, objects, TranscriptMetrics("replay"))(stage, ReplayOverrides())
         if stage == "recording":
             return work.transcribe  # type: ignore[return-value]
         return work.embed if stage == "embedding" else work.summarize  # type: ignore[return-value]

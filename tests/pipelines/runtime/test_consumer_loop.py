@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
+from prometheus_client import CollectorRegistry
 
-from core.settings import KafkaSettings, RetrySettings
+from core.settings import KafkaSettings, RetrySettings, Settings
 from pipelines.runtime import consumer_loop
 from pipelines.runtime.consumer_loop import Runner
 from pipelines.runtime.dead_letters import is_replayable
 from pipelines.runtime.errors import PermanentError, ProviderOutageError, RetryableError
-from pipelines.runtime.stage import Output
+from pipelines.runtime.stage import Output, Stage
 from pipelines.runtime.stall import ConsumerStalledError
 from redpanda.client import Config, consumer_config
 from redpanda.commit_watchdog import CommitWatchdog
@@ -67,6 +68,20 @@ async def test_what_a_replay_tells_is_passed_over(lab: Lab) -> None:
         await lab.events(lab.results, 1)
         await lab.until_committed(2)
     assert lab.handled == ["live"]
+
+
+async def test_the_handlers_metrics_are_served_with_the_stages() -> None:
+    """Creates the runner of a stage whose handler has its own registry. The stage's metrics must be in the same
+    registry: the process serves one, and otherwise nobody sees what the handler counts."""
+
+    async def handle(event: StreamEnded) -> Sequence[Output]:
+        raise AssertionError(event)
+
+    registry = CollectorRegistry()
+    stage = Stage("counted", "source", "retry", StreamEnded, handle, 1, 1, registry=registry)
+    Runner(Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1")), stage)
+
+    assert registry.get_sample_value("audiotext_stage_jobs_held", {"stage": "counted"}) == 0
 
 
 async def test_a_call_that_hangs_holds_up_no_other(lab: Lab) -> None:

@@ -14,8 +14,9 @@ from pipelines.billing.pricing import Charge
 from pipelines.providers.base import Transcription, TranscriptionJob
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.transcribe.handler import TranscribeHandler
+from pipelines.transcribe.metrics import TranscriptMetrics
 from redpanda.client import EventProducer
-from schemas.artifacts import Transcript
+from schemas.artifacts import Omitted, Transcript
 from schemas.events import RecordingReady, TranscriptReady, UsageRecorded, parse_event
 from schemas.topics import Topic
 from schemas.usage_keys import UsageKey, UsageKind
@@ -81,6 +82,37 @@ async def test_told_twice_is_done_once(objects: ObjectStore) -> None:
     assert (again.event_id, again.transcript) == (ready.event_id, ready.transcript)
     assert again.engine_ms == 0
     assert usage_again.model_dump_json() == usage.model_dump_json()
+
+
+class Omitting(FakeEngine):
+    """Omits the text of three stretches."""
+
+    async def transcribe(self, job: TranscriptionJob) -> Transcription:
+        heard = (await super().transcribe(job)).transcript
+        stretches = [(0, 1_000, "repetition"), (2_000, 5_000, "repetition"), (500, 700, "echo")]
+        omitted = [Omitted(start_ms=start, end_ms=end, channel=0, reason=reason) for start, end, reason in stretches]
+        return Transcription(heard.model_copy(update={"omitted": omitted}))
+
+
+async def test_omitted_text_is_counted_once(objects: ObjectStore) -> None:
+    """Transcribes a recording whose transcript omits three stretches, and delivers its event again.
+
+    The metrics must have their number and their milliseconds by reason. The second delivery finds the transcript and
+    counts nothing. The registry is the one that the service serves.
+    """
+    event = recording(objects, new_call(), WAV, 60_000)
+    metrics = TranscriptMetrics("transcribe")
+    handler = TranscribeHandler(Omitting(), objects, PricingSettings(), metrics=metrics)
+    await handled(handler, event)
+    await handled(handler, event)
+
+    def value(name: str, reason: str) -> float | None:
+        return metrics.registry.get_sample_value(name, {"stage": "transcribe", "reason": reason})
+
+    assert value("audiotext_transcribe_omitted_stretches_total", "repetition") == 2
+    assert value("audiotext_transcribe_omitted_audio_ms_total", "repetition") == 4_000
+    assert value("audiotext_transcribe_omitted_stretches_total", "echo") == 1
+    assert value("audiotext_transcribe_omitted_audio_ms_total", "echo") == 200
 
 
 class Slow(FakeEngine):

@@ -90,6 +90,25 @@ async def test_channels_are_one_order_and_come_back_as_speakers(server: FakeSoni
     assert transcript.language == "en"
 
 
+async def test_segments_name_their_language(server: FakeSoniox, tmp_path: Path) -> None:
+    """Transcribes a call whose speaker changes the language, with two languages to expect.
+
+    Soniox labels each token. Each segment must have the language of its tokens, and no segment may mix two. The pauses
+    are shorter than those that end a segment, so a failure means that the language is lost or does not end a segment.
+    """
+    job = job_of(tmp_path / "a.wav", [(1, 2), (2.5, 3.5), (4, 5)], [])
+    soniox = client(server, language_hints=("de", "fr"))
+
+    _, transcript = await transcribed(soniox, job)
+
+    assert [(one.language, one.text) for one in transcript.segments] == [
+        ("de", "hello."),
+        ("fr", "hello."),
+        ("de", "hello."),
+    ]
+    assert transcript.language == "de"
+
+
 async def test_silence_is_not_paid_for(server: FakeSoniox, tmp_path: Path) -> None:
     """Transcribes a call of 60 s in which each channel has audio for 2 s.
 
@@ -480,6 +499,13 @@ def test_tokens_become_words() -> None:
 
     assert [word.text for word in words] == ["What", " is", " your", " best", " seller", " here?"]
     assert [(word.start_ms, word.end_ms) for word in words][4:] == [(1200, 1380), (1440, 1680)]
+
+
+def test_punctuation_without_a_language_keeps_that_of_the_word() -> None:
+    """Joins a word in German and its full stop, which has no language. Otherwise each full stop ends a segment."""
+    [word] = words_of(said(" Ja", language="de") + said(".", from_ms=100))
+
+    assert (word.text, word.language) == (" Ja.", "de")
 
 
 def said(*pieces: str, speaker: str | None = None, language: str | None = None, from_ms: int = 0) -> list[Token]:
