@@ -7,8 +7,11 @@ The defaults suit one machine. `audiotext up` embeds every server whose address 
 credentials have no default: access that is not configured is denied.
 """
 
+import difflib
 import json
 import os
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_origin
 
@@ -106,6 +109,11 @@ __all__ = [
 ]
 
 
+_FILE = Path("audiotext.toml")
+_PREFIX = "AUDIOTEXT_"
+_CLOSE = 0.75  # smallest similarity of a name that is suggested instead of an unknown one
+
+
 class SettingsError(UserError):
     """Settings that cannot be used. The message names each wrong setting and its allowed values."""
 
@@ -116,9 +124,9 @@ class Settings(BaseSettings):
     """All settings: a few of their own, and one field per section."""
 
     model_config = SettingsConfigDict(
-        env_prefix="AUDIOTEXT_",
+        env_prefix=_PREFIX,
         env_nested_delimiter="__",
-        toml_file="audiotext.toml",
+        toml_file=_FILE,
         extra="forbid",
         use_attribute_docstrings=True,
     )
@@ -187,19 +195,17 @@ def load(**overrides: object) -> Settings:
         overrides: Values by field name. They take precedence over every source.
 
     Raises:
-        SettingsError: A setting is unknown or invalid.
+        SettingsError: A setting is unknown or invalid, or the file cannot be read.
     """
-    unknown = _unknown_variables()
-    if unknown:
-        raise SettingsError(f"unknown setting {', '.join(unknown)}: `audiotext settings` lists all settings")
+    file = _read_file()
+    if problem := _unknown_names(os.environ, file):
+        raise SettingsError(problem)
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
+        raise SettingsError(_explain(error, os.environ, file)) from None
     except SettingsSourceError as error:  # names only the section
         raise SettingsError("; ".join(_malformed_variables()) or str(error)) from None
-    except ValueError as error:  # a malformed audiotext.toml
-        raise SettingsError(f"audiotext.toml cannot be read: {error}") from None
 
 
 def variable_names() -> list[str]:
@@ -212,10 +218,71 @@ def descriptions() -> dict[str, str]:
     return {variable: field.description or "" for variable, field in _fields().items()}
 
 
-def _unknown_variables() -> list[str]:
-    """Returns the variables with our prefix that name no setting, so that a typo is an error and not a default."""
-    known = _fields()
-    return sorted(name for name in os.environ if name.startswith("AUDIOTEXT_") and name.upper() not in known)
+def _read_file() -> dict[str, object]:
+    """Returns the content of audiotext.toml, or {} if there is no such file. Raises SettingsError."""
+    try:
+        return tomllib.loads(_FILE.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except IsADirectoryError:
+        raise SettingsError(f"{_FILE} is a directory: rename it, or replace it by a file with settings") from None
+    except OSError as error:
+        raise SettingsError(f"{_FILE} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"{_FILE} cannot be read: {error}") from None
+
+
+def _unknown_names(environment: Mapping[str, str], file: Mapping[str, object]) -> str:
+    """Returns one message about all names that are not settings, each with a suggestion, or "".
+
+    Without this check a typo would silently leave the default. environment: variables. file: content of audiotext.toml.
+    """
+    known = list(_fields())
+    known_in_file = {_file_name(variable) for variable in known}
+    found = [
+        f"unknown setting {name}{_suggestion(name.upper(), known)}"
+        for name in sorted(environment)
+        if name.startswith(_PREFIX) and name.upper() not in known
+    ]
+    found += [
+        f"{_FILE}: unknown setting {name}{_suggestion(_variable(name), known, in_file=True)}"
+        for name in _names(file)
+        if name not in known_in_file
+    ]
+    return "; ".join(found) + ": `audiotext settings` lists all settings" if found else ""
+
+
+def _names(file: Mapping[str, object]) -> list[str]:
+    """Returns the names of the settings in audiotext.toml: `section.field`, or one name outside of sections."""
+    found = []
+    for name, value in file.items():
+        field = Settings.model_fields.get(name)
+        is_section = field is not None and _section(field) is not None
+        if isinstance(value, dict) and (field is None or is_section):
+            found += [f"{name}.{inner}" for inner in value]
+        elif not is_section:  # a value in the place of a section is reported as invalid
+            found.append(name)
+    return found
+
+
+def _variable(name: str) -> str:
+    """Returns the environment variable for a name in audiotext.toml, also if the name is written like a variable."""
+    return _PREFIX + name.upper().replace(".", "__").removeprefix(_PREFIX)
+
+
+def _file_name(variable: str) -> str:
+    """Returns the name in audiotext.toml of a setting."""
+    return variable.removeprefix(_PREFIX).lower().replace("__", ".")
+
+
+def _suggestion(variable: str, known: Sequence[str], *, in_file: bool = False) -> str:
+    """Returns a question that names the settings that the user may have meant, or ""."""
+    plain = {name.removeprefix(_PREFIX): name for name in known}
+    wanted = variable.removeprefix(_PREFIX)
+    close = difflib.get_close_matches(wanted, plain, n=1, cutoff=_CLOSE)
+    same_field = [name for name in plain if name.rpartition("__")[2] == wanted.rpartition("__")[2]]
+    names = [_file_name(plain[name]) if in_file else plain[name] for name in (close or same_field[:4])]
+    return f" (did you mean {' or '.join(names)}?)" if names else ""
 
 
 def _malformed_variables() -> list[str]:
@@ -244,17 +311,34 @@ def _fields() -> dict[str, FieldInfo]:
     """Returns every setting by its environment variable."""
     found: dict[str, FieldInfo] = {}
     for name, field in Settings.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found |= {f"AUDIOTEXT_{name}__{inner}".upper(): of for inner, of in annotation.model_fields.items()}
+        section = _section(field)
+        if section is None:
+            found[_variable(name)] = field
         else:
-            found[f"AUDIOTEXT_{name}".upper()] = field
+            found |= {_variable(f"{name}.{inner}"): of for inner, of in section.model_fields.items()}
     return found
 
 
-def _explain(error: ValidationError) -> str:
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    """Returns the class of a field that is a section, or None."""
+    annotation = field.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _explain(error: ValidationError, environment: Mapping[str, str], file: Mapping[str, object]) -> str:
+    """Returns one message about all invalid values. Each names the variable, or the name in the file that has it."""
+    set_variables = {name.upper() for name in environment}
     lines = []
     for problem in error.errors():
-        name = "AUDIOTEXT_" + "__".join(str(part) for part in problem["loc"]).upper()
-        lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+        section, *rest = (str(part) for part in problem["loc"])
+        variable = _variable(".".join([section, *rest]))
+        table = file.get(section)
+        value = table.get(rest[0]) if rest and isinstance(table, dict) else table
+        # Several settings of a section can contradict each other. Then the section has the problem.
+        in_environment = any(name == variable or name.startswith(f"{variable}__") for name in set_variables)
+        name = f"{_FILE}: {'.'.join([section, *rest])}" if value is not None and not in_environment else variable
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "model_type" and not rest:
+            text = f"a section and not a value: write [{section}], and its settings below"
+        lines.append(f"{name}: {text}")
     return "; ".join(lines)

@@ -9,19 +9,38 @@ from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
 
 from core.settings.base import Section
 
+DEFAULT_MESSAGE = "This call is recorded. Please leave a message, and hang up when you have finished."
 
-class VoicePlanSettings(Section):
-    """The continuation of a call whose voice webhook we answer, after its stream has started.
 
-    `say` comes first. `dial` and `redirect` exclude each other. Without any of them the line stays open.
-    """
+class MessageSettings(Section):
+    """A call that is connected to nobody: the caller hears a text and can leave a message."""
 
     say: str | None = None
-    """Text that is spoken to the caller before the call continues."""
+    """Text that the caller hears first. Default: a request to leave a message, unless the call is connected."""
+    message_s: int = Field(120, ge=1, le=3_600)
+    """Time to leave a message if the call is not connected. Then the carrier hangs up (s)."""
+
+    @property
+    def spoken(self) -> str:
+        """Text that the caller hears first, or ""."""
+        return DEFAULT_MESSAGE if self.say is None else self.say
+
+
+class VoicePlanSettings(MessageSettings):
+    """The continuation of a call whose voice webhook we answer, after its stream has started.
+
+    `say` comes first. `dial` and `redirect` exclude each other. Without any of them the caller can leave a message.
+    """
+
     dial: str | None = None
     """Number (E.164) or sip: address that the call is connected to."""
     redirect: str | None = None
     """URL of your own instructions, which the call continues with."""
+
+    @property
+    def spoken(self) -> str:
+        """Text that the caller hears first, or ""."""
+        return (self.say or "") if self.dial or self.redirect else super().spoken
 
     @model_validator(mode="after")
     def _one_continuation(self) -> Self:
@@ -140,7 +159,7 @@ class VonageAccount(NetworkCredentialSettings):
     sockets only."""
 
 
-class VonageSettings(VonageAccount):
+class VonageSettings(VonageAccount, MessageSettings):
     """Vonage: one account, or several by API key.
 
     A call cannot be connected elsewhere while it streams; see docs/carriers/vonage.md.
@@ -149,8 +168,6 @@ class VonageSettings(VonageAccount):
     accounts: dict[str, VonageAccount] = {}
     """Several accounts by API key: JSON {key: {"signature_secret", "username", "password", "allowed_peers",
     "tenant"}}."""
-    say: str | None = None
-    """Text that is spoken to the caller before the call continues."""
 
 
 class JambonzSettings(NetworkCredentialSettings, VoicePlanSettings):

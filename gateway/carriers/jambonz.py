@@ -38,7 +38,6 @@ from gateway.carriers.common.webhook_fields import call_report, fields, first
 
 _SUBPROTOCOL = "audio.jambonz.org"
 _RATE_HZ = 16000
-_HOLD_S = 3600  # jambonz hangs up a call after its last verb
 
 
 class _FirstMessage(msgspec.Struct):
@@ -156,16 +155,16 @@ class Jambonz:
             "wsAuth": {"username": "audiotext", "password": instructions.token},
         }
         verbs: list[dict[str, object]] = [{"verb": "config", "listen": listen}]
-        if plan.say:
-            verbs.append({"verb": "say", "text": plan.say})
+        if plan.spoken:
+            verbs.append({"verb": "say", "text": plan.spoken})
         if plan.redirect:
             verbs.append({"verb": "redirect", "actionHook": plan.redirect})
         elif plan.dial and plan.dial.startswith(("sip:", "sips:")):
             verbs.append({"verb": "dial", "target": [{"type": "sip", "sipUri": plan.dial}]})
         elif plan.dial:
             verbs.append({"verb": "dial", "target": [{"type": "phone", "number": plan.dial}]})
-        else:
-            verbs.append({"verb": "pause", "length": _HOLD_S})
+        else:  # jambonz hangs up after the last verb
+            verbs.append({"verb": "pause", "length": plan.message_s})
         return VoiceResponse(msgspec.json.encode(verbs).decode(), "application/json")
 
     def report(self, request: IncomingRequest) -> CallReport | None:

@@ -132,15 +132,17 @@ class Vonage:
         return first(fields(request), "uuid", "conversation_uuid")
 
     def answer(self, instructions: StreamInstructions, settings: Settings) -> VoiceResponse | None:
-        """Returns an NCCO that connects the caller with the media socket. The caller hears silence from it."""
+        """Returns an NCCO that speaks a text and connects the caller with the media socket until the time is over."""
         token = instructions.token
         headers = {"call_id": instructions.call_id, "track": "inbound", "tenant": instructions.tenant, "token": token}
         uri = instructions.stream_url
         endpoint = {"type": "websocket", "uri": uri, "content-type": _CONTENT_TYPE, "headers": headers}
         if token:
             endpoint |= {"authorization": {"type": "custom", "value": f"Bearer {token}"}}
-        said = [{"action": "talk", "text": settings.vonage.say}] if settings.vonage.say else []
-        ncco = [*said, {"action": "connect", "eventUrl": [instructions.status_url], "endpoint": [endpoint]}]
+        plan = settings.vonage
+        said = [{"action": "talk", "text": plan.spoken}] if plan.spoken else []
+        connect = {"action": "connect", "eventUrl": [instructions.status_url], "endpoint": [endpoint]}
+        ncco = [*said, connect | {"limit": plan.message_s}]
         return VoiceResponse(msgspec.json.encode(ncco).decode(), "application/json")
 
     def report(self, request: IncomingRequest) -> CallReport | None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from core.settings import KafkaSettings
+from core.settings.carriers import DEFAULT_MESSAGE
 from gateway.admission.stream_tokens import verify
 from gateway.carriers.base import FROM_PARAMETER, TO_PARAMETER
 from gateway.carriers.common.signatures import HEADER, sign
@@ -82,6 +83,40 @@ async def test_a_call_goes_on_as_configured(
     if name != "jambonz":
         ElementTree.fromstring(text)
         assert ("<Pause" in text or "<Wait" in text) is (set(plan) == {"say"})
+
+
+@pytest.mark.parametrize("name", sorted(set(WITH_WEBHOOKS) - {"exotel"}))
+async def test_a_call_without_a_target_is_asked_for_a_message(serve: Serve, kafka: KafkaSettings, name: str) -> None:
+    """Configures neither a number nor an address to continue with.
+
+    The caller hears the default text, can speak for two minutes, and the carrier hangs up. A failure means that callers
+    hear nothing, and that each call is billed until they hang up.
+    """
+    _, client = await serve(settings_with_every_carrier(kafka))
+    status, _, text = await post(client, request(name, f"/v1/voice/{name}", voice_fields(name, "c-1")))
+    assert status == 200
+    if text.startswith("["):
+        verbs = json.loads(text)
+        said = next(verb["text"] for verb in verbs if "text" in verb)
+        seconds = verbs[-1].get("length", verbs[-1].get("limit"))
+        assert stream_in(name, text)[0]
+    else:
+        document = ElementTree.fromstring(text)
+        stream, speech, pause = document
+        assert (stream.tag, speech.tag, pause.tag) in [("Start", "Say", "Pause"), ("Stream", "Speak", "Wait")]
+        said, seconds = speech.text, int(pause.get("length", ""))
+    assert (said, seconds) == (DEFAULT_MESSAGE, 120)
+
+
+@pytest.mark.parametrize("name", sorted(set(WITH_WEBHOOKS) - {"exotel", "vonage"}))
+@pytest.mark.parametrize("plan", [{"dial": "+15550142"}, {"redirect": "https://example.com/on"}, {"say": ""}])
+async def test_a_connected_call_hears_no_default_text(
+    serve: Serve, kafka: KafkaSettings, name: str, plan: dict[str, str]
+) -> None:
+    """Configures a target, or an empty text: the carrier speaks nothing."""
+    _, client = await serve(settings_with_every_carrier(kafka, **plan))
+    _, _, text = await post(client, request(name, f"/v1/voice/{name}", voice_fields(name, "c-1")))
+    assert not [word for word in ("<Say>", "<Speak>", '"say"', '"talk"', DEFAULT_MESSAGE) if word in text]
 
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)

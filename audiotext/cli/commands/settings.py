@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from audiotext.cli.arguments import Parser, add_json_option
@@ -19,6 +21,7 @@ HELP = "print every setting with its value and its meaning"
 def add_arguments(parser: Parser) -> None:
     """Declares the arguments."""
     add_json_option(parser)
+    parser.add_argument("--example", action="store_true", help="print a complete audiotext.toml with the defaults")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,6 +29,9 @@ def run(args: argparse.Namespace) -> int:
     from audiotext.cli import listing
     from core.settings import Settings, descriptions, load
 
+    if args.example:
+        print("\n".join(example_lines()))
+        return 0
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     defaults = dict(rows(Settings.model_construct()))
     meanings = descriptions()
@@ -41,6 +47,48 @@ def run(args: argparse.Namespace) -> int:
         print(_wrapped(line, "        ", width))
         print(_wrapped("    " + meanings[variable], "    ", width))
     return 0
+
+
+def example_lines() -> list[str]:
+    """Returns the lines of an audiotext.toml with every setting, its meaning and its default.
+
+    The settings are comments: `#name = default`, or `#name =` for a setting without a default. Sections come last, as
+    TOML requires.
+    """
+    from pydantic import BaseModel
+
+    from core.settings import Settings
+
+    defaults = Settings.model_construct()
+    sections = [name for name in Settings.model_fields if isinstance(getattr(defaults, name), BaseModel)]
+    lines = ["# All settings of AudioText with their defaults. To change one, remove the # before its name.", ""]
+    lines += _example_fields(defaults, skipped=sections)
+    for name in sections:
+        lines += [f"[{name}]", *_example_fields(getattr(defaults, name))]
+    return lines[:-1]
+
+
+def _example_fields(section: BaseModel, skipped: Sequence[str] = ()) -> list[str]:
+    values = section.model_dump(mode="json")
+    lines: list[str] = []
+    for name, field in type(section).model_fields.items():
+        if name in skipped:
+            continue
+        value = values[name]
+        meaning = " ".join((field.description or "").split())
+        lines += textwrap.wrap(meaning, 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        lines += [f"#{name} =" if value is None else f"#{name} = {_toml(value)}", ""]
+    return lines
+
+
+def _toml(value: object) -> str:
+    """Returns a value from JSON as TOML on one line."""
+    if isinstance(value, dict):
+        pairs = [f"{json.dumps(name)} = {_toml(inner)}" for name, inner in value.items() if inner is not None]
+        return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _wrapped(text: str, indent: str, width: int | None) -> str:

@@ -5,15 +5,17 @@ from xml.sax.saxutils import escape, quoteattr
 
 from gateway.carriers.base import FROM_PARAMETER, TO_PARAMETER, StreamInstructions, VoiceResponse
 
-_HOLD_S = 3600  # carriers hang up a call at the end of its XML; this is the longest pause of a verb
-
 
 class VoicePlan(Protocol):
     """Settings for the rest of a call."""
 
     @property
-    def say(self) -> str | None:
-        """Text to say first."""
+    def spoken(self) -> str:
+        """Text to say first, or ""."""
+
+    @property
+    def message_s(self) -> int:
+        """Time to leave a message, if there is neither `dial` nor `redirect`. Carriers hang up after the XML's end."""
 
     @property
     def dial(self) -> str | None:
@@ -36,7 +38,9 @@ def twiml(
         f'<Parameter name="token" value={quoteattr(instructions.token)}/>'
         f"{_parties(instructions)}</Stream></Start>"
     )
-    return response(stream, _said("Say", plan), _next(plan, "Sip", number_tag="") or f'<Pause length="{_HOLD_S}"/>')
+    return response(
+        stream, _said("Say", plan), _next(plan, "Sip", number_tag="") or f'<Pause length="{plan.message_s}"/>'
+    )
 
 
 def plivo_xml(instructions: StreamInstructions, plan: VoicePlan) -> VoiceResponse:
@@ -46,7 +50,7 @@ def plivo_xml(instructions: StreamInstructions, plan: VoicePlan) -> VoiceRespons
         f"statusCallbackUrl={quoteattr(instructions.status_url)}>{escape(with_token(instructions))}</Stream>"
     )
     rest = _next(plan, "User", number_tag="Number")
-    return response(stream, _said("Speak", plan), rest or f'<Wait length="{_HOLD_S}"/>')
+    return response(stream, _said("Speak", plan), rest or f'<Wait length="{plan.message_s}"/>')
 
 
 def response(*elements: str) -> VoiceResponse:
@@ -65,7 +69,7 @@ def _parties(instructions: StreamInstructions) -> str:
 
 
 def _said(verb: str, plan: VoicePlan) -> str:
-    return f"<{verb}>{escape(plan.say)}</{verb}>" if plan.say else ""
+    return f"<{verb}>{escape(plan.spoken)}</{verb}>" if plan.spoken else ""
 
 
 def _next(plan: VoicePlan, sip_tag: str, number_tag: str) -> str:
