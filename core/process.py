@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
+PRIVATE_UMASK = 0o077
+"""Other users cannot read or write new files."""
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded here, because few operations are safe in the forked child
 
@@ -25,6 +28,8 @@ def spawn(
     orphan_signal: signal.Signals = signal.SIGTERM,
 ) -> "subprocess.Popen[bytes]":
     """Starts a child process in its own session, so that the terminal's Ctrl-C does not reach it.
+
+    Other users cannot read the files and sockets that the child creates.
 
     output: receives stdout and stderr. keep_open: file descriptors that the child inherits. nice: added to the child's
     niceness. orphan_signal: the kernel sends it to the child when the *thread* that called this function ends, for any
@@ -46,6 +51,7 @@ def spawn(
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        umask=PRIVATE_UMASK,
         pass_fds=tuple(keep_open),
         preexec_fn=die_with_parent,  # noqa: PLW1509 - system calls only; prctl has no other hook
     )

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class DataDir:
     """
 
     def __init__(self, path: Path, *, wait_s: float = 10.0) -> None:
-        """Creates the directory if it is missing and locks it.
+        """Creates the directory if it is missing, closes it to other users and locks it.
 
         wait_s: longest wait for the children of a killed stack. Raises DataDirError if the directory is in use or
         cannot be written, or if its disk is full.
@@ -52,6 +53,7 @@ class DataDir:
         self.path = path.absolute()
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._close_to_others()
             self.lock_fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise DataDirError(f"{self.path} cannot be written: {error.strerror}") from None
@@ -74,6 +76,19 @@ class DataDir:
         """Unlocks the directory."""
         (self.path / _ADDRESSES).unlink(missing_ok=True)
         os.close(self.lock_fd)
+
+    def _close_to_others(self) -> None:
+        """Removes the permissions of group and others, because the directory contains recordings and secrets."""
+        mode = stat.S_IMODE(self.path.stat().st_mode)
+        if not mode & 0o077:
+            return
+        try:
+            self.path.chmod(mode & 0o700)
+        except PermissionError:
+            raise DataDirError(
+                f"{self.path} is open to other users (mode {mode:o}) and belongs to another user: "
+                "run chmod 700 on it as its owner, or choose another --data-dir"
+            ) from None
 
     def _lock(self, wait_s: float) -> None:
         deadline = time.monotonic() + wait_s

@@ -1,12 +1,13 @@
 """Converts settings, secrets included, to environment variables for the services of a stack."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pydantic import BaseModel, SecretStr
 
 from core.settings import Settings
 
+_PREFIX = "AUDIOTEXT_"
 # Numeric libraries start one thread per core in every process by default; engines that need more set their own number.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -14,16 +15,34 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def to_variables(settings: Settings) -> dict[str, str]:
     """Returns the environment variables from which `core.settings.load` reads the same settings."""
     found: dict[str, str] = {}
-    _collect(settings, "AUDIOTEXT_", found)
+    _collect(settings, _PREFIX, found)
     return found
 
 
-def child_environment(parent: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """Returns the environment of a service: the parent's, but with exactly these settings."""
-    env = {name: value for name, value in parent.items() if not name.upper().startswith("AUDIOTEXT_")}
+def without_settings(parent: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment without our settings: for programs that need none, such as the embedded servers."""
+    return {name: value for name, value in parent.items() if not name.upper().startswith(_PREFIX)}
+
+
+def child_environment(
+    parent: Mapping[str, str], settings: Settings, needed: Collection[str] | None = None
+) -> dict[str, str]:
+    """Returns the environment of a service: the parent's, but with exactly these settings.
+
+    needed: the settings that the service needs, as in `services.NEEDED_SETTINGS`. Default: every setting.
+    """
+    env = without_settings(parent)
     for name in _ONE_THREAD:
         env.setdefault(name, "1")
-    return env | {"PYTHONUNBUFFERED": "1"} | to_variables(settings)
+    variables = to_variables(settings)
+    if needed is not None:
+        names = [_PREFIX + name.upper().replace(".", "__") for name in needed]
+        variables = {
+            variable: value
+            for variable, value in variables.items()
+            if any(variable == name or variable.startswith(name + "__") for name in names)
+        }
+    return env | {"PYTHONUNBUFFERED": "1"} | variables
 
 
 def _json_value(value: object) -> object:

@@ -33,6 +33,28 @@ METRICS_PORT_SERVICES = tuple(name for name in SERVICES if name not in ("gateway
 STAGES = ("transcribe", "summarize", "embed", "usage", "analytics", "replay", "replay-plan", "erase")
 GROUPS = ("recorder", *STAGES)
 
+# Settings that each service's process receives: sections, single settings of a section (`section.name`), and settings
+# outside of sections. A process must not hold a secret that it does not use.
+_ALL_SERVICES_NEED = ("data_dir", "log_level", "kafka", "metrics")
+_BASE_URL = ("public_url", "gateway.port")
+_STAGE = (*_ALL_SERVICES_NEED, "retry", "s3", "pricing")
+_ENGINES = ("stt", "summary", "embedding", "soniox", "openai", "gemini", *_BASE_URL)
+_CARRIERS = ("twilio", "telnyx", "signalwire", "plivo", "exotel", "vonage", "jambonz", "audiosocket")
+NEEDED_SETTINGS = {
+    "gateway": (*_ALL_SERVICES_NEED, "public_url", "gateway", *_CARRIERS, "soniox.webhook_secret", "recorder"),
+    "api": (
+        *(*_ALL_SERVICES_NEED, "admin_key", "api", "kratos", "s3", "clickhouse", "qdrant", "pricing"),
+        *_ENGINES,  # checks a replay's engine before it starts
+    ),
+    "recorder": (*_ALL_SERVICES_NEED, "s3", "recorder"),
+    "transcriber": (*_STAGE, "stt", "soniox", "openai", *_BASE_URL),
+    "summarizer": (*_STAGE, "summary", "gemini"),
+    "embedder": (*_STAGE, "embedding", "gemini", "qdrant"),
+    "usage": (*_ALL_SERVICES_NEED, "clickhouse"),
+    "analytics": (*_ALL_SERVICES_NEED, "retry", "s3", "clickhouse"),
+    "replayer": (*_STAGE, "clickhouse", "qdrant", "replay", *_ENGINES),
+}
+
 Run = Callable[["Settings"], None]
 
 # For each service, the functions that check that no newer version has migrated its stores.

@@ -17,9 +17,9 @@ from audiotext.embedded import clickhouse, log, objects, qdrant
 from audiotext.embedded.server import LOOPBACK, Server, ServerError, wait_until_ready
 from audiotext.embedded.state import State
 from audiotext.stack.datadir import ALARM_BYTES, DataDir, RunningStack
-from audiotext.stack.environment import child_environment, to_variables
+from audiotext.stack.environment import child_environment, to_variables, without_settings
 from audiotext.stack.preflight import validate_startup
-from audiotext.stack.services import LATENCY_CRITICAL, METRICS_PORT_SERVICES, SERVICES
+from audiotext.stack.services import LATENCY_CRITICAL, METRICS_PORT_SERVICES, NEEDED_SETTINGS, SERVICES
 from audiotext.stack.supervisor import Program, RestartPolicy, Status, Supervisor
 from core.errors import UserError
 from core.settings import ApiSettings, Settings, SettingsError
@@ -187,7 +187,7 @@ class Stack:
             Program(
                 server.name,
                 server.command,
-                dict(os.environ) | dict(server.env),
+                without_settings(os.environ) | dict(server.env),
                 server.cwd,
                 orphan_signal=_orphan_signal(server.name),
             )
@@ -197,12 +197,11 @@ class Stack:
             self._wait_for(server, supervisor)
         self._prepare()
         data.publish(RunningStack(to_variables(self.settings), self.embedded))
-        env = child_environment(os.environ, self.settings)
         supervisor.start(
             Program(
                 name,
                 command,
-                env | self._metrics_port(name),
+                child_environment(os.environ, self.settings, NEEDED_SETTINGS.get(name)) | self._metrics_port(name),
                 nice=0 if name in LATENCY_CRITICAL else _NICE,
                 orphan_signal=_orphan_signal(name),
                 refusal_code=_CONFIGURATION_ERROR,

@@ -1,6 +1,7 @@
 """Command `audiotext demo`: runs the stack, plays two real calls and prints their results."""
 
 import argparse
+import os
 
 from audiotext.cli.arguments import Parser, add_stack_options, positive
 
@@ -17,5 +18,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the demo. Returns 0 if both calls have every result."""
     from audiotext.demo.main import run_demo
+    from core import process
 
+    os.umask(process.PRIVATE_UMASK)
     return run_demo(args.data_dir, args.port, args.speed, keep=args.keep)

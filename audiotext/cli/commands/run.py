@@ -1,6 +1,7 @@
 """Command `audiotext run SERVICE`: runs one service."""
 
 import argparse
+import os
 
 from audiotext.cli.arguments import Parser
 from audiotext.stack.services import SERVICES, entry_point, refuse_newer_stores
@@ -15,9 +16,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the service until SIGTERM or Ctrl-C."""
-    from core import logs
+    from core import logs, process
     from core.settings import load
 
+    os.umask(process.PRIVATE_UMASK)
     settings = load()
     logs.configure(args.service, settings.log_level, settings.log_format)
     service = entry_point(args.service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import threading
 import time
@@ -28,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
     """Runs everything until Ctrl-C, SIGTERM or a closed terminal. A second signal kills what has not ended."""
     from audiotext.cli.terminal import say
     from audiotext.stack.stack import Stack
+    from core import process
 
+    os.umask(process.PRIVATE_UMASK)
     stack = Stack(load_settings(args.data_dir, args.port), say)
     stopping = threading.Event()
 

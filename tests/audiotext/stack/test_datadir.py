@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections import namedtuple
@@ -54,6 +55,28 @@ def test_directory_that_cannot_be_created_gives_one_error(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(DataDirError, match="cannot be written: Not a directory"):
         DataDir(tmp_path / "file" / "data")
+
+
+def test_an_open_directory_is_closed_to_other_users(tmp_path: Path) -> None:
+    """Uses a directory that everybody may read: afterwards only its owner may.
+
+    A failure means that other users of the machine can copy recordings and secrets.
+    """
+    tmp_path.chmod(0o755)
+    DataDir(tmp_path).release()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def test_an_open_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uses an open directory whose mode cannot be changed: one error must contain the mode and the fix."""
+
+    def refuse(_path: Path, _mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(DataDirError, match=r"mode 755\) and belongs to another user: run chmod 700"):
+        DataDir(tmp_path)
 
 
 def test_a_running_stack_is_found_until_it_ends(tmp_path: Path) -> None:
