@@ -290,9 +290,9 @@ shows the main figures (`/v1/operations`). Without `audiotext up`, set `AUDIOTEX
 services. `/healthz` on the same port returns 200 while the service works and 503 when it hangs.
 
 The label `stage` is the consumer group, as in dead letters: recorder, transcribe, summarize, embed, usage, analytics,
-replay. Each process also exports its own `process_resident_memory_bytes`, `process_cpu_seconds_total`,
-`process_open_fds` and the like. Work that is repeated after a crash is counted again. So use these figures to watch the
-services; the exact numbers of calls and money are in ClickHouse.
+replay, replay-plan, erase. Each process also exports its own `process_resident_memory_bytes`,
+`process_cpu_seconds_total`, `process_open_fds` and the like. Work that is repeated after a crash is counted again. So
+use these figures to watch the services; the exact numbers of calls and money are in ClickHouse.
 
 `python -m core.metrics > docs/metrics.md` writes this page from `core/metrics.py`.
 """

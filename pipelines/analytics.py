@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from core.settings import Settings
+from pipelines import stages
 from pipelines.erase import handler as erase_handler
 from pipelines.runtime.clickhouse_sink import ClickHouseSink, explain
 from redpanda import quix_app
@@ -28,19 +29,6 @@ from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import INSERT_TIMEOUT_S, Database
 from sinks.clickhouse.rows import Row, SegmentRow, erased_row, event_row, replay_row, segment_rows
 from sinks.object_store import ObjectMissingError, ObjectStore
-
-STAGE = "analytics"
-TOPICS = (
-    Topic.CALL_EVENTS,
-    Topic.RECORDING_READY,
-    Topic.TRANSCRIPT_READY,
-    Topic.SUMMARY_READY,
-    Topic.EMBEDDING_READY,
-    Topic.DEAD_LETTERS,
-    Topic.REPLAY_COMMANDS,
-    Topic.REPLAY_PROGRESS,
-    Topic.ERASURE_REQUESTS,
-)
 
 _log = logging.getLogger(__name__)
 # Short: a call's status in the API is as old as this.
@@ -89,7 +77,7 @@ def rows(event: AnyEvent) -> Sequence[Row]:
             return (replay_row(event),)
         case ErasureRequested() | CallErased():
             return (erased_row(event),)
-        case StageFailed(stage=replays.STAGE):
+        case StageFailed(stage=stages.REPLAY.group):
             return (event_row(event), *(replay_row(part) for part in replays.failed_parts(event)))
     return (event_row(event),)
 
@@ -101,9 +89,9 @@ def run(settings: Settings) -> None:
     """
     database = Database(settings.clickhouse, timeout_s=INSERT_TIMEOUT_S)
     producer = EventProducer(settings.kafka)
-    consuming = ConsumerMonitor(STAGE)
+    consuming = ConsumerMonitor(stages.ANALYTICS.group)
     sink = ClickHouseSink(
-        STAGE,
+        stages.ANALYTICS.group,
         database,
         rows=rows,
         later_rows=SegmentReader(ObjectStore(settings.s3)).rows,
@@ -114,8 +102,8 @@ def run(settings: Settings) -> None:
         monitor=consuming,
     )
     app = quix_app.application(settings, consuming, commit_interval_s=_COMMIT_INTERVAL_S, commit_every=_COMMIT_EVERY)
-    for name in TOPICS:
+    for name in stages.ANALYTICS.reads:
         topic = app.topic(name.value, key_deserializer="bytes", value_deserializer="bytes")
         app.dataframe(topic).sink(sink)
-    app.run_monitored(TOPICS)
+    app.run_monitored(stages.ANALYTICS.reads)
     producer.close()

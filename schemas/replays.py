@@ -24,8 +24,6 @@ WORK: dict[ReplayStage, frozenset[str]] = {
     "embedding": frozenset({"embed"}),
 }
 
-STAGE = "replay"  # consumer group of the replays' jobs, and their name in dead letters
-
 
 def subject(part: ReplayInput) -> RecordingReady | TranscriptReady:
     """Returns the event that identifies the part. Raises ValueError for an input without an event."""

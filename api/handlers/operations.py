@@ -12,6 +12,7 @@ from api.params import DeadLettersQuery, NoQuery
 from api.responses import json_response
 from api.service_health import provider_state, query_services
 from pipelines.runtime.dead_letters import DeadLetterRecord, healed, is_replayable, read_dead_letters, replay
+from pipelines.stages import ENGINE_STAGES
 
 _NEWEST = 500
 _LOG = "Log"
@@ -26,11 +27,7 @@ async def get_operations(api_request: ApiRequest, query: NoQuery) -> web.StreamR
     )
     missing |= {_LOG: log_reason} if log_reason else {}
     by_name = {state.name: state for state in states}
-    engines = {
-        "transcriber": settings.stt.provider,
-        "summarizer": settings.summary.provider,
-        "embedder": settings.embedding.provider,
-    }
+    engines = {spec.service: getattr(settings, engine).provider for engine, spec in ENGINE_STAGES.items()}
     stores = (_LOG, context.clickhouse.name, context.s3.name, context.qdrant.name)
     return json_response(
         Operations(

@@ -12,9 +12,9 @@ from core.checks import Check
 from core.health_check import HealthCheck
 from core.settings import Settings, SettingsError
 from pipelines.providers import registry
+from pipelines.stages import ENGINE_STAGES
 
 _TIMEOUT_S = 10.0
-_STAGES = ("transcriber", "summarizer", "embedder")  # services that send requests to an engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ def checks_for(settings: Settings, *, embedded: bool) -> list[PlannedCheck]:
 
 def _watched_stages(settings: Settings) -> list[tuple[str, str]]:
     """Returns the names and URLs of the services that send requests to an engine."""
-    return [(name, url) for name, url in settings.api.watched.items() if name in _STAGES]
+    services = {spec.service for spec in ENGINE_STAGES.values()}
+    return [(name, url) for name, url in settings.api.watched.items() if name in services]
 
 
 async def run_checks(planned: Sequence[PlannedCheck], timeout_s: float = _TIMEOUT_S) -> list[Check]:

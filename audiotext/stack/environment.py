@@ -29,7 +29,7 @@ def child_environment(
 ) -> dict[str, str]:
     """Returns the environment of a service: the parent's, but with exactly these settings.
 
-    needed: the settings that the service needs, as in `services.NEEDED_SETTINGS`. Default: every setting.
+    needed: the settings that the service needs, see `services.needed_settings`. Default: every setting.
     """
     env = without_settings(parent)
     for name in _ONE_THREAD:

@@ -19,7 +19,7 @@ from audiotext.embedded.state import State
 from audiotext.stack.datadir import ALARM_BYTES, DataDir, RunningStack
 from audiotext.stack.environment import child_environment, to_variables, without_settings
 from audiotext.stack.preflight import validate_startup
-from audiotext.stack.services import LATENCY_CRITICAL, METRICS_PORT_SERVICES, NEEDED_SETTINGS, SERVICES
+from audiotext.stack.services import METRICS_PORT_SERVICES, SERVICES, needed_settings
 from audiotext.stack.supervisor import Program, RestartPolicy, Status, Supervisor
 from core.errors import UserError
 from core.settings import ApiSettings, Settings, SettingsError
@@ -32,6 +32,7 @@ _READYZ_TIMEOUT_S = 4.5  # the gateway waits up to 4 s for the API, which checks
 _REPORT_WAIT_AFTER_S = 10.0  # after this time the missing parts are reported
 _DISK_CHECK_S = 10.0
 _ALARM_EVERY_S = 60.0
+_LATENCY_CRITICAL = frozenset(spec.name for spec in SERVICES.values() if spec.latency_critical)
 _NICE = 10  # niceness of services that are not latency-critical
 
 # The whole stop takes at most 5 s. These are the seconds from its start until the rest of a group is killed. The
@@ -201,8 +202,8 @@ class Stack:
             Program(
                 name,
                 command,
-                child_environment(os.environ, self.settings, NEEDED_SETTINGS.get(name)) | self._metrics_port(name),
-                nice=0 if name in LATENCY_CRITICAL else _NICE,
+                self._environment(name),
+                nice=0 if name in _LATENCY_CRITICAL else _NICE,
                 orphan_signal=_orphan_signal(name),
                 refusal_code=_CONFIGURATION_ERROR,
             )
@@ -240,6 +241,11 @@ class Stack:
             for name, (host, port) in ports.items()
             if name in self._services
         }
+
+    def _environment(self, service: str) -> dict[str, str]:
+        """Returns the environment of the service, with the settings that it needs and with no others."""
+        needed = needed_settings(service) if service in SERVICES else None
+        return child_environment(os.environ, self.settings, needed) | self._metrics_port(service)
 
     def _metrics_port(self, service: str) -> dict[str, str]:
         """Returns the variable that sets the service's metrics port."""

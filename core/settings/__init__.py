@@ -13,7 +13,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_origin
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -105,6 +105,7 @@ __all__ = [
     "VonageSettings",
     "descriptions",
     "load",
+    "secret_names",
     "variable_names",
 ]
 
@@ -216,6 +217,18 @@ def variable_names() -> list[str]:
 def descriptions() -> dict[str, str]:
     """Returns the description of every setting by its environment variable."""
     return {variable: field.description or "" for variable, field in _fields().items()}
+
+
+def secret_names() -> frozenset[str]:
+    """Returns the environment variables whose values contain a password, a key or a token."""
+    return frozenset(variable for variable, field in _fields().items() if _holds_secret(field.annotation))
+
+
+def _holds_secret(annotation: object) -> bool:
+    """True if a value of this type is or contains a secret."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(_holds_secret(field.annotation) for field in annotation.model_fields.values())
+    return annotation is SecretStr or any(_holds_secret(argument) for argument in get_args(annotation))
 
 
 def _read_file() -> dict[str, object]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from core.settings import Settings
 from pipelines.runtime.clickhouse_sink import ClickHouseSink
+from pipelines.stages import USAGE
 from redpanda import quix_app
 from redpanda.client import EventProducer
 from redpanda.consumer_monitor import ConsumerMonitor
@@ -11,8 +12,6 @@ from schemas.events import AnyEvent, UsageRecorded
 from schemas.topics import Topic
 from sinks.clickhouse.client import INSERT_TIMEOUT_S, Database
 from sinks.clickhouse.rows import LedgerRow, ledger_row
-
-GROUP = "usage"
 
 _COMMIT_INTERVAL_S = 0.25
 
@@ -31,16 +30,16 @@ def run(settings: Settings) -> None:
     """
     database = Database(settings.clickhouse, timeout_s=INSERT_TIMEOUT_S)
     producer = EventProducer(settings.kafka)
-    consuming = ConsumerMonitor(GROUP)
+    consuming = ConsumerMonitor(USAGE.group)
     sink = ClickHouseSink(
-        GROUP,
+        USAGE.group,
         database,
         rows=rows,
         dead_letter=lambda letter: producer.send(Topic.DEAD_LETTERS, [letter]),
         monitor=consuming,
     )
     app = quix_app.application(settings, consuming, commit_interval_s=_COMMIT_INTERVAL_S)
-    topic = app.topic(Topic.USAGE_RECORDED.value, key_deserializer="bytes", value_deserializer="bytes")
+    topic = app.topic(USAGE.source.value, key_deserializer="bytes", value_deserializer="bytes")
     app.dataframe(topic).sink(sink)
-    app.run_monitored([Topic.USAGE_RECORDED])
+    app.run_monitored(USAGE.reads)
     producer.close()

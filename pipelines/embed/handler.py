@@ -26,6 +26,7 @@ from pipelines.providers.base import Embedded, Embedder, UnusableResponseError
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.errors import PermanentError, RetryableError
 from pipelines.runtime.stage import Output, Stage
+from pipelines.stages import EMBED
 from schemas.artifacts import Transcript
 from schemas.events import NO_TOKENS, EmbeddingReady, TranscriptReady
 from schemas.ids import config_hash, job_key, uuid_of
@@ -36,7 +37,6 @@ from sinks.qdrant.store import Point, Turn, VectorStore, VectorStoreError, Vecto
 
 logger = logging.getLogger(__name__)
 
-STAGE = "embed"
 _PENDING = 64  # batches of vectors kept until Qdrant takes them: at most 1.2 MB each
 _AT_ONCE = 100  # chunks embedded and written together: Gemini's limit per request
 
@@ -66,7 +66,7 @@ class EmbedHandler:
         self._objects = objects
         self._vectors = vectors
         self._pricing = pricing
-        self._charges = ChargePolicy(STAGE, objects, pricing, live=live)
+        self._charges = ChargePolicy(EMBED.group, objects, pricing, live=live)
         self._collection = collection_of(provider.model, provider.dimension)
         self._config_hash = config_hash(provider.config())
         self._pending: PendingResults[_Pending] = PendingResults(_PENDING)  # by the first point's id
@@ -82,7 +82,7 @@ class EmbedHandler:
         embedding_id = job_key(
             tenant=event.tenant,
             call_id=event.call_id,
-            stage=STAGE,
+            stage=EMBED.group,
             input_sha256=event.transcript.sha256,
             config_hash=self._config_hash,
         )
@@ -207,11 +207,11 @@ def run(settings: Settings) -> None:
     run_stage(
         settings,
         Stage(
-            name=STAGE,
-            source=Topic.TRANSCRIPT_READY,
-            retry=Topic.EMBED_RETRY,
+            name=EMBED.group,
+            source=EMBED.source,
+            retry=EMBED.retry_topic,
             event_type=TranscriptReady,
-            handler=IdempotentStage(STAGE, handler, objects),
+            handler=IdempotentStage(EMBED.group, handler, objects),
             concurrency=settings.embedding.concurrency,
             timeout_s=settings.embedding.timeout_s,
             per_minute=settings.embedding.per_minute,

@@ -17,6 +17,7 @@ from pipelines.jobs.job_record import JobRecord
 from pipelines.providers.base import RemoteJobs
 from pipelines.runtime.errors import PermanentError, RetryableError, RetryLaterError
 from pipelines.runtime.stage import Output
+from pipelines.stages import ERASE
 from schemas.artifacts import call_prefix, job_records_prefix
 from schemas.events import CallErased, ErasureRequested, Event, ReplayCommand, ReplayedPart, StageFailed
 from schemas.ids import uuid_of
@@ -30,7 +31,6 @@ from sinks.qdrant.store import VectorStore, VectorStoreError
 
 logger = logging.getLogger(__name__)
 
-STAGE = "erase"
 _LOOK_AGAIN_S = 10.0
 # A call without an event for that long is not in progress, whatever its status: its stage may be switched off.
 _IN_PROGRESS_MS = 86_400_000
@@ -137,7 +137,7 @@ def _may_leave_something(event: Event) -> bool:
         case ErasureRequested() | CallErased() | ReplayCommand():
             return False
         case StageFailed():
-            return event.stage != STAGE  # else a failed erasure would request itself forever
+            return event.stage != ERASE.group  # else a failed erasure would request itself forever
         case ReplayedPart():
             return event.outcome != "skipped"
     return True

@@ -8,7 +8,7 @@ core/settings/pricing.py.
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from core import package
 from core.settings import Settings, SettingsError
@@ -69,6 +69,20 @@ def embedder(settings: Settings) -> Embedder:
         SettingsError: A setting or a package is missing. The message names it.
     """
     return _create("EMBEDDING", EMBEDDINGS[settings.embedding.provider], settings)
+
+
+def provider_sections(engine: str) -> frozenset[str]:
+    """Returns the sections of the settings that belong to the providers of an engine: `stt`, `summary` or `embedding`.
+
+    Raises:
+        KeyError: The engine is unknown.
+    """
+    tables: Mapping[str, Mapping[str, ProviderSpec[Any]]] = {
+        "stt": SPEECH_TO_TEXT,
+        "summary": SUMMARIES,
+        "embedding": EMBEDDINGS,
+    }
+    return frozenset(spec.section for spec in tables[engine].values() if spec.section)
 
 
 def require_settings(settings: Settings) -> None:

@@ -29,6 +29,7 @@ from pipelines.recorder.spool import Spool, SpoolError, cannot_write, is_full_di
 from pipelines.recorder.state_codec import CHANGELOG, read_changelog
 from pipelines.recorder.state_expiry import StateReaper
 from pipelines.recorder.state_machine import from_json, to_json, transition
+from pipelines.stages import RECORDER
 from redpanda.client import EventProducer, LogUnavailableError, connection_config
 from schemas.media import MediaError, MediaRecord
 from schemas.topics import Topic
@@ -36,7 +37,6 @@ from sinks.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)
 
-GROUP = "recorder"
 # Quix waits this long for a record before it checks if a checkpoint is due.
 _POLL_S = 0.1
 # A checkpoint's transaction takes milliseconds. A transaction that a killed process left open blocks the next owner of
@@ -63,7 +63,7 @@ def run(settings: Settings) -> None:
     directory = settings.data_dir / "recorder"
     lock = lock_root(directory)
     spool = Spool(directory / "spool")
-    metrics = RecorderMetrics(GROUP)
+    metrics = RecorderMetrics(RECORDER.group)
     decisions = DecisionWriter(settings.kafka)
     events = EventProducer(settings.kafka)
     call_timeouts = CallTimeouts(
@@ -93,7 +93,7 @@ def run(settings: Settings) -> None:
     call_timeouts.start()
     finalizer.start()
     try:
-        app.run_monitored([Topic.CALL_MEDIA])
+        app.run_monitored(RECORDER.reads)
     except InvalidStoreChangelogOffset as error:
         shutil.rmtree(directory / "state", ignore_errors=True)
         spool.delete_open()
@@ -150,7 +150,7 @@ def _transaction_options(kafka: KafkaSettings) -> dict[str, str | int | bool]:
     config: dict[str, str | int | bool] = {"transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS}
     if kafka.instance_id:
         # A restarted process aborts its open transaction at once and does not wait for the timeout.
-        config["transactional.id"] = f"{GROUP}-{kafka.instance_id}"
+        config["transactional.id"] = f"{RECORDER.group}-{kafka.instance_id}"
     return config
 
 

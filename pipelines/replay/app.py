@@ -6,7 +6,6 @@ from functools import partial
 from threading import Lock
 
 from core.settings import Settings
-from pipelines.embed import handler as embed_handler
 from pipelines.embed.handler import EmbedHandler
 from pipelines.erase import handler as erase_handler
 from pipelines.providers import registry
@@ -19,15 +18,12 @@ from pipelines.replay.rerecord import RecordingRebuilder
 from pipelines.replay.worker import ReplayHandler, StageHandlers
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.stage import Stage
-from pipelines.summarize import handler as summarize_handler
+from pipelines.stages import ENGINE_STAGES, ERASE, REPLAY, REPLAY_PLAN
 from pipelines.summarize.handler import SummarizeHandler
-from pipelines.transcribe import handler as transcribe_handler
 from pipelines.transcribe.handler import TranscribeHandler
 from pipelines.transcribe.metrics import TranscriptMetrics
 from redpanda.client import EventProducer
 from schemas.events import ErasureRequested, ReplayCommand, ReplayJob, ReplayOverrides, ReplayStage
-from schemas.replays import STAGE
-from schemas.topics import Topic
 from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.object_store import ObjectStore
@@ -83,19 +79,15 @@ def run(settings: Settings) -> None:
     objects, store = ObjectStore(settings.s3), ReplayStore(settings.clickhouse)
     calls = CallStore(settings.clickhouse)
     directory = settings.data_dir / "replayer"
-    metrics = TranscriptMetrics(STAGE)
+    metrics = TranscriptMetrics(REPLAY.group)
     read_log = partial(read_calls, settings.kafka)
-    live = {
-        transcribe_handler.STAGE: Topic.RECORDING_READY,
-        summarize_handler.STAGE: Topic.TRANSCRIPT_READY,
-        embed_handler.STAGE: Topic.TRANSCRIPT_READY,
-    }
+    live = {spec.group: spec.source for spec in ENGINE_STAGES.values()}
     run_stage(
         settings,
         Stage(
-            name=STAGE,
-            source=Topic.REPLAY_JOBS,
-            retry=Topic.REPLAY_RETRY,
+            name=REPLAY.group,
+            source=REPLAY.source,
+            retry=REPLAY.retry_topic,
             event_type=ReplayJob,
             handler=ReplayHandler(
                 HandlerCache(settings, objects, metrics),
@@ -112,9 +104,9 @@ def run(settings: Settings) -> None:
             admission=LivePriorityGate(settings.kafka, live),
         ),
         Stage(
-            name=planner.NAME,
-            source=Topic.REPLAY_COMMANDS,
-            retry=Topic.REPLAY_COMMANDS_RETRY,
+            name=REPLAY_PLAN.group,
+            source=REPLAY_PLAN.source,
+            retry=REPLAY_PLAN.retry_topic,
             event_type=ReplayCommand,
             handler=planner.PlanHandler(calls, store, objects, EventProducer(settings.kafka)),
             concurrency=1,
@@ -122,9 +114,9 @@ def run(settings: Settings) -> None:
             replays=True,
         ),
         Stage(
-            name=erase_handler.STAGE,
-            source=Topic.ERASURE_REQUESTS,
-            retry=Topic.ERASURE_RETRY,
+            name=ERASE.group,
+            source=ERASE.source,
+            retry=ERASE.retry_topic,
             event_type=ErasureRequested,
             handler=erase_handler.EraseHandler(
                 calls, store, objects, VectorStore(settings.qdrant), partial(_remote_jobs, settings)

@@ -22,7 +22,6 @@ from sinks.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)
 
-NAME = "replay-plan"
 _PAGE = 200  # parts whose events are queried at once
 # Parts whose audio is close together on the log form one job and are read in one pass. The limits bound the disk space.
 _JOB_PARTS = 32

@@ -15,14 +15,13 @@ from pipelines.providers import registry
 from pipelines.providers.base import Summarizer, SummaryJob, config_hash_for
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.stage import Output, Stage
+from pipelines.stages import SUMMARIZE
 from schemas.artifacts import Summary, Transcript, summary_key
 from schemas.events import ObjectRef, SummaryReady, TranscriptReady
 from schemas.ids import job_key, uuid_of
 from schemas.topics import Topic
 from schemas.usage_keys import UsageKey, UsageKind
 from sinks.object_store import ObjectStore
-
-STAGE = "summarize"
 
 
 class SummarizeHandler:
@@ -40,7 +39,7 @@ class SummarizeHandler:
         self._provider = provider
         self._objects = objects
         self._pricing = pricing
-        self._charges = ChargePolicy(STAGE, objects, pricing, live=live)
+        self._charges = ChargePolicy(SUMMARIZE.group, objects, pricing, live=live)
         self._hash_for = config_hash_for(provider)
 
     async def __call__(
@@ -50,7 +49,7 @@ class SummarizeHandler:
         summary_id = job_key(
             tenant=event.tenant,
             call_id=event.call_id,
-            stage=STAGE,
+            stage=SUMMARIZE.group,
             input_sha256=event.transcript.sha256,
             config_hash=self._hash_for(event.tenant),
         )
@@ -116,11 +115,11 @@ def run(settings: Settings) -> None:
     run_stage(
         settings,
         Stage(
-            name=STAGE,
-            source=Topic.TRANSCRIPT_READY,
-            retry=Topic.SUMMARIZE_RETRY,
+            name=SUMMARIZE.group,
+            source=SUMMARIZE.source,
+            retry=SUMMARIZE.retry_topic,
             event_type=TranscriptReady,
-            handler=IdempotentStage(STAGE, handler, objects),
+            handler=IdempotentStage(SUMMARIZE.group, handler, objects),
             concurrency=settings.summary.concurrency,
             timeout_s=settings.summary.timeout_s,
             per_minute=settings.summary.per_minute,

@@ -23,6 +23,7 @@ from pipelines.providers.base import Bill, RemoteJobs, SpeechToText, Transcripti
 from pipelines.runtime.consumer_loop import run_stage
 from pipelines.runtime.errors import PermanentError
 from pipelines.runtime.stage import Output, Stage
+from pipelines.stages import TRANSCRIBE
 from pipelines.transcribe.metrics import TranscriptMetrics
 from schemas.artifacts import Transcript, transcript_key
 from schemas.events import ObjectRef, RecordingReady, TranscriptReady
@@ -33,7 +34,6 @@ from sinks.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)
 
-STAGE = "transcribe"
 SPEAKERS = ("inbound", "outbound")  # by channel, as the recorder writes them
 _MAX_BYTES = 0xFFFFFFFF  # limit of a WAV; no engine takes more, and this machine's memory may not either
 _PENDING = 256  # transcripts kept until they are stored: some 100 kB for half an hour
@@ -74,9 +74,9 @@ class TranscribeHandler:
         )
         self._objects = objects
         self._pricing = pricing
-        self._charges = ChargePolicy(STAGE, objects, pricing, live=live)
+        self._charges = ChargePolicy(TRANSCRIBE.group, objects, pricing, live=live)
         self._hash_for = config_hash_for(provider)
-        self._metrics = metrics or TranscriptMetrics(STAGE)
+        self._metrics = metrics or TranscriptMetrics(TRANSCRIBE.group)
         self._pending: PendingResults[_Made] = PendingResults(_PENDING)
 
     async def __call__(
@@ -86,7 +86,7 @@ class TranscribeHandler:
         transcript_id = job_key(
             tenant=event.tenant,
             call_id=event.call_id,
-            stage=STAGE,
+            stage=TRANSCRIBE.group,
             input_sha256=event.audio.sha256,
             config_hash=self._hash_for(event.tenant),
         )
@@ -197,17 +197,17 @@ def run(settings: Settings) -> None:
     provider = registry.speech_to_text(settings)
     notices = listen(settings.kafka) if registry.callback_url(settings) else None
     objects = ObjectStore(settings.s3)
-    metrics = TranscriptMetrics(STAGE)
+    metrics = TranscriptMetrics(TRANSCRIBE.group)
     handler = TranscribeHandler(provider, objects, settings.pricing, notices=notices, metrics=metrics)
     registry.load_in_background(provider)
     run_stage(
         settings,
         Stage(
-            name=STAGE,
-            source=Topic.RECORDING_READY,
-            retry=Topic.TRANSCRIBE_RETRY,
+            name=TRANSCRIBE.group,
+            source=TRANSCRIBE.source,
+            retry=TRANSCRIBE.retry_topic,
             event_type=RecordingReady,
-            handler=IdempotentStage(STAGE, handler, objects),
+            handler=IdempotentStage(TRANSCRIBE.group, handler, objects),
             concurrency=registry.transcription_concurrency(settings),
             timeout_s=settings.stt.timeout_s,
             per_minute=settings.stt.per_minute,

@@ -83,7 +83,7 @@ def test_every_service_runs_on_what_the_image_holds() -> None:
         "tests",
         "bench",
     }
-    modules = [entry.partition(":")[0] for entry in SERVICES.values()]
+    modules = [spec.run.partition(":")[0] for spec in SERVICES.values()]
     modules += [
         "audiotext.cli.main",
         *(module for name in ("doctor", "migrate", "topics", "run", "keys", "dlq") for module in _imports_of(name)),

@@ -16,7 +16,7 @@ import yaml
 from audiotext.cli import main
 from audiotext.stack.services import SERVICES
 from core.settings import load, variable_names
-from schemas.topics import Topic
+from pipelines.stages import ANALYTICS, EMBED, SUMMARIZE, TRANSCRIBE
 
 ROOT = Path(__file__).parents[2] / "deploy" / "k8s"
 _KEDA_CRDS = Path(__file__).parent / "keda"
@@ -261,15 +261,16 @@ def test_lag_is_asked_of_real_groups_and_topics() -> None:
     """KEDA's triggers name consumer groups and topics: a misspelt one has no lag, and nothing is ever scaled. What is
     scaled has no number of its own, or every `apply` would set it back."""
     objects = built("production")
-    groups = {"transcriber": "transcribe", "summarizer": "summarize", "embedder": "embed", "analytics": "analytics"}
+    scalable = {spec.service: spec for spec in (TRANSCRIBE, SUMMARIZE, EMBED, ANALYTICS)}
     (settings,) = [one["data"] for one in _of(objects, "ConfigMap")]
     scaled = _of(objects, "ScaledObject")
-    assert {one["metadata"]["name"] for one in scaled} == groups.keys()
+    assert {one["metadata"]["name"] for one in scaled} == scalable.keys()
     for one in scaled:
         (trigger,) = one["spec"]["triggers"]
         assert trigger["metadata"].keys() <= _KEDA_KAFKA
-        assert trigger["metadata"]["topic"] in set(Topic)
-        assert trigger["metadata"]["consumerGroup"] == groups[one["metadata"]["name"]]
+        spec = scalable[one["metadata"]["name"]]
+        assert trigger["metadata"]["topic"] == spec.reads[0]
+        assert trigger["metadata"]["consumerGroup"] == spec.group
         assert trigger["metadata"]["bootstrapServers"] == settings["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"]
         assert trigger["authenticationRef"]["name"] == "log"
     targets = {one["spec"]["scaleTargetRef"]["name"] for one in _of(objects, "ScaledObject", "HorizontalPodAutoscaler")}

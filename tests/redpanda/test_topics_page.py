@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from audiotext.stack.services import SERVICES
+from pipelines.stages import STAGES
 from redpanda import topics
 from schemas.json_schema import EVENTS, MEDIA_HEADERS, models, schemas
 from schemas.topics import Topic
@@ -51,6 +52,23 @@ def test_writers_and_readers_are_services() -> None:
     for cells in _rows("Topics").values():
         for cell in cells[2:4]:
             assert set(cell.split(", ")) <= SERVICES.keys() | _COMMANDS
+
+
+def test_writers_and_readers_agree_with_the_stages() -> None:
+    """Compares the services of each row with the table of stages: a stage reads and writes exactly these topics.
+
+    Two topics have a reader besides: the replayer reads the audio of a call that it records again, and the transcriber
+    waits for callbacks.
+    """
+    extra = {(Topic.CALL_MEDIA, "replayer"), (Topic.PROVIDER_NOTICES, "transcriber")}
+    rows = {Topic(_names(name)[0]): cells for name, cells in _rows("Topics").items()}
+    ours = {spec.service for spec in STAGES}
+    written = {(topic, name) for topic, cells in rows.items() for name in cells[2].split(", ") if name in ours}
+    read = {(topic, name) for topic, cells in rows.items() for name in cells[3].split(", ") if name in ours}
+    retries = {(spec.retry, spec.service) for spec in STAGES if spec.retry}
+    letters = {(Topic.DEAD_LETTERS, spec.service) for spec in STAGES if spec.dead_letters}
+    assert written == {(topic, spec.service) for spec in STAGES for topic in spec.writes} | retries | letters
+    assert read == {(topic, spec.service) for spec in STAGES for topic in spec.reads} | retries | extra
 
 
 def test_page_lists_every_header() -> None:

@@ -17,15 +17,6 @@ from audiotext.stack.datadir import DataDir, RunningStack
 from core import package
 from core.settings import KafkaSettings, descriptions, variable_names
 from gateway.carriers import load_carriers
-from pipelines import analytics
-from pipelines.billing import ledger
-from pipelines.embed import handler as embed_handler
-from pipelines.erase import handler as erase_handler
-from pipelines.replay import planner
-from pipelines.summarize import handler as summarize_handler
-from pipelines.transcribe import handler as transcribe_handler
-from redpanda.group_offsets import RECORDER
-from schemas import replays
 from tests.conftest import StartServer, kafka_settings
 
 HEAVY = {"aiohttp", "confluent_kafka", "clickhouse_connect", "qdrant_client", "numpy", "pydantic", "rich", "minio"}
@@ -265,14 +256,6 @@ def test_a_taken_directory_or_port_is_a_usage_error(tmp_path: Path, capsys: pyte
     assert f"port {port} of the gateway is in use" in capsys.readouterr().err
 
 
-def test_every_stage_is_known_by_its_group() -> None:
-    """The command line knows stages without importing them: here are those there are. One that was missing could not
-    be asked for."""
-    stages = (transcribe_handler.STAGE, summarize_handler.STAGE, embed_handler.STAGE, ledger.GROUP, analytics.STAGE)
-    assert (*stages, replays.STAGE, planner.NAME, erase_handler.STAGE) == services.STAGES
-    assert (RECORDER, *services.STAGES) == services.GROUPS
-
-
 def test_an_unknown_group_is_an_error(kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests the positions of a group that does not exist.
 
@@ -322,14 +305,6 @@ def test_client_commands_find_the_stack_of_a_directory(
     assert main.main(["topics", "check", "--data-dir", str(tmp_path)]) == 0
     assert "match redpanda/topics.yaml" in capsys.readouterr().out
     owner.release()
-
-
-def test_every_service_can_be_found() -> None:
-    """Loads the entry point of every service. A failure names a module that does not exist."""
-    for name in services.SERVICES:
-        assert callable(services.entry_point(name))
-    with pytest.raises(services.UnknownServiceError, match="gateway, api"):
-        services.entry_point("nonsense")
 
 
 def test_call_accepts_exactly_the_carriers() -> None:

@@ -18,7 +18,6 @@ from core.settings import (
     SonioxSettings,
     SummarySettings,
 )
-from pipelines.embed import handler as embed_handler
 from pipelines.embed.handler import EmbedHandler
 from pipelines.erase.handler import EraseHandler
 from pipelines.jobs.remote_orders import Timing
@@ -30,9 +29,8 @@ from pipelines.providers.openai.transcriber import OpenAi
 from pipelines.providers.soniox.transcriber import Soniox
 from pipelines.replay.app import HandlerCache
 from pipelines.runtime.stage import Handler
-from pipelines.summarize import handler as summarize_handler
+from pipelines.stages import EMBED, SUMMARIZE, TRANSCRIBE
 from pipelines.summarize.handler import SummarizeHandler
-from pipelines.transcribe import handler as transcribe_handler
 from pipelines.transcribe.handler import TranscribeHandler
 from pipelines.transcribe.metrics import TranscriptMetrics
 from schemas.artifacts import call_prefix
@@ -79,7 +77,7 @@ def soniox_transcriber(
         client = Soniox if shows_orders else _SonioxThatShowsLate
         jobs = steps.watch(client(settings, soniox_rules.KEY, objects=objects if by_url else None))
         work = TranscribeHandler(jobs, objects, pricing, TIMING)
-        return IdempotentStage(transcribe_handler.STAGE, work, objects)  # type: ignore[arg-type]
+        return IdempotentStage(TRANSCRIBE.group, work, objects)  # type: ignore[arg-type]
 
     return make
 
@@ -97,7 +95,7 @@ def openai_transcriber(
         objects = steps.watch(ObjectStore(s3))
         settings = OpenAiSettings(base_url=server.url, api_key=SecretStr(openai_rules.KEY), prompt=prompt)
         engine = steps.watch(OpenAi(settings, timeout_s=10))
-        return IdempotentStage(transcribe_handler.STAGE, TranscribeHandler(engine, objects, pricing), objects)  # type: ignore[arg-type]
+        return IdempotentStage(TRANSCRIBE.group, TranscribeHandler(engine, objects, pricing), objects)  # type: ignore[arg-type]
 
     return make
 
@@ -116,7 +114,7 @@ def gemini_summarizer(
         settings = GeminiSettings(base_url=server.url, summary_model=model)
         engine = GeminiSummarizer(settings, SummarySettings(max_prompt_tokens=500), gemini_rules.KEY)
         steps.watch_only(engine, "generate")
-        return IdempotentStage(summarize_handler.STAGE, SummarizeHandler(engine, objects, pricing), objects)  # type: ignore[arg-type]
+        return IdempotentStage(SUMMARIZE.group, SummarizeHandler(engine, objects, pricing), objects)  # type: ignore[arg-type]
 
     return make
 
@@ -132,7 +130,7 @@ def gemini_embedder(
         settings = GeminiSettings(base_url=server.url, embedding_dimension=128)
         engine = steps.watch(GeminiEmbedder(settings, gemini_rules.KEY, 10))
         work = EmbedHandler(engine, objects, vectors, pricing)
-        return IdempotentStage(embed_handler.STAGE, work, objects)  # type: ignore[arg-type]
+        return IdempotentStage(EMBED.group, work, objects)  # type: ignore[arg-type]
 
     return make
 
@@ -142,7 +140,7 @@ def extractive_summarizer(s3: S3Settings, pricing: PricingSettings) -> MakeWork:
 
     def make(steps: Steps) -> IdempotentStage[Event]:
         objects = steps.watch(ObjectStore(s3))
-        return IdempotentStage(summarize_handler.STAGE, SummarizeHandler(Extractive(), objects, pricing), objects)  # type: ignore[arg-type]
+        return IdempotentStage(SUMMARIZE.group, SummarizeHandler(Extractive(), objects, pricing), objects)  # type: ignore[arg-type]
 
     return make
 
