@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -244,6 +244,41 @@ def test_a_pause_lies_where_it_was_wherever_windows_end(pause_ms: int, at: int) 
     assert [piece for piece in pieces if isinstance(piece, Hole)] == [
         Hole("inbound", at * FRAME_MS, pause_ms, GapReason.NOT_SENT)
     ]
+
+
+@pytest.mark.parametrize("pause_ms", [40, 60, 100, 180])
+@pytest.mark.parametrize("jitter_ms", [0, 5, 15])
+def test_a_short_pause_on_a_steady_line_is_placed(pause_ms: int, jitter_ms: int) -> None:
+    """Audio arrives evenly for 4 s, then nothing is sent for a moment. All of it must be placed to 20 ms.
+
+    A failure means that the audio after a short pause is early by the length of the pause.
+    """
+    chance = random.Random(pause_ms)
+    true = [(n + 1) * FRAME_MS + (pause_ms if n >= 200 else 0) for n in range(600)]
+    times = list(accumulate((at + chance.randint(0, jitter_ms) for at in true), max))
+    pieces = placed(ArrivalPlacer(len, RATE_HZ), [frame(n, time) for n, time in enumerate(times)])
+    if pause_ms > 2 * jitter_ms + FRAME_MS:
+        (hole,) = [piece for piece in pieces if isinstance(piece, Hole)]
+        assert abs(hole.duration_ms - pause_ms) <= FRAME_MS
+    assert max(abs(one.end_ms - true[one.number]) for one in heard(pieces)) <= max(FRAME_MS, 2 * jitter_ms)
+
+
+@pytest.mark.parametrize("jitter_ms", [30, 100])
+def test_jitter_makes_no_gap(jitter_ms: int) -> None:
+    """Audio arrives for a minute with jitter, with a stall of 150 ms every 2 s, and with a clock that is 0.02 % slow.
+
+    It must stay in one piece. A failure means that a gap interrupts audio of which nothing is missing.
+    """
+    chance = random.Random(jitter_ms)
+    times: list[int] = []
+    for n in range(2950):
+        sent = round((n + 1) * FRAME_MS * 1.0002)
+        stalled = sent // 2000 * 2000 + 150
+        arrived = max(sent + chance.randint(0, jitter_ms), stalled if sent > 2000 else 0)
+        times.append(max(arrived, times[-1] if times else 0))
+    pieces = placed(ArrivalPlacer(len, RATE_HZ), [frame(n, time) for n, time in enumerate(times)])
+    assert [piece for piece in pieces if isinstance(piece, Hole)] == []
+    assert [one.number for one in heard(pieces)] == list(range(2950))
 
 
 def test_many_small_pauses_are_not_forgotten() -> None:
