@@ -1,7 +1,7 @@
 """Dashboard of calls and money, from ClickHouse.
 
 Every sum counts each item once: minutes and money come from the view `bill`, words from `current_segments` (the current
-transcripts), and events are read with `FINAL`.
+transcripts), and events from `call_events`.
 """
 
 from deploy.grafana.panels import Json, Panel, Row, dashboard, variable
@@ -11,13 +11,13 @@ _CALLS = f"FROM calls WHERE $__timeFilter(started_at) AND {_TENANTS}"
 _PROVIDERS = "provider IN (${provider:singlequote})"
 _LEDGER = f"FROM bill AS l WHERE $__timeFilter(call_started_at) AND {_TENANTS} AND {_PROVIDERS}"
 _SEGMENTS = f"FROM current_segments AS s WHERE $__timeFilter(call_started_at) AND {_TENANTS}"
-_FAILED = f"FROM events FINAL WHERE type = 'stage.failed' AND $__timeFilter(occurred_at) AND {_TENANTS}"
+_FAILED = f"FROM call_events WHERE type = 'stage.failed' AND $__timeFilter(occurred_at) AND {_TENANTS}"
 _STAGES = f"FROM stage_latencies WHERE $__timeFilter(hung_up_at) AND {_TENANTS}"
 # The tracks of each part's latest recording, with their gaps.
 _TRACKS = f"""
     SELECT started_at, arrayJoin(JSONExtractArrayRaw(event, 'tracks')) AS track
     FROM (
-        SELECT started_at, event FROM events FINAL
+        SELECT started_at, event FROM call_events
         WHERE type = 'recording.ready' AND $__timeFilter(started_at) AND {_TENANTS}
         ORDER BY occurred_at DESC LIMIT 1 BY tenant, call_id, part
     )
