@@ -8,6 +8,7 @@ from functools import partial
 
 from api.auth.kratos import Kratos
 from audiotext.doctor import environment, stages, stores
+from audiotext.stack.datadir import START_OR_NAME_ONE
 from core.checks import Check
 from core.health_check import HealthCheck
 from core.settings import Settings, SettingsError
@@ -28,13 +29,7 @@ class PlannedCheck:
 
 def checks_for(settings: Settings, *, embedded: bool) -> list[PlannedCheck]:
     """Returns the checks for the settings. embedded: the log is that of `audiotext up`, which has fewer partitions."""
-    found = [
-        PlannedCheck("log", lambda: stores.log(settings.kafka, embedded=embedded)),
-        PlannedCheck("S3", lambda: stores.s3(settings.s3)),
-        PlannedCheck("ClickHouse", lambda: stores.clickhouse(settings.clickhouse)),
-        PlannedCheck("Qdrant", lambda: stores.qdrant(settings.qdrant)),
-        PlannedCheck("clock", lambda: environment.clock(settings.s3)),
-    ]
+    found = _servers(settings, embedded=embedded)
     for name, make in (
         ("speech to text", registry.speech_to_text),
         ("summaries", registry.summarizer),
@@ -53,6 +48,21 @@ def checks_for(settings: Settings, *, embedded: bool) -> list[PlannedCheck]:
         PlannedCheck("disk", lambda: environment.disk(settings.data_dir)),
     ]
     return found
+
+
+def _servers(settings: Settings, *, embedded: bool) -> list[PlannedCheck]:
+    """Returns the checks of the log and the stores, or one check that fails if there are none."""
+    if not settings.has_servers:
+        text = f"no running stack found in {settings.data_dir}, and no server is configured"
+        nothing = Check("servers", False, text, START_OR_NAME_ONE)
+        return [PlannedCheck(nothing.name, lambda: nothing)]
+    return [
+        PlannedCheck("log", lambda: stores.log(settings.kafka, embedded=embedded)),
+        PlannedCheck("S3", lambda: stores.s3(settings.s3)),
+        PlannedCheck("ClickHouse", lambda: stores.clickhouse(settings.clickhouse)),
+        PlannedCheck("Qdrant", lambda: stores.qdrant(settings.qdrant)),
+        PlannedCheck("clock", lambda: environment.clock(settings.s3)),
+    ]
 
 
 def _watched_stages(settings: Settings) -> list[tuple[str, str]]:

@@ -15,6 +15,12 @@ from core.errors import UserError
 NEEDED_BYTES = 500_000_000  # free disk space below which the stack does not start
 ALARM_BYTES = 200_000_000  # free disk space below which the running stack warns
 
+START_OR_NAME_ONE = (
+    "run `audiotext up`, name the directory of a running stack with --data-dir, or set the addresses of your servers "
+    "(AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS and others)"
+)
+"""Fix for a command that finds no stack."""
+
 _LOCK = "lock"
 _ADDRESSES = "addresses.json"
 

@@ -29,7 +29,7 @@ from sinks.object_store import ObjectStore, ObjectStoreError
 _SERVER_START_S = 30.0
 _SERVICES_START_S = 60.0
 _READYZ_TIMEOUT_S = 4.5  # the gateway waits up to 4 s for the API, which checks the stores
-_REPORT_WAIT_AFTER_S = 10.0  # after this time the missing parts are reported
+_REPORT_WAIT_AFTER_S = 5.0  # after this time the missing parts are reported
 _DISK_CHECK_S = 10.0
 _ALARM_EVERY_S = 60.0
 _LATENCY_CRITICAL = frozenset(spec.name for spec in SERVICES.values() if spec.latency_critical)
@@ -78,6 +78,7 @@ class Stack:
         self._servers: list[Server] = []
         self._stopping = threading.Event()
         self._refusal: str | None = None
+        self._started_at = 0.0
         self._forced = threading.Event()
 
     def start(self) -> None:
@@ -87,6 +88,7 @@ class Stack:
         ended. Raises StackError, DataDirError, MissingExtraError, LogUnavailableError, and SettingsError for settings
         that cannot work.
         """
+        self._started_at = time.monotonic()
         self._data = DataDir(self.settings.data_dir)
         try:
             self._start(self._data)
@@ -184,6 +186,8 @@ class Stack:
             self._log_dir, self._say, policy=self._policy, keep_open=(data.lock_fd,), on_refused=self._on_refused
         )
         self._supervisor = supervisor
+        if self._servers:
+            self._say(f"starting {', '.join(self.embedded)}")
         supervisor.start(
             Program(
                 server.name,
@@ -198,6 +202,7 @@ class Stack:
             self._wait_for(server, supervisor)
         self._prepare()
         data.publish(RunningStack(to_variables(self.settings), self.embedded))
+        self._say(f"topics and bucket exist; starting {', '.join(self._services)}")
         supervisor.start(
             Program(
                 name,
@@ -259,6 +264,7 @@ class Stack:
 
         try:
             wait_until_ready(server, _SERVER_START_S, alive)
+            self._say(f"{server.name} is ready after {time.monotonic() - self._started_at:.1f} s")
         except ServerError as error:
             raise StackError(f"{error}; its log: {supervisor.log_path(server.name)}") from None
 

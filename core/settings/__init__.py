@@ -176,6 +176,11 @@ class Settings(BaseSettings):
         """The public URL without a trailing slash."""
         return (self.public_url or f"http://127.0.0.1:{self.gateway.port}").rstrip("/")
 
+    @property
+    def has_servers(self) -> bool:
+        """True if the address of the log or of a store is configured."""
+        return any((self.kafka.bootstrap_servers, self.s3.endpoint, self.clickhouse.dsn, self.qdrant.url))
+
     @classmethod
     def settings_customise_sources(
         cls,

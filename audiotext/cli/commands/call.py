@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.file.is_file():
         raise AudioFileError(f"{args.file}: there is no such file")
-    settings, _ = settings_for(args.data_dir)
+    settings, _ = settings_for(args.data_dir, needs_servers=False)
     faults = simulator.Faults(
         shuffle_ms=args.jitter,
         duplicate=args.duplicate,
@@ -112,7 +112,8 @@ def _secret(settings: Settings, carrier: str) -> str:
     if secret is None:
         raise UserError(
             f"the gateway refuses {carrier}'s sockets without AUDIOTEXT_{carrier.upper()}__{name.upper()}: set it for "
-            "`audiotext up` and here (on one machine it can be any text)"
+            "`audiotext up` and here (on one machine it can be any text), or name the directory of a running stack "
+            "with --data-dir"
         )
     return secret.get_secret_value()
 

@@ -17,13 +17,16 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs all checks at the same time and prints a line for each. Returns 1 if one fails."""
+    """Runs all checks at the same time and prints a line for each.
+
+    Returns 1 if one fails, also if there is neither a running stack nor a configured server.
+    """
     from audiotext.cli import listing
     from audiotext.cli.connection import settings_for
     from audiotext.doctor.checks import checks_for, run_checks
     from audiotext.embedded import log
 
-    settings, stack = settings_for(args.data_dir)
+    settings, stack = settings_for(args.data_dir, needs_servers=False)
     logging.getLogger().addHandler(logging.NullHandler())  # the findings contain what the clients would log
     embedded = stack is not None and log.NAME in stack.embedded
     found = asyncio.run(run_checks(checks_for(settings, embedded=embedded)))

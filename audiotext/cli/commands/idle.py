@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from audiotext.cli.connection import settings_for
 
-    settings, _ = settings_for(args.data_dir)
+    settings, _ = settings_for(args.data_dir, needs_servers=False)
     port = settings.gateway.port
     began = time.monotonic()
     idle_since: float | None = None
@@ -75,7 +75,8 @@ def _streams_live(port: int) -> float:
                 return float(line.removeprefix(_GAUGE))
     except (OSError, http.client.HTTPException) as error:
         raise NoGatewayError(
-            f"no gateway answers on port {port}: {error}; start one, or set AUDIOTEXT_GATEWAY__PORT"
+            f"no gateway answers on port {port}: {error}; start one, name the directory of a running stack "
+            "with --data-dir, or set AUDIOTEXT_GATEWAY__PORT"
         ) from None
     finally:
         connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -27,6 +28,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs everything until Ctrl-C, SIGTERM or a closed terminal. A second signal kills what has not ended."""
+    print("Starting AudioText ...", file=sys.stderr, flush=True)  # before the imports, which take a second
+
     from audiotext.cli.terminal import say
     from audiotext.stack.stack import Stack
     from core import process

@@ -166,9 +166,19 @@ def test_another_broken_pipe_is_a_defect(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ({"AUDIOTEXT_RETRY": "{"}, ["topics", "check"], 2, "unknown setting AUDIOTEXT_RETRY"),
         ({"AUDIOTEXT_NONSENSE": "1"}, ["topics", "check"], 2, "unknown setting AUDIOTEXT_NONSENSE"),
         ({}, ["topics", "check"], 1, "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"),
+        ({}, ["topics", "check"], 1, "no running stack found in data: run `audiotext up`, name the directory"),
+        ({}, ["keys", "list"], 1, "no running stack found in data: run `audiotext up`, name the directory"),
+        ({}, ["dlq", "list"], 1, "with --data-dir"),
+        ({}, ["erase", "CA1"], 1, "with --data-dir"),
+        ({}, ["migrate"], 1, "with --data-dir"),
+        ({}, ["replay", "list"], 1, "with --data-dir"),
+        ({}, ["versions", "list", "CA1"], 1, "with --data-dir"),
+        ({"AUDIOTEXT_GATEWAY__PORT": "9"}, ["idle"], 1, "with --data-dir"),
+        ({"AUDIOTEXT_S3__ENDPOINT": "http://x"}, ["keys", "list"], 1, "AUDIOTEXT_CLICKHOUSE__DSN"),
         ({}, ["topics", "check", "--data-dir", "nowhere"], 1, "audiotext up --data-dir nowhere"),
         ({}, ["call", "no-such.wav"], 2, "no-such.wav: there is no such file"),
         ({}, ["call", __file__], 1, "AUDIOTEXT_TWILIO__AUTH_TOKEN"),
+        ({}, ["call", __file__], 1, "with --data-dir"),
         ({}, ["call", __file__, "--carrier", "telnyx"], 1, "AUDIOTEXT_TELNYX__STREAM_TOKEN"),
         ({}, ["call", __file__, "--carrier", "vonage"], 1, "AUDIOTEXT_GATEWAY__STREAM_TOKEN_SECRET"),
         ({}, ["call", __file__, "--carrier", "audiosocket"], 1, "AUDIOTEXT_AUDIOSOCKET__PORT"),
@@ -254,6 +264,26 @@ def test_a_taken_directory_or_port_is_a_usage_error(tmp_path: Path, capsys: pyte
         port = str(other.getsockname()[1])
         assert main.main(["up", "--data-dir", str(tmp_path), "--port", port]) == 2
     assert f"port {port} of the gateway is in use" in capsys.readouterr().err
+
+
+def test_up_prints_a_line_before_it_imports_libraries() -> None:
+    """Runs `audiotext up` in a process that ends at its first output, and reads which modules it has imported.
+
+    A failure means that the terminal stays empty for a second or more, as if nothing happened.
+    """
+    source = (
+        "import builtins, sys\n"
+        "from audiotext.cli.main import main\n"
+        "def first(text, **_where):\n"
+        "    sys.stderr.write(text + '\\n' + '\\n'.join(sys.modules))\n"
+        "    raise SystemExit\n"
+        "builtins.print = first\n"
+        "main(['up'])\n"
+    )
+    done = subprocess.run((sys.executable, "-c", source), stderr=subprocess.PIPE, text=True, check=True)
+    line, *modules = done.stderr.split("\n")
+    assert line == "Starting AudioText ..."
+    assert HEAVY.isdisjoint(modules)
 
 
 def test_an_unknown_group_is_an_error(kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:

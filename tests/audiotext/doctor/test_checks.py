@@ -99,6 +99,24 @@ def test_a_refusal_names_the_credentials(
     assert "migrate" in stores.s3(s3.model_copy(update={"bucket": "no-such-bucket"})).fix
 
 
+def test_doctor_without_servers_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs the command in an empty directory, where no stack runs and no server is configured.
+
+    The first line says so and names the fix, the exit code is 1, and the directory stays empty. A failure means that a
+    user in the wrong directory reads that everything is well, or that checks leave files behind.
+    """
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["doctor"]) == 1
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith("WRONG  servers")
+    assert "no running stack found in data, and no server is configured" in first
+    assert "name the directory of a running stack with --data-dir" in first
+    assert not [line for line in others if "not configured" in line]
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_hanging_check_is_one_line() -> None:
     """Runs a check that hangs, one that raises and one that passes.
 

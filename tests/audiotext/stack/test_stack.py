@@ -295,6 +295,8 @@ raise SystemExit(main(["up"]))
         text = "".join(lines)
         assert f"ws://127.0.0.1:{configured.gateway.port}/v1/media/twilio" in text
         assert "audiotext keys create" in text
+        assert lines[0].startswith("Starting AudioText")
+        assert "topics and bucket exist; starting gateway, pipeline" in text
         connection = http.client.HTTPConnection("127.0.0.1", configured.gateway.port)
         connection.request("GET", "/readyz")
         assert connection.getresponse().status == 200
@@ -302,7 +304,7 @@ raise SystemExit(main(["up"]))
 
         second = subprocess.run(command, env=env, stderr=subprocess.PIPE, text=True, check=False)
         assert second.returncode == 2
-        assert second.stderr.count("\n") == 1
+        assert second.stderr.count("\n") == 2  # the first line says that it starts
         assert f"process {up.pid}" in second.stderr
 
         began = time.monotonic()
