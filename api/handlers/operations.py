@@ -79,7 +79,7 @@ async def _letters(api_request: ApiRequest) -> list[DeadLetterRecord]:
     """Returns all dead letters, oldest first."""
     context = api_request.context
     letters = await context.log(read_dead_letters, context.settings.kafka)
-    return await context.clickhouse(healed, letters, context.calls)
+    return await context.clickhouse(healed, letters, context.calls, context.replays)
 
 
 def _letter(one: DeadLetterRecord) -> DeadLetter:

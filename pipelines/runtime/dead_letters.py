@@ -12,8 +12,10 @@ from core.settings import KafkaSettings
 from redpanda.client import EventProducer, LogUnavailableError, consumer_config, producer_config
 from schemas.events import CUT, AnyEvent, LetterReplayed, StageFailed, parse_event
 from schemas.ids import uuid_of
+from schemas.replays import STAGE, failed_parts
 from schemas.topics import Topic
 from sinks.clickhouse.call_queries import CallStore
+from sinks.clickhouse.replay_queries import ReplayStore
 
 _TIMEOUT_S = 10.0
 
@@ -60,18 +62,30 @@ def dead_letters_of(events: Iterable[AnyEvent]) -> list[DeadLetterRecord]:
     return sorted(found, key=lambda one: (one.letter.occurred_at_ms, one.id))
 
 
-def healed(letters: Sequence[DeadLetterRecord], store: CallStore) -> list[DeadLetterRecord]:
+def healed(letters: Sequence[DeadLetterRecord], calls: CallStore, replays: ReplayStore) -> list[DeadLetterRecord]:
     """Marks the dead letters whose stage has a result by now, from any attempt.
+
+    A job of a replay has its result when the same replay has finished all parts of the job.
 
     Raises:
         StoreUnavailableError: ClickHouse does not reply.
     """
-    names = {(one.letter.tenant, one.letter.call_id) for one in letters if one.open}
-    results = store.find_results(sorted(names))
-    return [
-        replace(one, healed=(one.letter.tenant, one.letter.call_id, one.letter.part, one.letter.stage) in results)
+    names = {(one.letter.tenant, one.letter.call_id) for one in letters if one.open and one.letter.stage != STAGE}
+    results = calls.find_results(sorted(names))
+    jobs = {
+        one.id: [part.event_id for part in failed_parts(one.letter)]
         for one in letters
-    ]
+        if one.open and one.letter.stage == STAGE
+    }
+    finished = replays.find_finished(sorted({part for parts in jobs.values() for part in parts}))
+
+    def has_result(one: DeadLetterRecord) -> bool:
+        if parts := jobs.get(one.id):
+            return finished.issuperset(parts)
+        letter = one.letter
+        return (letter.tenant, letter.call_id, letter.part, letter.stage) in results
+
+    return [replace(one, healed=has_result(one)) for one in letters]
 
 
 def is_replayable(letter: StageFailed) -> bool:

@@ -12,6 +12,7 @@ from sinks.clickhouse.sql import conditions
 
 LISTED = 200  # replays in a list (the newest)
 NOTED = 1_000  # parts with notes in a list
+_IDS_PER_QUERY = 100  # parameters are part of the URL, whose length is limited
 # Waits for the mutation, so that rows are gone when `delete_call` returns.
 _DELETED = "SETTINGS mutations_sync = 2"
 
@@ -66,6 +67,20 @@ class ReplayStore:
     def finished_parts(self, replay_id: str) -> list[ReplayedPart]:
         """Returns the parts that the replay has finished."""
         return self._parts("outcome != 'begun'", replay_id)
+
+    def find_finished(self, part_ids: Sequence[str]) -> set[str]:
+        """Returns those of these parts (event ids of `schemas.replays.outcome`) that are done or skipped."""
+        found: set[str] = set()
+        for start in range(0, len(part_ids), _IDS_PER_QUERY):
+            rows = self._database.query(
+                """
+                SELECT event_id FROM replays FINAL
+                WHERE type = 'replay.part' AND outcome IN ('done', 'skipped') AND has({ids:Array(String)}, event_id)
+                """,
+                {"ids": list(part_ids[start : start + _IDS_PER_QUERY])},
+            )
+            found |= {str(row["event_id"]) for row in rows}
+        return found
 
     def parts_with_notes(self, replay_id: str) -> list[ReplayedPart]:
         """Returns the parts with notes: failed parts first, then by call and part."""

@@ -16,9 +16,11 @@ from core.settings import KafkaSettings, MetricsSettings
 from pipelines.runtime.errors import PermanentError, RetryLaterError
 from pipelines.runtime.metrics import StageMetrics
 from redpanda.client import consumer_config
-from schemas.events import StageFailed
+from schemas.events import ObjectRef, ReplayInput, ReplayJob, StageFailed
+from schemas.replays import failed_parts, outcome
 from schemas.topics import Topic
-from tests.api.conftest import ADMIN_KEY, NOON, Client, Put, Tenant, bearer, client_of, stage_failed
+from sinks.clickhouse.rows import replay_row
+from tests.api.conftest import ADMIN_KEY, NOON, Client, Put, Tenant, bearer, client_of, recording_ready, stage_failed
 from tests.support.call_documents import CallEvents
 from tests.support.live_media import LiveCall
 from tests.support.up_process import free_port
@@ -166,6 +168,39 @@ async def test_a_healed_call_closes_its_letter(operated: Client, kafka: KafkaSet
     assert await listed("?all=true") == {"transcribe": True, "summarize": False}
     refused = await operated.post(f"/v1/dead-letters/{letters[0].event_id}/replay", headers=_ADMIN)
     assert refused.status == 409
+
+
+async def test_a_replay_that_succeeds_later_closes_its_letter(operated: Client, kafka: KafkaSettings, put: Put) -> None:
+    """A job of a replay with two parts becomes a dead letter; then the same replay finishes one part, and the other.
+
+    The letter must close with the last part, not before, and not by another replay of the same part. If it fails, an
+    operator repeats work that is done.
+    """
+    call_id, tenant, replay_id = f"CA{uuid.uuid4().hex}", f"tenant-{uuid.uuid4().hex}", f"rp-{uuid.uuid4().hex}"
+    ref = ObjectRef(key="k", sha256="0" * 64, size=1)
+    recordings = [recording_ready(tenant, call_id, ref, part, NOON) for part in (1, 2)]
+    job = ReplayJob(
+        event_id=uuid.uuid4().hex, call_id=call_id, tenant=tenant, occurred_at_ms=NOON, replay_id=replay_id,
+        stage="recording", run=1, inputs=[ReplayInput(recording=one) for one in recordings],
+    )  # fmt: skip
+    letter = stage_failed(tenant, call_id, "replay").model_copy(update={"payload": job.model_dump_json()})
+    LiveCall(kafka, CallEvents(tenant, call_id, NOON)).tell(Topic.DEAD_LETTERS, letter)
+    put.database.insert([replay_row(part) for part in failed_parts(letter)])
+
+    async def healed() -> bool:
+        body = await (await operated.get("/v1/dead-letters?all=true", headers=_ADMIN)).json()
+        (found,) = [one["healed"] for one in body["letters"] if one["call_id"] == call_id]
+        return bool(found)
+
+    def finish(replay: str, part: int, outcome_: str) -> None:
+        put.database.insert([replay_row(outcome(replay, tenant, call_id, part, NOON + 9_000, outcome=outcome_, run=2))])
+
+    assert not await healed()
+    finish(replay_id, 1, "done")
+    finish(f"{replay_id}-other", 2, "done")
+    assert not await healed()
+    finish(replay_id, 2, "skipped")
+    assert await healed()
 
 
 async def test_only_operators(api: Client, tenant: Tenant) -> None:

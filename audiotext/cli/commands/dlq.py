@@ -128,10 +128,11 @@ def _read(settings: Settings) -> list[DeadLetterRecord]:
     from pipelines.runtime.dead_letters import healed, read_dead_letters
     from sinks.clickhouse.call_queries import CallStore
     from sinks.clickhouse.client import StoreUnavailableError
+    from sinks.clickhouse.replay_queries import ReplayStore
 
     found = read_dead_letters(settings.kafka)
     try:
-        return healed(found, CallStore(settings.clickhouse))
+        return healed(found, CallStore(settings.clickhouse), ReplayStore(settings.clickhouse))
     except StoreUnavailableError as error:
         _note(f"dead letters of healed calls are listed as open: {error}")
         return found
