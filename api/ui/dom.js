@@ -43,6 +43,8 @@ const PATHS = {
   again: "M12 5a7 7 0 0 1 6.300 4H15v2h7V4h-2v3.600A9 9 0 1 0 21 13h-2a7 7 0 1 1-7-8z",
   warn: "M12 3 1.800 20.500h20.400zm-1 6.500h2v5h-2zm0 6.500h2v2h-2z",
   check: "M9.500 17.500 4 12l1.400-1.400 4.100 4.100 9.100-9.100L20 7z",
+  link: "M10.600 13.400a1 1 0 0 1-1.400 1.400 5 5 0 0 1 0-7.100l3.500-3.500a5 5 0 0 1 7.100 7.100l-1.500 1.500a6 6 0 0 0-.300-2.300l.400-.600a3 3 0 0 0-4.300-4.300l-3.500 3.600a3 3 0 0 0 0 4.200zm2.800-4.200a1 1 0 0 1 1.400 0 5 5 0 0 1 0 7.100l-3.500 3.500a5 5 0 0 1-7.100-7.100l1.500-1.500a6 6 0 0 0 .300 2.300l-.400.600a3 3 0 0 0 4.300 4.300l3.500-3.600a3 3 0 0 0 0-4.200 1 1 0 0 1 0-1.400z",
+  keyboard: "M4 5h16a2 2 0 0 1 2 2v10a2 2 0 0 1-2 2H4a2 2 0 0 1-2-2V7a2 2 0 0 1 2-2zm0 2v10h16V7zm2 2h2v2H6zm3.300 0h2v2h-2zm3.300 0h2v2h-2zm3.400 0h2v2h-2zM7 13h10v2H7z",
   copy: "M8 3h12v14h-4v4H4V7h4zm2 2v2h6v8h2V5zM6 9v10h8V9z",
 };
 
@@ -63,6 +65,27 @@ export function toast(text, kind = "") {
   const box = h("div", { class: `toast ${kind}` }, text);
   document.getElementById("toasts").append(box);
   setTimeout(() => box.remove(), 6000);
+}
+
+/** Copies a text, and says if it is copied. */
+export async function copyText(text, copied) {
+  try {
+    await (navigator.clipboard ? navigator.clipboard.writeText(text) : copySelected(text)); // no clipboard without HTTPS
+    toast(copied);
+  } catch {
+    toast("The browser does not allow copying.", "bad");
+  }
+}
+
+function copySelected(text) {
+  const before = document.activeElement;
+  const field = h("textarea", { class: "sr", readonly: true, value: text });
+  (document.querySelector("dialog[open]") ?? document.body).append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  before?.focus?.();
+  if (!done) throw new Error("not copied");
 }
 
 /** Creates an error box, with a button to retry if `retry` is given. */

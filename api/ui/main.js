@@ -74,6 +74,7 @@ function drawHeader(route) {
     h("div", { class: "header-end" },
       !guest && h("span", { class: "who", title: "Whose calls you see" }, who.tenant ?? "all tenants"),
       who?.via === "link" && h("span", { class: "who" }, "shared with you"),
+      who !== null && route !== NOWHERE && h("button", { class: "icon-button keys-button", "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)", onclick: () => window.dispatchEvent(new CustomEvent("help")) }, icon("keyboard")),
       h("button", { class: "icon-button", "aria-label": "Switch between light and dark", title: "Light or dark", onclick: switchTheme }, icon("theme")),
       !guest && who.via === "session" &&
         h("button", { class: "icon-button", "aria-label": "Sign out", title: "Sign out", onclick: leaveAccount }, icon("out")),

@@ -11,8 +11,8 @@ const TRACKS = ["inbound", "outbound"];
 const LANE_PX = 56;
 
 /**
- * Creates the player of a part. on.time(ms): gets the position, continuously during playback. Returns `element`, `audio`,
- * `seek(ms, play)`, `toggle()` and `close()`.
+ * Creates the player of a part. on.time(ms): gets the position, continuously during playback; on.link(): copies a link to the position.
+ * Returns `element`, `audio`, `seek(ms, play)`, `step(seconds)`, `faster(steps)`, `toggle()` and `close()`.
  */
 export function player({ recording, waveform, part, on }) {
   const length = part.duration_ms;
@@ -36,6 +36,7 @@ export function player({ recording, waveform, part, on }) {
       h("button", { class: "icon-button", "aria-label": "Forward 10 seconds", title: "Forward 10 s", onclick: () => step(10) }, icon("forward")),
       h("span", { class: "time" }, now, " / ", duration(length)),
       error,
+      h("button", { class: "icon-button copy-link", "aria-label": "Copy a link to this time", title: "Copy a link to this time (c)", onclick: () => on.link() }, icon("link")),
       h("span", { class: "field speed" }, h("label", { for: "speed" }, "Speed"), speed)));
 
   for (const track of part.tracks) {
@@ -110,6 +111,13 @@ export function player({ recording, waveform, part, on }) {
     moved();
   }
   const step = (seconds) => seek(audio.currentTime * 1000 + seconds * 1000, false);
+  /** Takes the next speeds, or with a negative number the previous ones. Returns the speed. */
+  function faster(steps) {
+    const index = SPEEDS.indexOf(Number(speed.value)) + steps;
+    speed.value = SPEEDS[Math.min(SPEEDS.length - 1, Math.max(0, index))];
+    audio.playbackRate = Number(speed.value);
+    return audio.playbackRate;
+  }
   function onKey(event) {
     const steps = { ArrowLeft: -5, ArrowRight: 5, PageDown: -30, PageUp: 30 };
     if (event.key in steps) step(steps[event.key]);
@@ -128,7 +136,7 @@ export function player({ recording, waveform, part, on }) {
     window.removeEventListener("theme", restyle);
     scheme.removeEventListener("change", restyle);
   }
-  return { element, audio, seek, toggle, close };
+  return { element, audio, seek, step, faster, toggle, close };
 }
 
 /** Scales all channels by the same factor, so that the loudest moment fills its lane; silence stays silence. */

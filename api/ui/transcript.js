@@ -1,13 +1,16 @@
 // Transcript that follows the player word by word.
 
-import { h } from "./dom.js";
-import { duration } from "./format.js";
+import { h, icon } from "./dom.js";
+import { duration, span } from "./format.js";
 
 const AFTER_MS = 400; // a word and its turn stay marked this long after their end
+const AGAIN_MS = 1500; // within this time of its start, "previous turn" leaves the current turn
+const TRACKS = ["inbound", "outbound"];
 
 /**
  * Creates the turns of a transcript. play(ms): plays from there. Returns `element`; `at(ms, follow)`, which marks the word and turn at a
- * time, or nothing in a silence; and `turnBefore(ms)`, which returns the element of the last turn that began before a time.
+ * time, or nothing in a silence; `turnBefore(ms)`, which returns the element of the last turn that began before a time; and
+ * `turnStart(ms, step)`, the start of the next turn after a time (step 1) or of the turn before it (-1), null if there is none.
  */
 export function transcript(text, play) {
   const words = []; // { start, end, element }, by start
@@ -35,6 +38,7 @@ export function transcript(text, play) {
     element.append(turn);
     turns.push({ start: segment.start_ms, end: Math.max(segment.end_ms, ...said.map((word) => word.end_ms)), element: turn });
   }
+  for (const one of text.omitted) element.insertBefore(omission(one), turns.find((turn) => turn.start > one.start_ms)?.element ?? null);
   for (const list of [words, turns]) list.sort((one, other) => one.start - other.start);
 
   let marked = null;
@@ -60,8 +64,25 @@ export function transcript(text, play) {
     if (next && follow) next.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   }
   const turnBefore = (ms) => lastBegun(turns, ms)?.element;
-  return { element, at, turnBefore };
+  function turnStart(ms, step) {
+    const starts = turns.map((one) => one.start);
+    if (step > 0) return starts.find((start) => start > ms + 1) ?? null;
+    // Soon after its start, the current turn counts as the one before.
+    return starts.findLast((start) => start < ms - AGAIN_MS) ?? starts[0] ?? null;
+  }
+  return { element, at, turnBefore, turnStart };
 }
+
+const REASONS = { echo: "it repeats the other side, as an echo on the line", repetition: "the engine repeated itself here" };
+
+/** Creates the note about a stretch whose text the engine left out. */
+function omission({ start_ms, end_ms, channel, reason }) {
+  return h("li", { class: "omitted muted small" }, icon("warn"),
+    `${duration(start_ms)}–${duration(end_ms)}: ${span(end_ms - start_ms)} of ${TRACKS[channel] ?? `channel ${channel}`} have no text: ${REASONS[reason] ?? reason}.`);
+}
+
+/** Returns a transcript as plain text, one line per turn. Pure. */
+export const plainText = (text) => text.segments.map((one) => `[${duration(one.start_ms)}] ${one.speaker}: ${one.text.trim()}\n`).join("");
 
 /** Returns the last item of a list, sorted by start, that has begun at a time. */
 function lastBegun(list, ms) {

@@ -18,7 +18,7 @@ from pipelines.recorder import wav
 from pipelines.recorder.decoding import EncodedAudio
 from pipelines.recorder.timeline import Layout
 from pipelines.recorder.timeline import Segment as Run
-from schemas.artifacts import Segment, Summary, Transcript, Word, recording_prefix, transcript_key
+from schemas.artifacts import Omitted, Segment, Summary, Transcript, Word, recording_prefix, transcript_key
 from schemas.events import (
     AnyEvent,
     EmbeddingReady,
@@ -248,18 +248,32 @@ def put_recording(put: Put, told: CallEvents, call: DemoCall, gaps: Sequence[Gap
     return told.recorded(audio, peaks, call.duration_ms, gaps)
 
 
-def put_real_call(put: Put, told: CallEvents, name: str, words: WordEmbedder, gaps: Sequence[Gap] = ()) -> None:
-    """One of tests.support.demo_calls.CALLS, complete."""
+def put_real_call(
+    put: Put,
+    told: CallEvents,
+    name: str,
+    words: WordEmbedder,
+    gaps: Sequence[Gap] = (),
+    *,
+    omitted: Sequence[Omitted] = (),
+    mixed_ms: int = 0,
+) -> None:
+    """Stores one of tests.support.demo_calls.CALLS, complete.
+
+    omitted: stretches without text. mixed_ms: audio of several streams on its inbound track.
+    """
     call = demo_call(name)
-    transcript = transcript_of(call, told.call_id)
+    transcript = transcript_of(call, told.call_id).model_copy(update={"omitted": list(omitted)})
     transcript_id = uuid_of(told.tenant, told.call_id)
     text = put.object(transcript_key(told.tenant, told.call_id, transcript_id), transcript.model_dump_json().encode())
     summary = _summary(put, told, transcript)
     recorded = put_recording(put, told, call, gaps)
+    inbound, outbound = recorded.tracks
+    tracks = [inbound.model_copy(update={"mixed_ms": mixed_ms}), outbound]
     put.events(
         told.started(),
         told.ended(call.duration_ms),
-        recorded,
+        recorded.model_copy(update={"tracks": tracks}),
         *told.done(call.duration_ms, text, transcript, summary),
     )
     put.turns(words, told.tenant, told.call_id, transcript_id, transcript)

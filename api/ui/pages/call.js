@@ -1,17 +1,18 @@
 // Page of one call: player, transcript, summary, timeline and ledger.
 
 import { address, callPath, get, send, share } from "../api.js";
-import { fill, h, icon, problem, toast } from "../dom.js";
-import { count, duration, fullMoment, languageName, money, parties } from "../format.js";
+import { copyText, fill, h, icon, problem, toast } from "../dom.js";
+import { count, duration, fullMoment, languageName, money, parties, span } from "../format.js";
 import { gapList, missing } from "../gaps.js";
 import { Meter, animate, watch } from "../live.js";
 import { player } from "../player.js";
+import { shortcuts } from "../shortcuts.js";
 import { eventList, milestones } from "../timeline.js";
-import { transcript } from "../transcript.js";
+import { plainText, transcript } from "../transcript.js";
 import { versionList } from "../versions.js";
 import { steps } from "./rows.js";
 
-export function render(root, { id, who, params }) {
+export function render(root, { go, id, who, params }) {
   root.classList.add("call-page");
   const shared = share() !== null;
   const tenant = params.get("tenant"); // null: the call's id is unambiguous
@@ -31,7 +32,7 @@ export function render(root, { id, who, params }) {
       shown?.close();
       state = now;
       document.title = `${parties(call).filter(Boolean).join(" → ")} · AudioText`;
-      shown = show(root, call, { who, shared, params, at, reload: load });
+      shown = show(root, call, { go, who, shared, params, at, reload: load });
     } catch (error) {
       if (!closed && !shown) fill(root, back(), h("div", { class: "card" }, problem(error, load)));
     }
@@ -66,7 +67,7 @@ function remarks(call) {
   return found;
 }
 
-function show(root, call, { who, shared, params, at, reload }) {
+function show(root, call, { go, who, shared, params, at, reload }) {
   const numbers = [...new Set(call.parts.map((part) => part.part))];
   let number = Number(params.get("part")) || numbers[0] || 1;
   const closers = [];
@@ -121,7 +122,7 @@ function show(root, call, { who, shared, params, at, reload }) {
         playing = player({
           recording: callPath(call.id, call.tenant, "/recording", { part: number }), part: found,
           waveform: get(callPath(call.id, call.tenant, "/waveform", { part: number })),
-          on: { time: (ms) => words?.at(ms, Boolean(playing && !playing.audio.paused)) },
+          on: { time: (ms) => words?.at(ms, Boolean(playing && !playing.audio.paused)), link: copyLink },
         });
         fill(stage, numbers.length > 1 && partTabs(), playing.element);
         if (startMs !== null) playing.seek(startMs, play);
@@ -138,6 +139,7 @@ function show(root, call, { who, shared, params, at, reload }) {
   async function showWords(found) {
     const box = h("section", { class: "card", "aria-labelledby": "transcript-title" },
       h("div", { class: "section-head" }, h("h2", { id: "transcript-title" }, "Transcript"), found?.language && h("span", { class: "muted small" }, languageName(found.language))));
+    const head = box.firstChild;
     fill(main, box);
     if (!found?.artefacts.transcript) {
       box.append(h("p", { class: "muted quiet" }, waiting(call, "transcribe", "The transcript")));
@@ -147,7 +149,8 @@ function show(root, call, { who, shared, params, at, reload }) {
       const text = await get(callPath(call.id, call.tenant, "/transcript", { part: found.part }));
       if (found.part !== number) return;
       words = transcript(text, (ms) => playing?.seek(ms, true));
-      box.append(text.segments.length ? words.element : h("p", { class: "muted quiet" }, "Nothing was said."));
+      if (text.segments.length) head.append(h("button", { class: "button", onclick: () => copyText(plainText(text), "Transcript copied") }, icon("copy"), "Copy"));
+      box.append(text.segments.length || text.omitted.length ? words.element : h("p", { class: "muted quiet" }, "Nothing was said."));
       if (playing) {
         words.at(playing.audio.currentTime * 1000, false);
         if (params.has("t")) words.turnBefore(playing.audio.currentTime * 1000)?.scrollIntoView({ block: "center" });
@@ -165,7 +168,8 @@ function show(root, call, { who, shared, params, at, reload }) {
       h("tbody", {}, tracks.map((track) =>
         h("tr", {}, h("th", { scope: "row", class: track.name }, track.name), h("td", {}, `${duration(track.audio_ms)} of audio`),
           h("td", {}, track.gap_summary.count ? h("span", { class: "badge warn" }, missing(track.gap_summary)) : h("span", { class: "badge good" }, "no gaps")))))),
-      tracks.map((track) => gapList(track, (ms) => playing?.seek(ms, true))));
+      tracks.map((track) => gapList(track, (ms) => playing?.seek(ms, true))),
+      tracks.filter((track) => track.mixed_ms > 0).map((track) => h("p", { class: "muted small" }, `${track.name}: several streams sounded at the same time for ${span(track.mixed_ms)}; they are mixed.`)));
   }
 
   function timelineCard() {
@@ -181,13 +185,31 @@ function show(root, call, { who, shared, params, at, reload }) {
     return card("Timeline", milestones(call, part()), more);
   }
 
-  function onKey(event) {
-    if (event.key !== " " || event.target.closest?.("button, input, select, a, summary, [role=slider]")) return;
-    event.preventDefault();
-    playing?.toggle();
+  /** Copies the address of this page at the player's position, with all that is needed to open it. */
+  function copyLink() {
+    const link = new URL(location);
+    const ms = playing ? playing.audio.currentTime * 1000 : 0;
+    link.searchParams.delete("play");
+    link.searchParams.set("part", number);
+    link.searchParams.set("t", (Math.floor(ms / 100) / 10).toString());
+    copyText(link.href, `Link to ${duration(ms)} copied`);
   }
-  document.addEventListener("keydown", onKey);
-  closers.push(() => document.removeEventListener("keydown", onKey));
+
+  function turn(step) {
+    const start = playing && words?.turnStart(playing.audio.currentTime * 1000, step);
+    if (start == null) return;
+    playing.seek(start);
+    words.turnBefore(start)?.scrollIntoView({ block: "nearest" });
+  }
+
+  closers.push(shortcuts([
+    { keys: [" "], text: "Play or pause", run: () => playing?.toggle() },
+    { keys: ["ArrowLeft", "ArrowRight"], text: "Back or forward 5 seconds", run: (key) => playing?.step(key === "ArrowLeft" ? -5 : 5) },
+    { keys: ["<", ">"], text: "Slower or faster", run: (key) => playing && toast(`Speed ${playing.faster(key === "<" ? -1 : 1)}×`) },
+    { keys: ["j", "k"], text: "Next or previous turn", run: (key) => turn(key === "j" ? 1 : -1) },
+    { keys: ["c"], text: "Copy a link to this time", run: () => playing && copyLink() },
+    !shared && { keys: ["/"], text: "Search in all calls", run: () => go("/search") },
+  ].filter(Boolean)));
   return {
     meter,
     position: () => (playing ? playing.audio.currentTime * 1000 : null),
@@ -273,16 +295,8 @@ function shareDialog(call) {
     try {
       const link = await send("POST", callPath(call.id, call.tenant, "/links"), { expires_in_s: Number(lasts.value) });
       const field = h("input", { id: "share-url", readonly: true, value: link.url, "aria-label": "Link" });
-      fill(result, field, h("button", { class: "button", onclick: copy }, icon("copy"), "Copy"), h("p", { class: "muted small" }, `Valid until ${fullMoment(link.expires_at_ms)}.`));
+      fill(result, field, h("button", { class: "button", onclick: () => copyText(link.url, "Copied") }, icon("copy"), "Copy"), h("p", { class: "muted small" }, `Valid until ${fullMoment(link.expires_at_ms)}.`));
       field.select();
-      async function copy() {
-        try {
-          await navigator.clipboard.writeText(link.url);
-          toast("Copied");
-        } catch {
-          field.select();
-        }
-      }
     } catch (error) {
       fill(result, problem(error));
     }

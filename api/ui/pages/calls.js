@@ -5,6 +5,7 @@ import { fill, h, icon, problem } from "../dom.js";
 import { count, dayEnd, dayStart, plural, zone } from "../format.js";
 import { animate, watch } from "../live.js";
 import { matchesNumber, searchDigits } from "../numbers.js";
+import { shortcuts } from "../shortcuts.js";
 import { LiveRow, STATUS_NAMES, finishedRow, keyOf } from "./rows.js";
 
 const STATUSES = [["", "All"], ...Object.entries(STATUS_NAMES).filter(([value]) => value !== "live")];
@@ -54,7 +55,7 @@ export function render(root, { who, go, params }) {
         h("span", { class: "cell-when" }, "Started"), h("span", { class: "who-calls" }, "Caller and callee"), h("span", { class: "cell-carrier" }, "Carrier"),
         tenants && h("span", { class: "cell-tenant" }, "Tenant"), h("span", { class: "steps" }, "Status"), h("span", { class: "cell-gap" }), h("span", { class: "cell-duration" }, "Length")),
       list, more),
-    h("p", { class: "hints muted small" }, h("kbd", {}, "/"), " search, ", h("kbd", {}, "j"), " ", h("kbd", {}, "k"), " move, ", h("kbd", {}, "Enter"), " opens"),
+    h("p", { class: "hints muted small" }, h("kbd", {}, "/"), " search, ", h("kbd", {}, "j"), " ", h("kbd", {}, "k"), " move, ", h("kbd", {}, "Enter"), " opens, ", h("kbd", {}, "?"), " lists all shortcuts"),
   );
   root.classList.toggle("with-tenants", tenants);
 
@@ -188,14 +189,6 @@ export function render(root, { who, go, params }) {
   const stopAnimating = animate(() => [...live.values()].map((row) => row.meter));
   const ticking = setInterval(() => live.forEach((row) => row.run(Date.now())), 500);
 
-  function onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const editing = event.target.closest?.("input, select, textarea");
-    if (event.key === "Escape" && editing) editing.blur();
-    if (editing) return;
-    if (event.key === "/") { event.preventDefault(); search.focus(); search.select(); }
-    if (event.key === "j" || event.key === "k") move(event.key === "j" ? 1 : -1);
-  }
   function move(step) {
     const rows = [...root.querySelectorAll(".row-item > a")];
     const at = rows.indexOf(document.activeElement);
@@ -203,7 +196,11 @@ export function render(root, { who, go, params }) {
     next?.focus();
     next?.scrollIntoView({ block: "nearest" });
   }
-  document.addEventListener("keydown", onKey);
+  const stopKeys = shortcuts([
+    { keys: ["/"], text: "Filter by number, id or words", run: () => { search.focus(); search.select(); } },
+    { keys: ["j", "k"], text: "Next or previous call", run: (key) => move(key === "j" ? 1 : -1) },
+    { keys: ["Enter"], text: "Open the call" },
+  ]);
   load(true);
 
   return () => {
@@ -212,6 +209,6 @@ export function render(root, { who, go, params }) {
     stopAnimating();
     clearInterval(ticking);
     seen.disconnect();
-    document.removeEventListener("keydown", onKey);
+    stopKeys();
   };
 }

@@ -3,13 +3,14 @@
 import { callPage, get, send } from "../api.js";
 import { fill, h, icon, problem, toast } from "../dom.js";
 import { count, fullMoment, moment, plural, span } from "../format.js";
+import { shortcuts } from "../shortcuts.js";
 
 const EVERY_MS = 5000;
 const REPLAYS = 50; // shown at once
 
 const code = (text) => h("code", {}, text);
 
-export function render(root, { who }) {
+export function render(root, { go, who }) {
   const health = h("div", { class: "ops" });
   const letters = h("div", {});
   const replays = h("div", {});
@@ -149,8 +150,10 @@ export function render(root, { who }) {
     }
   }
 
+  const stopKeys = shortcuts([{ keys: ["/"], text: "Search in all calls", run: () => go("/search") }]);
   return () => {
     closed = true;
+    stopKeys();
     clearTimeout(timer);
   };
 }

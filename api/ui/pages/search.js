@@ -3,6 +3,7 @@
 import { callPath, callPage, get } from "../api.js";
 import { fill, h, icon, problem } from "../dom.js";
 import { duration, marked, plural } from "../format.js";
+import { shortcuts } from "../shortcuts.js";
 
 export function render(root, { go, params }) {
   const query = params.get("q") ?? "";
@@ -84,8 +85,20 @@ export function render(root, { go, params }) {
   audio.addEventListener("error", () => { if (playing) playing.button.title = "The recording cannot be played"; });
   audio.addEventListener("timeupdate", () => { if (playing && audio.currentTime * 1000 > playing.hit.end_ms + 300) stop(); });
 
+  const stopKeys = shortcuts([
+    { keys: ["/"], text: "Search", run: () => { field.focus(); field.select(); } },
+    { keys: ["j", "k"], text: "Next or previous hit", run: (key) => move(key === "j" ? 1 : -1) },
+    { keys: ["Enter"], text: "Play the hit" },
+  ]);
+  function move(step) {
+    const buttons = [...results.querySelectorAll(".hit .play")];
+    const at = buttons.indexOf(document.activeElement);
+    buttons[at === -1 ? 0 : Math.min(buttons.length - 1, Math.max(0, at + step))]?.focus();
+  }
+
   return () => {
     closed = true;
+    stopKeys();
     stop();
     audio.removeAttribute("src");
     audio.load();

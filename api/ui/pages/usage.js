@@ -4,10 +4,11 @@ import { get } from "../api.js";
 import { daysChart } from "../chart.js";
 import { fill, h, problem } from "../dom.js";
 import { column, count, isoDay, money, plural, zone } from "../format.js";
+import { shortcuts } from "../shortcuts.js";
 
 const GROUPS = [["day", "Day"], ["tenant", "Tenant"], ["provider", "Provider"], ["kind", "Kind"]];
 
-export function render(root, { who, params }) {
+export function render(root, { go, who, params }) {
   const zones = [...new Set([zone, "UTC"])]; // the viewer's days, or the API's default
   const days = h("select", { id: "zone" }, zones.map((name) => h("option", { value: name, selected: name === params.get("time_zone") }, name)));
   const today = Date.now();
@@ -67,7 +68,8 @@ export function render(root, { who, params }) {
       unchart = daysChart(chart, rows, { from: from.value, to: to.value }, (value) => money(String(value), currency));
     }
   }
-  return () => { loading?.abort(); unchart?.(); };
+  const stopKeys = shortcuts([{ keys: ["/"], text: "Search in all calls", run: () => go("/search") }]);
+  return () => { loading?.abort(); unchart?.(); stopKeys(); };
 }
 
 function figures(usage, total) {

@@ -23,6 +23,7 @@ from api.app import create_app, make_context
 from api.auth.api_keys import create_key
 from api.embedding import QueryEmbedder
 from core.settings import ApiSettings, ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings, Settings
+from schemas.artifacts import Omitted
 from schemas.events import UsageRecorded
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.rows import ledger_row
@@ -143,6 +144,8 @@ def day(site: Site) -> Day:
         CallEvents(tenant, made.clinic, now - 24 * _MINUTE_MS, "+442079460018", "+14155550140"),
         "clinic_reschedule",
         words,
+        omitted=[Omitted(start_ms=30_000, end_ms=34_500, channel=0, reason="echo")],
+        mixed_ms=3_000,
     )
     failed = CallEvents(tenant, made.failed, now - 41 * _MINUTE_MS, "+14155550199", "+14155550187", "telnyx")
     call = demo_call("clinic_reschedule")

@@ -159,6 +159,71 @@ def test_reading_it(call: Page, day: Day, tmp_path: Path) -> None:
     assert [one["text"] for one in json.loads(files["JSON"])["segments"]] == [one.text for one in said]
 
 
+def test_the_keyboard_and_the_clipboard(visitor: Visitor, day: Day, site: Site) -> None:
+    """Uses every shortcut of a call's page, copies a link to a time and the transcript, and opens that link.
+
+    The page also says which stretch has no text and that streams were mixed. If this fails, a call cannot be heard
+    without a mouse, or a colleague gets a link to another place.
+    """
+    signed_in(visitor, day.key)
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.url)
+    page, said = visitor.page, demo_call("clinic_reschedule").turns
+    page.add_init_script(_LISTEN)
+    page.goto(f"/calls/{day.clinic}")
+    expect(page.locator(".turn")).to_have_count(len(said))
+    omitted = page.locator(".omitted")
+    expect(omitted).to_contain_text("4.5 s of inbound have no text: it repeats the other side, as an echo on the line.")
+    expect(
+        page.get_by_text("inbound: several streams sounded at the same time for 3.0 s; they are mixed.")
+    ).to_be_visible()
+
+    page.keyboard.press("?")
+    help_list = page.get_by_role("dialog", name="Keyboard shortcuts")
+    for text in ("Play or pause", "Slower or faster", "Next or previous turn", "Copy a link to this time"):
+        expect(help_list).to_contain_text(text)
+    page.keyboard.press(" ")  # presses the button that has the focus, and plays nothing
+    expect(help_list).to_have_count(0)
+    page.keyboard.press("?")
+    expect(help_list).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(help_list).to_have_count(0)
+
+    page.keyboard.press(" ")
+    page.wait_for_function(f"() => {_NOW} > 0.2")
+    page.keyboard.press(" ")
+    page.wait_for_function("() => window.players.at(-1).paused")
+    page.keyboard.press(">")
+    expect(page.get_by_label("Speed")).to_have_value("1.25")
+    page.keyboard.press("<")
+    expect(page.get_by_label("Speed")).to_have_value("1")
+    page.evaluate("window.players.at(-1).currentTime = 10")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"() => {_NOW} === 15")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(f"() => {_NOW} === 10")
+    page.keyboard.press("j")
+    turn = page.locator(".turn[aria-current]")
+    following = next(one for one in said if one.start > 10)
+    expect(turn).to_contain_text(following.text)
+
+    page.keyboard.press("c")
+    expect(page.get_by_role("status").get_by_text(re.compile(r"^Link to \d:\d\d copied$"))).to_be_visible()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == f"{site.url}/calls/{day.clinic}?part=1&t={int(following.start * 10) / 10:g}"
+    page.keyboard.press("k")
+    expect(turn).not_to_contain_text(following.text)
+    page.get_by_role("region", name="Transcript").get_by_role("button", name="Copy").click()
+    expect(page.get_by_text("Transcript copied")).to_be_visible()
+    lines = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert [line.partition("] ")[2] for line in lines] == [
+        f"{('inbound', 'outbound')[one.channel]}: {one.text}" for one in said
+    ]
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search by meaning")).to_be_focused()
+    page.goto(link)
+    expect(page.locator(".time .now")).to_have_text(f"{int(following.start) // 60}:{int(following.start) % 60:02d}")
+
+
 def test_a_silence_is_nobodys_turn(call: Page) -> None:
     """Goes to a silence, to a short pause within a turn, and into a turn: only where somebody speaks is a turn marked.
 
