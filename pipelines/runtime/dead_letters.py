@@ -12,7 +12,7 @@ from core.settings import KafkaSettings
 from redpanda.client import EventProducer, LogUnavailableError, consumer_config, producer_config
 from schemas.events import CUT, AnyEvent, LetterReplayed, StageFailed, parse_event
 from schemas.ids import uuid_of
-from schemas.replays import STAGE, failed_parts
+from schemas.replays import failed_parts
 from schemas.topics import Topic
 from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
@@ -70,13 +70,9 @@ def healed(letters: Sequence[DeadLetterRecord], calls: CallStore, replays: Repla
     Raises:
         StoreUnavailableError: ClickHouse does not reply.
     """
-    names = {(one.letter.tenant, one.letter.call_id) for one in letters if one.open and one.letter.stage != STAGE}
+    jobs = {one.id: [part.event_id for part in failed_parts(one.letter)] for one in letters if one.open}
+    names = {(one.letter.tenant, one.letter.call_id) for one in letters if one.open and not jobs[one.id]}
     results = calls.find_results(sorted(names))
-    jobs = {
-        one.id: [part.event_id for part in failed_parts(one.letter)]
-        for one in letters
-        if one.open and one.letter.stage == STAGE
-    }
     finished = replays.find_finished(sorted({part for parts in jobs.values() for part in parts}))
 
     def has_result(one: DeadLetterRecord) -> bool:
