@@ -1,7 +1,6 @@
 """Process of the API: builds the server, starts it and stops it."""
 
 import asyncio
-import errno
 import json
 import logging
 import secrets
@@ -41,7 +40,7 @@ from api.models import CallListItem
 from api.params import NoQuery, parse_query
 from api.routes import ENDPOINTS
 from api.store_executor import StoreExecutor
-from core import process
+from core import http_server, process
 from core.settings import Settings
 from pipelines.providers import registry
 from pipelines.providers.base import Embedder
@@ -126,6 +125,7 @@ def create_app(context: ApiContext) -> web.Application:
     page = pages.Pages(settings.kratos.login_url)
     app = web.Application(
         middlewares=[
+            _target_middleware,
             context.metrics.middleware(),
             gzip_middleware,
             error_middleware,
@@ -163,6 +163,7 @@ def run(settings: Settings) -> None:
         context = make_context(settings)
     except StoreUnavailableError as error:
         raise SystemExit(f"the API cannot start: {error}") from None
+    process.raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, context))
     process.exit_now()
@@ -173,19 +174,21 @@ async def _serve(settings: Settings, context: ApiContext) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = web.AppRunner(create_app(context), access_log=None, shutdown_timeout=_SHUTDOWN_S)
-    await server.setup()
+    runner = web.AppRunner(create_app(context), shutdown_timeout=_SHUTDOWN_S, **http_server.OPTIONS)
+    await runner.setup()
     host, port = settings.api.host, settings.api.port
     try:
+        factory = http_server.protocol_factory(runner, _ApiHttpHandler)
         try:
-            await web.TCPSite(server, host, port).start()
+            server = await loop.create_server(factory, host, port, backlog=1024)
         except OSError as error:
-            raise SystemExit(_cannot_listen(error, host, port)) from None
+            raise SystemExit(http_server.listen_error(host, port, error, "AUDIOTEXT_API__PORT")) from None
         logger.info("the API listens on http://%s:%d", host, port)
         context.embedder.warm_up()
         await stop.wait()
+        server.close()
     finally:
-        await server.cleanup()
+        await runner.cleanup()
 
 
 def _make_embedder(settings: Settings) -> Embedder:
@@ -195,10 +198,21 @@ def _make_embedder(settings: Settings) -> Embedder:
     return embedder
 
 
-def _cannot_listen(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is in use: stop the process that uses it or set AUDIOTEXT_API__PORT"
-    return f"the API cannot listen on {host}:{port}: {error.strerror or error}"
+class _ApiHttpHandler(http_server.HttpHandler):
+    """HTTP protocol whose errors have the shape of the API's errors."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def error_response(status: int, message: str) -> web.Response:
+        return ApiError(status, "malformed", message).response()
+
+
+@web.middleware
+async def _target_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses a target that is not a path. A target with another host must reach no handler."""
+    error = http_server.malformed_target(request)
+    return ApiError(400, "malformed", error).response() if error else await handler(request)
 
 
 def _authentication_middleware(chain: AuthenticatorChain, page: pages.Pages) -> Middleware:

@@ -15,6 +15,7 @@ from api.live.hub import LiveHub
 from api.metrics import ApiMetrics
 from api.params import Query
 from api.store_executor import StoreExecutor
+from core.http_server import read_body
 from core.settings import Settings
 from pipelines.replay.service import Publish, ReplayService
 from sinks.clickhouse.api_key_queries import ApiKeyStore
@@ -24,6 +25,8 @@ from sinks.clickhouse.replay_queries import ReplayStore
 from sinks.clickhouse.usage_queries import UsageStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore
+
+_BODY_TIMEOUT_S = 20.0  # longer than in the gateway, which reads a body before it forwards it
 
 # A carrier's call id may contain braces, which aiohttp's default pattern for a path segment excludes.
 CALL = "/v1/calls/{id:[^/]+}"
@@ -110,10 +113,11 @@ class ApiRequest:
     async def body(self, model: type[B]) -> B:
         """Returns the request's JSON body as this model, without type conversion.
 
-        Raises ApiError 400 that names the first invalid field.
+        Raises ApiError 400 that names the first invalid field, 408 or 413.
         """
+        content = await read_body(self.request, _BODY_TIMEOUT_S)
         try:
-            return model.model_validate_json(await self.request.read() or b"{}", strict=True)
+            return model.model_validate_json(content or b"{}", strict=True)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in problem["loc"])

@@ -118,4 +118,6 @@ def _from_http(error: web.HTTPException) -> ApiError:
         return ApiError(405, "method_not_allowed", message, headers={"Allow": allowed})
     if isinstance(error, web.HTTPNotFound):
         return ApiError(404, "not_found", "this path does not exist: /openapi.json lists all paths")
+    if isinstance(error, web.HTTPRequestTimeout):
+        return ApiError(408, "timeout", error.text or error.reason)
     return ApiError(error.status, "refused", error.reason)

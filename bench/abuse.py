@@ -97,6 +97,7 @@ def rows() -> list[Row]:
             "AUDIOTEXT_GATEWAY__STREAM_TOKEN_SECRET": "a-secret-of-some-length",
             "AUDIOTEXT_GATEWAY__UNLIMITED_PEERS": json.dumps([f"{BYSTANDER}/32"]),
             "AUDIOTEXT_TWILIO__AUTH_TOKEN": TOKEN,
+            "AUDIOTEXT_VONAGE__SIGNATURE_SECRET": "a-secret-of-some-length",
         }
         run = "from core.settings import load; from gateway.app import run; run(load())"
         with running([sys.executable, "-c", run], variables, subprocess.DEVNULL) as gateway:

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -80,6 +81,12 @@ def end(process: "subprocess.Popen[bytes]", timeout_s: float) -> int:
     except subprocess.TimeoutExpired:
         kill(process)
         return process.wait()
+
+
+def raise_descriptor_limit() -> None:
+    """Raises the process's limit of open files to the maximum: each connection needs one, and 1024 is a low default."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def exit_now(code: int = 0) -> NoReturn:

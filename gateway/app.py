@@ -5,18 +5,16 @@ A gateway keeps no state beyond a call, so any number of gateways can run behind
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
-import resource
 import signal
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import uvloop
 from aiohttp import web
 
+from core import http_server, process
 from core.settings import Settings
 from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.carriers import load_carriers
@@ -25,36 +23,19 @@ from gateway.media.websocket_server import MediaSockets
 from gateway.metrics import Metrics
 from gateway.producer.log_producer import LogProducer
 from gateway.protection.client_limiter import ClientLimiter
-from gateway.protection.connection_guard import ConnectionGuard, client_address_of
-from gateway.protection.http_handler import HttpHandler
-from gateway.protection.log_rate_limit import rate_limited
-from gateway.protection.request_prefilter import RequestPrefilter
+from gateway.protection.connection_guard import MAX_BODY_BYTES, ConnectionGuard, client_address_of
 from gateway.provider_callbacks import ProviderCallbacks
 from gateway.proxy import Proxy
 from gateway.readiness import Readiness
-from gateway.webhooks import MAX_BODY_BYTES, Webhooks
+from gateway.webhooks import Webhooks
 from redpanda.client import LogUnavailableError
 from schemas.provider_callbacks import WEBHOOK_PATH
 
 logger = logging.getLogger(__name__)
 
-# Loggers that remote clients can cause to write.
-_RATE_LIMITED_LOGGERS = (
-    "gateway.protection.request_prefilter",
-    "gateway.media.websocket_server",
-    "gateway.webhooks",
-    "gateway.media.session",
-    "gateway.media.audiosocket_server",
-    "aiohttp.server",
-)
-
-_HTTP_OPTIONS: dict[str, Any] = {
-    "access_log": None,
-    "lingering_time": 1,
-    # The proxy forwards the body as received. A decompressed body would not have the announced length, and the rest
-    # would be taken from another client's request on the same connection to the API.
-    "auto_decompress": False,
-}
+# The proxy forwards the body as received. A decompressed body would not have the announced length, and the rest would
+# be taken from another client's request on the same connection to the API.
+_HTTP_OPTIONS: dict[str, Any] = {"auto_decompress": False}
 
 _AUTHENTICATED_PREFIX = "/v1/"  # a successful response of the API below this path means that the client has a valid key
 _NO_API_ERROR = "no API is configured for this gateway: set AUDIOTEXT_GATEWAY__API_URL, or use `audiotext up`"
@@ -74,11 +55,7 @@ class Gateway:
         self._producer = LogProducer(settings.kafka, self._metrics, limit_bytes=settings.gateway.buffer_bytes)
         authorizer = StreamAuthorizer(settings, self._limiter)
         self._sockets = MediaSockets(settings, self._carriers, authorizer, self._producer, self._metrics)
-        prefilter = RequestPrefilter(
-            self._carriers, authorizer, self._limiter, self._metrics, self._sockets.unauthenticated_limit_reached
-        )
-        self.connection_guard = ConnectionGuard(settings, self._limiter, self._metrics, prefilter)
-        # Limits the webhooks' bodies; forwarded bodies are streamed and not read here.
+        self.connection_guard = ConnectionGuard(settings, self._carriers, self._limiter, self._metrics)
         self.app = web.Application(middlewares=[self.connection_guard.middleware], client_max_size=MAX_BODY_BYTES)
         self._audiosocket = AudioSocketServer(
             settings, self._carriers["audiosocket"], authorizer, self._producer, self._metrics
@@ -144,9 +121,13 @@ class Gateway:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         if self._sockets.draining:
-            return web.json_response({"ready": False, "missing": {"gateway": "shutting down"}}, status=503)
+            missing: Mapping[str, str] = {"gateway": "shutting down"}
+            return web.json_response({"ready": False, "missing": missing, "api_missing": {}}, status=503)
         missing = await self._readiness.missing()
-        return web.json_response({"ready": not missing, "missing": dict(missing)}, status=503 if missing else 200)
+        return web.json_response(
+            {"ready": not missing, "missing": dict(missing), "api_missing": dict(self._readiness.api_missing())},
+            status=503 if missing else 200,
+        )
 
     async def _render_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(
@@ -164,30 +145,24 @@ class Gateway:
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Raises SystemExit with a message for an error in the settings."""
-    raise_descriptor_limit()
+    process.raise_descriptor_limit()
     try:
-        with rate_limited(_RATE_LIMITED_LOGGERS), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
     except LogUnavailableError as error:
         raise SystemExit(str(error)) from None
 
 
-def raise_descriptor_limit() -> None:
-    """Raises the process's limit of open files to the maximum: each call needs one, and the default of 1024 is low."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def create_runner(gateway: Gateway) -> web.AppRunner:
     """Returns the HTTP runner of the gateway."""
-    return web.AppRunner(gateway.app, handle_signals=False, shutdown_timeout=0.5, **_HTTP_OPTIONS)
+    return web.AppRunner(
+        gateway.app, handle_signals=False, shutdown_timeout=0.5, **http_server.OPTIONS, **_HTTP_OPTIONS
+    )
 
 
 def connection_factory(gateway: Gateway, runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
-    """Returns the protocol factory for new connections: the guard, then HTTP. The runner must be set up."""
-    assert runner.server is not None
-    handler = partial(HttpHandler, runner.server, loop=asyncio.get_running_loop(), **_HTTP_OPTIONS)
-    return gateway.connection_guard.factory(handler)
+    """Returns the protocol factory for new connections. The runner must be set up."""
+    return gateway.connection_guard.factory(runner, **_HTTP_OPTIONS)
 
 
 async def _serve(settings: Settings) -> None:
@@ -200,7 +175,7 @@ async def _serve(settings: Settings) -> None:
         server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=1024)
     except OSError as error:
         await runner.cleanup()
-        raise SystemExit(_listen_error(host, port, error)) from None
+        raise SystemExit(http_server.listen_error(host, port, error, "AUDIOTEXT_GATEWAY__PORT")) from None
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -214,8 +189,3 @@ async def _serve(settings: Settings) -> None:
     await gateway.drain()
     server.close()
     await runner.cleanup()
-
-
-def _listen_error(host: str, port: int, error: OSError) -> str:
-    reason = "is already in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-    return f"port {port} on {host} {reason}: choose another with AUDIOTEXT_GATEWAY__PORT"

@@ -1,7 +1,11 @@
-"""Forwards requests to the API process, so that one public port serves everything. Streams in both directions."""
+"""Forwards requests to the API process, so that one public port serves everything.
+
+The connection guard has read the request's body before, so a slow client does not reach the API. Responses are
+streamed.
+"""
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated
 
 import aiohttp
@@ -65,15 +69,14 @@ class Proxy:
     async def forward(self, request: web.Request) -> web.StreamResponse:
         """Sends the request to the upstream and returns its response, or a 502 if the upstream does not answer."""
         target = request.rel_url.raw_path_qs  # without the request's host, which must not choose the upstream
-        if not target.startswith("/"):
-            return web.json_response({"error": "bad request target"}, status=400)
+        body = await request.read() if request.body_exists else None
         response: web.StreamResponse | None = None
         try:
             async with self._client.request(
                 request.method,
                 URL(self._upstream + target, encoded=True),
                 headers=_forwarded_headers(request),
-                data=_request_body(request),
+                data=body,
                 allow_redirects=False,
             ) as upstream:
                 response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
@@ -93,10 +96,6 @@ class Proxy:
                     request.transport.abort()
                 return response
             return web.json_response({"error": "the API does not answer; try again in a moment"}, status=502)
-
-
-def _request_body(request: web.Request) -> AsyncIterator[bytes] | None:
-    return request.content.iter_chunked(_CHUNK) if request.can_read_body else None
 
 
 def _end_to_end_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:

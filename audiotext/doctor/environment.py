@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from audiotext.stack.datadir import ALARM_BYTES, NEEDED_BYTES
 from core.checks import Check
-from core.settings import S3Settings, Settings
+from core.settings import CREDENTIALS, S3Settings, Settings
 from core.tls import client_context
 
 _TIMEOUT_S = 5.0
@@ -23,16 +23,6 @@ _SHORTEST_SECRET = 16
 _LONGER = f"use at least {_SHORTEST_SECRET} random characters"
 _ED25519_BYTES = 32
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Settings that authorise a carrier, by its section. If one of them is set, the carrier is in use.
-_SECRETS = {
-    "twilio": ("auth_token", "signing_keys"),
-    "telnyx": ("stream_token", "public_key"),
-    "signalwire": ("stream_token", "signing_key"),
-    "plivo": ("auth_token",),
-    "exotel": ("password", "allowed_peers"),
-    "vonage": ("signature_secret", "password", "allowed_peers"),
-    "jambonz": ("password", "allowed_peers"),
-}
 
 
 def admin_key(settings: Settings) -> Check:
@@ -62,22 +52,12 @@ def time_limits(settings: Settings) -> Check:
 def carriers(settings: Settings) -> Check:
     """Checks the secrets of the carriers and lists the carriers in use."""
     name = "carriers"
-    used = carriers_in_use(settings)
+    used = settings.carriers_in_use
     for problem, cure in _problems(settings):
         return Check(name, False, problem, cure)
     if not used:
         return Check(name, True, "no carrier is configured, so every call is refused: see docs/carriers")
     return Check(name, True, f"accepted: {', '.join(used)}")
-
-
-def carriers_in_use(settings: Settings) -> list[str]:
-    """Returns the carriers that have at least one setting that authorises them."""
-    used = [
-        carrier
-        for carrier, names in _SECRETS.items()
-        if any(getattr(getattr(settings, carrier), name) for name in ("accounts", *names))
-    ]
-    return used + (["audiosocket"] if settings.audiosocket.port else [])
 
 
 def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -92,7 +72,7 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _secrets(settings: Settings) -> Iterator[tuple[str, str]]:
-    for carrier, names in _SECRETS.items():
+    for carrier, names in CREDENTIALS.items():
         for name in names:
             value = getattr(getattr(settings, carrier), name)
             if isinstance(value, SecretStr):
@@ -133,7 +113,7 @@ def _public_url_problem(settings: Settings) -> tuple[str, str] | None:
     """Returns the problem of the setting itself and its fix, or None."""
     example = "set AUDIOTEXT_PUBLIC_URL=https://your.host"
     if settings.public_url is None:
-        used = [carrier for carrier in carriers_in_use(settings) if carrier != "audiosocket"]
+        used = [carrier for carrier in settings.carriers_in_use if carrier != "audiosocket"]
         return (f"not set, but signatures of {', '.join(used)} contain it", example) if used else None
     url = urlsplit(settings.public_url)
     if url.scheme == "http" and url.hostname not in _LOOPBACK:

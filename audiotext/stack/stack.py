@@ -28,7 +28,7 @@ from sinks.object_store import ObjectStore, ObjectStoreError
 
 _SERVER_START_S = 30.0
 _SERVICES_START_S = 60.0
-_READYZ_TIMEOUT_S = 4.5  # the gateway waits up to 4 s for the API, which checks the stores
+_READYZ_TIMEOUT_S = 4.5  # the gateway waits up to 2 s for the log
 _REPORT_WAIT_AFTER_S = 5.0  # after this time the missing parts are reported
 _DISK_CHECK_S = 10.0
 _ALARM_EVERY_S = 60.0
@@ -98,7 +98,7 @@ class Stack:
             raise
 
     def wait_ready(self, timeout_s: float = _SERVICES_START_S) -> None:
-        """Returns when the stack can accept calls (the gateway's `/readyz` returns 200).
+        """Returns when the stack can accept calls and serve the API (the gateway's `/readyz` names no missing part).
 
         Reports the missing parts if this takes long. Raises StackError after `timeout_s`, and ServiceRefusedError as
         soon as a service cannot run.
@@ -332,9 +332,8 @@ def _missing_parts(host: str, port: int) -> dict[str, str]:
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
-        if response.status == http.HTTPStatus.OK:
-            return {}
-        return {str(name): str(reason) for name, reason in json.loads(response.read())["missing"].items()}
+        report = json.loads(response.read())
+        return {str(name): str(reason) for name, reason in (report["missing"] | report["api_missing"]).items()}
     except (OSError, http.client.HTTPException, ValueError, LookupError, AttributeError):
         return {"the gateway": "it does not answer"}
     finally:

@@ -28,6 +28,7 @@ from pydantic_settings import SettingsError as SettingsSourceError
 from core.errors import UserError
 from core.settings.base import HttpAddress
 from core.settings.carriers import (
+    CREDENTIALS,
     AudioSocketSettings,
     ExotelSettings,
     JambonzSettings,
@@ -66,6 +67,7 @@ from core.settings.stores import ClickHouseSettings, KafkaSettings, QdrantSettin
 
 # Other modules import every settings class from here.
 __all__ = [
+    "CREDENTIALS",
     "OPENAI_URL",
     "ApiSettings",
     "AudioSocketSettings",
@@ -180,6 +182,16 @@ class Settings(BaseSettings):
     def has_servers(self) -> bool:
         """True if the address of the log or of a store is configured."""
         return any((self.kafka.bootstrap_servers, self.s3.endpoint, self.clickhouse.dsn, self.qdrant.url))
+
+    @property
+    def carriers_in_use(self) -> list[str]:
+        """Names of the carriers that have at least one setting that authorizes them."""
+        used = [
+            carrier
+            for carrier, names in CREDENTIALS.items()
+            if any(getattr(getattr(self, carrier), name) for name in ("accounts", *names))
+        ]
+        return used + (["audiosocket"] if self.audiosocket.port else [])
 
     @classmethod
     def settings_customise_sources(

@@ -189,3 +189,15 @@ class AudioSocketSettings(Section):
     """Networks whose AudioSocket calls are accepted (JSON list, for example ["10.0.0.5"])."""
     tenant: str = "default"
     """Tenant that owns the AudioSocket calls."""
+
+
+CREDENTIALS = {
+    "twilio": ("auth_token", "signing_keys"),
+    "telnyx": ("stream_token", "public_key"),
+    "signalwire": ("stream_token", "signing_key"),
+    "plivo": ("auth_token",),
+    "exotel": ("password", "allowed_peers"),
+    "vonage": ("signature_secret", "password", "allowed_peers"),
+    "jambonz": ("password", "allowed_peers"),
+}
+"""Settings that authorize a carrier, by its section. If one of them is set, the carrier is in use."""

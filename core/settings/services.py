@@ -42,7 +42,7 @@ class GatewaySettings(Section):
     start_timeout_s: float = Field(10.0, gt=0)
     """A media socket whose stream does not start within this time is closed (s)."""
     handshake_timeout_s: float = Field(10.0, gt=0)
-    """A connection that makes no request within this time is closed (s)."""
+    """A connection is closed if its request, or the request's body, is not complete within this time (s)."""
     max_unproven_sockets: int = Field(100, ge=1)
     """Media sockets per gateway that may wait for the stream token in their start message."""
     max_stranger_requests: int = Field(100, ge=1)
@@ -65,7 +65,8 @@ class GatewaySettings(Section):
     stream_token_ttl_s: int = Field(900, ge=10)
     """A stream must start within this time after its token was issued (s)."""
     trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
-    """Networks of proxies whose X-Forwarded-For is trusted (JSON list)."""
+    """Networks of proxies whose X-Forwarded-For is trusted (JSON list). Without it, no request limits apply to the
+    clients of a proxy with a private address."""
     drain_timeout_s: float = Field(3.0, gt=0)
     """Time that a shutdown waits for the log to accept the held audio (s)."""
     api_url: str | None = None

@@ -56,6 +56,7 @@ class StreamAuthorizer:
         self.gateway = secrets.token_hex(6)
         self._settings = settings
         self.limiter = limiter or ClientLimiter(settings.gateway)
+        self._configured = frozenset(settings.carriers_in_use)
         secret = settings.gateway.stream_token_secret
         self._secret = secret.get_secret_value() if secret else ""
         # For each used token without a call id: the call that used it, and its expiry (s since the epoch).
@@ -82,22 +83,32 @@ class StreamAuthorizer:
             return Admission(lambda start: self._admit(name, Authorization(claims.tenant), claims, start))
         try:
             grant = carrier.authorize_socket(request, self._settings)
-        except UnauthorizedError:
+        except UnauthorizedError as error:
+            self._require_configured(name, error)
             if not (carrier.token_at_start and self._secret):
                 raise
             return Admission(lambda start: self._admit_by_start_token(name, request.peer, start), authenticated=False)
         self.limiter.record_authenticated(request.peer)
         return Admission(lambda start: self._admit(name, grant, None, start))
 
-    def authorize_webhook(self, carrier: Carrier, request: IncomingRequest) -> Authorization:
+    def authorize_webhook(self, name: str, carrier: Carrier, request: IncomingRequest) -> Authorization:
         """Returns the authorization of a voice or status request. Raises UnauthorizedError."""
-        grant = carrier.authorize_webhook(request, self._settings)
+        try:
+            grant = carrier.authorize_webhook(request, self._settings)
+        except UnauthorizedError as error:
+            self._require_configured(name, error)
+            raise
         self.limiter.record_authenticated(request.peer)
         return grant
 
     def for_tenant(self, tenant: str) -> Admit:
         """Returns the check of the start for streams whose tenant was authorized by other means."""
         return lambda start: (tenant, self._within_limits(tenant, start))
+
+    def _require_configured(self, name: str, refusal: UnauthorizedError) -> None:
+        """Raises UnauthorizedError with a reason for the client if nothing authorizes this carrier."""
+        if name not in self._configured:
+            raise UnauthorizedError(str(refusal), f"{name} is not configured: see docs/carriers") from None
 
     def _admit_by_start_token(self, name: str, peer: str, start: StreamStart) -> tuple[str, StreamStart]:
         admitted = self._admit(name, None, None, start)

@@ -47,7 +47,11 @@ class UnsupportedCodecError(StartError):
 
 
 class UnauthorizedError(Exception):
-    """Request without proof that it comes from the carrier. The text is for the log, never for the client."""
+    """Request without proof that it comes from the carrier. The text is for the log; `public` is for the client."""
+
+    def __init__(self, reason: str, public: str = "forbidden") -> None:
+        super().__init__(reason)
+        self.public = public
 
 
 class StreamStart(msgspec.Struct, frozen=True):

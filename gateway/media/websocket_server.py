@@ -89,7 +89,7 @@ class MediaSockets:
             admission = self._admissions.authorize(name, carrier, incoming)
         except UnauthorizedError as error:
             logger.warning("%s: media socket refused: %s", name, error)
-            return self._refused(403, "unauthorized", "forbidden")
+            return self._refused(403, "unauthorized", error.public)
         if not admission.authenticated and self.unauthenticated_limit_reached():
             return self._refused(503, "unproven", TOO_MANY_UNAUTHENTICATED)
         limits = self._settings.gateway

@@ -1,9 +1,9 @@
 """Rate limits for unauthenticated clients: one limit per address, and one shared by all of them.
 
 Refusing a request with an HTTP response costs the gateway as much as serving it, and more than it costs the sender. It
-is cheaper to close a connection when it opens, or after its first bytes; then flooding costs the sender more than the
-gateway. After one successful authentication, by a carrier or a user, an address is exempt for a day: carriers send all
-their customers' calls from the same addresses, and one customer must not block the calls of another.
+is cheaper to close a connection when it opens; then flooding costs the sender more than the gateway. After one
+successful authentication, by a carrier or a user, an address is exempt for a day: carriers send all their customers'
+calls from the same addresses, and one customer must not block the calls of another.
 
 Authentication does not exempt an address from the flood limit. A socket that floods costs the gateway more than the
 sender until it is closed. After several such sockets in a row the address is blocked for a while. This cannot block a
@@ -14,6 +14,8 @@ import logging
 import time
 from collections.abc import Callable
 from ipaddress import IPv6Address
+
+from cachetools import LRUCache, TTLCache
 
 from core.settings import GatewaySettings
 from gateway.carriers.common.auth import Networks, address_of
@@ -53,11 +55,12 @@ class ClientLimiter:
             f"{MAX_FLOODS} sockets of this address in a row sent far too much data: blocked for {FLOOD_PAUSE_S:g} s"
         )
         self._now_s = now_s
-        self._floods: dict[str, tuple[int, float]] = {}  # client → floods in a row, time of the last one
-        self._authenticated: dict[str, float] = {}  # client → time of the last authentication, oldest first
+        # Floods in a row by client, and the clients that have authenticated.
+        self._floods: TTLCache[str, int] = TTLCache(_MAX_CLIENTS, FLOOD_PAUSE_S, timer=now_s)
+        self._authenticated: TTLCache[str, bool] = TTLCache(_MAX_CLIENTS, _AUTHENTICATED_S, timer=now_s)
         # The rest counts within the current window.
         self._window_start_s = float("-inf")
-        self._requests: dict[str, int] = {}  # client → requests, the most recent client last
+        self._requests: LRUCache[str, int] = LRUCache(_MAX_CLIENTS)  # by client
         self._shared_requests: dict[str, int] = {}  # client → its requests counted against the shared limit
         self._shared_total = 0
         self._unlimited = Networks((*limits.unlimited_peers, *limits.trusted_proxies))
@@ -85,39 +88,26 @@ class ClientLimiter:
         limit = self.limit_for(peer, shared=shared)
         if not self.is_exempt(peer):
             requests = 1 + body_bytes // _BYTES_PER_REQUEST
-            client = self._count(peer, requests)
+            client = _client_key(peer)
+            self._requests[client] = self._requests.get(client, 0) + requests
             if shared and not limit:
                 self._shared_requests[client] = self._shared_requests.get(client, 0) + requests
                 self._shared_total += requests
         return limit
 
-    def record_refusal(self, peer: str) -> None:
-        """Counts a request that was rejected by its first bytes.
-
-        That costs little, so it counts for the address alone and not against the shared limit.
-        """
-        if not self.is_exempt(peer):
-            self._count(peer, 1)
-
     def record_authenticated(self, peer: str) -> None:
         """Exempts the address and removes its requests from the shared count."""
         client = _client_key(peer)
-        self._authenticated.pop(client, None)
-        self._authenticated[client] = self._now_s()
-        if len(self._authenticated) > _MAX_CLIENTS:
-            del self._authenticated[next(iter(self._authenticated))]
+        self._authenticated[client] = True
         self._requests.pop(client, None)
         self._shared_total -= self._shared_requests.pop(client, 0)
 
     def record_flood(self, peer: str) -> None:
         """Counts a socket of this address that was closed for flooding."""
-        if peer in self._unlimited:
+        if self.is_unlimited(peer):
             return
-        client, now_s = _client_key(peer), self._now_s()
-        floods, last_s = self._floods.pop(client, (0, now_s))
-        self._floods[client] = (floods + 1 if now_s - last_s < FLOOD_PAUSE_S else 1, now_s)
-        if len(self._floods) > _MAX_CLIENTS:
-            del self._floods[next(iter(self._floods))]
+        client = _client_key(peer)
+        self._floods[client] = self._floods.get(client, 0) + 1
         if self.is_blocked(peer):
             self._authenticated.pop(client, None)
             logger.warning("%s: %s", client, self._blocked_error)
@@ -131,31 +121,23 @@ class ClientLimiter:
         """Returns True if this address is blocked because of its floods."""
         if not self._floods:  # the usual case
             return False
-        floods, last_s = self._floods.get(_client_key(peer), (0, 0.0))
-        return floods >= MAX_FLOODS and self._now_s() - last_s < FLOOD_PAUSE_S
+        return self._floods.get(_client_key(peer), 0) >= MAX_FLOODS
 
     def is_exempt(self, peer: str) -> bool:
         """Returns True if no request limit applies: the address has authenticated, or the settings exempt it."""
-        authenticated_s = self._authenticated.get(_client_key(peer))
-        return (
-            authenticated_s is not None and self._now_s() - authenticated_s < _AUTHENTICATED_S
-        ) or peer in self._unlimited
+        return _client_key(peer) in self._authenticated or self.is_unlimited(peer)
 
-    def _count(self, peer: str, requests: int) -> str:
-        """Adds requests of this address and returns its client key."""
-        self._roll_window()
-        client = _client_key(peer)
-        self._requests[client] = self._requests.pop(client, 0) + requests
-        if len(self._requests) > _MAX_CLIENTS:
-            del self._requests[next(iter(self._requests))]
-        return client
+    def is_unlimited(self, peer: str) -> bool:
+        """Returns True if the settings exempt this address from all limits."""
+        return peer in self._unlimited
 
     def _roll_window(self) -> None:
         """Begins a new window if the last one is over."""
         now_s = self._now_s()
         if now_s - self._window_start_s >= WINDOW_S:
             self._window_start_s = now_s
-            self._requests, self._shared_requests, self._shared_total = {}, {}, 0
+            self._requests.clear()
+            self._shared_requests, self._shared_total = {}, 0
 
 
 def _client_key(peer: str) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -159,13 +160,54 @@ async def test_metrics(api: Client) -> None:
     assert re.search(r'audiotext_api_request_seconds_count\{method="GET",route="/v1/calls/{id}"\} 1.0', text)
 
 
+@pytest.mark.parametrize("target", ["http://e/healthz", "http://e/v1/calls", "*"])
+async def test_target_that_is_no_path_is_refused(api: Client, target: str) -> None:
+    """Requests targets for other hosts, as from a proxy: each must get 400 in the shape of the API's errors."""
+    answer = await _raw(api, f"OPTIONS {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'{"error":{"code":"malformed"' in answer
+
+
+async def test_incomplete_body_is_refused_after_the_time_limit(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Posts the head of a sign-in without its body, with a limit of 0.2 s: 408 in the shape of the API's errors.
+
+    Otherwise clients without a key can hold all descriptors of the API.
+    """
+    monkeypatch.setattr("api.endpoint._BODY_TIMEOUT_S", 0.2)
+    answer = await _raw(api, b"POST /v1/session HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'{"error":{"code":"timeout"' in answer
+
+
+async def _raw(api: Client, data: bytes) -> bytes:
+    """Sends the bytes and returns what arrives until the connection is closed."""
+    reader, writer = await asyncio.open_connection(api.server.host, api.server.port)
+    writer.write(data)
+    try:
+        async with asyncio.timeout(30):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
 def test_the_process(settings: Settings) -> None:
-    """Starts the service as a process, reads from it and ends it by SIGTERM. If it failed, `up` would not see it start,
-    or Ctrl-C would take long or look like a crash."""
+    """Starts the service as a process with few descriptors, reads from it and ends it by SIGTERM.
+
+    It must raise its limit of descriptors, answer malformed HTTP with JSON and without a stack trace, and end soon. If
+    it failed, `up` would not see it start, or Ctrl-C would take long or look like a crash.
+    """
     port = _free_port()
     process = _spawn(settings, port)
     try:
         _wait(lambda: _answers(port), process)
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        soft, hard = re.findall(r"Max open files +(\d+) +(\d+)", limits)[0]
+        assert soft == hard
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.0 400 ")
+        assert b'{"error":{"code":"malformed"' in answer
         process.send_signal(signal.SIGTERM)
         ending = time.monotonic()
         _, said = process.communicate(timeout=20)
@@ -184,7 +226,7 @@ def test_a_taken_port(settings: Settings) -> None:
         somebody.listen()
         port = somebody.getsockname()[1]
         taken = settings.model_copy(update={"api": ApiSettings(port=port)})
-        with pytest.raises(SystemExit, match=f"port {port} .* is in use.*AUDIOTEXT_API__PORT"):
+        with pytest.raises(SystemExit, match=f"port {port} .* is already in use.*AUDIOTEXT_API__PORT"):
             run(taken)
 
 

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import WSMsgType
 from pydantic import SecretStr
 
-from core.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings
-from gateway.app import raise_descriptor_limit
+from core.process import raise_descriptor_limit
+from core.settings import GatewaySettings, KafkaSettings, Settings, TwilioSettings, VonageSettings
+from gateway.carriers import load_carriers
 from gateway.webhooks import MAX_BODY_BYTES
 from tests.gateway.conftest import Client, Serve, settings_for
 from tests.support.ids import new_call
@@ -120,7 +121,8 @@ async def test_unauthenticated_sockets_are_limited(serve: Serve, kafka: KafkaSet
     """
     gateway = GatewaySettings(stream_token_secret=SecretStr("a-secret-of-some-length"), max_unproven_sockets=2)
     twilio = TwilioSettings(auth_token=SecretStr(TOKEN))
-    _, client = await serve(Settings(public_url=PUBLIC_URL, kafka=kafka, gateway=gateway, twilio=twilio))
+    vonage = VonageSettings(signature_secret=SecretStr("another-secret-of-some-length"))
+    _, client = await serve(Settings(public_url=PUBLIC_URL, kafka=kafka, gateway=gateway, twilio=twilio, vonage=vonage))
     path = "/v1/media/vonage"
     waiting = [await dial(client, path=path) for _ in range(2)]
     with pytest.raises(aiohttp.WSServerHandshakeError) as over:
@@ -137,6 +139,25 @@ async def test_unauthenticated_sockets_are_limited(serve: Serve, kafka: KafkaSet
                 break
             except aiohttp.WSServerHandshakeError:
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("name", sorted(set(load_carriers()) - {"audiosocket"}))
+async def test_carrier_that_is_not_configured_is_refused(serve: Serve, kafka: KafkaSettings, name: str) -> None:
+    """Requests a media socket and a voice response of each carrier from a gateway that has only a token secret.
+
+    Each must be refused before the upgrade, with a response that names the carrier. A socket that is accepted could
+    send messages, which cost time and can reach the log.
+    """
+    gateway = GatewaySettings(stream_token_secret=SecretStr("a-secret-of-some-length"))
+    _, client = await serve(Settings(public_url=PUBLIC_URL, kafka=kafka, gateway=gateway))
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    for answer in (
+        await client.get(f"/v1/media/{name}", headers=upgrade | key),
+        await client.post(f"/v1/voice/{name}", data=b"{}"),
+    ):
+        assert answer.status == 403
+        assert (await answer.json())["error"] == f"{name} is not configured: see docs/carriers"
 
 
 @pytest.mark.parametrize("chunked", [False, True])

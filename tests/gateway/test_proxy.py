@@ -171,23 +171,46 @@ async def test_compressed_body_arrives_unchanged(kafka: KafkaSettings, api: Test
     await runner.cleanup()
 
 
-async def test_readyz_reports_the_missing_parts_of_the_api(serve: Serve) -> None:
-    """Requests /readyz while the API misses a store, and while it returns an invalid response.
+async def test_readyz_does_not_depend_on_the_api(serve: Serve) -> None:
+    """Requests /readyz while the API misses a store, returns an invalid response, hangs, or does not listen.
 
-    The response must name the missing store, so that the user knows what to start.
+    The gateway must be ready at once, because it accepts calls without the API. The response must name what the API
+    misses, so that the user knows what to start.
     """
     missing = {"ClickHouse": "ClickHouse cannot be reached"}
-    for body, told in (
-        ({"status": "not ready", "missing": missing}, missing),
-        ({}, {"api": "its /readyz does not answer"}),
-    ):
+    silent = {"api": "its /readyz does not answer"}
+    for body, named in (({"status": "not ready", "missing": missing}, missing), ({}, silent)):
         made = web.Application()
         made.add_routes([web.get("/readyz", partial(_not_ready, body))])
         async with TestServer(made) as upstream:
-            _, client = await serve(api_url=str(upstream.make_url("")))
+            assert await _api_missing(serve, str(upstream.make_url(""))) == named
+    assert await _api_missing(serve, "http://127.0.0.1:9") == silent
+    hanging = web.Application()
+    hanging.add_routes([web.get("/readyz", _hang)])
+    async with TestServer(hanging) as upstream:
+        _, client = await serve(api_url=str(upstream.make_url("")))
+        for _ in range(3):
+            async with asyncio.timeout(2):
+                answer = await client.get("/readyz")
+            assert (answer.status, (await answer.json())["ready"]) == (200, True)
+
+
+async def _api_missing(serve: Serve, api_url: str) -> object:
+    """Returns what the API misses, once the gateway has checked it. The gateway must be ready meanwhile."""
+    _, client = await serve(api_url=api_url)
+    async with asyncio.timeout(30):
+        while True:
             answer = await client.get("/readyz")
-            assert answer.status == 503
-            assert (await answer.json())["missing"] == told
+            found = await answer.json()
+            assert (answer.status, found["ready"], found["missing"]) == (200, True, {})
+            if found["api_missing"] != {"api": "not checked yet"}:
+                return found["api_missing"]
+            await asyncio.sleep(0.02)
+
+
+async def _hang(_request: web.Request) -> web.Response:
+    await asyncio.sleep(60)
+    return web.Response()
 
 
 async def _not_ready(body: object, _request: web.Request) -> web.Response:
@@ -195,6 +218,5 @@ async def _not_ready(body: object, _request: web.Request) -> web.Response:
 
 
 async def test_ready_with_a_ready_api(serve: Serve, api: TestServer) -> None:
-    """Requests /readyz with a log and an API: 200."""
-    _, client = await serve(api_url=str(api.make_url("")))
-    assert (await client.get("/readyz")).status == 200
+    """Requests /readyz with a log and an API: the API must miss nothing after its first check."""
+    assert await _api_missing(serve, str(api.make_url(""))) == {}

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import time
 import uuid
 from xml.etree import ElementTree
@@ -176,6 +177,25 @@ async def test_what_the_carrier_tells_is_the_call_s(serve: Serve, kafka: KafkaSe
     made.body += b" "  # what was signed or not: without its proof it is nobody's
     made.headers = {"Content-Type": made.headers["Content-Type"]}
     assert (await post(client, made))[0] == 403
+
+
+async def test_equal_webhooks_at_once_end_the_call_once(
+    serve: Serve, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Posts the same signed webhook 40 times at once, as a carrier that repeats it, or an attacker, does.
+
+    Each must get 204, nothing may fail in the gateway, and the end of the call must be on the log once.
+    """
+    gateway, client = await serve(settings_with_every_carrier(kafka))
+    call = uuid.uuid4().hex
+    made = request("twilio", "/v1/status/twilio", end_fields("twilio", call))
+    answers = await asyncio.gather(*(post(client, made) for _ in range(40)))
+    assert {status for status, _, _ in answers} == {204}
+    await asyncio.to_thread(records_on_log, kafka, call)
+    await gateway.drain()
+    (end,) = await asyncio.to_thread(records_on_log, kafka, call)
+    assert (end.type, end.detail) == (RecordType.EOS, EosReason.CALL_ENDED)
+    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
 
 
 STREAM_TOLD: list[tuple[str, dict[str, object], str]] = [

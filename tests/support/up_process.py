@@ -135,7 +135,10 @@ class UpProcess:
     def _ready(self) -> bool:
         # A gateway that has outlived a killed supervisor answers, too, for a moment; ours starts when it is gone.
         try:
-            return bool(self.pids("gateway")) and self.get("/readyz", key=None)[0] == 200
+            if not self.pids("gateway"):
+                return False
+            status, body = self.get("/readyz", key=None)
+            return status == 200 and not json.loads(body)["api_missing"]
         except OSError:
             return False
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 from pydantic import SecretStr
 
-from core.settings import GatewaySettings, Settings, TwilioAccount, TwilioSettings
+from core.settings import GatewaySettings, PlivoSettings, Settings, TwilioAccount, TwilioSettings, VonageSettings
 from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.admission.stream_tokens import StreamClaims, issue
 from gateway.carriers import load_carriers
@@ -22,11 +22,13 @@ PUBLIC_URL = "https://calls.example.com"
 
 
 def settings(**gateway: object) -> Settings:
-    """Returns settings with two Twilio accounts of two tenants, and stream tokens."""
+    """Returns settings with two Twilio accounts of two tenants, an account of Vonage and Plivo, and stream tokens."""
     accounts = {name: TwilioAccount(auth_token=SecretStr(f"token-{name}"), tenant=name) for name in ("ACone", "ACtwo")}
     return Settings(
         public_url=PUBLIC_URL,
         twilio=TwilioSettings(accounts=accounts),
+        vonage=VonageSettings(signature_secret=SecretStr("a-secret-of-vonage")),
+        plivo=PlivoSettings(auth_token=SecretStr("a-token-of-plivo")),
         gateway=GatewaySettings.model_validate({"stream_token_secret": SECRET} | gateway),
     )
 

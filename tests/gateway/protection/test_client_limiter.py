@@ -102,16 +102,6 @@ def test_a_large_request_counts_as_several() -> None:
     assert limiter.limit_for(FLOOD, shared=False)
 
 
-def test_early_refusals_do_not_use_the_shared_limit() -> None:
-    """Records refusals of one address: they must count for that address and not against the shared limit."""
-    limiter = limiter_on(Clock(), max_unproven_requests=5)
-    for _ in range(100):
-        limiter.record_refusal(FLOOD)
-    assert limiter.limit_for(FLOOD, shared=False)
-    assert limiter.limit_for(NOBODY) == ""
-    assert admitted(limiter, CARRIER)
-
-
 @pytest.mark.parametrize("peer", ["127.0.0.1", "10.1.2.3", "::1", "fd00::1", "::ffff:192.168.1.1", "100.64.0.1"])
 def test_private_addresses_and_trusted_proxies_are_exempt(peer: str) -> None:
     """Sends a thousand requests from private addresses and from a trusted proxy: all must be admitted.

@@ -1,0 +1,91 @@
+"""Parts of an HTTP server that gateway and API share: time limits, and short answers to malformed requests.
+
+aiohttp itself keeps an idle connection for an hour, waits for a body without end, and logs a stack trace for each
+malformed request. Any client on the internet can cause all three.
+"""
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE_S = 75.0
+"""Time that a connection may stay open without a complete request. Proxies in front use shorter ones."""
+
+OPTIONS: dict[str, Any] = {"access_log": None, "lingering_time": 1, "keepalive_timeout": KEEPALIVE_S}
+"""Options of aiohttp's runner and of each connection."""
+
+
+class HttpHandler(web.RequestHandler):
+    """HTTP protocol of one connection. Malformed HTTP gets a JSON 400 and one log line."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Returns the response to malformed HTTP, which closes the connection; other errors go to aiohttp."""
+        if not isinstance(exc, HttpProcessingError) or request.writer.output_size:
+            return super().handle_error(request, status, exc, message)
+        reason = type(exc).__name__  # the exception's text contains the received bytes, however many
+        logger.warning("%s sent malformed HTTP: %s", request.remote, reason)
+        response = self.error_response(status, f"malformed HTTP request: {reason}")
+        response.force_close()
+        return response
+
+    @staticmethod
+    def error_response(status: int, message: str) -> web.Response:
+        """Returns an error in the server's own shape."""
+        return web.json_response({"error": message}, status=status)
+
+
+def protocol_factory(
+    runner: web.AppRunner, handler: Callable[..., HttpHandler] = HttpHandler, **options: object
+) -> Callable[[], asyncio.Protocol]:
+    """Returns the protocol factory for the connections of a runner that is set up.
+
+    options: of aiohttp's connections, besides `OPTIONS`.
+    """
+    assert runner.server is not None
+    return partial(handler, runner.server, loop=asyncio.get_running_loop(), **(OPTIONS | options))
+
+
+def malformed_target(request: web.BaseRequest) -> str:
+    """Returns the error of a target that is not a path, or "".
+
+    A proxy's target (GET http://…, CONNECT host:port, OPTIONS *) names another host than the one that was signed and
+    routed.
+    """
+    return "" if request.raw_path.startswith("/") else "the request target must begin with /"
+
+
+async def read_body(request: web.Request, timeout_s: float) -> bytes:
+    """Returns the whole body of a request. Further reads return it again, without waiting.
+
+    Raises HTTPRequestTimeout (408), HTTPRequestEntityTooLarge (413), or HTTPBadRequest (400) if the body is malformed
+    or its connection is lost. After each of them the connection must be closed.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"no complete body within {timeout_s:g} s") from None
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError):
+        raise web.HTTPBadRequest(text="the body is malformed or incomplete") from None
+
+
+def listen_error(host: str, port: int, error: OSError, setting: str) -> str:
+    """Returns the message for a port that cannot be used. setting: the variable that names another one."""
+    reason = "is already in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+    return f"port {port} on {host} {reason}: choose another with {setting}"
