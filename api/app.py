@@ -27,7 +27,6 @@ from api.auth.authentication import (
 )
 from api.auth.key_authenticator import Authenticator, Principal
 from api.auth.kratos import Kratos, kratos_method
-from api.auth.signed_tokens import TokenSigner
 from api.compression import gzip_middleware
 from api.embedding import QueryEmbedder
 from api.endpoint import TENANT_PARAMETER, ApiContext, ApiRequest, Endpoint
@@ -42,6 +41,7 @@ from api.routes import ENDPOINTS
 from api.store_executor import StoreExecutor
 from core import http_server, process
 from core.settings import Settings
+from core.token_signer import TokenSigner
 from pipelines.providers import registry
 from pipelines.providers.base import Embedder
 from pipelines.replay.service import ReplayService

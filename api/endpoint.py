@@ -8,7 +8,6 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from api.auth.key_authenticator import Authenticator, Principal
-from api.auth.signed_tokens import TokenSigner
 from api.embedding import QueryEmbedder
 from api.errors import ApiError, bad_parameter, call_not_found, not_ready
 from api.live.hub import LiveHub
@@ -17,6 +16,7 @@ from api.params import Query
 from api.store_executor import StoreExecutor
 from core.http_server import read_body
 from core.settings import Settings
+from core.token_signer import TokenSigner
 from pipelines.replay.service import Publish, ReplayService
 from sinks.clickhouse.api_key_queries import ApiKeyStore
 from sinks.clickhouse.call_projection import CallDoc, PartDoc

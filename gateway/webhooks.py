@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from aiohttp import web
 
 from core.settings import Settings
+from gateway.admission.repeats import Answer, AnsweredWebhooks, identity_of
 from gateway.admission.stream_authorizer import StreamAuthorizer
 from gateway.carriers.base import (
     Authorization,
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 VOICE_REQUEST = "voice-request"
 """Status in the event of a voice request. The event names the parties of the call."""
 
+_NO_CONTENT = Answer("", "")
+
 MAX_BODY_BYTES = 64 * 1024
 """Limit of a webhook's body. Carriers send a few hundred bytes."""
 
@@ -55,12 +58,16 @@ class Webhooks:
         self._admissions = admissions
         self._sink = sink
         self._metrics = metrics
+        self._answered = AnsweredWebhooks()
         # The end of each call that waits for the last audio: by carrier, tenant and call.
         self._ends: dict[tuple[str, str, str], tuple[MediaRecord, asyncio.TimerHandle]] = {}
 
     async def voice(self, request: web.Request) -> web.Response:
         """Serves /v1/voice/{carrier}: returns the answer with which the carrier streams the call to the gateway."""
         name, carrier, incoming, authorization = await self._authorized(request)
+        identity = identity_of(name, authorization.tenant, incoming)
+        if answered := self._answered.find(identity):
+            return _response(answered)
         try:
             call_id = carrier.requested_call_id(incoming)
             from_number, to_number = parties(fields(incoming))
@@ -79,11 +86,16 @@ class Webhooks:
             report = CallReport(call_id, VOICE_REQUEST, from_number=from_number, to_number=to_number)
             self._sink.put(_event(name, authorization.tenant, report))
         answer = carrier.answer(instructions, self._settings) or VoiceResponse("{}", "application/json")
-        return web.Response(text=answer.text, content_type=answer.content_type)
+        if call_id:  # without an id, the requests of two calls may be equal
+            self._answered.put(identity, Answer(answer.text, answer.content_type))
+        return _response(Answer(answer.text, answer.content_type))
 
     async def status(self, request: web.Request) -> web.Response:
         """Serves /v1/status/{carrier}: publishes the event, and ends the call if its status means that it is over."""
         name, carrier, incoming, authorization = await self._authorized(request)
+        identity = identity_of(name, authorization.tenant, incoming)
+        if answered := self._answered.find(identity):
+            return _response(answered)
         try:
             report = carrier.report(incoming)
         except CarrierError as error:
@@ -92,7 +104,8 @@ class Webhooks:
             self._sink.put(_event(name, authorization.tenant, report))
             if report.over:
                 self._end_soon(name, authorization.tenant, report.call_id)
-        return web.Response(status=204)
+        self._answered.put(identity, _NO_CONTENT)
+        return _response(_NO_CONTENT)
 
     def drain(self) -> None:
         """Emits the ends of calls that still wait."""
@@ -160,6 +173,12 @@ class Webhooks:
         answer.text = json.dumps({"error": error})
         answer.force_close()
         return answer
+
+
+def _response(answer: Answer) -> web.Response:
+    if answer == _NO_CONTENT:
+        return web.Response(status=204)
+    return web.Response(text=answer.text, content_type=answer.content_type)
 
 
 def incoming_request(

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from api.auth.key_authenticator import Authenticator, Principal
 from api.auth.scope import Scope
-from api.auth.signed_tokens import TokenSigner
 from api.errors import ApiError, unauthorized
+from core.token_signer import TokenError, TokenSigner
 
 AuthMethod = Callable[[web.Request], Awaitable[Principal | None]]
 
@@ -67,9 +67,10 @@ def share_link_method(authenticator: Authenticator, token_signer: TokenSigner) -
         token = request.query.get(SHARE_PARAMETER)
         if not token:
             return None
-        claims = token_signer.verify("link", token)
-        if claims is None:
-            raise ApiError(401, "unauthorized", "this link has expired: request a new one")
+        try:
+            claims = token_signer.verify("link", token)
+        except TokenError:
+            raise ApiError(401, "unauthorized", "this link has expired: request a new one") from None
         principal = await authenticator.by_subject(str(claims["key"]))
         return replace(
             principal,
@@ -89,8 +90,9 @@ def session_method(authenticator: Authenticator, token_signer: TokenSigner) -> A
         cookie = request.cookies.get(COOKIE)
         if not cookie:
             return None
-        claims = token_signer.verify("session", cookie)
-        if claims is None:
+        try:
+            claims = token_signer.verify("session", cookie)
+        except TokenError:
             return None  # the session has expired; another method may apply
         token = token_signer.digest("csrf", cookie)
         require_same_site(request, token)

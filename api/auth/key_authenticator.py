@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from api.auth.scope import Scope
-from api.auth.signed_tokens import TokenSigner
 from api.errors import unauthorized
+from core.token_signer import TokenSigner
 from sinks.clickhouse.api_key_queries import ApiKey
 
 logger = logging.getLogger(__name__)

@@ -24,10 +24,10 @@ from pydantic import BaseModel, ValidationError
 from api.auth.authentication import AuthMethod, require_same_site
 from api.auth.key_authenticator import Principal
 from api.auth.scope import Scope
-from api.auth.signed_tokens import TokenSigner
 from api.errors import ApiError
 from core.health_check import Check
 from core.settings import KratosSettings
+from core.token_signer import TokenSigner
 
 logger = logging.getLogger(__name__)
 

@@ -49,6 +49,20 @@ class VoicePlanSettings(MessageSettings):
         return self
 
 
+class ReusableProofSettings(VoicePlanSettings):
+    """A carrier whose proof at the media socket is the same for every stream."""
+
+    require_stream_token: bool | None = None
+    """true: each stream must present a stream token of our voice webhook. false: the carrier's own proof is enough, for
+    streams that your own instructions start. Default: required if `say`, `dial` or `redirect` is set, and for every
+    call that our voice webhook has answered."""
+
+    @property
+    def answers_calls(self) -> bool:
+        """True if the settings say how calls continue, so that our voice webhook answers them."""
+        return any((self.say, self.dial, self.redirect))
+
+
 class NetworkCredentialSettings(Section):
     """Credentials for carriers that do not sign requests.
 
@@ -76,7 +90,7 @@ class TwilioAccount(Section):
     """Tenant that owns the calls."""
 
 
-class TwilioSettings(TwilioAccount, VoicePlanSettings):
+class TwilioSettings(TwilioAccount, ReusableProofSettings):
     """Twilio: one account, or several by account SID."""
 
     accounts: dict[str, TwilioAccount] = {}
@@ -115,7 +129,7 @@ class SignalWireAccount(Section):
     """Tenant that owns the calls."""
 
 
-class SignalWireSettings(SignalWireAccount, VoicePlanSettings):
+class SignalWireSettings(SignalWireAccount, ReusableProofSettings):
     """SignalWire: one project, or several by project id."""
 
     accounts: dict[str, SignalWireAccount] = {}
@@ -134,7 +148,7 @@ class PlivoAccount(Section):
     """Tenant that owns the calls."""
 
 
-class PlivoSettings(PlivoAccount, VoicePlanSettings):
+class PlivoSettings(PlivoAccount, ReusableProofSettings):
     """Plivo: one account, or several by auth id."""
 
     accounts: dict[str, PlivoAccount] = {}

@@ -210,7 +210,9 @@ class Session:
         elif self._over_limit():
             self._raise_limits()
             if self._over_limit():
-                text = f"more than {self._max_speed:g} times real time: AUDIOTEXT_GATEWAY__MAX_SPEED"
+                text = (
+                    f"the stream is faster than {self._max_speed:g} times real time: raise AUDIOTEXT_GATEWAY__MAX_SPEED"
+                )
                 raise SessionClosedError(1008, text, "too-fast")
 
     def _over_limit(self) -> bool:

@@ -48,7 +48,7 @@ class Socket(web.WebSocketResponse[bool]):
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
         """Closes the socket. See aiohttp."""
         if code == WSCloseCode.MESSAGE_TOO_BIG and not message:
-            message = b"message too big: AUDIOTEXT_GATEWAY__MAX_MESSAGE_BYTES"
+            message = b"the message is too big: raise AUDIOTEXT_GATEWAY__MAX_MESSAGE_BYTES"
         if code not in (WSCloseCode.OK, WSCloseCode.GOING_AWAY) and self._connection is not None and not self.closed:
             drain_on_close(self._connection)
         return await super().close(code=code, message=message, drain=drain)

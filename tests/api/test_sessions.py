@@ -8,9 +8,9 @@ from typing import Any
 from api.auth.api_keys import list_keys, revoke_key
 from api.auth.authentication import COOKIE
 from api.auth.key_authenticator import token_hash
-from api.auth.signed_tokens import TokenSigner
 from api.endpoint import ApiContext
 from core.settings import ApiSettings, Settings
+from core.token_signer import TokenSigner
 from tests.api.conftest import ADMIN_KEY, Client, Put, Tenant, bearer, client_of
 
 

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from core.settings import KafkaSettings, Settings
+from core.token_signer import TokenSigner
 from gateway.admission.stream_authorizer import StreamAuthorizer
-from gateway.admission.stream_tokens import StreamClaims, issue
 from gateway.carriers import load_carriers
 from gateway.carriers.base import IncomingRequest, StreamStart, UnauthorizedError
 from gateway.carriers.common.signatures import HEADER, sign
@@ -110,7 +110,7 @@ async def test_valid_token_is_not_stored(serve: Serve, kafka: KafkaSettings, cap
     caplog.set_level(logging.DEBUG)
     _, client = await serve(settings_for(kafka))
     call = new_call()
-    token = issue(TOKENS, StreamClaims("default", "twilio", call, "", int(time.time()) + 60))
+    token = TokenSigner(TOKENS).sign("stream", {"tenant": "default", "carrier": "twilio", "call": call}, 60)
     headers = {HEADER: sign(KEPT, PUBLIC_URL.replace("https", "wss") + "/v1/media/twilio")}
     async with client.ws_connect("/v1/media/twilio", headers=headers) as socket:
         for message in (start(call, custom={"agent": "7", "token": token}), media(0), stop()):
@@ -130,7 +130,7 @@ def test_every_gateway_process_accepts_the_same_tokens() -> None:
     webhook and socket can reach different processes.
     """
     made = StreamAuthorizer(settings_for()).issue("acme", "telnyx", "c-1")
-    old = issue(TOKENS, StreamClaims("acme", "telnyx", "c-1", "", int(time.time()) - 1))
+    old = TokenSigner(TOKENS).sign("stream", {"tenant": "acme", "carrier": "telnyx", "call": "c-1"}, -1)
     for _ in range(4):
         other = StreamAuthorizer(settings_for())
         admit = other.authorize(

@@ -97,6 +97,7 @@ def _play(args: argparse.Namespace, settings: Settings, faults: simulator.Faults
                 codec=Codec(args.codec) if args.codec else None,
                 rate_hz=args.rate,
                 faults=faults,
+                custom=_parameters(settings, args.carrier),
                 auth_token=secret,
                 public_url=settings.base_url,
                 on_progress=on_progress,
@@ -116,6 +117,13 @@ def _secret(settings: Settings, carrier: str) -> str:
             "with --data-dir"
         )
     return secret.get_secret_value()
+
+
+def _parameters(settings: Settings, carrier: str) -> dict[str, str]:
+    """Returns the stream's parameters: a stream token, as in the answer of our voice webhook, if it may be required."""
+    if carrier not in ("twilio", "signalwire") or not settings.gateway.stream_token_secret:
+        return {}
+    return {"token": _stream_token(settings, carrier)}
 
 
 def _stream_token(settings: Settings, carrier: str) -> str:

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from api.auth.api_keys import create_key
 from api.auth.key_authenticator import token_hash
-from api.auth.signed_tokens import TokenSigner
+from core.token_signer import TokenSigner
 from schemas.artifacts import Segment, Transcript, transcript_key
 from schemas.events import Gap, TranscriptReady
 from tests.api.ui.conftest import SESSION_SECRET, Day, Site, Visitor, signed_in, window

@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from api.auth.authentication import COOKIE
 from api.auth.key_authenticator import token_hash
-from api.auth.signed_tokens import TokenSigner
+from core.token_signer import TokenSigner
 from tests.api.ui.conftest import SESSION_SECRET, Day, Site, Visitor, signed_in
 
 # A form can send JSON, if one does not look closely.

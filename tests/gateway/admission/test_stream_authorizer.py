@@ -1,6 +1,8 @@
 """Tests of stream authorization: all valid credentials, and invalid ones that resemble them."""
 
 import base64
+import hashlib
+import hmac
 import time
 from collections.abc import Mapping
 
@@ -8,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from core.settings import GatewaySettings, PlivoSettings, Settings, TwilioAccount, TwilioSettings, VonageSettings
+from core.token_signer import TokenSigner
 from gateway.admission.stream_authorizer import StreamAuthorizer
-from gateway.admission.stream_tokens import StreamClaims, issue
 from gateway.carriers import load_carriers
 from gateway.carriers.base import IncomingRequest, StreamStart, UnauthorizedError
 from gateway.carriers.common.signatures import HEADER, sign
@@ -89,7 +91,7 @@ def test_token_without_call_id_is_bound_to_its_first_call() -> None:
 def test_an_expired_token_is_refused() -> None:
     """Sends a token one second after its expiry, in the upgrade and in the start: both must be rejected."""
     admissions = StreamAuthorizer(settings())
-    old = issue(SECRET, StreamClaims("acme", "vonage", "c-1", "", int(time.time()) - 1))
+    old = TokenSigner(SECRET).sign("stream", {"tenant": "acme", "carrier": "vonage", "call": "c-1"}, -1)
     with pytest.raises(UnauthorizedError, match="expired"):
         admissions.authorize("vonage", CARRIERS["vonage"], proof(f"/v1/media/vonage?token={old}"))
     refused(admissions.authorize("vonage", CARRIERS["vonage"], proof("/v1/media/vonage")), start(token=old), "expired")
@@ -105,8 +107,8 @@ def test_token_in_the_start_is_accepted_and_removed(name: str) -> None:
     admissions = StreamAuthorizer(settings())
     admit = admissions.authorize(name, CARRIERS[name], proof(f"/v1/media/{name}"))
     assert admit(start(token=admissions.issue("acme", name, "c-1"))) == ("acme", start())
-    refused(admit, start(), "no stream token")
-    refused(admit, start(token="nonsense"), "no stream token")
+    refused(admit, start(), "has no stream token")
+    refused(admit, start(token="nonsense"), "has no stream token")
     refused(admit, start(token=admissions.issue("acme", "twilio", "c-1")), "for twilio")
     refused(admit, start(token=admissions.issue("acme", name, "c-9")), "another call")
 
@@ -119,7 +121,7 @@ def test_nothing_configured_is_denied(name: str) -> None:
     """
     admissions = StreamAuthorizer(Settings())
     assert admissions.issue("acme", name, "c-1") == ""
-    forged = issue("", StreamClaims("acme", name, "c-1", "", 2**40))
+    forged = TokenSigner("").sign("stream", {"tenant": "acme", "carrier": name, "call": "c-1"}, 60)
     for target in (f"/v1/media/{name}", f"/v1/media/{name}?token={forged}"):
         with pytest.raises(UnauthorizedError):
             admissions.authorize(name, CARRIERS[name], proof(target))
@@ -151,8 +153,8 @@ def test_accounts_are_tenants() -> None:
         admit = twilio(admissions, account)
         assert admit(start(account=account))[0] == account
         refused(admit, start(account=other), "another account")
-        refused(admit, start(token=admissions.issue(other, "twilio", "c-1")), "another tenant")
-        assert admit(start(token=admissions.issue(account, "twilio", "c-1")))[0] == account
+        refused(admit, start(call_id="c-2", token=admissions.issue(other, "twilio", "c-2")), "another tenant")
+        assert admit(start(call_id="c-2", token=admissions.issue(account, "twilio", "c-2")))[0] == account
     with pytest.raises(UnauthorizedError):
         twilio(admissions, "ACthree")
 
@@ -174,3 +176,60 @@ def test_calls_of_a_tenant_are_limited() -> None:
     refused(twilio(admissions, "ACone"), start(call_id="c-2"), "MAX_CALLS_PER_TENANT", "tenant-calls")
     assert twilio(admissions, "ACone")(start(stream_id="s-2"))[0] == "ACone"
     assert twilio(admissions, "ACtwo")(start(call_id="c-2"))[0] == "ACtwo"
+
+
+PROVEN = {
+    "twilio": {"auth_token": "token-of-twilio"},
+    "signalwire": {"stream_token": "token-of-signalwire"},
+    "plivo": {"auth_token": "token-of-plivo"},
+}
+
+
+def proven(name: str, **plan: object) -> tuple[StreamAuthorizer, Admit]:
+    """Returns an authorizer, and the admission of a socket with the carrier's own proof but without our token."""
+    section = {name: {**PROVEN[name], "tenant": "acme", **plan}}
+    admissions = StreamAuthorizer(
+        Settings.model_validate({"public_url": PUBLIC_URL, "gateway": {"stream_token_secret": SECRET}, **section})
+    )
+    path, secret = f"/v1/media/{name}", next(iter(PROVEN[name].values()))
+    url = f"{PUBLIC_URL.replace('https', 'wss')}{path}"
+    digest = base64.b64encode(hmac.digest(secret.encode(), f"{url}.nonce".encode(), hashlib.sha256)).decode()
+    headers = {
+        "twilio": {HEADER: sign(secret, url)},
+        "signalwire": {"Authorization": f"Bearer {secret}"},
+        "plivo": {"X-Plivo-Signature-V3": digest, "X-Plivo-Signature-V3-Nonce": "nonce"},
+    }
+    return admissions, admissions.authorize(name, CARRIERS[name], proof(path, headers[name]))
+
+
+@pytest.mark.parametrize("name", PROVEN)
+@pytest.mark.parametrize("plan", [{"dial": "+15550100"}, {"say": "Hello"}, {"require_stream_token": True}])
+def test_the_carrier_s_proof_alone_starts_no_stream(name: str, plan: dict[str, object]) -> None:
+    """Opens sockets whose proof is the same for every stream, where our voice webhook answers the calls.
+
+    Without a stream token, or with one for another call, the start is refused; with the call's own token it is
+    accepted. A failure means that somebody who has seen one upgrade request can record and bill calls of that tenant.
+    """
+    admissions, admit = proven(name, **plan)
+    refused(admit, start(), f"set AUDIOTEXT_{name.upper()}__REQUIRE_STREAM_TOKEN=false")
+    refused(admit, start(token=admissions.issue("acme", name, "c-2")), "another call")
+    assert admit(start(token=admissions.issue("acme", name, "c-1")))[0] == "acme"
+
+
+@pytest.mark.parametrize("name", PROVEN)
+def test_a_call_that_our_voice_webhook_answered_needs_its_token(name: str) -> None:
+    """Opens a socket for a call that our voice webhook has answered, and for one that it has not, in an installation
+    whose settings do not say how calls continue: only the first must present the token."""
+    admissions, admit = proven(name)
+    token = admissions.issue("acme", name, "c-1")
+    refused(admit, start(), "has no stream token")
+    assert admit(start(token=token))[0] == "acme"
+    assert admit(start(call_id="c-2"))[0] == "acme"
+
+
+@pytest.mark.parametrize("name", PROVEN)
+def test_foreign_instructions_need_a_setting(name: str) -> None:
+    """Opens a socket without a token where the settings allow streams of foreign instructions: it is accepted."""
+    admissions, admit = proven(name, dial="+15550100", require_stream_token=False)
+    admissions.issue("acme", name, "c-1")
+    assert admit(start())[0] == "acme"
