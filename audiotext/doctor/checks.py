@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from api.auth.kratos import Kratos
-from audiotext.doctor import environment, stages, stores
+from audiotext.doctor import environment, https, stages, stores
 from audiotext.stack.datadir import START_OR_NAME_ONE
 from core.checks import Check
 from core.health_check import HealthCheck
@@ -41,7 +41,7 @@ def checks_for(settings: Settings, *, embedded: bool) -> list[PlannedCheck]:
     watched = _watched_stages(settings)
     found += [PlannedCheck(f"requests: {name}", awaited=partial(stages.requests, name, url)) for name, url in watched]
     found += [
-        PlannedCheck("public URL", awaited=lambda: environment.public_url(settings)),
+        PlannedCheck("public URL", awaited=lambda: https.public_url(settings)),
         PlannedCheck("admin key", lambda: environment.admin_key(settings)),
         PlannedCheck("time limits", lambda: environment.time_limits(settings)),
         PlannedCheck("carriers", lambda: environment.carriers(settings)),

@@ -1,4 +1,4 @@
-"""Checks of the environment: secrets, time limits, public URL, disk and clock."""
+"""Checks of the environment: secrets, time limits, disk and clock."""
 
 import base64
 import binascii
@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import SecretStr
@@ -22,7 +21,6 @@ _SKEW_S = 60.0  # S3 refuses signatures that are 15 min off; tokens of carriers 
 _SHORTEST_SECRET = 16
 _LONGER = f"use at least {_SHORTEST_SECRET} random characters"
 _ED25519_BYTES = 32
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def admin_key(settings: Settings) -> Check:
@@ -84,41 +82,6 @@ def _decoded_length(text: str) -> int:
         return len(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):
         return 0
-
-
-async def public_url(settings: Settings) -> Check:
-    """Checks that carriers reach the gateway at the public URL."""
-    name = "public URL"
-    if problem := _public_url_problem(settings):
-        return Check(name, False, *problem)
-    if settings.public_url is None:
-        return Check(name, True, "not set: only this machine reaches the gateway")
-    try:
-        async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
-            status = (await client.get(f"{settings.base_url}/healthz")).status_code
-    except httpx.HTTPError as error:
-        reason = str(error) or type(error).__name__
-        return Check(name, False, f"{settings.base_url}: {reason}", "start the gateway; check DNS, proxy, certificate")
-    if status != httpx.codes.OK:
-        return Check(
-            name,
-            False,
-            f"{settings.base_url}/healthz answers {status}",
-            "let the proxy forward all requests",
-        )
-    return Check(name, True, f"{settings.base_url} leads to a gateway")
-
-
-def _public_url_problem(settings: Settings) -> tuple[str, str] | None:
-    """Returns the problem of the setting itself and its fix, or None."""
-    example = "set AUDIOTEXT_PUBLIC_URL=https://your.host"
-    if settings.public_url is None:
-        used = [carrier for carrier in settings.carriers_in_use if carrier != "audiosocket"]
-        return (f"not set, but signatures of {', '.join(used)} contain it", example) if used else None
-    url = urlsplit(settings.public_url)
-    if url.scheme == "http" and url.hostname not in _LOOPBACK:
-        return f"{settings.public_url}: carriers stream only to wss", "put TLS in front of the gateway, and use https"
-    return None
 
 
 def disk(data_dir: Path) -> Check:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from audiotext.cli import main
-from audiotext.doctor import environment, stores
+from audiotext.doctor import environment, https, stores
 from audiotext.doctor.checks import PlannedCheck, checks_for, run_checks
 from audiotext.stack.environment import to_variables
 from core.checks import Check
@@ -177,14 +177,14 @@ async def test_the_public_url_is_checked() -> None:
     setting.
     """
     twilio = {"auth_token": "t" * 32}
-    assert (await environment.public_url(load())).ok
+    assert (await https.public_url(load())).ok
     for given in (None, "http://calls.example.com"):
-        assert not (await environment.public_url(load(public_url=given, twilio=twilio))).ok
+        assert not (await https.public_url(load(public_url=given, twilio=twilio))).ok
     for nonsense in ("calls.example.com", "calls.example.com:443", "https://calls.example.com/?a=b"):
         with pytest.raises(SettingsError, match=r"AUDIOTEXT_PUBLIC_URL.*https://your\.host"):
             load(public_url=nonsense, twilio=twilio)
-    away = await environment.public_url(load(public_url=f"http://{AWAY}"))
-    assert "start the gateway" in away.fix
+    away = await https.public_url(load(public_url=f"http://{AWAY}"))
+    assert "start the proxy" in away.fix
 
 
 def test_the_disk_of_a_future_directory_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
