@@ -6,10 +6,23 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from api.errors import bad_parameter
+from gateway.carriers import carrier_names
 from sinks.clickhouse.call_projection import Status
+from sinks.clickhouse.phone_numbers import search_digits
 from sinks.clickhouse.replay_projection import State
 from sinks.clickhouse.usage_queries import GroupBy
 
@@ -82,6 +95,40 @@ def _to_ms_or_replay(value: object) -> object:
     return value if isinstance(value, str) and value.startswith("rp-") else _from_ms(value)
 
 
+_CARRIERS = carrier_names()
+_ADDRESS = re.compile(r"(?:sips?|tel|client):\S+", re.IGNORECASE)
+_QUOTES_AND_STOPS = ".,;:!?¿¡\"'()[]…“”„«»。，、！？"  # noqa: RUF001  # full-width characters on purpose
+_MOST_WORDS = 20
+
+
+def _known_carrier(name: str) -> str:
+    if name not in _CARRIERS:
+        raise ValueError(f"must be one of {', '.join(_CARRIERS)}")
+    return name
+
+
+def _searchable_number(text: str) -> str:
+    if not search_digits(text) and not _ADDRESS.fullmatch(text):
+        raise ValueError("must be a phone number with at least 3 digits, or an address like sip:alice@example.com")
+    return text
+
+
+def words_of(text: str) -> list[str]:
+    """Returns the words of a text without the quotes and stops around them, each once."""
+    return list(dict.fromkeys(word for piece in text.split() if (word := piece.strip(_QUOTES_AND_STOPS))))
+
+
+def _searchable_words(text: str) -> str:
+    if not 1 <= len(words_of(text)) <= _MOST_WORDS:
+        raise ValueError(f"must have 1 to {_MOST_WORDS} words")
+    return text
+
+
+Carrier = Annotated[str, AfterValidator(_known_carrier), WithJsonSchema({"type": "string", "enum": _CARRIERS})]
+Number = Annotated[str, AfterValidator(_searchable_number)]
+Words = Annotated[str, AfterValidator(_searchable_words)]
+_MOST_S = 10_000_000  # more than any call lasts
+
 BeforeMs = Annotated[int | str, BeforeValidator(_to_ms_or_replay), _TIME_SCHEMA]
 """Point in time as ms since the epoch, or a replay's id."""
 
@@ -98,7 +145,48 @@ class NoQuery(Query):
     """No parameters."""
 
 
-class CallsQuery(Query):
+class CallFilters(Query):
+    """Filters of calls that several endpoints have."""
+
+    tenant: str | None = Field(
+        None,
+        max_length=500,
+        description="Only calls of this tenant. A tenant's key only sees its own calls.",
+    )
+    carrier: Carrier | None = Field(None, description="Only calls of this carrier.")
+    min_duration_s: int | None = Field(
+        None, ge=0, le=_MOST_S, description="Only calls with at least this many seconds of audio."
+    )
+    max_duration_s: int | None = Field(
+        None, ge=0, le=_MOST_S, description="Only calls with at most this many seconds of audio."
+    )
+    number: Number | None = Field(
+        None,
+        max_length=100,
+        description="Only calls from or to this number, written in any usual way, with or without its country code.",
+    )
+
+    @field_validator("max_duration_s")
+    @classmethod
+    def _not_below_the_minimum(cls, value: int | None, info: ValidationInfo) -> int | None:
+        least = info.data.get("min_duration_s")
+        if value is not None and least is not None and value < least:
+            raise ValueError("is below `min_duration_s`")
+        return value
+
+
+class WordFilters(CallFilters):
+    """Filters of calls, with one for what was said."""
+
+    text: Words | None = Field(
+        None,
+        max_length=200,
+        description="Only calls in which each of these words occurs: in the current transcript or in its summary, in "
+        "any case, also within a longer word.",
+    )
+
+
+class CallsQuery(WordFilters):
     """Filters and page of the list of calls."""
 
     limit: int = Field(50, ge=1, le=200, description="Calls per page.")
@@ -166,8 +254,8 @@ class ReplaysQuery(Query):
     state: State | None = Field(None, description="Only replays in this state.")
 
 
-class SearchQuery(Query):
-    """Search query."""
+class SearchQuery(CallFilters):
+    """Search query, and filters of the calls that are searched."""
 
     q: str = Field(
         min_length=1,
@@ -178,6 +266,10 @@ class SearchQuery(Query):
     group_by: Literal["call"] | None = Field(
         None, description="`call`: groups the hits by call, the call with the best hit first."
     )
+    since: FromMs | None = Field(None, description=f"Only calls that started at this time or later. {TIME_FORMATS}")
+    until: ToMs | None = Field(
+        None, description=f"Only calls that started before this time; a date includes its whole day. {TIME_FORMATS}"
+    )
 
 
 class DeadLettersQuery(Query):
@@ -186,8 +278,8 @@ class DeadLettersQuery(Query):
     all: bool = Field(False, description="Includes replayed and healed dead letters.")
 
 
-class UsageQuery(Query):
-    """Filter and grouping of ledger lines."""
+class UsageQuery(WordFilters):
+    """Filter and grouping of ledger lines. With a filter other than tenant and time, erased calls are left out."""
 
     from_: FromMs | None = Field(
         None, alias="from", description=f"Calls that started at this time or later. {TIME_FORMATS}"

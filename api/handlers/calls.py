@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from api import gaps
+from api.call_filters import call_filter
 from api.endpoint import ApiRequest, missing_artefact
 from api.errors import ApiError, bad_parameter
 from api.models import (
@@ -36,14 +37,7 @@ async def list_calls(api_request: ApiRequest, query: CallsQuery) -> web.StreamRe
     context = api_request.context
     try:
         calls, next_cursor = await context.clickhouse(
-            context.calls.list_calls,
-            tenant=api_request.tenant,
-            limit=query.limit,
-            cursor=query.cursor,
-            status=query.status,
-            since_ms=query.since,
-            until_ms=query.until,
-            query=query.q,
+            context.calls.list_calls, call_filter(api_request, query), limit=query.limit, cursor=query.cursor
         )
     except InvalidCursorError:
         raise bad_parameter("cursor", "is invalid: use the `next_cursor` of a list") from None

@@ -11,6 +11,7 @@ from api.errors import ApiError
 from api.handlers.calls import list_item
 from api.live.hub import Subscriber
 from api.params import NoQuery
+from sinks.clickhouse.call_list_query import CallFilter
 
 _INITIAL_CALLS = 100  # newest live calls, sent at the start
 _REAUTHENTICATE_S = 4.0  # interval of credential checks and of comments that keep proxies from closing the connection
@@ -22,7 +23,7 @@ async def watch(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
     # Subscribes before the query, so that no change between the two is missed.
     async with context.live.subscribe(api_request.tenant) as subscriber:
         calls, _ = await context.clickhouse(
-            context.calls.list_calls, tenant=api_request.tenant, status="live", limit=_INITIAL_CALLS
+            context.calls.list_calls, CallFilter(api_request.tenant, status="live"), limit=_INITIAL_CALLS
         )
         response = web.StreamResponse(
             headers={

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from aiohttp import web
 
+from api.call_filters import call_filter
 from api.endpoint import ApiRequest
 from api.errors import bad_parameter
 from api.models import Bundled, Usage, UsageRow
@@ -22,13 +23,15 @@ async def get_usage(api_request: ApiRequest, query: UsageQuery) -> web.StreamRes
     async def sums(group_by: GroupBy | None) -> list[UsageSum]:
         return await context.clickhouse(
             context.usage.sums,
-            tenant=api_request.tenant,
+            tenant=wanted.tenant,
             from_ms=query.from_,
             to_ms=query.to,
             group_by=group_by,
             time_zone=query.time_zone,
+            of_calls=wanted if wanted.narrows else None,
         )
 
+    wanted = call_filter(api_request, query)
     context = api_request.context
     groups, total = await asyncio.gather(sums(query.group_by), sums(None))
     audio_ms = sum(row.duration_ms for row in total)

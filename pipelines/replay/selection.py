@@ -8,6 +8,7 @@ from core.errors import UsageError, UserError
 from schemas.artifacts import PlannedPart
 from schemas.events import ReplayStage
 from sinks.clickhouse.ambiguity import require_one_tenant_each
+from sinks.clickhouse.call_list_query import CallFilter
 from sinks.clickhouse.call_projection import CallDoc, PartDoc, Status
 from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.phone_numbers import matches, search_digits
@@ -195,15 +196,14 @@ def _calls(store: CallStore, selection: Selection) -> Iterator[CallDoc]:
         return
     cursor: str | None = None
     while True:
-        page, cursor = store.list_calls(
+        wanted = CallFilter(
             tenant=selection.tenant,
-            limit=_PAGE,
-            cursor=cursor,
             status=selection.status,
             since_ms=selection.since_ms,
             until_ms=selection.until_ms,
             query=selection.query,
         )
+        page, cursor = store.list_calls(wanted, limit=_PAGE, cursor=cursor)
         yield from page
         if cursor is None:
             return

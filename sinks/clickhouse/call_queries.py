@@ -7,6 +7,7 @@ from core.settings import ClickHouseSettings
 from schemas.events import AnyEvent, ReplayCommand, ReplayedPart, StageFailed, parse_event
 from sinks.clickhouse.ambiguity import require_one_tenant_each
 from sinks.clickhouse.call_list_query import (
+    EVERY_CALL,
     NOT_ERASED,
     CallFilter,
     Position,
@@ -20,7 +21,6 @@ from sinks.clickhouse.call_projection import (
     SUCCESS,
     CallDoc,
     Retry,
-    Status,
     build_call,
     unique,
 )
@@ -96,38 +96,33 @@ class CallStore:
         return self._build(self._events(f"(tenant, call_id) IN {literal(list(names))}", {}, None)) if names else []
 
     def list_calls(
-        self,
-        *,
-        tenant: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-        status: Status | None = None,
-        since_ms: int | None = None,
-        until_ms: int | None = None,
-        query: str | None = None,
+        self, wanted: CallFilter = EVERY_CALL, *, limit: int = 50, cursor: str | None = None
     ) -> tuple[list[CallDoc], str | None]:
         """Returns a page of at most `limit` calls, newest first, and the cursor of the next page (None for the last).
 
-        since_ms, until_ms: start of the call (ms since the epoch; since is included, until is not). query: part of the
-        call id or of a number. New calls do not change the pages after a cursor. Raises InvalidCursorError.
+        New calls do not change the pages after a cursor. Raises InvalidCursorError.
         """
         limit = max(1, min(limit, _PAGE_MAX))
         after = decode_cursor(cursor) if cursor else None
-        wanted = CallFilter(tenant, status, since_ms, until_ms, query)
         found: list[tuple[Position, CallDoc]] = []
         while len(found) <= limit:
             # One more than requested, to find out whether there is a next page.
-            size = limit + 1 if status is None else max(limit + 1, _SCAN)
+            size = limit + 1 if wanted.status is None else max(limit + 1, _SCAN)
             positions = [position(row) for row in self._database.query(*positions_query(wanted, after, size))]
             if not positions:
                 break
             calls = self._calls_at(positions)
-            found += [(at, call) for at, call in calls if status is None or call.status == status]
+            found += [(at, call) for at, call in calls if wanted.decided_by(call)]
             after = positions[-1]
             if len(positions) < size:
                 break
         page = found[:limit]
         return [call for _, call in page], encode_cursor(page[-1][0]) if len(found) > limit else None
+
+    def find_matching(self, wanted: CallFilter, most: int) -> set[tuple[str, str]]:
+        """Returns the (tenant, call id) of the newest `most` calls that pass the filter, which has no status."""
+        rows = self._database.query(*positions_query(wanted, None, most))
+        return {(at.tenant, at.call_id) for at in map(position, rows)}
 
     def events(self, call_id: str, tenant: str | None) -> list[dict[str, object]]:
         """Returns the call's events as JSON objects, each once, in the order in which they occurred."""

@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from core.settings import ClickHouseSettings
 from schemas.events import Frozen
+from sinks.clickhouse.call_list_query import CallFilter, calls_query
 from sinks.clickhouse.call_projection import UsageLine
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.sql import conditions, literal
@@ -62,17 +63,23 @@ class UsageStore:
         to_ms: int | None = None,
         group_by: GroupBy | None = None,
         time_zone: str = "UTC",
+        of_calls: CallFilter | None = None,
     ) -> list[UsageSum]:
         """Returns sums of ledger lines by group and currency, ordered by both; without a group the totals.
 
         from_ms, to_ms: start of the calls (ms since the epoch; from is included, to is not). time_zone: name of the
-        time zone of days.
+        time zone of days. of_calls: only lines of calls that pass this filter, which has no status; erased calls do not
+        pass it.
         """
         group = _GROUPS[group_by] if group_by else "''"
         if group_by == "day" and time_zone != "UTC":
             group = "toString(toDate(call_started_at, {time_zone:String}))"
         owner = "tenant" if group_by == "call" else "''"  # several tenants may have a call with the same id
         where, parameters = _ledger_condition(tenant, from_ms, to_ms)
+        if of_calls is not None:
+            calls, more = calls_query(of_calls)
+            where += f"{' AND' if where else 'WHERE'} (tenant, call_id) IN (SELECT tenant, call_id FROM ({calls}))"
+            parameters |= more
         rows = self._database.query(
             f"""
             SELECT {group} AS grouped, {owner} AS owner, currency, count() AS lines, sum(units) AS all_units,

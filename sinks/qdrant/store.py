@@ -4,6 +4,7 @@ Point ids are deterministic, so writing twice equals writing once.
 """
 
 import warnings
+from collections.abc import Collection as CollectionOf
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from qdrant_client.models import (
     Filter,
     FilterSelector,
     HasIdCondition,
+    MatchAny,
     MatchValue,
     QueryRequest,
     ScoredPoint,
@@ -166,6 +168,7 @@ class VectorStore:
         limit: int,
         text: str = "",
         min_score: float | None = None,
+        call_ids: CollectionOf[str] | None = None,
     ) -> list[Hit]:
         """Returns the turns nearest to the vector, best first. Returns no hits if the collection does not exist yet.
 
@@ -174,8 +177,9 @@ class VectorStore:
         rankings (reciprocal rank fusion), so it may differ from the order of the scores.
         min_score: hits below it are dropped, except those that contain a meaningful word of the query (a name, a
         number). None: the nearest turns are hits at any distance.
+        call_ids: only calls with one of these ids; None = all.
         """
-        where = _where(tenant=tenant) if tenant is not None else None
+        where = _searched(tenant, call_ids)
         size = limit * _CANDIDATES
         nearest = QueryRequest(query=list(vector), using=DENSE, filter=where, limit=size, with_payload=True)
         terms = bm25.query_terms(text)
@@ -276,6 +280,14 @@ class _CollectionMissingError(VectorStoreError):
 
 def _where(**equal: str) -> Filter:
     return Filter(must=[FieldCondition(key=key, match=MatchValue(value=value)) for key, value in equal.items()])
+
+
+def _searched(tenant: str | None, call_ids: CollectionOf[str] | None) -> Filter | None:
+    """Returns the filter of a search; None if it covers everything."""
+    found = [] if tenant is None else [FieldCondition(key="tenant", match=MatchValue(value=tenant))]
+    if call_ids is not None:
+        found.append(FieldCondition(key="call_id", match=MatchAny(any=sorted(call_ids))))
+    return Filter(must=[*found]) if found else None
 
 
 @contextmanager

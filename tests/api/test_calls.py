@@ -1,12 +1,24 @@
 """Calls over HTTP: status by stage, parts, lists with filters and pages."""
 
 import uuid
+from collections.abc import Callable
 
 import pytest
 from yarl import URL
 
 from api.models import call_path
-from tests.api.conftest import ADMIN_KEY, NOON, PART_MS, Client, Put, Tenant, bearer, stage_failed, stream_started
+from tests.api.conftest import (
+    ADMIN_KEY,
+    NOON,
+    PART_MS,
+    Client,
+    Put,
+    Tenant,
+    WordEmbedder,
+    bearer,
+    stage_failed,
+    stream_started,
+)
 
 
 def _id() -> str:
@@ -170,6 +182,49 @@ async def test_pages_and_filters(api: Client, put: Put, tenant: Tenant) -> None:
     assert await page(since=str(NOON + 4 * 3_600_000)) == ([ids[4]], None)
 
 
+async def test_filters_of_calls_search_and_usage(
+    api: Client, put: Put, new_tenant: Callable[[], Tenant], words: WordEmbedder
+) -> None:
+    """Filters calls, search and usage by tenant, carrier, number and duration, as a tenant and as the operator.
+
+    The operator finds one tenant's calls by its name; a tenant cannot name another one. Search finds a call that a
+    filter leaves even if many better hits are in other calls. If this fails, a list, a search or a bill shows other
+    calls than its filters name.
+    """
+    mine, other = new_tenant(), new_tenant()
+    for tenant in (mine, other):
+        put.call(tenant.name, "call-1")
+        put.vectors(words, tenant.name, "call-1", ["the router blinks red today"])
+    put.events(stream_started(mine.name, "call-2", NOON).model_copy(update={"carrier": "jambonz"}))
+    put.vectors(words, mine.name, "call-2", ["the router blinks red"] * 60)
+
+    async def found(path: str, query: str, auth: dict[str, str] = mine.auth) -> list[tuple[str, str]]:
+        response = await api.get(f"{path}{'&' if '?' in path else '?'}{query}", headers=auth)
+        assert response.status == 200, await response.text()
+        body = await response.json()
+        rows = body.get("calls") or body.get("results") or body.get("groups") or []
+        return sorted({(row["tenant"], row.get("id") or row.get("call_id") or row["group"]) for row in rows})
+
+    first, second, theirs = (mine.name, "call-1"), (mine.name, "call-2"), (other.name, "call-1")
+    search, bill = "/v1/search?q=the+router+blinks+red&limit=1", "/v1/usage?group_by=call"
+    for path, unfiltered in (("/v1/calls", [first, second]), (search, [second]), (bill, [first])):
+        assert await found(path, "") == unfiltered
+        assert await found(path, "carrier=twilio") == [first]
+        assert await found(path, "min_duration_s=30&max_duration_s=30") == [first]
+        assert await found(path, "min_duration_s=31") == []
+        assert await found(path, "number=%2B49+123-45&carrier=twilio") == [first]
+        assert await found(path, "number=99999") == []
+        assert await found(path, f"tenant={other.name}", bearer(ADMIN_KEY)) == [theirs]
+        assert await found(path, f"tenant={mine.name}&carrier=twilio") == [first]
+        response = await api.get(f"{path}{'&' if '?' in path else '?'}tenant={other.name}", headers=mine.auth)
+        assert (response.status, (await response.json())["error"]["parameter"]) == (400, "tenant")
+    for path in ("/v1/calls", bill):
+        assert await found(path, "text=abstract+1") == [first]
+        assert await found(path, "text=abstract+zebra") == []
+    assert await found(search, "since=2026-11-23") == []
+    assert await found(search, "until=2026-11-22&carrier=twilio") == [first]
+
+
 async def test_bad_parameters_are_named(api: Client, tenant: Tenant) -> None:
     """Sends a wrong value to each path that takes parameters. If it failed, a typo would end in a 500 or be ignored."""
     for path, name in [
@@ -185,6 +240,21 @@ async def test_bad_parameters_are_named(api: Client, tenant: Tenant) -> None:
         ("/v1/usage?from=then", "from"),
         ("/v1/usage?from=2026-11-22&to=2026-11-20", "to"),
         ("/v1/usage?group_by=moon", "group_by"),
+        *(
+            (f"{path}{query}", name)
+            for path in ("/v1/calls?", "/v1/search?q=a&", "/v1/usage?")
+            for query, name in [
+                ("carrier=acme", "carrier"),
+                ("min_duration_s=-1", "min_duration_s"),
+                ("max_duration_s=1.5", "max_duration_s"),
+                ("min_duration_s=9&max_duration_s=8", "max_duration_s"),
+                ("number=12", "number"),
+                ("number=alice", "number"),
+            ]
+        ),
+        ("/v1/calls?text=...", "text"),
+        ("/v1/usage?text=" + "+".join(str(number) for number in range(21)), "text"),
+        ("/v1/search?q=a&text=b", "text"),
     ]:
         response = await api.get(path, headers=tenant.auth)
         error = (await response.json())["error"]

@@ -189,11 +189,13 @@ def _find_call(store: CallStore, text: str, owner: str | None) -> CallDoc:
     owner: its tenant; None = every tenant. Raises UserError, also for an id that several tenants have.
     """
     from audiotext.cli import listing
+    from sinks.clickhouse.call_list_query import CallFilter
 
     call = store.get_call(text, owner)
     if call is None:
         beginning = text.removesuffix("…").removesuffix("...")
-        candidates = [one.id for one in store.list_calls(tenant=owner, query=beginning, limit=_MAX_CANDIDATES)[0]]
+        wanted = CallFilter(tenant=owner, query=beginning)
+        candidates = [one.id for one in store.list_calls(wanted, limit=_MAX_CANDIDATES)[0]]
         call = store.get_call(listing.id_of(text, candidates, "call", "the web page or GET /v1/calls"), owner)
     if call is None:
         raise UserError(f"the call {text} was erased")

@@ -15,6 +15,7 @@ from pipelines.runtime.errors import PermanentError, RetryLaterError
 from schemas.artifacts import call_prefix, job_record_key
 from schemas.events import CallErased, ErasureRequested
 from schemas.replays import outcome
+from sinks.clickhouse.call_list_query import CallFilter
 from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.replay_queries import ReplayStore
@@ -93,7 +94,7 @@ async def test_nothing_is_left_but_the_line_of_the_bill(desk: Desk) -> None:
     assert desk.left(tenant, other) == before
     assert desk.provider.released == ["order-1"]
     assert [type(output.event) for output in told] == [CallErased]
-    assert [call.id for call in desk.calls.list_calls(tenant=tenant)[0]] == [other]
+    assert [call.id for call in desk.calls.list_calls(CallFilter(tenant=tenant))[0]] == [other]
 
 
 async def test_what_is_told_later_does_not_bring_it_back(desk: Desk) -> None:

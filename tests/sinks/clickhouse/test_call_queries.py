@@ -1,16 +1,19 @@
 """Queries of calls against a real engine. Each test has its own tenants, since all tests share the engine."""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
+from schemas.artifacts import Segment, Transcript
 from schemas.events import AnyEvent, LetterReplayed, UsageRecorded
 from sinks.clickhouse.ambiguity import AmbiguousCallError
 from sinks.clickhouse.call_list_query import CallFilter, positions_query
 from sinks.clickhouse.call_projection import CallDoc, Status, build_call
 from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
+from sinks.clickhouse.rows import segment_rows
+from sinks.clickhouse.usage_queries import UsageStore
 from tests.support.call_events import T0, Call, insert, line_of
 
 HOUR = 3_600_000
@@ -21,7 +24,7 @@ def pages(store: CallStore, tenant: str, limit: int) -> list[list[str]]:
     result: list[list[str]] = []
     cursor: str | None = None
     while True:
-        calls, cursor = store.list_calls(tenant=tenant, limit=limit, cursor=cursor)
+        calls, cursor = store.list_calls(CallFilter(tenant=tenant), limit=limit, cursor=cursor)
         result.append([call.id for call in calls])
         if cursor is None:
             return result
@@ -58,7 +61,7 @@ def test_a_tenant_sees_only_its_own(database: Database, store: CallStore, tenant
     with pytest.raises(AmbiguousCallError, match=f"choose one of {tenant}, {other} with `tenant`"):
         store.get_call(shared_id, None)
     assert {event["tenant"] for event in store.events(shared_id, tenant)} == {tenant}
-    assert [call.tenant for call in store.list_calls(tenant=tenant)[0]] == [tenant]
+    assert [call.tenant for call in store.list_calls(CallFilter(tenant=tenant))[0]] == [tenant]
     assert store.get_call(shared_id, "nobody") is None
     assert store.events(shared_id, "nobody") == []
 
@@ -84,9 +87,9 @@ def test_pages_do_not_move_when_calls_come_in(database: Database, store: CallSto
     insert(database, [Call(f"CA{n}", tenant, t0=T0 + min(n, 4) * HOUR).started() for n in range(7)])
     assert pages(store, tenant, 3) == [["CA4", "CA5", "CA6"], ["CA3", "CA2", "CA1"], ["CA0"]]
 
-    first, cursor = store.list_calls(tenant=tenant, limit=3)
+    first, cursor = store.list_calls(CallFilter(tenant=tenant), limit=3)
     insert(database, [Call("CA9", tenant, t0=T0 + 9 * HOUR).started(), Call("CA3", tenant, t0=T0 + 3 * HOUR).started()])
-    second, _ = store.list_calls(tenant=tenant, limit=3, cursor=cursor)
+    second, _ = store.list_calls(CallFilter(tenant=tenant), limit=3, cursor=cursor)
 
     assert [call.id for call in first] == ["CA4", "CA5", "CA6"]
     assert [call.id for call in second] == ["CA3", "CA2", "CA1"]
@@ -100,7 +103,7 @@ def test_the_list_is_narrowed_by_time_and_text(database: Database, store: CallSt
     )
 
     def ids(**wanted: int | str) -> list[str]:
-        calls, _ = store.list_calls(tenant=tenant, **wanted)  # type: ignore[arg-type]  # keywords by name
+        calls, _ = store.list_calls(CallFilter(tenant=tenant, **wanted))  # type: ignore[arg-type]  # keywords by name
         return [call.id for call in calls]
 
     assert ids(since_ms=T0 + HOUR, until_ms=T0 + 2 * HOUR) == ["CAy_%'"]
@@ -113,6 +116,64 @@ def test_the_list_is_narrowed_by_time_and_text(database: Database, store: CallSt
     assert ids(query="+49 30 223") == []
 
 
+def test_calls_are_filtered_by_what_they_are(database: Database, store: CallStore, tenant: str) -> None:
+    """Filters by carrier, number, duration and words: the list, the set of matching calls and the sums of the ledger.
+
+    Two parts of one call count together for its duration. Words are those of the current transcript and its summary: a
+    word of a version that is not current does not count, nor a name in the summary's event that nobody said. If this
+    fails, a list or a bill shows other calls than its filter names.
+    """
+    usage = UsageStore(database)
+    short = Call("CA-short", tenant)
+    double = Call("CA-double", tenant, t0=T0 + HOUR)
+    jambonz = Call("CA-jambonz", tenant, t0=T0 + 2 * HOUR)
+    insert(database, [*short.complete(), short.usage()])
+    insert(
+        database,
+        [*double.complete(), double.usage(), double.recording(at=200_000, part=2, start=120_000, end=180_000)],
+    )
+    other = jambonz.started().model_copy(update={"carrier": "jambonz", "from_number": "+447700900123"})
+    old = jambonz.transcript().model_copy(update={"event_id": "old", "transcript_id": "old", "occurred_at_ms": T0})
+    summary = jambonz.summary().model_copy(update={"abstract": "The Müller order is late.", "key_points": ["Refund"]})
+    insert(database, [other, jambonz.recording(), old, jambonz.transcript(), summary])
+    said = {
+        old: "nobody hears this any more",
+        jambonz.transcript(): "My refrigerator hums. I'd like 50% off, please.",
+        short.transcript(): "Hello, my order number is 4711.",
+    }
+    for event, text in said.items():
+        segment = Segment(start_ms=0, end_ms=900, channel=0, speaker="inbound", text=text)
+        spoken = Transcript(
+            call_id=event.call_id, language="en", duration_ms=900, provider="p", model="m", segments=[segment]
+        )
+        database.insert([*segment_rows(event, spoken)])
+
+    def ids(**wanted: Any) -> list[str]:
+        calls, _ = store.list_calls(CallFilter(tenant=tenant, **wanted))
+        found = [call.id.removeprefix("CA-") for call in calls]
+        matching = store.find_matching(CallFilter(tenant=tenant, **wanted), 10)
+        assert matching == {(tenant, call.id) for call in calls}
+        lines = sum(row.lines for row in usage.sums(tenant=tenant, of_calls=CallFilter(tenant=tenant, **wanted)))
+        assert lines == len(set(found) & {"short", "double"})
+        return found
+
+    assert ids(carrier="jambonz") == ["jambonz"]
+    assert ids(carrier="twilio") == ["double", "short"]
+    assert ids(number="07700 900123") == ["jambonz"]
+    assert ids(number="+44 7700 900124") == []
+    assert ids(min_ms=60_001) == ["double"]
+    assert ids(max_ms=60_000) == ["jambonz", "short"]
+    assert ids(min_ms=120_000, max_ms=120_000) == ["double"]
+    assert ids(words=("ORDER",)) == ["jambonz", "short"]
+    assert ids(words=("order", "4711")) == ["short"]
+    assert ids(words=("müller", "refund", "fridge")) == []
+    assert ids(words=("MÜLLER", "refund", "refrigerator")) == ["jambonz"]
+    assert ids(words=("50%", "i'd")) == ["jambonz"]
+    assert ids(words=("any",)) == []
+    assert ids(words=("extractive",)) == []
+    assert ids(words=("order",), carrier="twilio", max_ms=60_000, since_ms=T0, until_ms=T0 + 1) == ["short"]
+
+
 def test_a_call_is_found_by_a_number_that_only_a_webhook_named(
     database: Database, store: CallStore, tenant: str
 ) -> None:
@@ -121,9 +182,9 @@ def test_a_call_is_found_by_a_number_that_only_a_webhook_named(
     silent = call.started().model_copy(update={"from_number": "", "to_number": ""})
     report = call.reported("voice-request").model_copy(update={"from_number": "+15550100123", "over": False})
     insert(database, [silent, report])
-    (found,), _ = store.list_calls(tenant=tenant, query="(555) 010-0123")
+    (found,), _ = store.list_calls(CallFilter(tenant=tenant, query="(555) 010-0123"))
     assert found.from_number == "+15550100123"
-    assert store.list_calls(tenant=tenant, query="(555) 010-0124")[0] == []
+    assert store.list_calls(CallFilter(tenant=tenant, query="(555) 010-0124"))[0] == []
 
 
 def test_a_call_with_a_second_stream_keeps_its_start(database: Database, store: CallStore, tenant: str) -> None:
@@ -131,7 +192,7 @@ def test_a_call_with_a_second_stream_keeps_its_start(database: Database, store: 
     call = Call("CA1", tenant)
     insert(database, [call.started(), call.started(2 * HOUR, "MZ2")])
 
-    assert store.list_calls(tenant=tenant, since_ms=T0 + HOUR) == ([], None)
+    assert store.list_calls(CallFilter(tenant=tenant, since_ms=T0 + HOUR)) == ([], None)
 
 
 def test_every_status_finds_its_calls(database: Database, store: CallStore, tenant: str) -> None:
@@ -147,7 +208,7 @@ def test_every_status_finds_its_calls(database: Database, store: CallStore, tena
         found: list[CallDoc] = []
         cursor: str | None = None
         while True:
-            page, cursor = store.list_calls(tenant=tenant, limit=40, cursor=cursor, status=status)
+            page, cursor = store.list_calls(CallFilter(tenant=tenant, status=status), limit=40, cursor=cursor)
             found += page
             if cursor is None:
                 break
@@ -224,7 +285,7 @@ def test_a_dead_letter_alone_is_no_call(database: Database, store: CallStore, te
     )
     insert(database, [letter, replayed])
 
-    assert store.list_calls(tenant=tenant) == ([], None)
+    assert store.list_calls(CallFilter(tenant=tenant)) == ([], None)
     assert store.get_call("CA1", tenant) is None
     assert len(store.events("CA1", tenant)) == 2
 
@@ -234,7 +295,7 @@ def test_a_call_that_was_never_streamed_is_no_call(database: Database, store: Ca
     stream is, and the report is among the events of both."""
     insert(database, [Call("CA1", tenant).reported(), Call("CA2", tenant).reported(), Call("CA2", tenant).started()])
 
-    assert [call.id for call in store.list_calls(tenant=tenant)[0]] == ["CA2"]
+    assert [call.id for call in store.list_calls(CallFilter(tenant=tenant))[0]] == ["CA2"]
     assert store.get_call("CA1", tenant) is None
     assert [event["type"] for event in store.events("CA1", tenant)] == ["call.status"]
     assert len(store.events("CA2", tenant)) == 2

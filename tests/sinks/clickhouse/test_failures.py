@@ -10,6 +10,7 @@ from core.settings import ClickHouseSettings
 from schemas.events import AnyEvent, LetterReplayed, ObjectRef, ReplayCommand, ReplayedPart, ReplayStage, StageFailed
 from schemas.ids import uuid_of
 from schemas.replays import outcome
+from sinks.clickhouse.call_list_query import CallFilter
 from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.rows import event_row, replay_row
@@ -136,7 +137,7 @@ def test_the_latest_failure_and_none_while_it_is_tried_again(clickhouse: ClickHo
     shown = (call.failed_stage, call.failed_reason)
     assert shown == (case.failure or (None, None))
     assert call.status == ("failed" if case.failure else case.status)
-    assert [one.status for one in store.list_calls(tenant=tenant, status=call.status)[0]] == [call.status]
+    assert [one.status for one in store.list_calls(CallFilter(tenant=tenant, status=call.status))[0]] == [call.status]
     where = "WHERE tenant = {tenant:String}"
     [row] = database.query(f"SELECT failed_stage, failed_reason, status FROM calls {where}", {"tenant": tenant})
     assert (row["failed_stage"], row["failed_reason"]) == (case.failure or ("", ""))

@@ -16,6 +16,7 @@ from schemas.artifacts import Segment, Transcript
 from schemas.events import AnyEvent, ObjectRef
 from schemas.ids import sha256_hex
 from schemas.topics import Topic
+from sinks.clickhouse.call_list_query import CallFilter
 from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database
 from sinks.clickhouse.usage_queries import GroupBy, UsageStore
@@ -103,8 +104,8 @@ def test_ten_thousand_calls_told_three_times_change_no_number(
     def answers() -> list[object]:
         mine: dict[str, object] = {"tenant": tenant}
         return [
-            store.list_calls(tenant=tenant, limit=200),
-            store.list_calls(tenant=tenant, limit=200, until_ms=T0 + CALLS // 2 * 60_000),
+            store.list_calls(CallFilter(tenant=tenant), limit=200),
+            store.list_calls(CallFilter(tenant=tenant, until_ms=T0 + CALLS // 2 * 60_000), limit=200),
             *(usage.sums(tenant=tenant, group_by=group) for group in (None, *get_args(GroupBy))),
             *(
                 database.query(f"SELECT count(), sum(cityHash64(*)) FROM {view} WHERE tenant = {{tenant:String}}", mine)
