@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo up unit test durations screenshots chaos replay lint bench lock clean env
+.PHONY: help demo up unit test durations screenshots chaos replay lint bench lock clean env wheel wheel-check
 
 help:
 	@echo "make demo   sets up, plays two real calls through the whole stack and prints the results"
@@ -17,6 +17,8 @@ help:
 	@echo "make replay makes 1,000 calls, replays them while services are killed, and compares everything"
 	@echo "make lint   style, layers and types"
 	@echo "make bench  runs the benchmarks, side by side in one run"
+	@echo "make wheel  builds the wheel into ./dist"
+	@echo "make wheel-check  installs the wheel in an empty environment and runs the demo there"
 	@echo "make env    creates the secrets that docker-compose.yml needs, in .env"
 	@echo "make lock   resolves requirements.lock anew"
 	@echo "make clean  removes .venv and caches; ./data stays"
@@ -69,6 +71,14 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
+
+# An earlier build would leave files of modules that are gone.
+wheel: $(READY)
+	@rm -rf build dist
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . && rm -rf build && ls dist/*
+
+wheel-check: $(READY)
+	@.ci/wheel-check $(abspath $(BIN))/python
 
 env:
 	@$(PYTHON) deploy/compose/env.py

@@ -143,6 +143,17 @@ def _context(tls: Certificates) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(tls.ca))
 
 
+@pytest.mark.parametrize("name", ["nginx.conf", "Caddyfile"])
+def test_the_page_shows_the_tested_directives(name: str) -> None:
+    """Compares the block in docs/https.md with the file: the directives are the same, the file has comments as well.
+
+    A failure means that readers copy something that no test has run.
+    """
+    directives = re.sub(r"^\s*#.*", "", (FOLDER / name).read_text(), flags=re.MULTILINE).split()
+    page = (FOLDER.parents[1] / "docs" / "https.md").read_text()
+    assert directives in [block.split() for block in re.findall(r"```\n(.*?)```", page, re.DOTALL)]
+
+
 def test_a_call_through_the_proxy_is_recorded_exactly(
     proxy: Proxy, stack: UpProcess, tls: Certificates, tmp_path: Path
 ) -> None:
