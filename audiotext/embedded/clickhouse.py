@@ -2,12 +2,17 @@
 
 import importlib.util
 import sys
+from urllib.parse import urlsplit
 
 from audiotext.embedded.server import LOOPBACK, MissingExtraError, Server, port_is_open
 from audiotext.embedded.state import State
 
 USER = "audiotext"
 PASSWORD_VARIABLE = "EMBEDDED_CLICKHOUSE_PASSWORD"
+# User for analysts: see `clickhouse_readonly`.
+ANALYST = "analyst"
+ANALYST_PASSWORD_VARIABLE = "EMBEDDED_CLICKHOUSE_ANALYST_PASSWORD"
+_ANALYST_SECRET = "clickhouse-analyst"
 
 # A name, because importing the module takes long and is not needed to start it.
 _SHIM = "audiotext.embedded.clickhouse_shim"
@@ -22,7 +27,17 @@ def server(state: State) -> Server:
     return Server(
         name="clickhouse",
         command=(sys.executable, "-m", _SHIM, "--data-dir", str(state.data_dir), "--port", str(port)),
-        env={PASSWORD_VARIABLE: password, "TZ": "UTC"},
+        env={
+            PASSWORD_VARIABLE: password,
+            ANALYST_PASSWORD_VARIABLE: state.secret(_ANALYST_SECRET),
+            "TZ": "UTC",
+        },
         addresses={"AUDIOTEXT_CLICKHOUSE__DSN": f"clickhouse://{USER}:{password}@{LOOPBACK}:{port}/default"},
         is_ready=lambda: port_is_open(port),  # it listens only after the engine is open
     )
+
+
+def analyst_dsn(state: State, dsn: str) -> str:
+    """Returns the address of the embedded ClickHouse for analysts: read-only. dsn: the address for services."""
+    url = urlsplit(dsn)
+    return url._replace(netloc=f"{ANALYST}:{state.secret(_ANALYST_SECRET)}@{url.hostname}:{url.port}").geturl()

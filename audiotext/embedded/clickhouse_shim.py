@@ -3,7 +3,7 @@
 Only one process can own the engine's directory, so all services connect to this process with the client library of a
 real server. It implements what that client needs: queries and inserts by POST, settings and parameters in the URL or
 in a form, compressed bodies, and errors in ClickHouse's format. It is for local use only: it listens on the loopback
-interface and requires a password.
+interface and requires a password. There are two users: the services' user, and a read-only user for analysts.
 """
 
 import argparse
@@ -26,11 +26,13 @@ import lz4.frame  # type: ignore[import-untyped]  # publishes no types
 from aiohttp import web
 from backports import zstd
 
-from audiotext.embedded.clickhouse import PASSWORD_VARIABLE, USER
+from audiotext.embedded.clickhouse import ANALYST, ANALYST_PASSWORD_VARIABLE, PASSWORD_VARIABLE, USER
+from audiotext.embedded.clickhouse_readonly import READONLY_SETTINGS, canonical_sql, refusal, syntax_tree_sql
 from audiotext.embedded.shim import serve
 
 _MAX_BODY = 1 << 30  # bytes of one insert, as transmitted
 _AUTHENTICATION_FAILED = 516
+_READONLY = 164
 
 # URL parameters of the transport; all others are settings of the engine.
 _TRANSPORT = frozenset(
@@ -129,8 +131,9 @@ class EngineError(Exception):
     @property
     def status(self) -> int:
         """HTTP status that ClickHouse returns for such an error."""
-        not_found = {46: 404, 47: 404, 60: 404, 81: 404}  # unknown function, identifier, table, database
-        return not_found.get(self.code, 400 if self.code in (6, 36, 41, 43, 53, 62, 115, 386) else 500)
+        # Unknown function, identifier, table, database; not allowed.
+        statuses = {46: 404, 47: 404, 60: 404, 81: 404, _READONLY: 403}
+        return statuses.get(self.code, 400 if self.code in (6, 36, 41, 43, 53, 62, 115, 386) else 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +156,26 @@ class Engine:
         self._keep_open = chdb.connect(self._path)
 
     def run(
-        self, query: Statement | Insert, *, database: str, settings: Mapping[str, str], params: Mapping[str, str]
+        self,
+        query: Statement | Insert,
+        *,
+        database: str,
+        settings: Mapping[str, str],
+        params: Mapping[str, str],
+        readonly: bool = False,
     ) -> Result:
-        """Runs the query in its own session, so that settings end with the request. Raises EngineError."""
+        """Runs the query in its own session, so that settings end with the request.
+
+        readonly: runs only what the user for analysts may run. Raises EngineError.
+        """
         session = self._connect(self._path)
         try:
             if database:
                 session.query(f"USE {_quoted_name(database)}")
             for name, value in settings.items():
                 session.query(f"SET {name} = {_quoted(value)}")
+            if readonly:
+                _check_readonly(session, query, params)
             if isinstance(query, Insert):
                 return self._insert(session, query)
             result = session.query(query.sql, query.format, params=dict(params))
@@ -188,6 +202,23 @@ class Engine:
         return Result(b"", written | {"elapsed_ns": _nanoseconds(result)})
 
 
+def _check_readonly(session: Any, query: Statement | Insert, params: Mapping[str, str]) -> None:
+    """Makes the session read-only. Raises EngineError for a query that the user for analysts may not run."""
+
+    def result(sql: str) -> str:
+        return (session.query(sql, "TSVRaw", params=dict(params)).bytes() or b"").decode()
+
+    for name, value in READONLY_SETTINGS.items():
+        session.query(f"SET {name} = {value}")
+    reason: str | None = "INSERT is not allowed"
+    if isinstance(query, Statement):
+        canonical = result(canonical_sql(query.sql))
+        functions = result("SELECT name FROM system.table_functions").split()
+        reason = refusal(canonical, result(syntax_tree_sql(canonical)), functions)
+    if reason:
+        raise EngineError(f"Code: {_READONLY}. DB::Exception: {ANALYST} has read-only access: {reason}. (READONLY)")
+
+
 def _nanoseconds(result: Any) -> str:
     return str(int(result.elapsed() * 1_000_000_000))
 
@@ -202,12 +233,16 @@ def _quoted_name(name: str) -> str:
     return f"`{escaped}`"
 
 
-def application(engine: Engine, password: str) -> web.Application:
-    """Returns ClickHouse's HTTP interface for the engine. Queries run one after the other in a separate thread."""
+def application(engine: Engine, passwords: Mapping[str, str]) -> web.Application:
+    """Returns ClickHouse's HTTP interface for the engine. Queries run one after the other in a separate thread.
+
+    passwords: by user.
+    """
     thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
 
     async def query(request: web.Request) -> web.Response:
-        if not authorized(request.headers, request.query, password):
+        user = authenticated_user(request.headers, request.query, passwords)
+        if user is None:
             return _error(
                 f"Code: {_AUTHENTICATION_FAILED}. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)", 403
             )
@@ -228,7 +263,9 @@ def application(engine: Engine, password: str) -> web.Application:
         }
         running = asyncio.get_running_loop().run_in_executor(
             thread,
-            lambda: engine.run(parsed, database=url.get("database", ""), settings=settings, params=params),
+            lambda: engine.run(
+                parsed, database=url.get("database", ""), settings=settings, params=params, readonly=user == ANALYST
+            ),
         )
         try:
             result = await asyncio.shield(running)  # a client that disconnects must not interrupt an insert
@@ -256,8 +293,8 @@ def application(engine: Engine, password: str) -> web.Application:
     return app
 
 
-def authorized(headers: Mapping[str, str], url: Mapping[str, str], password: str) -> bool:
-    """Returns True if the request contains our user and password, in one of ClickHouse's three forms."""
+def authenticated_user(headers: Mapping[str, str], url: Mapping[str, str], passwords: Mapping[str, str]) -> str | None:
+    """Returns the user whose name and password the request contains, in one of ClickHouse's three forms, or None."""
     user, given = url.get("user", ""), url.get("password", "")
     basic = headers.get("Authorization", "")
     if "X-ClickHouse-User" in headers:
@@ -266,8 +303,9 @@ def authorized(headers: Mapping[str, str], url: Mapping[str, str], password: str
         try:
             user, _, given = base64.b64decode(basic[6:]).decode().partition(":")
         except ValueError:
-            return False
-    return hmac.compare_digest(user.encode(), USER.encode()) and hmac.compare_digest(given.encode(), password.encode())
+            return None
+    password = passwords.get(user)
+    return user if password and hmac.compare_digest(given.encode(), password.encode()) else None
 
 
 async def _form(request: web.Request) -> dict[str, str]:
@@ -297,7 +335,8 @@ def main() -> None:
     args = parser.parse_args()
     path: Path = args.data_dir / "clickhouse"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    serve("clickhouse", application(Engine(path), os.environ[PASSWORD_VARIABLE]), args.port)
+    passwords = {USER: os.environ[PASSWORD_VARIABLE], ANALYST: os.environ[ANALYST_PASSWORD_VARIABLE]}
+    serve("clickhouse", application(Engine(path), passwords), args.port)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,9 @@ def test_no_secret_has_a_default() -> None:
         if re.search(r"PASSWORD|SECRET|(?<!ACCESS_)KEY|BOOTSTRAP_USER|DSN", name) and not value.startswith("sqlite:"):
             assert ":?" in value, name
     for variable, default in _VARIABLE.findall(TEXT):
-        assert default.startswith(":?") or variable in ("GATEWAY_BIND", "KRATOS_PUBLIC_URL", "KRATOS_UI_URL"), variable
+        assert default.startswith(":?") or variable in (
+            *("GATEWAY_BIND", "CLICKHOUSE_PORT", "KRATOS_PUBLIC_URL", "KRATOS_UI_URL"),
+        ), variable
     assert "env_file" in OURS["gateway"]
 
 
@@ -156,14 +158,19 @@ def test_make_env_makes_every_secret_once() -> None:
     assert "QDRANT_API_KEY=" in again
 
 
-def test_grafana_reads_only_what_it_is_meant_to() -> None:
-    """Its user may not see the keys of the API, and may change nothing."""
+@pytest.mark.parametrize("user", ["grafana", "analyst"])
+def test_readers_of_clickhouse_see_no_keys(user: str) -> None:
+    """Each user that only reads has SELECT on named tables without the API keys, and a read-only profile.
+
+    tests/deploy/test_dashboards.py compares the names with the schema.
+    """
     users = ET.parse(ROOT / "deploy/compose/clickhouse-users.xml").getroot()
-    grants = [query.text or "" for query in users.iter("query")]
+    grants = [query.text or "" for query in users.iterfind(f"users/{user}/grants/query")]
     assert grants
     assert all(grant.startswith("GRANT SELECT ON audiotext.") for grant in grants)
     assert not [grant for grant in grants if grant.endswith(("*", "api_keys"))]
-    assert users.findtext("profiles/grafana/readonly") == "2"
+    profile = users.findtext(f"users/{user}/profile")
+    assert users.findtext(f"profiles/{profile}/readonly") == "2"
 
 
 def test_other_files_can_be_read() -> None:
