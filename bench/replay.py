@@ -114,6 +114,7 @@ def _rebuilding(directory: Path) -> float:
                 access_key=variables["AUDIOTEXT_S3__ACCESS_KEY"],
                 secret_key=SecretStr(variables["AUDIOTEXT_S3__SECRET_KEY"]),
                 bucket=variables["AUDIOTEXT_S3__BUCKET"],
+                ca_file=Path(variables["AUDIOTEXT_S3__CA_FILE"]),
             )
         )
         parts = [

@@ -206,7 +206,12 @@ def s3_settings(server: RunningServer) -> S3Settings:
         access_key=server.addresses["AUDIOTEXT_S3__ACCESS_KEY"],
         secret_key=SecretStr(server.addresses["AUDIOTEXT_S3__SECRET_KEY"]),
         bucket=BUCKET,
+        ca_file=_path(server.addresses.get("AUDIOTEXT_S3__CA_FILE")),
     )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 def clickhouse_settings(server: RunningServer) -> ClickHouseSettings:

@@ -1,16 +1,23 @@
 """Embedded object storage: SeaweedFS in one process (`weed mini`), S3 protocol.
 
 Every port is set explicitly, because SeaweedFS would silently choose another free one. Telemetry and all interfaces
-except S3 are disabled. The filer requires signed tokens; by default it returns every object to any client.
+except S3 are disabled.
+
+By default SeaweedFS lists, copies and deletes everything for any client that connects to one of its internal ports.
+Here every internal port (gRPC and HTTP) requires a client certificate that only this data directory contains. S3
+requires our credentials, and has the same certificate, so that clients never send a recording to another program.
 """
 
 import json
 import secrets
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from audiotext.embedded import certificates
+from audiotext.embedded.certificates import Certificates
 from audiotext.embedded.server import LOOPBACK, MissingExtraError, Server, port_is_open
 from audiotext.embedded.state import State, write_private
 from core.settings import S3Settings
@@ -29,12 +36,17 @@ def server(state: State, bucket: str) -> Server:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = state.secret("s3")
     write_private(data / "s3.json", _identities(secret))
-    write_private(data / "security.toml", _security())  # SeaweedFS reads it from the working directory
+    files = certificates.ensure(data / "tls")
+    write_private(data / "security.toml", _security(files))  # SeaweedFS reads it from the working directory
     port = state.port("s3")
-    endpoint = f"http://{LOOPBACK}:{port}"
-    store = ObjectStore(
-        S3Settings(endpoint=endpoint, access_key=_ACCESS_KEY, secret_key=SecretStr(secret), bucket=bucket)
+    settings = S3Settings(
+        endpoint=f"https://{LOOPBACK}:{port}",
+        access_key=_ACCESS_KEY,
+        secret_key=SecretStr(secret),
+        bucket=bucket,
+        ca_file=files.ca,
     )
+    store = ObjectStore(settings)
 
     def answers() -> bool:
         if not port_is_open(port):
@@ -48,20 +60,24 @@ def server(state: State, bucket: str) -> Server:
 
     return Server(
         name="objects",
-        command=(str(weed), "mini", *_flags(state, data, port)),
+        command=(str(weed), "mini", *_flags(state, data, port, files)),
         cwd=data,
         addresses={
-            "AUDIOTEXT_S3__ENDPOINT": endpoint,
+            "AUDIOTEXT_S3__ENDPOINT": f"https://{LOOPBACK}:{port}",
             "AUDIOTEXT_S3__ACCESS_KEY": _ACCESS_KEY,
             "AUDIOTEXT_S3__SECRET_KEY": secret,
+            "AUDIOTEXT_S3__CA_FILE": str(files.ca),
         },
         is_ready=answers,
     )
 
 
-def _flags(state: State, data: Path, port: int) -> list[str]:
+def _flags(state: State, data: Path, port: int, files: Certificates) -> list[str]:
     flags = [f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", f"-s3.config={data / 's3.json'}"]
     flags += [f"-s3.port={port}", f"-s3.port.grpc={state.port('s3.grpc')}"]
+    flags += [f"-s3.cert.file={files.cert}", f"-s3.key.file={files.key}"]
+    # Relative to the data directory; the default is a fixed path in /tmp, where another user could be first.
+    flags += ["-s3.localSocket=s3.sock", "-filer.localSocket=filer.sock"]
     for part in _PORTS:
         flags += [f"-{part}.port={state.port(part)}", f"-{part}.port.grpc={state.port(part + '.grpc')}"]
     # A master that resumes its state waits up to 20 s for other masters' volumes before it accepts a write. This is the
@@ -80,7 +96,18 @@ def _identities(secret: str) -> str:
     return json.dumps({"identities": [identity]})
 
 
-def _security() -> str:
-    """Returns keys with which SeaweedFS' parts sign their requests to each other; each start generates new ones."""
-    sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
-    return "".join(f'[{section}]\nkey = "{secrets.token_urlsafe(24)}"\n' for section in sections)
+def _security(files: Certificates) -> str:
+    """Returns the credentials with which SeaweedFS' parts recognise each other. Each start generates new keys."""
+    keys = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    pair = {"cert": str(files.cert), "key": str(files.key)}
+    pair_and_ca = pair | {"ca": str(files.ca)}
+    sections: dict[str, Mapping[str, str | bool]] = {section: {"key": secrets.token_urlsafe(24)} for section in keys}
+    sections["grpc"] = {"ca": str(files.ca)}
+    sections |= {f"grpc.{part}": pair for part in (*_PORTS, "s3", "worker", "msg_broker", "msg_agent", "mq", "client")}
+    sections |= {f"https.{part}": pair_and_ca for part in _PORTS}
+    sections["https.client"] = {"enabled": True, **pair_and_ca}
+    # JSON's strings and booleans are valid TOML.
+    return "".join(
+        f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+        for section, values in sections.items()
+    )

@@ -34,6 +34,8 @@ def test_migrate_brings_every_store_up_to_date(
     monkeypatch.setenv("AUDIOTEXT_S3__ACCESS_KEY", s3.access_key or "")
     monkeypatch.setenv("AUDIOTEXT_S3__SECRET_KEY", s3.secret_key.get_secret_value())
     monkeypatch.setenv("AUDIOTEXT_S3__BUCKET", name)
+    if s3.ca_file:
+        monkeypatch.setenv("AUDIOTEXT_S3__CA_FILE", str(s3.ca_file))
 
     for _ in range(2):
         assert main.main(["migrate", "--check"]) == 1

@@ -96,6 +96,7 @@ def test_words_are_counted_per_speaker(kafka: KafkaSettings, s3: S3Settings) -> 
         *("--tenant", tenant, "--group", tenant, "--idle", "2"),
         AWS_ACCESS_KEY_ID=s3.access_key or "",
         AWS_SECRET_ACCESS_KEY=s3.secret_key.get_secret_value(),
+        SSL_CERT_FILE=str(s3.ca_file or ""),
     )
 
     expected: Counter[str] = Counter()

@@ -42,7 +42,7 @@ def test_s3_over_tls(s3: S3Settings, pki: Certificates, doors: ExitStack) -> Non
     How? Object storage behind a door that wants the authority's certificates; without them, and with a wrong secret,
     it must fail, or neither is looked at.
     """
-    port = doors.enter_context(tls_proxy(pki, urlsplit(s3.endpoint or "").port or 0))
+    port = doors.enter_context(tls_proxy(pki, urlsplit(s3.endpoint or "").port or 0, s3.ca_file))
     secure = s3.model_copy(update={"endpoint": f"https://127.0.0.1:{port}", "addressing": "path"} | _files(pki))
     store = ObjectStore(secure)
     ref = store.put("tls/object", b"content", "text/plain")

@@ -55,14 +55,18 @@ def make(directory: Path) -> Certificates:
 
 
 @contextlib.contextmanager
-def tls_proxy(certificates: Certificates, port: int) -> Iterator[int]:
-    """Listens with TLS, requires a client certificate of the same authority, and forwards everything to `port`."""
+def tls_proxy(certificates: Certificates, port: int, upstream_ca: Path | None = None) -> Iterator[int]:
+    """Listens with TLS, requires a client certificate of the same authority, and forwards everything to `port`.
+
+    upstream_ca: the authority of the server at `port`, if that server has TLS.
+    """
+    upstream = ssl.create_default_context(cafile=upstream_ca) if upstream_ca else None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.cert, certificates.key)
     context.load_verify_locations(certificates.ca)
     context.verify_mode = ssl.CERT_REQUIRED
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(_to(port), "127.0.0.1", 0, ssl=context))
+    server = loop.run_until_complete(asyncio.start_server(_to(port, upstream), "127.0.0.1", 0, ssl=context))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
@@ -74,9 +78,9 @@ def tls_proxy(certificates: Certificates, port: int) -> Iterator[int]:
         loop.close()
 
 
-def _to(port: int):  # type: ignore[no-untyped-def]  # a callback of asyncio.start_server
+def _to(port: int, upstream: ssl.SSLContext | None):  # type: ignore[no-untyped-def]  # a callback of asyncio.start_server
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", port)
+        onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", port, ssl=upstream)
         try:
             await asyncio.gather(_copy(reader, onward_writer), _copy(onward_reader, writer))
         finally:

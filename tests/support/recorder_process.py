@@ -80,6 +80,7 @@ class Bench:
             "AUDIOTEXT_S3__ACCESS_KEY": self.s3.access_key or "",
             "AUDIOTEXT_S3__SECRET_KEY": self.s3.secret_key.get_secret_value(),
             "AUDIOTEXT_S3__BUCKET": self.s3.bucket,
+            **({"AUDIOTEXT_S3__CA_FILE": str(self.s3.ca_file)} if self.s3.ca_file else {}),
             "AUDIOTEXT_RECORDER__IDLE_TIMEOUT_MS": str(self.idle_timeout_ms),
             "AUDIOTEXT_RECORDER__COMMIT_INTERVAL_S": str(self.commit_interval_s),
             "AUDIOTEXT_KAFKA__SESSION_TIMEOUT_MS": "6000",
