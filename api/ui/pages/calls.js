@@ -2,6 +2,7 @@
 
 import { get } from "../api.js";
 import { fill, h, icon, problem } from "../dom.js";
+import { callFilters, forApi, passes, withFilters } from "../filters.js";
 import { count, dayEnd, dayStart, plural, zone } from "../format.js";
 import { animate, watch } from "../live.js";
 import { matchesNumber, searchDigits } from "../numbers.js";
@@ -17,7 +18,7 @@ const ROW_PX = 55;
 
 export function render(root, { who, go, params }) {
   const tenants = who.tenant === null;
-  const filter = { q: params.get("q") ?? "", status: params.get("status") ?? "", since: params.get("since") ?? "", until: params.get("until") ?? "" };
+  let filter = { q: params.get("q") ?? "", status: params.get("status") ?? "", since: params.get("since") ?? "", until: params.get("until") ?? "" };
   const live = new Map();
   const hidden = new Set(); // live calls beyond LIVE_SHOWN
   const known = new Map(); // rows of finished calls
@@ -30,6 +31,7 @@ export function render(root, { who, go, params }) {
   const status = h("select", { id: "filter-status" }, STATUSES.map(([value, text]) => h("option", { value, selected: value === filter.status }, text)));
   const since = h("input", { id: "filter-since", type: "date", value: filter.since });
   const until = h("input", { id: "filter-until", type: "date", value: filter.until });
+  const narrowing = callFilters(["text", "carrier", tenants && "tenant", "min_duration_s", "max_duration_s"].filter(Boolean), params, apply);
   const liveCount = h("span", { class: "count" }, "0");
   const connection = h("span", { class: "connection", role: "status" });
   const liveList = h("ul", { class: "rows live-rows", "aria-label": "Live calls" });
@@ -50,6 +52,7 @@ export function render(root, { who, go, params }) {
           h("span", { class: "field" }, h("label", { for: "filter-status" }, "Status"), status),
           h("span", { class: "field" }, h("label", { for: "filter-since" }, "From"), since),
           h("span", { class: "field" }, h("label", { for: "filter-until" }, "To"), until),
+          narrowing.element,
           h("span", { class: "muted small zone" }, `Days and times: ${zone}`))),
       h("div", { class: "row row-head", "aria-hidden": "true" },
         h("span", { class: "cell-when" }, "Started"), h("span", { class: "who-calls" }, "Caller and callee"), h("span", { class: "cell-carrier" }, "Carrier"),
@@ -65,9 +68,8 @@ export function render(root, { who, go, params }) {
 
   function apply() {
     clearTimeout(typing);
-    Object.assign(filter, { q: search.value.trim(), status: status.value, since: since.value, until: until.value });
-    const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
-    history.replaceState(null, "", query.size ? `/?${query}` : "/");
+    filter = { q: search.value.trim(), status: status.value, since: since.value, until: until.value, ...narrowing.values() };
+    history.replaceState(null, "", withFilters("/", filter));
     load(true);
   }
 
@@ -77,13 +79,13 @@ export function render(root, { who, go, params }) {
     const own = (loading = new AbortController());
     fill(more, h("span", { class: "muted", role: "status" }, "Loading…"));
     try {
-      const page = await get("/v1/calls", { ...filterQuery(), limit: anew ? PAGE : NEXT_PAGE, cursor: anew ? null : cursor }, own.signal);
+      const page = await get("/v1/calls", { ...forApi(filter), limit: anew ? PAGE : NEXT_PAGE, cursor: anew ? null : cursor }, own.signal);
       if (own !== loading) return;
       if (anew) { list.replaceChildren(); known.clear(); }
       for (const call of page.calls) if (call.status !== "live") place(call, true);
       cursor = page.next_cursor;
       ended = cursor === null;
-      const empty = !known.size && (filter.q || filter.status || filter.since || filter.until ? "No call matches this filter." : "No finished calls yet. When one ends, it appears here.");
+      const empty = !known.size && (Object.values(filter).some(Boolean) ? "No call matches this filter." : "No finished calls yet. When one ends, it appears here.");
       fill(more, ended ? h("span", { class: "muted", role: "status" }, empty || plural(known.size, "call")) : h("button", { class: "button", onclick: () => load(false) }, "More"));
       loading = null;
       late.splice(0).forEach(changed);
@@ -124,13 +126,9 @@ export function render(root, { who, go, params }) {
     return next;
   }
 
-  /** Returns the filter for the API, with days of the viewer's time zone as points in time. */
-  function filterQuery() {
-    const moment = (text, find) => (text && (Number.isNaN(find(text)) ? text : find(text)));
-    return { ...filter, since: moment(filter.since, dayStart), until: moment(filter.until, dayEnd) };
-  }
-
   function fits(call) {
+    if (filter.text && !known.has(keyOf(call))) return false; // only the server knows what was said
+    if (!passes(call, filter)) return false;
     if (filter.status && call.status !== filter.status) return false;
     if (filter.since && call.started_at_ms < dayStart(filter.since)) return false;
     if (filter.until && call.started_at_ms >= dayEnd(filter.until)) return false;
@@ -171,7 +169,7 @@ export function render(root, { who, go, params }) {
     live.forEach((row) => row.element.remove());
     live.clear();
     hidden.clear();
-    get("/v1/calls", { ...filterQuery(), limit: PAGE }).then((page) => page.calls.forEach(changed), () => null);
+    get("/v1/calls", { ...forApi(filter), limit: PAGE }).then((page) => page.calls.forEach(changed), () => null);
   }
 
   let broken = false;
@@ -201,6 +199,7 @@ export function render(root, { who, go, params }) {
     { keys: ["j", "k"], text: "Next or previous call", run: (key) => move(key === "j" ? 1 : -1) },
     { keys: ["Enter"], text: "Open the call" },
   ]);
+  Object.assign(filter, narrowing.values());
   load(true);
 
   return () => {

@@ -2,22 +2,29 @@
 
 import { callPath, callPage, get } from "../api.js";
 import { fill, h, icon, problem } from "../dom.js";
-import { duration, marked, plural } from "../format.js";
+import { callFilters, forApi, withFilters } from "../filters.js";
+import { duration, marked, plural, zone } from "../format.js";
 import { shortcuts } from "../shortcuts.js";
 
-export function render(root, { go, params }) {
+export function render(root, { go, who, params }) {
   const query = params.get("q") ?? "";
   const audio = new Audio();
   audio.preload = "none";
   let playing = null; // { button, hit }
   let closed = false;
+  let asked = null;
 
   const field = h("input", { id: "q", name: "q", type: "search", value: query, placeholder: "What was it about? “The customer wants a refund”", autocomplete: "off", required: true });
+  const narrowing = callFilters(["since", "until", "number", "carrier", who.tenant === null && "tenant", "min_duration_s", "max_duration_s"].filter(Boolean), params, () => {
+    history.replaceState(null, "", withFilters("/search", { q: query, ...narrowing.values() }));
+    if (query) find();
+  }, "Filters");
   const results = h("div", { class: "results", "aria-live": "polite" });
   root.append(
     h("h1", {}, "Search"),
-    h("form", { class: "big-search", role: "search", onsubmit: (event) => { event.preventDefault(); if (field.value.trim()) go(`/search?q=${encodeURIComponent(field.value.trim())}`); } },
+    h("form", { class: "big-search", role: "search", onsubmit: (event) => { event.preventDefault(); if (field.value.trim()) go(withFilters("/search", { q: field.value.trim(), ...narrowing.values() })); } },
       h("label", { class: "sr", for: "q" }, "Search by meaning"), icon("search"), field, h("button", { class: "button primary" }, "Search")),
+    h("form", { class: "filters", "aria-label": "Filter the searched calls", onsubmit: (event) => event.preventDefault() }, narrowing.element, h("span", { class: "muted small zone" }, `Days: ${zone}`)),
     results);
   if (query) find(); else {
     fill(results, h("p", { class: "muted" }, "Search works by meaning: use your own words, in any language that the model supports. Every hit is one turn of a call."));
@@ -27,16 +34,19 @@ export function render(root, { go, params }) {
   async function find() {
     fill(results, h("p", { class: "muted" }, "Searching…"));
     try {
-      const found = (await get("/v1/search", { q: query, limit: 30, group_by: "call" })).results;
-      if (closed) return;
+      const filters = narrowing.values();
+      asked?.abort();
+      const own = (asked = new AbortController());
+      const found = (await get("/v1/search", { q: query, limit: 30, group_by: "call", ...forApi(filters) }, own.signal)).results;
+      if (closed || own !== asked) return;
       if (!found.length) {
-        fill(results, h("p", { class: "muted" }, "No matching turns."));
+        fill(results, h("p", { class: "muted" }, Object.keys(filters).length ? "No matching turns in calls that pass the filters." : "No matching turns."));
         return;
       }
       const calls = [...Map.groupBy(found, (hit) => `${hit.tenant}\u0000${hit.call_id}`).values()];
       fill(results, h("p", { class: "muted small" }, `${plural(found.length, "hit")} in ${plural(calls.length, "call")}`), calls.map(group));
     } catch (error) {
-      if (!closed) fill(results, problem(error, find));
+      if (!closed && error.name !== "AbortError") fill(results, problem(error, find));
     }
   }
 
@@ -98,6 +108,7 @@ export function render(root, { go, params }) {
 
   return () => {
     closed = true;
+    asked?.abort();
     stopKeys();
     stop();
     audio.removeAttribute("src");

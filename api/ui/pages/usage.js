@@ -3,6 +3,7 @@
 import { get } from "../api.js";
 import { daysChart } from "../chart.js";
 import { fill, h, problem } from "../dom.js";
+import { callFilters, withFilters } from "../filters.js";
 import { column, count, isoDay, money, plural, zone } from "../format.js";
 import { shortcuts } from "../shortcuts.js";
 
@@ -16,6 +17,7 @@ export function render(root, { go, who, params }) {
   const to = h("input", { id: "to", type: "date", value: params.get("to") ?? isoDay(today) });
   const wanted = params.get("group_by") ?? "day";
   const group = h("select", { id: "group" }, GROUPS.filter(([value]) => value !== "tenant" || who.tenant === null).map(([value, text]) => h("option", { value, selected: value === wanted }, text)));
+  const narrowing = callFilters(["text", "number", "carrier", who.tenant === null && "tenant", "min_duration_s", "max_duration_s"].filter(Boolean), params, load);
   const content = h("div", { class: "usage" });
   let unchart = null;
   let loading = null;
@@ -25,14 +27,15 @@ export function render(root, { go, who, params }) {
         h("span", { class: "field" }, h("label", { for: "from" }, "From"), from),
         h("span", { class: "field" }, h("label", { for: "to" }, "To"), to),
         h("span", { class: "field" }, h("label", { for: "group" }, "By"), group),
-        h("span", { class: "field" }, h("label", { for: "zone" }, "Days in"), days))),
+        h("span", { class: "field" }, h("label", { for: "zone" }, "Days in"), days),
+        narrowing.element)),
     content);
   for (const field of [from, to, group, days]) field.addEventListener("change", load);
   load();
 
   async function load() {
-    const query = { from: from.value, to: to.value, group_by: group.value, time_zone: days.value };
-    history.replaceState(null, "", `/usage?${new URLSearchParams(Object.entries(query).filter(([, value]) => value))}`);
+    const query = { from: from.value, to: to.value, group_by: group.value, time_zone: days.value, ...narrowing.values() };
+    history.replaceState(null, "", withFilters("/usage", query));
     loading?.abort();
     const own = (loading = new AbortController());
     try {
@@ -48,7 +51,7 @@ export function render(root, { go, who, params }) {
 
   function show(usage) {
     if (!usage.total.length) {
-      fill(content, h("section", { class: "card" }, h("p", { class: "muted quiet top" }, "Nothing was charged in this period.")));
+      fill(content, h("section", { class: "card" }, h("p", { class: "muted quiet top" }, Object.keys(narrowing.values()).length ? "Nothing was charged for calls in this period that pass the filters." : "Nothing was charged in this period.")));
       return;
     }
     const costs = usage.total[0].provider_cost !== undefined; // only in responses to operators

@@ -5,10 +5,12 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from importlib import resources
 
 from playwright.sync_api import Locator, Page, expect
 
 from api.auth.api_keys import create_key
+from gateway.carriers import carrier_names
 from schemas.topics import Topic
 from tests.api.ui.conftest import ADMIN_KEY, Day, Site, Visitor, signed_in
 from tests.support.call_documents import GAP, CallEvents, put_recording
@@ -129,6 +131,61 @@ def test_finding_a_call(page: Page, day: Day) -> None:
     page.get_by_label("To", exact=True).fill("")
     page.get_by_label("From", exact=True).fill("2020-01-01")
     expect(failed).to_be_visible()
+
+
+def test_more_filters(operator: Page, day: Day) -> None:
+    """Filters calls by words, carrier, tenant and length: the address keeps the filters, over a reload and over a visit
+    to a call and back. The same filters narrow search and usage. If this fails, an operator cannot find a customer's
+    call, or cannot send a colleague what is on the screen."""
+    page = operator
+    page.goto(f"/?tenant={day.tenant}")
+    rows = _rows(page, "Finished calls")
+    expect(rows).to_have_count(3)
+    expect(page.get_by_label("Tenant")).to_have_value(day.tenant)
+    page.get_by_label("Carrier").select_option("telnyx")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text(day.failed)
+    page.get_by_label("Carrier").select_option("All")
+    expect(rows).to_have_count(3)
+    page.get_by_label("Words said").fill("cabinet street")
+    expect(rows).to_have_count(1)
+    page.get_by_label("At most (s)").fill("5")
+    page.get_by_label("At most (s)").press("Enter")
+    expect(page.get_by_text("No call matches this filter.")).to_be_visible()
+    page.get_by_label("At most (s)").fill("500")
+    page.get_by_label("At most (s)").press("Enter")
+    expect(rows).to_contain_text(day.broadband)
+    address = f"/?text=cabinet+street&tenant={day.tenant}&max_duration_s=500"
+    expect(page).to_have_url(re.compile(re.escape(address) + "$"))
+    page.reload()
+    expect(rows).to_have_count(1)
+    rows.get_by_role("link").click()
+    expect(page.get_by_role("heading", name="Transcript")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_label("Words said")).to_have_value("cabinet street")
+    expect(rows).to_have_count(1)
+    page.get_by_label("Number or call id").press("Escape")
+    page.get_by_role("button", name="Clear").click()
+    expect(page).to_have_url(re.compile(r"/$"))
+
+    page.goto(f"/search?q=engineer&tenant={day.tenant}&number=99999")
+    expect(page.get_by_text("No matching turns in calls that pass the filters.")).to_be_visible()
+    page.get_by_label("Number").fill("415 555 0132")
+    page.get_by_label("Number").press("Enter")
+    expect(page.get_by_role("link", name=day.broadband)).to_be_visible()
+    expect(page).to_have_url(re.compile(r"number=415\+555\+0132"))
+    page.goto(f"/usage?tenant={day.tenant}&carrier=telnyx")
+    expect(page.get_by_text("Nothing was charged for calls in this period that pass the filters.")).to_be_visible()
+    page.get_by_label("Carrier").select_option("twilio")
+    expect(page.get_by_role("heading", name="By day")).to_be_visible()
+
+
+def test_the_filter_knows_every_carrier() -> None:
+    """Reads the carriers in the filter of the page. If this fails, calls of a new carrier cannot be filtered."""
+    text = (resources.files("api") / "ui" / "filters.js").read_text()
+    listed = re.search(r"CARRIERS = (\[.*?\])", text)
+    assert listed
+    assert json.loads(listed[1]) == carrier_names()
 
 
 def test_by_keyboard(page: Page, day: Day) -> None:

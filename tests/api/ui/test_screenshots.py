@@ -14,6 +14,7 @@ _LOOKS = {"light": (1280, 860, "light"), "dark": (1280, 860, "dark"), "phone": (
 _PAGES = {
     "sign-in": ("/sign-in", "form"),
     "calls": ("/", ".rows .failed"),
+    "filters": ("/?max_duration_s=9000", ".rows .failed"),
     "call": ("/calls/{broadband}", ".turn"),
     "search": ("/search?q=technician+visit", ".results li"),
     "usage": ("/usage", ".figures"),
