@@ -6,6 +6,11 @@ import re
 _END = re.compile(r"[.!?…][\"')\]]*(?=\s)|[\u3002\uff01\uff1f\u0964]+")
 # Abbreviations with a full stop in the middle of a sentence. A wrong match joins two sentences, which is harmless.
 _ABBREVIATION = re.compile(r"\b(?:mr|mrs|ms|dr|st|prof|sr|jr|no|vs|approx|[a-z])\.$", re.IGNORECASE)
+# An ordinal number in a date ("bis zum 21. März"), or before a word in lower case ("am 3. tag").
+_ORDINAL = re.compile(
+    r"(?<!\S)\d{1,2}\.(?=\s+(?:[a-zà-ÿ]|(?:Januar|Jänner|Februar|Feber|März|April|Mai|Juni|Juli|August|September|Oktober"
+    r"|November|Dezember)\b))"
+)
 _ABBREVIATION_CHARS = 8  # the longest abbreviation, with its full stop
 
 
@@ -16,10 +21,12 @@ def split_sentences(text: str) -> list[str]:
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
     """Returns the start and end of each sentence of the text, in characters."""
+    ordinals = {match.end() for match in _ORDINAL.finditer(text)}
     ends = [
         match.end()
         for match in _END.finditer(text)
-        if not _ABBREVIATION.search(text, max(0, match.end() - _ABBREVIATION_CHARS), match.end())
+        if match.end() not in ordinals
+        and not _ABBREVIATION.search(text, max(0, match.end() - _ABBREVIATION_CHARS), match.end())
     ]
     spans = []
     start = 0

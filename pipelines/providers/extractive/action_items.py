@@ -61,6 +61,10 @@ _DURING_THE_CALL = re.compile(
     r"|\bgoing to \w+ .*\bnow\b|\bi'd like\b"
     r"|\byou (?:have|'ve) (?:a|been|any|got|had)\b|\b(?:will|can|do|does|did|should|shall) (?:i|we)\b|\bif you like\b"
 )
+# "I'll inform his teacher": the content is in another sentence.
+_TELLS_NOTHING = re.compile(
+    r"(?:inform|remind|let|tel{2}) (?:(?!\b(?:that|about|to|when|if|what|where|know)\b)[\w', .])+(?: know)?"
+)
 _FEWEST_WORDS = 4  # "I will." commits to something that another sentence names
 _REASON = re.compile(r"(?:and |so |but )?(?P<why>(?:because|for|after|due|as) [^,]{3,40}?),? $")
 _NOTES = re.compile(r"^(?:write|note) (?:that|it|this) down(?: and |$)", re.IGNORECASE)  # done while they speak
@@ -112,6 +116,8 @@ def _by_either(text: str, low: str) -> Commitment | None:
         if not found:
             continue
         what = _NOTES.sub("", text[found.start("what") :])
+        if _TELLS_NOTHING.fullmatch(what.lower()):
+            return None
         start = low[: found.start()]
         reason = _REASON.fullmatch(start)
         if reason:

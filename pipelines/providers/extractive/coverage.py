@@ -32,8 +32,8 @@ _NUMBER = word_set(
 _WEIGHTY = word_set(
     "down broken fault error failed fail missing lost late delayed delay wrong blocked cancel cancelled refund "
     "charge charged credit problem damaged damage stolen fraud complaint cannot won't hasn't haven't didn't "
-    "couldn't nobody urgent allergic pain dizzy high low stuck slow leaking leak removed cracked crashed hurt "
-    "accident arrived change changed move appointment reservation delivery insurance free"
+    "couldn't nobody urgent allergic pain dizzy sick ill fever high low stuck slow leaking leak removed cracked "
+    "crashed hurt accident arrived change changed move appointment reservation delivery insurance free"
 )
 _FIGURE, _DIGIT, _TIME, _CAPITAL, _HEAVY, _LIGHT, _LITTLE = 2.0, 1.2, 1.3, 1.4, 1.5, 0.25, 0.125
 _OFTEN = 0.25  # how much a word gains each time that its number of uses grows by a factor of e

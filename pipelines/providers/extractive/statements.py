@@ -52,6 +52,7 @@ _REFUSES = re.compile(
 _LATER_PART = re.compile(
     r",? (?:to (?:fill|see|talk|make|check|get)|so that|because|while|until|when|before|if|whenever) |, "
 )
+_FIRST_WORDS = re.compile(r"^(?:[^\W\d_]+, )+")  # in any language
 _UNFINISHED = re.compile(
     r"\b(?:supposed|going|able|likes?|needs?|wants?|wanted|have|has|had|tr(?:y|ies|ied)|forget|remember|is|are|was|and|or|the|a)$"
 )
@@ -137,7 +138,9 @@ def statements_of(turns: Sequence[Turn], parties: Parties) -> list[Statement]:
         kind = _REASON if reason else _EARLY if any(one is other for other in early) else 1.0
         factor = one.factor * kind * (1 + _END * index / len(turns))
         found.append(replace(one, factor=factor, group=group, reason=reason))
-        if one.english and not (reason and len(one.text.split()) <= _LONG_REASON):
+        if not one.english:
+            found += [replace(found[-1], text=text) for text in _shorter_foreign(one.text, one.label)]
+        elif not (reason and len(one.text.split()) <= _LONG_REASON):
             found += [replace(found[-1], text=text) for text in _shorter(one.text)]
     return found
 
@@ -164,6 +167,18 @@ def _shorter(text: str) -> list[str]:
         and len(shorter.split()) >= _FEWEST_WORDS
         and says_something(shorter)
         and not _UNFINISHED.search(shorter)
+    ]
+
+
+def _shorter_foreign(text: str, label: str) -> list[str]:
+    """Returns the sentence without words such as "Yes," at its start, and then without what follows a comma."""
+    sentence = text.removeprefix(f"{label}: ")
+    rest = _FIRST_WORDS.sub("", sentence)
+    first = rest.partition(", ")[0]
+    return [
+        f"{label}: {part}"
+        for part in dict.fromkeys((rest, first))
+        if part != sentence and length(part) >= _FEWEST_WORDS
     ]
 
 
@@ -197,16 +212,19 @@ class _Maker:
         label = _capital(self._parties.short(turn.speaker).removeprefix("the "))
         long = len(self._turns) >= _FEWEST_TURNS
         edge = long and (index == 0 or index >= len(self._turns) - 2)
+        sentences = [one for one in split_sentences(turn.text) if not long or length(one) >= _FEWEST_WORDS]
+        # The one who calls says why at once, and at more length than a greeting.
+        calls = long and turn.speaker != "outbound" and all(one.speaker != turn.speaker for one in self._turns[:index])
+        why = max(sentences, key=length, default="") if calls else ""
+
+        def factor(sentence: str) -> float:
+            if sentence == why:
+                return _OUTCOME
+            return (_EDGE if edge else 1.0) * (_QUESTION if sentence.endswith("?") else 1.0)
+
         return [
-            Statement(
-                f"{label}: {sentence}",
-                turn.speaker,
-                (_EDGE if edge else 1.0) * (_QUESTION if sentence.endswith("?") else 1.0),
-                english=False,
-                label=label,
-            )
-            for sentence in split_sentences(turn.text)
-            if not long or length(sentence) >= _FEWEST_WORDS
+            Statement(f"{label}: {sentence}", turn.speaker, factor(sentence), english=False, label=label)
+            for sentence in sentences
         ]
 
     def _of_english(self, index: int) -> list[Statement]:

@@ -2,7 +2,7 @@
 
 Fillers and courtesies are removed, "I" and "you" become the speakers' names, a short answer gets the topic of its
 question. Nothing is added, so the summary says nothing that the call does not say. Sentences that are not English are
-chosen, but not rewritten.
+chosen and perhaps shortened, but not rewritten.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _POINT, _ACTION = "point", "action"
 _MOST_WORDS_UNCHOSEN = 20
 
 # Raised when the same transcript would get another summary, so that its key changes.
-_REVISION = 2
+_REVISION = 3
 
 
 class Extractive:

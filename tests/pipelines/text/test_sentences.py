@@ -21,6 +21,8 @@ from pipelines.text.sentences import sentence_spans, split_sentences
         ("It's olivia.parker@example.com.", ["It's olivia.parker@example.com."]),
         ('He said "no." Then he left.', ['He said "no."', "Then he left."]),
         ("Well... maybe.", ["Well...", "maybe."]),
+        ("Bis zum 21. März. Danach nicht.", ["Bis zum 21. März.", "Danach nicht."]),
+        ("Le 2. jour à 8. Merci.", ["Le 2. jour à 8.", "Merci."]),
         ("金曜日は空いていますか。はい。", ["金曜日は空いていますか。", "はい。"]),
     ],
 )
