@@ -15,6 +15,8 @@ LOOPBACK = "127.0.0.1"
 class MissingExtraError(UserError):
     """A part of the embedded stack is not installed; the message names the command that installs it."""
 
+    exit_code = 2
+
     def __init__(self, part: str) -> None:
         super().__init__(f"{part} is not installed: {package.install_extra('local')}")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from pipelines.runtime.dead_letters import DeadLetterRecord
 
-HELP = "show and replay dead letters: records that a stage could not process"
+HELP = "show and replay dead letters"
 
 _LIST_ALL = "audiotext dlq list --all"
 

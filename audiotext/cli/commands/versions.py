@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sinks.clickhouse.call_projection import CallDoc
     from sinks.clickhouse.call_queries import CallStore
 
-HELP = "compare the versions of a call's texts and choose the current ones"
+HELP = "compare the versions of a call's texts, and choose one"
 
 _MAX_CANDIDATES = 200  # calls among which the beginning of an id is looked up
 

@@ -22,11 +22,14 @@ from tests.conftest import StartServer, kafka_settings
 HEAVY = {"aiohttp", "confluent_kafka", "clickhouse_connect", "qdrant_client", "numpy", "pydantic", "rich", "minio"}
 
 
-def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """Runs `audiotext --help` and `audiotext` without arguments: both list every command and the exit code is 0.
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs `audiotext --help` and `audiotext` without arguments: both list every command, and the exit code is 0.
+
+    At 80 columns each command is on a line of its own.
 
     The commands are the modules in `audiotext/cli/commands`. A failure means that a command is not found there.
     """
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
         main.main(["--help"])
     assert ended.value.code == 0
@@ -34,6 +37,8 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     names = [path.stem for path in Path(commands.__path__[0]).glob("*.py") if path.stem != "__init__"]
     assert {"call", "demo", "dlq", "doctor", "erase", "keys", "replay", "run", "topics", "up"} <= set(names)
     assert all(f"    {name} " in text for name in names)
+    listed = text.partition("commands:")[2].partition("Settings")[0].split("\n")
+    assert len([line for line in listed if line.strip()]) == len(names) + 1  # one line each, and COMMAND
     assert main.main([]) == 0
     assert capsys.readouterr().out == text
 
