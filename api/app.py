@@ -27,6 +27,7 @@ from api.auth.authentication import (
 )
 from api.auth.key_authenticator import Authenticator, Principal
 from api.auth.kratos import Kratos, kratos_method
+from api.auth.revocations import Revocations
 from api.compression import gzip_middleware
 from api.embedding import QueryEmbedder
 from api.endpoint import TENANT_PARAMETER, ApiContext, ApiRequest, Endpoint
@@ -50,6 +51,7 @@ from sinks.clickhouse.api_key_queries import ApiKey, ApiKeyStore
 from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.client import Database, StoreUnavailableError
 from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.clickhouse.token_queries import TokenStore
 from sinks.clickhouse.usage_queries import UsageStore
 from sinks.object_store import ObjectMissingError, ObjectStore, ObjectStoreError
 from sinks.qdrant.store import VectorStore, VectorStoreError
@@ -82,6 +84,7 @@ def make_context(settings: Settings, database: Database | None = None) -> ApiCon
         calls=calls,
         usage=UsageStore(database),
         api_keys=ApiKeyStore(database),
+        tokens=TokenStore(database),
         clickhouse=clickhouse,
         objects=objects,
         s3=StoreExecutor("S3", ObjectStoreError, passes=(ObjectMissingError,)),
@@ -111,12 +114,16 @@ def create_app(context: ApiContext) -> web.Application:
     async def find_key(key_hash: str) -> ApiKey | None:
         return await context.clickhouse(context.api_keys.find_by_hash, key_hash)
 
+    async def is_revoked(token_id: str) -> bool:
+        return await context.clickhouse(context.tokens.is_revoked, token_id)
+
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     authenticator = Authenticator(find_key, admin_key, token_signer)
+    revocations = Revocations(is_revoked)
     methods = [
         api_key_method(authenticator),
-        share_link_method(authenticator, token_signer),
-        session_method(authenticator, token_signer),
+        share_link_method(authenticator, token_signer, revocations),
+        session_method(authenticator, token_signer, revocations),
     ]
     kratos = Kratos(settings.kratos, settings.kratos.url) if settings.kratos.url else None
     if kratos is not None:
@@ -133,10 +140,11 @@ def create_app(context: ApiContext) -> web.Application:
         ]
     )
     for endpoint in ENDPOINTS:
+        handler = _handler(endpoint, context, authenticator, revocations)
         if endpoint.method == "GET":
-            app.router.add_get(endpoint.path, _handler(endpoint, context, authenticator))
+            app.router.add_get(endpoint.path, handler)
         else:
-            app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, context, authenticator))
+            app.router.add_route(endpoint.method, endpoint.path, handler)
     page.add_routes(app)
 
     async def close_live_streams(_: web.Application) -> None:
@@ -234,7 +242,7 @@ def _authentication_middleware(chain: AuthenticatorChain, page: pages.Pages) -> 
 
 
 def _handler(
-    endpoint: Endpoint[Any], context: ApiContext, authenticator: Authenticator
+    endpoint: Endpoint[Any], context: ApiContext, authenticator: Authenticator, revocations: Revocations
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         principal = request[_PRINCIPAL]
@@ -242,7 +250,7 @@ def _handler(
         parameters = {name: value for name, value in request.query.items() if name != SHARE_PARAMETER}
         named_tenant = parameters.pop(TENANT_PARAMETER, None) or None if endpoint.for_call else None
         query = parse_query(endpoint.query, parameters) if endpoint.query else NoQuery()
-        api_request = ApiRequest(request, context, principal, authenticator, named_tenant)
+        api_request = ApiRequest(request, context, principal, authenticator, revocations, named_tenant)
         return await endpoint.handler(api_request, query)
 
     return handle

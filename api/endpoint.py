@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from api.auth.key_authenticator import Authenticator, Principal
+from api.auth.revocations import Revocations
 from api.embedding import QueryEmbedder
 from api.errors import ApiError, bad_parameter, call_not_found, not_ready
 from api.live.hub import LiveHub
@@ -22,6 +23,7 @@ from sinks.clickhouse.api_key_queries import ApiKeyStore
 from sinks.clickhouse.call_projection import CallDoc, PartDoc
 from sinks.clickhouse.call_queries import CallStore
 from sinks.clickhouse.replay_queries import ReplayStore
+from sinks.clickhouse.token_queries import TokenStore
 from sinks.clickhouse.usage_queries import UsageStore
 from sinks.object_store import ObjectStore
 from sinks.qdrant.store import VectorStore
@@ -54,6 +56,7 @@ class ApiContext:
     calls: CallStore
     usage: UsageStore
     api_keys: ApiKeyStore
+    tokens: TokenStore
     clickhouse: StoreExecutor
     objects: ObjectStore
     s3: StoreExecutor
@@ -84,6 +87,7 @@ class ApiRequest:
     context: ApiContext
     principal: Principal
     authenticator: Authenticator
+    revocations: Revocations
     named_tenant: str | None = None
 
     @property

@@ -405,12 +405,27 @@ class Link(Body):
     """Link that gives read access to one call without a key.
 
     `url` is for people; programs send `token` as the parameter `share`. The link expires at `expires_at_ms` (ms since
-    the epoch), or when the key that created it is revoked.
+    the epoch), or when it or the key that created it is revoked. `id` names it in the list of links.
     """
 
+    id: str
     url: str
     token: str
     expires_at_ms: int
+
+
+class LinkItem(Body):
+    """Valid link to a call, without its token. Times in ms since the epoch."""
+
+    id: str
+    created_at_ms: int
+    expires_at_ms: int
+
+
+class LinkList(Body):
+    """Valid links to a call, newest first."""
+
+    links: list[LinkItem]
 
 
 class Health(Body):

@@ -15,12 +15,7 @@ Json = dict[str, Any]
 
 _REF = "#/components/schemas/{model}"
 _PATH_PARAMETER = re.compile(r"{(\w+)(:[^}]*)?}")
-_ID = {
-    "name": "id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string"},
-}
+_SUBJECTS = {"link": "The link's id."}
 _TENANT = {
     "name": TENANT_PARAMETER,
     "in": "query",
@@ -127,7 +122,16 @@ def _errors(endpoint: Endpoint[Any]) -> Iterable[tuple[str, str]]:
 
 
 def _parameters(endpoint: Endpoint[Any]) -> list[Json]:
-    found: list[Json] = [_ID | {"description": endpoint.subject}] if _PATH_PARAMETER.search(endpoint.path) else []
+    found: list[Json] = [
+        {
+            "name": match[1],
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"},
+            "description": _SUBJECTS.get(match[1], endpoint.subject),
+        }
+        for match in _PATH_PARAMETER.finditer(endpoint.path)
+    ]
     if endpoint.for_call:
         found.append(_TENANT)
     if endpoint.query:

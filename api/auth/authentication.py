@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from api.auth.key_authenticator import Authenticator, Principal
+from api.auth.revocations import Revocations
 from api.auth.scope import Scope
 from api.errors import ApiError, unauthorized
 from core.token_signer import TokenError, TokenSigner
@@ -57,10 +58,11 @@ def api_key_method(authenticator: Authenticator) -> AuthMethod:
     return method
 
 
-def share_link_method(authenticator: Authenticator, token_signer: TokenSigner) -> AuthMethod:
+def share_link_method(authenticator: Authenticator, token_signer: TokenSigner, revocations: Revocations) -> AuthMethod:
     """Returns the method that reads `?share=TOKEN`.
 
-    The token gives read access to one call while both the token and the key that created it are valid.
+    The token gives read access to one call while both the token and the key that created it are valid, and the link is
+    not revoked.
     """
 
     async def method(request: web.Request) -> Principal | None:
@@ -71,6 +73,8 @@ def share_link_method(authenticator: Authenticator, token_signer: TokenSigner) -
             claims = token_signer.verify("link", token)
         except TokenError:
             raise ApiError(401, "unauthorized", "this link has expired: request a new one") from None
+        if await revocations.is_revoked(str(claims["jti"])):
+            raise ApiError(401, "unauthorized", "this link was revoked: request a new one")
         principal = await authenticator.by_subject(str(claims["key"]))
         return replace(
             principal,
@@ -83,7 +87,7 @@ def share_link_method(authenticator: Authenticator, token_signer: TokenSigner) -
     return method
 
 
-def session_method(authenticator: Authenticator, token_signer: TokenSigner) -> AuthMethod:
+def session_method(authenticator: Authenticator, token_signer: TokenSigner, revocations: Revocations) -> AuthMethod:
     """Returns the method that reads the cookie which a sign-in with a key sets."""
 
     async def method(request: web.Request) -> Principal | None:
@@ -94,10 +98,19 @@ def session_method(authenticator: Authenticator, token_signer: TokenSigner) -> A
             claims = token_signer.verify("session", cookie)
         except TokenError:
             return None  # the session has expired; another method may apply
+        token_id = str(claims["jti"])
+        if await revocations.is_revoked(token_id):
+            return None  # the user has signed out
         token = token_signer.digest("csrf", cookie)
         require_same_site(request, token)
         principal = await authenticator.by_subject(str(claims["key"]))
-        return replace(principal, via="session", expires_at_ms=int(claims["exp"]) * 1000, csrf_token=token)
+        return replace(
+            principal,
+            via="session",
+            expires_at_ms=int(claims["exp"]) * 1000,
+            csrf_token=token,
+            token_id=token_id,
+        )
 
     return method
 

@@ -31,6 +31,7 @@ class Principal:
     via: the authentication method.
     only_call: the one call that the client may read, None = no such limit.
     expires_at_ms: end of a session or a link, ms since the epoch.
+    token_id: identifies the session.
     csrf_token: must be sent with state changes, where a browser sends the credentials by itself.
     """
 
@@ -39,6 +40,7 @@ class Principal:
     via: Literal["key", "session", "link", "kratos"] = "key"
     only_call: str | None = None
     expires_at_ms: int | None = None
+    token_id: str = ""
     csrf_token: str | None = None
 
     @property

@@ -70,6 +70,49 @@ async def test_a_session_ends(services: ApiContext, tenant: Tenant) -> None:
             assert (await api.get("/v1/session", cookies={COOKIE: value})).status == 401
 
 
+async def test_a_sign_out_ends_the_session_everywhere(services: ApiContext, tenant: Tenant) -> None:
+    """Signs in twice within a second and copies both cookies; one session signs out. Its cookie is refused at once by
+    the same process, and by a process that has not seen it before; the other session stays. Without an end at the
+    server, a stolen cookie works for twelve hours, whatever its owner does."""
+    async with client_of(services) as api, client_of(services) as second:
+        cookies = []
+        for _ in range(2):
+            session = await _signed_in(api, tenant.key)
+            cookies.append(api.session.cookie_jar.filter_cookies(api.make_url("/"))[COOKIE].value)
+        assert cookies[0] != cookies[1]
+        response = await api.delete("/v1/session", headers={"X-CSRF-Token": session["csrf_token"]})
+        assert response.status == 204
+        for client in (api, second):
+            client.session.cookie_jar.clear()
+            assert (await client.get("/v1/session", cookies={COOKIE: cookies[1]})).status == 401
+            assert (await client.get("/v1/session", cookies={COOKIE: cookies[0]})).status == 200
+
+
+async def test_a_link_is_listed_and_revoked(services: ApiContext, put: Put, new_tenant: Callable[[], Tenant]) -> None:
+    """Creates two links and revokes one: it is refused at once, by every process, and is not listed any more; the other
+    one still shows the call. Another tenant neither lists nor revokes them, and a link cannot list links. A failure
+    means that a call that was shared by mistake stays readable for 30 days."""
+    mine, other = new_tenant(), new_tenant()
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(mine.name, call_id)
+    path = f"/v1/calls/{call_id}/links"
+    async with client_of(services) as api, client_of(services) as second:
+        made = [await (await api.post(path, json={"expires_in_s": 600}, headers=mine.auth)).json() for _ in range(2)]
+        listed = (await (await api.get(path, headers=mine.auth)).json())["links"]
+        assert {link["id"] for link in listed} == {link["id"] for link in made}
+        assert made[0]["token"] not in str(listed)
+        assert (await api.get(path, headers=other.auth)).status == 404
+        assert (await api.get(path, params={"share": made[0]["token"]})).status == 403
+        assert (await api.delete(f"{path}/{made[0]['id']}", headers=other.auth)).status == 404
+        assert (await api.delete(f"{path}/{made[0]['id']}", headers=mine.auth)).status == 204
+        assert (await api.delete(f"{path}/{made[0]['id']}", headers=mine.auth)).status == 404
+        for client in (api, second):
+            assert (await client.get(f"/v1/calls/{call_id}", params={"share": made[0]["token"]})).status == 401
+            assert (await client.get(f"/v1/calls/{call_id}", params={"share": made[1]["token"]})).status == 200
+        (left,) = (await (await api.get(path, headers=mine.auth)).json())["links"]
+        assert left["id"] == made[1]["id"]
+
+
 async def test_other_sites_cannot_change_anything(services: ApiContext, tenant: Tenant, put: Put) -> None:
     """Asks for a link and for signing out as a page of another site could make a browser ask. If it failed, a link in a
     mail could act in the name of whoever is signed in."""

@@ -2,7 +2,7 @@
 
 import { address, callPath, get, send, share } from "../api.js";
 import { copyText, fill, h, icon, problem, toast } from "../dom.js";
-import { count, duration, fullMoment, languageName, money, parties, span } from "../format.js";
+import { count, duration, fullMoment, languageName, moment, money, parties, span } from "../format.js";
 import { gapList, missing } from "../gaps.js";
 import { Meter, animate, watch } from "../live.js";
 import { player } from "../player.js";
@@ -280,15 +280,41 @@ function shareButton(call) {
 function shareDialog(call) {
   const lasts = h("select", { id: "share-lasts" }, [[3600, "1 hour"], [86_400, "1 day"], [604_800, "7 days"], [2_592_000, "30 days"]].map(([value, text]) => h("option", { value, selected: value === 86_400 }, text)));
   const result = h("div", { class: "share-result" });
+  const links = h("div", { class: "share-links" });
   const make = h("button", { class: "button primary", onclick: create }, "Make link");
   const dialog = h("dialog", { class: "dialog", "aria-labelledby": "share-title", onclose: () => dialog.remove() },
     h("h2", { id: "share-title" }, "Share this call"),
-    h("p", { class: "muted" }, "Anyone with the link can listen to and read this one call, and nothing else, until the link expires. The link ends earlier if the key that created it is revoked."),
+    h("p", { class: "muted" }, "Anyone with the link can listen to and read this one call, and nothing else, until the link expires. The link ends earlier if it or the key that created it is revoked."),
     h("p", { class: "field" }, h("label", { for: "share-lasts" }, "Expires after"), lasts),
     result,
+    links,
     h("div", { class: "dialog-end" }, h("button", { class: "button", onclick: () => dialog.close() }, "Close"), make));
   document.body.append(dialog);
   dialog.showModal();
+  showLinks();
+
+  async function showLinks() {
+    try {
+      const found = (await get(callPath(call.id, call.tenant, "/links"))).links;
+      fill(links, found.length > 0 && [h("h3", {}, "Valid links"), h("ul", { class: "facts-list" }, found.map((one) => h("li", {},
+        h("span", {}, `Made ${moment(one.created_at_ms)}, valid until ${moment(one.expires_at_ms)}`),
+        h("button", { class: "button", "aria-label": `Revoke the link made ${moment(one.created_at_ms)}`, onclick: (event) => revoke(one, event.currentTarget) }, "Revoke"))))]);
+    } catch (error) {
+      fill(links, problem(error, showLinks));
+    }
+  }
+
+  async function revoke(link, button) {
+    button.disabled = true;
+    try {
+      await send("DELETE", callPath(call.id, call.tenant, `/links/${link.id}`));
+      toast("The link is revoked");
+      fill(result);
+    } catch (error) {
+      toast(error.message, "bad");
+    }
+    showLinks();
+  }
 
   async function create() {
     make.disabled = true;
@@ -297,6 +323,7 @@ function shareDialog(call) {
       const field = h("input", { id: "share-url", readonly: true, value: link.url, "aria-label": "Link" });
       fill(result, field, h("button", { class: "button", onclick: () => copyText(link.url, "Copied") }, icon("copy"), "Copy"), h("p", { class: "muted small" }, `Valid until ${fullMoment(link.expires_at_ms)}.`));
       field.select();
+      showLinks();
     } catch (error) {
       fill(result, problem(error));
     }

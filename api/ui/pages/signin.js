@@ -5,6 +5,8 @@ import { h } from "../dom.js";
 
 export function render(root, { signedIn }) {
   root.classList.add("narrow");
+  const brought = decodeURIComponent(location.hash.slice(1));
+  if (brought) history.replaceState(null, "", location.pathname); // removes the key from the address and the history
   const key = h("input", {
     id: "key", name: "key", type: "password", autocomplete: "current-password", required: true, spellcheck: "false",
     "aria-describedby": "key-help key-error",
@@ -18,20 +20,16 @@ export function render(root, { signedIn }) {
     key,
     error,
     button,
+    brought && h("p", { class: "small", role: "status" }, "This link contains an API key. Sign in only if you know who sent it: you will see the calls of this key."),
     account && h("a", { class: "button wide", href: account }, "Sign in with your account"),
     h("p", { id: "key-help", class: "muted small" },
       "The browser keeps a session cookie that scripts cannot read, for twelve hours by default. Create a key with ",
       h("code", {}, "audiotext keys create"), ", or use ", h("code", {}, "AUDIOTEXT_ADMIN_KEY"), "."),
   );
   root.append(form);
-  const brought = location.hash.slice(1);
-  if (brought) {
-    history.replaceState(null, "", location.pathname); // removes the key from the address and from bookmarks
-    key.value = decodeURIComponent(brought);
-    submit();
-  } else {
-    key.focus();
-  }
+  // Waits for a click: a link must not sign a visitor in as somebody else.
+  key.value = brought;
+  (brought ? button : key).focus();
 
   async function submit(event) {
     event?.preventDefault();

@@ -94,6 +94,21 @@ ENGINE = ReplacingMergeTree(revoked)
 ORDER BY id
 COMMENT 'API keys, stored as hashes. Read-only users have no access.';
 
+-- Share links, and sessions that were ended by a sign-out. A row is deleted when its token expires.
+CREATE TABLE IF NOT EXISTS issued_tokens
+(
+    id         String COMMENT 'Id of the token (the claim jti), e.g. `q83vEjRWeJCr`.',
+    tenant     String COMMENT 'Tenant of the call or of the session, empty for a session that sees every tenant, e.g. `acme`.',
+    call_id    String COMMENT 'Call that a link shows, empty for a session, e.g. `CA0123456789abcdef0123456789abcdef`.',
+    created_at DateTime64(3, 'UTC') COMMENT 'Time of creation, or of the sign-out, e.g. `2026-11-24 16:00:00.000`.',
+    expires_at DateTime64(3, 'UTC') COMMENT 'Time after which the token is invalid anyway, e.g. `2026-11-25 16:00:00.000`.',
+    revoked    UInt8 COMMENT '1 if the token was ended before its time, e.g. `0`.'
+)
+ENGINE = ReplacingMergeTree(revoked)
+ORDER BY id
+TTL toDateTime(expires_at) + INTERVAL 1 DAY
+COMMENT 'Share links and ended sessions. Read-only users have no access.';
+
 -- Separate from the events of calls, so that a replay without changes does not change those.
 CREATE TABLE IF NOT EXISTS replays
 (

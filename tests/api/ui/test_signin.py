@@ -99,3 +99,17 @@ def test_nothing_inline_is_run(visitor: Visitor, day: Day) -> None:
     refused = [said for said in visitor.complaints if "Content Security Policy" in said]
     assert len(refused) == 2
     visitor.complaints.clear()
+
+
+def test_a_link_with_a_key_waits_for_a_click(visitor: Visitor, day: Day) -> None:
+    """Opens a link with a key, as somebody could send it to a visitor: nobody is signed in until the visitor clicks,
+    and the key is neither in the address nor in the history. A failure means that a link makes a visitor use, and fill,
+    the account of its sender."""
+    page = visitor.page
+    page.goto(f"/sign-in#{day.key}")
+    expect(page.get_by_text("This link contains an API key.")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/sign-in$"))
+    assert page.request.get("/v1/session").status == 401
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("banner")).to_contain_text(day.tenant)
+    assert day.key not in page.url
