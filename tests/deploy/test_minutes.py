@@ -104,3 +104,20 @@ def test_segments_that_count(installation: Installation) -> None:
         for table in ("current_segments", "segments FINAL")
     ]
     assert counts == [9, 18]
+
+
+def test_calls_show_the_version_that_counts(installation: Installation) -> None:
+    """After the replays, the view `calls` has one row per call, with the API's status, model and number of versions."""
+    rows = installation.database.query("SELECT * FROM calls")
+    assert len(rows) == len(CALLS)
+    for row in rows:
+        call = installation.call(str(row["call_id"]), str(row["tenant"]))
+        (part,) = call.parts
+        assert part.transcript is not None
+        versions = len([version for version in part.versions if version.of == "transcript"])
+        assert (row["status"], row["model"], row["transcript_versions"]) == (
+            call.status,
+            part.transcript.model,
+            versions,
+        )
+        assert (row["status"], row["model"], row["transcript_versions"]) == ("complete", "tiny", 2)
