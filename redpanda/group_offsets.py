@@ -1,10 +1,12 @@
 """Reads and moves the committed offsets of a consumer group."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from core.counting import number_of
 from core.errors import UserError
 from core.settings import KafkaSettings
 from redpanda.client import LogUnavailableError, connection_config
@@ -16,6 +18,51 @@ PartitionId = tuple[str, int]  # topic, partition number
 
 _TIMEOUT_S = 10.0
 _IDLE = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD, ConsumerGroupState.UNKNOWN)
+
+
+class GroupHasMembersError(UserError):
+    """The group's service runs, so the group cannot be moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Position of a group on a partition, as offsets.
+
+    position: next record that the group reads, None if it has not committed on this partition yet. end: next record
+    that will be written. lag: number of records that the group has not read, without those that retention deleted.
+    """
+
+    topic: str
+    partition: int
+    position: int | None
+    end: int
+    lag: int
+
+
+def positions(kafka: KafkaSettings, group: str) -> list[Position]:
+    """Returns the group's position on every partition of every topic on which it has committed.
+
+    Raises LogUnavailableError.
+    """
+    consumer = _group_consumer(kafka, group)
+    try:
+        committed = _committed(consumer)
+        known = consumer.list_topics(timeout=_TIMEOUT_S).topics
+        return [
+            _position(consumer, topic, number, committed.get((topic, number)))
+            for topic in sorted({topic for topic, _ in committed})
+            for number in sorted(known[topic].partitions)
+        ]
+    except KafkaException as error:
+        raise LogUnavailableError(f"cannot read the offsets of group {group}: {error}") from None
+    finally:
+        consumer.close()
+
+
+def _position(consumer: Consumer, topic: str, number: int, position: int | None) -> Position:
+    lowest, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT_S)
+    # A new group starts with the oldest record. Retention may have deleted records that a group has not read.
+    return Position(topic, number, position, end, max(0, end - max(position or 0, lowest)))
 
 
 def committed_offsets(kafka: KafkaSettings, group: str) -> Mapping[PartitionId, int]:
@@ -38,7 +85,7 @@ def move(
     of another group.
 
     Stages are idempotent, so reading again only costs time. The recorder's offsets cannot be moved, because they belong
-    to its state. Raises UserError for a move that is not allowed, and LogUnavailableError.
+    to its state. Raises GroupHasMembersError, UserError for another move that is not allowed, and LogUnavailableError.
     """
     if RECORDER in (group, like):
         raise UserError(
@@ -84,7 +131,7 @@ def _offsets_since(consumer: Consumer, since_ms: int) -> dict[PartitionId, int]:
 
 
 def _require_no_members(kafka: KafkaSettings, group: str) -> None:
-    """Raises UserError while the group has members, because they would overwrite the new offsets."""
+    """Raises GroupHasMembersError while the group has members, because they would overwrite the new offsets."""
     admin = AdminClient(connection_config(kafka) | {"log_level": 3})
     (future,) = admin.describe_consumer_groups([group], request_timeout=_TIMEOUT_S).values()
     try:
@@ -92,6 +139,4 @@ def _require_no_members(kafka: KafkaSettings, group: str) -> None:
     except KafkaException as error:
         raise LogUnavailableError(f"cannot read the members of group {group}: {error.args[0].str()}") from None
     if found.members or found.state not in _IDLE:
-        raise UserError(
-            f"group {group} still has {len(found.members)} members: stop its service first, then wait a minute"
-        )
+        raise GroupHasMembersError(f"group {group} still has {number_of(len(found.members), 'member')}")

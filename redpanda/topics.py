@@ -4,7 +4,7 @@ This module never deletes or shrinks anything. It never changes the number of pa
 the partition of a call depends on it; docs/operations.md explains how to add partitions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -129,6 +129,31 @@ def check(kafka: KafkaSettings, *, embedded: bool) -> list[Difference]:
             differences.append(Difference(topic, "partitions", str(wanted_partitions), str(found[topic])))
         differences += compare(topic, spec.config(embedded=embedded), configs[topic])
     return differences
+
+
+def advice(differences: Sequence[Difference]) -> list[str]:
+    """Returns the steps that remove these differences, one sentence each."""
+    steps = []
+    if any(one.setting == "missing" for one in differences):
+        steps.append("`audiotext topics apply` creates the missing topics.")
+    counted = [one for one in differences if one.setting == "partitions"]
+    numbers = {one.found for one in counted}
+    if len(numbers) == 1 and len(counted) + sum(one.setting == "missing" for one in differences) == len(load().topics):
+        steps.append(
+            f"Every topic has {numbers.pop()} partitions. If you added them on purpose, set "
+            f"AUDIOTEXT_KAFKA__PARTITIONS={counted[0].found} for every service."
+        )
+    elif counted:
+        steps.append(
+            "Every topic needs the same number of partitions: see docs/operations.md, Adding partitions. The number "
+            "can never be lowered."
+        )
+    if any(one.setting not in ("missing", "partitions") for one in differences):
+        steps.append(
+            "`apply` does not change the settings of existing topics, because that affects their data: change them "
+            "with your broker's tool, or change redpanda/topics.yaml."
+        )
+    return steps
 
 
 def compare(topic: str, wanted: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:

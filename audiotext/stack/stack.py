@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Stack:
     ) -> None:
         self.settings = settings
         self._say = say
-        self._services = services if services is not None else _all_services()
+        self._services = services if services is not None else service_commands()
         self._policy = policy
         self._data: DataDir | None = None
         self._supervisor: Supervisor | None = None
@@ -293,8 +293,9 @@ def _orphan_signal(name: str) -> signal.Signals:
     return signal.SIGTERM if name in _FLUSHES_ON_SIGTERM else signal.SIGKILL
 
 
-def _all_services() -> dict[str, Sequence[str]]:
-    return {name: (sys.executable, "-m", "audiotext", "run", name) for name in SERVICES}
+def service_commands(*, without: Collection[str] = ()) -> dict[str, Sequence[str]]:
+    """Returns the command of each service, except for those in `without`."""
+    return {name: (sys.executable, "-m", "audiotext", "run", name) for name in SERVICES if name not in without}
 
 
 def _servers(settings: Settings, state: State) -> list[Server]:

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from core.errors import UserError
 from core.settings import KafkaSettings
 from redpanda.client import consumer_config
-from redpanda.group_offsets import RECORDER, committed_offsets, move
+from redpanda.group_offsets import RECORDER, GroupHasMembersError, committed_offsets, move, positions
 from schemas.topics import Topic
 from tests.support.kafka_backend import plain_producer_config
 
@@ -19,8 +19,8 @@ TOPIC = Topic.PROVIDER_NOTICES.value  # consumers of this topic ignore records w
 def test_offsets_move_to_a_time_the_start_and_another_group(any_log: KafkaSettings) -> None:
     """Lets a group read to the end, then moves a second group to its offsets, to a time and to the start.
 
-    Each move must set exactly the expected offsets. A move of a group with members must fail, because the members would
-    overwrite the offsets.
+    Each move must set exactly the expected offsets, and the lag must be the number of unread records. A move of a group with
+    members must fail, because the members would overwrite the offsets.
     """
     old, new = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("old", "new"))
     producer = Producer(plain_producer_config(any_log))
@@ -37,7 +37,7 @@ def test_offsets_move_to_a_time_the_start_and_another_group(any_log: KafkaSettin
         assert time.monotonic() < until
     end = member.get_watermark_offsets(TopicPartition(TOPIC, 0), timeout=10)[1]
     member.commit(offsets=[TopicPartition(TOPIC, 0, end)], asynchronous=False)
-    with pytest.raises(UserError, match="still has 1 members"):
+    with pytest.raises(GroupHasMembersError, match=r"still has 1 member$"):
         move(any_log, old, since_ms=0)
     with pytest.raises(UserError, match="has no committed offsets"):
         move(any_log, new, like=f"never-{new}")
@@ -46,6 +46,12 @@ def test_offsets_move_to_a_time_the_start_and_another_group(any_log: KafkaSettin
     assert committed_offsets(any_log, new) == committed_offsets(any_log, old) == {(TOPIC, 0): end}
     move(any_log, new, since_ms=times[2])
     assert committed_offsets(any_log, new) == {(TOPIC, 0): end - 2}
+    first, *others = positions(any_log, new)
+    assert (first.topic, first.partition, first.position, first.end, first.lag) == (TOPIC, 0, end - 2, end, 2)
+    assert others
+    # Nothing is committed there: everything on these partitions is unread.
+    assert all(one.position is None and one.lag <= one.end for one in others)
+    assert positions(any_log, f"never-{new}") == []
     move(any_log, new, since_ms=0)
     assert committed_offsets(any_log, new)[TOPIC, 0] <= end - 4
     member.close()

@@ -72,3 +72,29 @@ def test_unreachable_log_gives_one_error(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(topics, "_TIMEOUT_S", 0.3)
     with pytest.raises(LogUnavailableError, match="cannot be reached"):
         topics.apply(KafkaSettings(bootstrap_servers="127.0.0.1:1"), embedded=True)
+
+
+def _other(topic: str, setting: str, found: str) -> topics.Difference:
+    return topics.Difference(topic, setting, "32", found)
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ([], []),
+        ([_other("call.media", "missing", "missing")], ["`audiotext topics apply` creates"]),
+        ([_other(topic, "partitions", "64") for topic in topics.load().topics], ["AUDIOTEXT_KAFKA__PARTITIONS=64"]),
+        ([_other("call.media", "partitions", "64")], ["the same number of partitions"]),
+        ([_other("call.media", "retention.ms", "1")], ["your broker's tool"]),
+        (
+            [_other("call.media", "missing", "missing"), _other("call.events", "segment.bytes", "1")],
+            ["`audiotext topics apply` creates", "your broker's tool"],
+        ),
+    ],
+    ids=["none", "missing", "grown", "one grown", "retention", "two kinds"],
+)
+def test_the_advice_fits_the_differences(differences: list[topics.Difference], expected: list[str]) -> None:
+    """Gives differences: the advice names a fix for each kind of them, and no other fix."""
+    steps = topics.advice(differences)
+    assert len(steps) == len(expected)
+    assert all(part in step for part, step in zip(expected, steps, strict=True))

@@ -14,6 +14,7 @@ from audiotext.cli.arguments import (
 from audiotext.stack.services import GROUPS
 from core.counting import number_of
 from core.errors import UserError
+from pipelines.stages import STAGES
 
 HELP = "create and check the topics of redpanda/topics.yaml"
 
@@ -27,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
     for command in (create, compare):
         add_running_stack_option(command)
 
-    move = add_command(commands, "group", "show the positions of a consumer group, or move it", group)
+    move = add_command(commands, "group", "show the position, end and lag of a consumer group, or move it", group)
     move.add_argument("group", metavar="GROUP", help=", ".join(GROUPS) + ", or another group")
     target = move.add_mutually_exclusive_group()
     target.add_argument(
@@ -60,20 +61,28 @@ def group(args: argparse.Namespace) -> int:
     from audiotext.cli.connection import settings_for
     from redpanda import group_offsets
 
-    settings, _ = settings_for(args.data_dir)
-    if args.since is None and args.like is None:
-        found = group_offsets.committed_offsets(settings.kafka, args.group)
-        if not found and args.group not in GROUPS:
-            raise UserError(f"there is no group {args.group} on this log; AudioText's are {', '.join(GROUPS)}")
-    else:
-        found = group_offsets.move(settings.kafka, args.group, since_ms=args.since, like=args.like)
-    positions = sorted(found.items())
+    settings, stack = settings_for(args.data_dir)
+    if args.since is not None or args.like is not None:
+        try:
+            group_offsets.move(settings.kafka, args.group, since_ms=args.since, like=args.like)
+        except group_offsets.GroupHasMembersError as error:
+            raise UserError(f"{error}. {_how_to_stop(args.group, local=stack is not None)}") from None
+    found = group_offsets.positions(settings.kafka, args.group)
+    if not found and args.group not in GROUPS:
+        raise UserError(f"there is no group {args.group} on this log; AudioText's are {', '.join(GROUPS)}")
     if args.json:
-        listing.show_json({"topic": topic, "partition": part, "position": at} for (topic, part), at in positions)
+        listing.show_json(asdict(position) for position in found)
         return 0
-    for (topic, partition), offset in positions:
-        print(f"{topic}[{partition}]  {offset}")
-    print(f"group {args.group} has positions on {number_of(len(found), 'partition')}")
+    if found:
+        listing.show(
+            ("topic", "partition", "position", "end", "lag"),
+            [
+                (one.topic, *("-" if at is None else str(at) for at in (one.partition, one.position, one.end, one.lag)))
+                for one in found
+            ],
+        )
+    lag = number_of(sum(one.lag for one in found), "record")
+    print(f"group {args.group} has a lag of {lag} on {number_of(len(found), 'partition')}")
     return 0
 
 
@@ -91,13 +100,27 @@ def check(args: argparse.Namespace) -> int:
     for difference in differences:
         print(difference)
     if differences:
-        print(
-            "`audiotext topics apply` creates missing topics. It does not change existing ones, because that affects "
-            "their data: change those yourself"
-        )
+        print(*topics.advice(differences), sep="\n")
         return 1
     print(f"all {len(topics.load().topics)} topics match redpanda/topics.yaml")
     return 0
+
+
+def _how_to_stop(group: str, *, local: bool) -> str:
+    """Returns the steps that stop the service of a group. local: True if `audiotext up` runs the stack."""
+    service = next((spec.service for spec in STAGES if spec.group == group), None)
+    if service is None:
+        return "Stop the programs that read with this group, and try again."
+    if local:
+        return (
+            f"Stop `audiotext up`, start it with `--without {service}`, wait a minute, and repeat this command; then "
+            "stop it and start it as usual."
+        )
+    return (
+        f"Stop every process of the service {service} (`docker compose stop {service}`, "
+        f"`kubectl scale deployment {service} --replicas=0`), wait until their sessions have timed out (a minute), and "
+        "repeat this command; then start them again."
+    )
 
 
 def _position_ms(text: str) -> int:

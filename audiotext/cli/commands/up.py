@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from audiotext.cli.arguments import Parser, add_stack_options
+from audiotext.stack.services import SERVICES
 
 if TYPE_CHECKING:
     from audiotext.stack.stack import Stack
@@ -24,6 +25,14 @@ HELP = "run everything on this machine"
 def add_arguments(parser: Parser) -> None:
     """Declares the arguments."""
     add_stack_options(parser)
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=[name for name in SERVICES if name not in ("gateway", "api")],
+        metavar="SERVICE",
+        help="do not run this service, for example to move its consumer group (may be repeated): %(choices)s",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     print("Starting AudioText ...", file=sys.stderr, flush=True)  # before the imports, which take a second
 
     from audiotext.cli.terminal import say
-    from audiotext.stack.stack import Stack
+    from audiotext.stack.stack import Stack, service_commands
     from core import process
 
     os.umask(process.PRIVATE_UMASK)
-    stack = Stack(load_settings(args.data_dir, args.port), say)
+    stack = Stack(load_settings(args.data_dir, args.port), say, services=service_commands(without=args.without))
     stopping = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:

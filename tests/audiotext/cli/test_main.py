@@ -1,22 +1,29 @@
 """The command line: help, one-line errors, exit codes, and the commands that need no stack."""
 
 import io
+import json
 import os
 import socket
 import subprocess
 import sys
+import uuid
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from audiotext.cli import commands, main
 from audiotext.cli.terminal import Terminal
 from audiotext.stack import services
 from audiotext.stack.datadir import DataDir, RunningStack
+from audiotext.stack.stack import service_commands
 from core import package
-from core.settings import KafkaSettings, descriptions, variable_names
+from core.settings import KafkaSettings, descriptions, load, variable_names
 from gateway.carriers import load_carriers
+from redpanda.client import connection_config, producer_config
+from redpanda.group_offsets import GroupHasMembersError
+from schemas.topics import Topic
 from tests.conftest import StartServer, kafka_settings
 
 HEAVY = {"aiohttp", "confluent_kafka", "clickhouse_connect", "qdrant_client", "numpy", "pydantic", "rich", "minio"}
@@ -312,6 +319,66 @@ def test_a_defect_keeps_its_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("audiotext.cli.commands.run.entry_point", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main.main(["run", "usage"])
+
+
+def test_a_group_is_shown_with_end_and_lag(
+    kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads three of five records with a group of its own: the command shows position, end and lag, also as JSON."""
+    monkeypatch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
+    group, topic = f"group-{uuid.uuid4().hex[:8]}", Topic.PROVIDER_NOTICES.value
+    producer = Producer(producer_config(kafka))
+    for _ in range(5):
+        producer.produce(topic, b"{}", "key", 0)
+    assert producer.flush(30) == 0
+    consumer = Consumer(connection_config(kafka) | {"group.id": group})
+    end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1]
+    consumer.commit(offsets=[TopicPartition(topic, 0, end - 2)], asynchronous=False)
+    consumer.close()
+
+    assert main.main(["topics", "group", group, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0] == {"topic": topic, "partition": 0, "position": end - 2, "end": end, "lag": 2}
+    assert main.main(["topics", "group", group]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["topic", "partition", "position", "end", "lag"]
+    assert lines[1].split() == [topic, "0", str(end - 2), str(end), "2"]
+    lag = sum(row["lag"] for row in rows)
+    assert lines[-1] == f"group {group} has a lag of {lag} records on {len(rows)} partitions"
+
+
+@pytest.mark.parametrize(
+    ("group", "stack", "advice"),
+    [
+        ("transcribe", True, "start it with `--without transcriber`"),
+        ("transcribe", False, "`docker compose stop transcriber`"),
+        ("another", False, "Stop the programs that read with this group"),
+    ],
+)
+def test_a_group_with_members_is_not_moved(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], group: str, stack: bool, advice: str
+) -> None:
+    """Moves a group whose service runs: the error names the service and says how to stop it."""
+
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise GroupHasMembersError(f"group {group} still has 1 member")
+
+    running = RunningStack({}, []) if stack else None
+    monkeypatch.setattr("redpanda.group_offsets.move", refuse)
+    monkeypatch.setattr("audiotext.cli.connection.settings_for", lambda _: (load(), running))
+    assert main.main(["topics", "group", group, "--since", "7d"]) == 1
+    said = capsys.readouterr().err
+    assert f"group {group} still has 1 member. " in said
+    assert advice in said
+
+
+def test_services_can_be_left_out() -> None:
+    """Parses `up --without`: the service is not among those that start, and an unknown one is refused."""
+    args = main.parser().parse_args(["up", "--without", "analytics", "--without", "usage"])
+    commands = service_commands(without=args.without)
+    assert set(services.SERVICES) - set(commands) == {"analytics", "usage"}
+    with pytest.raises(SystemExit):
+        main.parser().parse_args(["up", "--without", "gateway"])
 
 
 def test_topics_are_applied_and_checked(start_server: StartServer, capsys: pytest.CaptureFixture[str]) -> None:
