@@ -41,9 +41,9 @@ demo: $(READY)
 up: $(READY)
 	@$(BIN)/audiotext up $(ARGS)
 
-# Pure tests: no servers, no models, and fewer random cases than in `make test`.
+# Pure tests: no servers, no processes, no models, and fewer random cases than in `make test`.
 unit: $(READY)
-	@$(BIN)/python -m pytest --quiet --numprocesses auto --dist loadfile -m "not server and not slow and not alone" \
+	@$(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal -m "not server and not slow and not alone" \
 	  --hypothesis-profile unit $(ARGS)
 
 # Three processes, because most tests wait for real servers. Files start in the order of tests/durations.json, longest

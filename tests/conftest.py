@@ -7,6 +7,7 @@ member, so a consumer group that was used once stays blocked. A test that kills 
 
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,24 +39,14 @@ MAKERS: dict[str, Callable[[State], list[Server]]] = {
 
 StartServer = Callable[[str], RunningServer]
 
-# Fixtures that start a server, a browser or a service, or load a model. A test that uses one, also indirectly, gets the
-# marker `server`. A test that starts one itself sets the marker in its module.
+# Fixtures that start a browser or a service, or load a model. A test that uses one, also indirectly, gets the marker
+# `server`, like a test with a fixture that creates one of `_SERVERS`. A test that starts a process itself sets the
+# marker in its module.
 _SERVER_FIXTURES = frozenset(
-    {
-        "start_server",
-        "log_server",
-        "object_server",
-        "clickhouse_server",
-        "qdrant_server",
-        "any_log",
-        "own_log",
-        "kafka_installed",
-        "up",
-        "chromium",
-        "whisper",
-        "minilm",
-    }
+    {"start_server", "any_log", "own_log", "kafka_installed", "up", "chromium", "whisper", "minilm"}
 )
+_SERVERS = frozenset({"RunningServer", "KafkaNodes", "_session_server"})
+_MAY_START_PROCESSES = ("server", "kafka", "slow", "alone")  # markers
 _TESTS = Path(__file__).parent
 _DURATIONS = _TESTS / "durations.json"
 
@@ -88,10 +79,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     recorded duration starts first.
     """
     for item in items:
-        if not _SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        if isinstance(item, pytest.Function) and _uses_a_server(item):
             item.add_marker("server")
     seconds = json.loads(_DURATIONS.read_text())
     items.sort(key=lambda item: -seconds.get(_file_of(item.path), float("inf")))
+
+
+def _uses_a_server(item: pytest.Function) -> bool:
+    """True if a fixture of the test is one of _SERVER_FIXTURES, or its code names one of _SERVERS."""
+    if not _SERVER_FIXTURES.isdisjoint(item.fixturenames):
+        return True
+    fixtures = [fixture.func for found in item._fixtureinfo.name2fixturedefs.values() for fixture in found]
+    codes = [function.__code__ for function in fixtures if hasattr(function, "__code__")]
+    return any(not _SERVERS.isdisjoint(code.co_names) for code in codes)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -110,6 +110,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def _file_of(path: Path) -> str:
     return path.relative_to(_TESTS).as_posix()
+
+
+@pytest.fixture(autouse=True)
+def _no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a test without a marker for it start no process, so that `make unit` stays quick."""
+    if not any(request.node.get_closest_marker(name) for name in _MAY_START_PROCESSES):
+        monkeypatch.setattr(subprocess.Popen, "__init__", _refuse_process)
+
+
+def _refuse_process(_self: object, command: object, *_args: object, **_options: object) -> None:
+    pytest.fail(f"this test starts a process ({command}): give it the marker `server`")
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import pytest
 from tests import language
 
 
+@pytest.mark.slow
 def test_no_file_has_more_findings_than_its_baseline() -> None:
     """Compares the findings of every file with tests/language_baseline.json.
 

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from core import process
 
 
+@pytest.mark.server
 def test_files_of_a_child_are_private(tmp_path: Path) -> None:
     """Starts a child that creates a file and a directory: nobody but their owner may use them.
 

@@ -25,6 +25,7 @@ OURS = {name: service for name, service in CONTAINERS.items() if service["image"
 _VARIABLE = re.compile(r"\$\{(\w+)(:[?-][^}]*)?\}")
 
 
+@pytest.mark.server
 def test_it_is_a_compose_file() -> None:
     """Against the published schema of the Compose Specification."""
     done = subprocess.run(

@@ -150,6 +150,7 @@ def test_two_legs_that_begin_apart_lie_apart(monkeypatch: pytest.MonkeyPatch, tm
     assert (found.gaps(), found.reports["inbound"].mixed_ms) == ([], 3000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ppm", [-200, 200])
 def test_a_clock_that_drifts_makes_no_gap_and_stays_near(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ppm: int

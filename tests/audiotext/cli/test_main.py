@@ -71,6 +71,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"audiotext {package.VERSION}\n"
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("words", [["--help"], ["dlq", "--help"], ["call", "--help"], ["replay", "start", "--help"]])
 def test_help_imports_no_heavy_library(words: list[str]) -> None:
     """Runs the help of the program and of commands in a process and reads which modules it has imported.
@@ -122,6 +123,7 @@ def test_settings_fit_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch
     assert lines[at + 1].startswith("    ")
 
 
+@pytest.mark.server
 def test_a_closed_pipe_ends_a_command_silently() -> None:
     """Closes the pipe before the command prints, as `| head` does.
 

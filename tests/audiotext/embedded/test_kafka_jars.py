@@ -7,6 +7,8 @@ import pytest
 from audiotext.embedded import kafka_jars
 from audiotext.embedded.kafka_jars import KafkaMissingError
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

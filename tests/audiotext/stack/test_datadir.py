@@ -27,6 +27,7 @@ def test_second_owner_gets_the_process_id(tmp_path: Path) -> None:
     DataDir(tmp_path).release()
 
 
+@pytest.mark.server
 def test_directory_stays_locked_by_children_of_a_killed_stack(tmp_path: Path) -> None:
     """Gives the lock to a child, releases the owner's, and tries to lock the directory.
 

@@ -155,7 +155,13 @@ def _only_value(part: object) -> object:
     return part
 
 
-def _settings_read(source: str) -> Iterator[str]:
+@cache
+def _settings_read(source: str) -> frozenset[str]:
+    """Returns the settings that the source reads: see `_each_setting`."""
+    return frozenset(_each_setting(source)) if "settings." in source else frozenset()
+
+
+def _each_setting(source: str) -> Iterator[str]:
     """Yields `section.name`, or the name outside of sections, for each `settings.…` in the source."""
     fields = Settings.model_fields
     for node in ast.walk(ast.parse(source)):

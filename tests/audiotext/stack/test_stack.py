@@ -70,6 +70,7 @@ def settings(data_dir: Path, **sections: object) -> Settings:
     return load(data_dir=data_dir, gateway={"port": free_port()}, **sections)
 
 
+@pytest.mark.server
 def test_stack_starts_keeps_its_data_and_stops_in_order(tmp_path: Path) -> None:
     """Starts a stack with all four servers, reads its services' settings, kills the log, stops it, and starts it again.
 

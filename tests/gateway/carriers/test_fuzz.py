@@ -123,6 +123,7 @@ def _silent() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_silent")
 @pytest.mark.parametrize("name", CARRIERS)
 def test_memory_stays_flat(name: str) -> None:

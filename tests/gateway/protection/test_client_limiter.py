@@ -126,6 +126,7 @@ def test_an_ipv6_network_is_one_client() -> None:
     assert all(admitted(limiter, f"::ffff:203.0.113.{number}") for number in range(10))
 
 
+@pytest.mark.slow
 def test_memory_is_bounded() -> None:
     """Sends requests from, and authenticates, 30,000 addresses: the last 10,000 of each must be stored."""
     limiter = limiter_on(Clock(), max_stranger_requests=1)
@@ -209,6 +210,7 @@ def test_floods_do_not_block_private_addresses() -> None:
     assert admitted(limiter, "10.1.2.3")
 
 
+@pytest.mark.slow
 def test_memory_of_floods_is_bounded() -> None:
     """Records floods of 30,000 addresses: the last 10,000 must be stored."""
     limiter = limiter_on(Clock())

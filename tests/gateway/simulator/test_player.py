@@ -154,6 +154,7 @@ async def test_late_frames_of_a_bare_carrier_do_not_overtake(gateway: Gateway, w
     assert b"".join(record.payload for record in media_of(gateway.sink.records, "outbound")) == sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("carrier", ["twilio", "jambonz"])
 async def test_pauses_and_stalls_are_heard_as_they_are(gateway: Gateway, wav: Path, carrier: str) -> None:
     """Plays a call in real time that pauses for a second and stalls for half a second: all audio is there, and the only

@@ -46,6 +46,7 @@ def test_a_call_is_closed_after_its_grace_time(proposals: Proposals) -> None:
     assert proposals.empty()
 
 
+@pytest.mark.slow
 def test_a_silent_call_is_closed_as_idle(proposals: Proposals) -> None:
     """Sends no end, as if the gateway crashed. Each record must restart the time-out."""
     clock = closer(proposals, idle_timeout_ms=2_000)

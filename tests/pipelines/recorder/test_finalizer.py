@@ -48,6 +48,7 @@ def test_the_event_and_manifest_of_a_recording(tmp_path: Path) -> None:
     assert again.event(audio=reference, peaks=reference, manifest=reference) == event
 
 
+@pytest.mark.slow
 def test_a_recording_with_ever_so_many_gaps_is_told(tmp_path: Path) -> None:
     """Loses every second frame of one track 20,000 times.
 

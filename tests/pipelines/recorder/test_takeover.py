@@ -163,6 +163,7 @@ def test_finished_calls_are_forgotten_once_the_log_has_forgotten_them(bench: Ben
     assert [event.part for event in bench.recorded(kept.call_id, parts=2)] == [1, 2]
 
 
+@pytest.mark.server
 def test_a_log_that_has_lost_its_end_is_gone_on_with(tmp_path: Path) -> None:
     """The log comes back as it was some calls ago, as the embedded one does when it is killed under traffic. What the
     recorder knows lies beyond its end then. Calls that come afterwards are recorded: the recorder ended at every start

@@ -295,6 +295,7 @@ def test_any_text_has_a_summary(turns: list[str]) -> None:
     assert len(summary.key_points) <= 10
 
 
+@pytest.mark.slow
 def test_a_long_call_takes_no_minutes() -> None:
     """A call of half an hour, some 400 turns, takes less than two seconds on a busy machine (0.2 s on an idle one), one
     of three hours less than twenty, and the lists stay short."""

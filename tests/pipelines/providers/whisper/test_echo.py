@@ -9,6 +9,8 @@ from pipelines.providers.whisper.echo import echoes_of, without_echo
 from pipelines.providers.whisper.voice import FRAME, Channel, Region, probabilities
 from tests.support.demo_calls import CALLS, demo_call
 
+pytestmark = pytest.mark.slow  # runs the voice detector over whole calls
+
 LINE_HZ = 8_000
 Samples = npt.NDArray[np.int16]
 

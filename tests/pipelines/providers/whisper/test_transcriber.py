@@ -206,6 +206,7 @@ def test_a_model_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
         Whisper("huge", tmp_path)
 
 
+@pytest.mark.server
 def test_importing_the_engine_forbids_the_hub() -> None:
     """In a fresh process huggingface_hub must see that it is offline, or a missing file would be fetched silently."""
     code = "import pipelines.providers.whisper.transcriber, huggingface_hub.constants as c; print(c.HF_HUB_OFFLINE)"

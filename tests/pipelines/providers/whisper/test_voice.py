@@ -127,6 +127,7 @@ def test_regions_that_are_near_are_one_stretch() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level_db", [-100, -50])
 def test_speech_is_found_after_a_long_pause(level_db: int) -> None:
     """Each turn of a call after a minute of noise at this level. At least 90 % of what is detected in the turn alone
@@ -146,6 +147,7 @@ def test_speech_is_found_after_a_long_pause(level_db: int) -> None:
     assert min(shares) >= 0.7, shares
 
 
+@pytest.mark.slow
 def test_noise_is_no_speech() -> None:
     """A minute of line noise, during which the detector begins anew many times: no region."""
     assert detected(np.random.default_rng(2).normal(0, 300, 60 * LINE_HZ).astype(np.int16)) == []
