@@ -19,8 +19,8 @@ TOPIC = Topic.PROVIDER_NOTICES.value  # consumers of this topic ignore records w
 def test_offsets_move_to_a_time_the_start_and_another_group(any_log: KafkaSettings) -> None:
     """Lets a group read to the end, then moves a second group to its offsets, to a time and to the start.
 
-    Each move must set exactly the expected offsets, and the lag must be the number of unread records. A move of a group with
-    members must fail, because the members would overwrite the offsets.
+    Each move must set exactly the expected offsets, and the lag must be the number of unread records. A move of a group
+    with members must fail, because the members would overwrite the offsets.
     """
     old, new = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("old", "new"))
     producer = Producer(plain_producer_config(any_log))

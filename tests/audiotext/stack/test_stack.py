@@ -33,6 +33,7 @@ from pathlib import Path
 class Ready(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
+        self.wfile.write(b'{"ready": true, "missing": {}, "api_missing": {}}')
 def end(*_):
     with Path(os.environ["AUDIOTEXT_DATA_DIR"], "ended").open("a") as file: file.write("gateway\\n")
     sys.exit(0)
@@ -215,7 +216,8 @@ import http.server, json, os
 class Unready(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(503); self.end_headers()
-        self.wfile.write(json.dumps({"ready": False, "missing": {"Qdrant": "Qdrant cannot be reached"}}).encode())
+        missing = {"Qdrant": "Qdrant cannot be reached"}
+        self.wfile.write(json.dumps({"ready": False, "missing": {}, "api_missing": missing}).encode())
 http.server.HTTPServer(("127.0.0.1", int(os.environ["AUDIOTEXT_GATEWAY__PORT"])), Unready).serve_forever()
 """
 

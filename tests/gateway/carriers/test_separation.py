@@ -28,12 +28,13 @@ ROOT = Path(gateway.carriers.__file__).parents[2]
 def test_code_behind_the_log_names_no_carrier(folder: str) -> None:
     """Searches the code behind the log for carriers' names and imports of the gateway: there are none.
 
-    Otherwise a new carrier would need changes there.
+    Otherwise a new carrier would need changes there. Descriptions of SQL columns may name one as an example.
     """
-    told = re.compile(rf"\b({'|'.join(CARRIERS)})\b|^(from|import) gateway\.", re.IGNORECASE | re.MULTILINE)
+    names = re.compile(rf"\b({'|'.join(CARRIERS)})\b|^(from|import) gateway\.", re.IGNORECASE | re.MULTILINE)
     sources = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".sql", ".yaml")]
     assert sources
-    assert [str(path) for path in sources if told.search(path.read_text())] == []
+    texts = {str(path): re.sub(r"COMMENT '[^']*'", "", path.read_text()) for path in sources}
+    assert [path for path, text in texts.items() if names.search(text)] == []
 
 
 PIGEON = '''
