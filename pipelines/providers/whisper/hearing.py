@@ -8,6 +8,7 @@ A text that still repeats itself is omitted, and the transcript says so.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from statistics import fmean, geometric_mean
 
 from pipelines.providers.common.utterances import SpokenWord
 from pipelines.providers.whisper.decoder import Decoded, Decoder
@@ -17,10 +18,12 @@ from pipelines.providers.whisper.voice import RATE_HZ, Channel, Chunk, Region, S
 _BATCH = 8  # chunks that are decoded together
 _SIMILAR = 0.7  # chunks of a batch are at least so long as its longest one, which decides how long the window is
 
-# Whisper's own limits. Music that passes the voice detector makes the decoder invent words of low probability.
+# Music that passes the voice detector makes the decoder invent words of low probability. The first two are Whisper's
+# own limits. Real speech, down to single words, was never seen above 0.45 of no speech, and music never below 0.53.
 _NO_SPEECH = 0.6
 _LOW_LOGPROB = -1.0
 _INVENTED = 0.3  # words with a lower mean confidence are invented
+_INVENTED_IN_NO_SPEECH = 0.5  # the same, for the geometric mean: "Thank" of 0.03 and "you" of 0.97
 _TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 _LOST_MS = 1_500  # speech without words for so long is missing in the text
@@ -162,6 +165,16 @@ def is_doubtful(chunk: Chunk, decoded: Decoded) -> bool:
     return decoded.logprob < _LOW_LOGPROB or is_loop(decoded.text) or lost_ms(chunk, decoded.words) >= _LOST_MS
 
 
+def is_invented(decoded: Decoded) -> bool:
+    """True if the decoder made up the text for audio without speech, such as music."""
+    confidences = [word.confidence for word in decoded.words]
+    if decoded.no_speech > _NO_SPEECH:
+        return decoded.logprob < _LOW_LOGPROB or (
+            bool(confidences) and geometric_mean([max(one, 0.001) for one in confidences]) < _INVENTED_IN_NO_SPEECH
+        )
+    return bool(confidences) and fmean(confidences) < _INVENTED
+
+
 def lost_ms(chunk: Chunk, words: Sequence[SpokenWord]) -> int:
     """Returns the longest speech in the chunk that has no word. Times of words are relative to the chunk."""
     longest = 0
@@ -216,9 +229,7 @@ def _overlap(word: SpokenWord, region: tuple[int, int]) -> int:
 
 def _taken(chunk: Chunk, decoded: Decoded) -> Heard:
     """Returns the words of the best text found, on the channel's timeline."""
-    if decoded.no_speech > _NO_SPEECH and decoded.logprob < _LOW_LOGPROB:
-        return Heard()
-    if decoded.words and sum(word.confidence for word in decoded.words) < _INVENTED * len(decoded.words):
+    if is_invented(decoded):
         return Heard()
     if is_loop(decoded.text):
         return Heard(omitted=[chunk])

@@ -13,6 +13,7 @@ from pipelines.providers.whisper.hearing import (
     Hearing,
     batches_of,
     is_doubtful,
+    is_invented,
     language_of,
     lost_ms,
     placed,
@@ -52,6 +53,29 @@ def test_speech_without_words_is_noticed() -> None:
     assert lost_ms(both, first) == 2_000
     assert lost_ms(both, [*first, word(4_200, 5_800)]) == 0
     assert is_doubtful(both, Decoded(tuple(first), " word word", "en", -0.1, 0))
+
+
+@pytest.mark.parametrize(
+    ("confidences", "logprob", "no_speech", "invented"),
+    [
+        ((0.03, 0.97), -0.88, 0.81, True),
+        ((0.28,), -0.46, 0.96, True),
+        ((0.01,), -1.75, 0.81, True),
+        ((0.1, 0.21), -0.96, 0.61, True),
+        ((0.31,), -0.81, 0.27, False),
+        ((0.97,), -0.21, 0.41, False),
+        ((0.43, 0.8, 0.9), -0.57, 0.43, False),
+        ((), 0.0, 0.9, False),
+    ],
+)
+def test_words_of_music_are_invented(
+    confidences: Sequence[float], logprob: float, no_speech: float, invented: bool
+) -> None:
+    """Values that the decoder gave for hold music ("Thank you.", "you", "Yeah.", "Bye bye.") and for prompts of a
+    single word. A failure means that words appear during music, or that short answers are lost."""
+    words = tuple(SpokenWord(0, 100, " word", confidence) for confidence in confidences)
+
+    assert is_invented(Decoded(words, " word", "en", logprob, no_speech)) == invented
 
 
 def test_words_are_moved_to_the_speech() -> None:
