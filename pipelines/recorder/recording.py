@@ -11,11 +11,12 @@ from pipelines.recorder.copies import find_copies
 from pipelines.recorder.decoding import EncodedAudio
 from pipelines.recorder.journal import PartId, read
 from pipelines.recorder.spool import JOURNAL
+from pipelines.recorder.streams import Streams
 from pipelines.recorder.timeline import lay_out
 from schemas.artifacts import Manifest, Peaks
 from schemas.events import ObjectRef, RecordingReady, TrackOutline, TrackReport
 from schemas.ids import uuid_of
-from schemas.media import Codec, MediaRecord, RecordType, ended_stream
+from schemas.media import Codec, MediaRecord, RecordType
 
 _MAX_GAPS = 1_000  # gaps per track in the event: about 60 KB, and a replay's job may contain several events
 
@@ -72,11 +73,10 @@ class _JournalFacts:
     first_offset: int = -1
     first_at_ms: int = 0
     last_offset: int = -1
-    streams: list[str] = field(default_factory=list)
     started_at_ms: int | None = None
-    ends: dict[str, int] = field(default_factory=dict)  # by stream: time of its end, or of its last record so far
-    ended: set[str] = field(default_factory=set)
-    gateways: dict[str, str] = field(default_factory=dict)  # by stream: the gateway that started it last
+    streams: Streams = field(default_factory=Streams)
+    # By stream, in order of arrival: the time of its end, or of its last record so far.
+    ends: dict[str, int] = field(default_factory=dict)
     last: MediaRecord | None = None
     last_but_one_at_ms: int = 0
     payloads: list[_Payload] = field(default_factory=list)
@@ -92,25 +92,26 @@ class _JournalFacts:
             self.last, self.last_offset = record, entry.offset
             if record.type is RecordType.START:
                 self.started_at_ms = min(record.at_ms, self.started_at_ms or record.at_ms)
-                self.ended.discard(record.stream_id)
-                self.gateways[record.stream_id] = record.gateway
-            if record.type is RecordType.EOS:
-                self._end(record)
-            elif record.stream_id and record.stream_id not in self.ended:
-                self.ends[record.stream_id] = record.at_ms
-            if record.stream_id and record.stream_id not in self.streams:
-                self.streams.append(record.stream_id)
+            if record.type is not RecordType.CLOSE:
+                self._follow(record)
             self.payloads.append(
                 _Payload(entry.position, len(record.payload), record.stream_id, record.codec, record.rate_hz)
             )
             yield record
 
-    def _end(self, eos: MediaRecord) -> None:
-        if eos.stream_id and not ended_stream(eos, self.gateways.get(eos.stream_id, "")):
+    def _follow(self, record: MediaRecord) -> None:
+        """Notes the time for the record's stream while it is open, and for the streams that the record ends."""
+        before = self.streams.ended
+        self.streams = self.streams.after(record)
+        after = self.streams.ended
+        if record.type is not RecordType.EOS:
+            if not after[record.stream_id]:
+                self.ends[record.stream_id] = record.at_ms
             return
-        for stream in [eos.stream_id] if eos.stream_id else set(self.streams) - self.ended:
-            self.ends[stream] = eos.at_ms
-            self.ended.add(stream)
+        was_open = [stream for stream, ended in before.items() if not ended]
+        for stream in dict.fromkeys([*was_open, record.stream_id]):
+            if stream and not before.get(stream) and after.get(stream, True):
+                self.ends[stream] = record.at_ms
 
     @property
     def ended_at_ms(self) -> int:
@@ -153,7 +154,7 @@ def make_recording(identity: PartId, directory: Path) -> Recording:
         rate_hz=layout.rate_hz,
         duration_ms=layout.duration_ms,
         tracks=list(layout.tracks),
-        streams=facts.streams,
+        streams=list(facts.ends),
         close_reason=close.detail,
         audio_sha256=rendered.sha256,
         audio_size=rendered.size,

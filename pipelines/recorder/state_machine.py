@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from schemas.media import MediaRecord, RecordType, ended_stream
+from pipelines.recorder.streams import Streams
+from schemas.media import MediaRecord, RecordType
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +21,15 @@ class OpenPart:
         number: Number of the part.
         first_offset: Offset of its first record on call.media.
         last_offset: Offset of its last record so far.
-        streams: Streams of the part; True for a stream that has ended.
         carrier: Carrier of the record that opened the part.
-        gateways: By stream, the gateway that started it last.
+        streams: Streams of the part.
     """
 
     number: int
     first_offset: int
     last_offset: int
-    streams: Mapping[str, bool]
     carrier: str
-    gateways: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def ended(self) -> bool:
-        """True if all known streams have ended."""
-        return bool(self.streams) and all(self.streams.values())
+    streams: Streams = field(default_factory=Streams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +84,11 @@ def unrecorded(state: CallState) -> list[UnrecordedPart]:
         UnrecordedPart(number, first, close, closed=True) for number, (first, close) in sorted(state.unfinished.items())
     ]
     if (part := state.open) is not None:
-        parts.append(UnrecordedPart(part.number, part.first_offset, part.last_offset, False, part.ended, part.carrier))
+        parts.append(
+            UnrecordedPart(
+                part.number, part.first_offset, part.last_offset, False, part.streams.all_ended, part.carrier
+            )
+        )
     return parts
 
 
@@ -134,11 +132,6 @@ class Transition:
 # Only these records open a part. Others that arrive after the close add nothing.
 _OPENING_TYPES = (RecordType.START, RecordType.MEDIA)
 
-# Ended streams are kept, so that audio that arrives after its stream's end does not open the stream again. It arrives
-# within moments. If all streams were kept, the state of a call with thousands of them would be too large for the
-# changelog, and would block its partition.
-_MAX_ENDED_STREAMS = 50
-
 
 def transition(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Transition]:
     """Returns the call's next state and the decision about the record. A state without parts need not be stored."""
@@ -164,35 +157,10 @@ def _append(state: CallState, record: MediaRecord, offset: int) -> tuple[CallSta
     if part is None and record.type not in _OPENING_TYPES:
         return state, Transition(Action.IGNORE, state.parts, reason=f"{record.type} after the part was closed")
     if part is None:
-        part = OpenPart(state.parts + 1, offset, -1, {}, record.carrier)
-    streams, gateways = _streams(part, record)
-    following = replace(part, last_offset=offset, streams=streams, gateways=gateways)
-    decision = Transition(Action.APPEND, part.number, part.last_offset, following.ended)
+        part = OpenPart(state.parts + 1, offset, -1, record.carrier)
+    following = replace(part, last_offset=offset, streams=part.streams.after(record))
+    decision = Transition(Action.APPEND, part.number, part.last_offset, following.streams.all_ended)
     return replace(state, parts=max(state.parts, part.number), open=following), decision
-
-
-def _streams(part: OpenPart, record: MediaRecord) -> tuple[Mapping[str, bool], Mapping[str, str]]:
-    """Returns the part's streams after the record, and the gateways of the streams that continue."""
-    streams, gateways, stream = part.streams, part.gateways, record.stream_id
-    if record.type is RecordType.START:
-        others = {name: gateway for name, gateway in gateways.items() if name != stream}
-        return {**streams, stream: False}, {**others, stream: record.gateway} if record.gateway else others
-    if record.type is RecordType.EOS:
-        if not stream:
-            return _without_old_streams(dict.fromkeys(streams, True)), {}
-        if stream in streams and not ended_stream(record, gateways.get(stream, "")):
-            return streams, gateways
-        return _without_old_streams({**streams, stream: True}), {
-            name: by for name, by in gateways.items() if name != stream
-        }
-    # Audio may belong to a stream that started in an earlier part. Audio after its stream's end changes nothing.
-    return streams if stream in streams else {**streams, stream: False}, gateways
-
-
-def _without_old_streams(streams: Mapping[str, bool]) -> Mapping[str, bool]:
-    """Drops the oldest ended streams if there are many."""
-    old = set([name for name, ended in streams.items() if ended][:-_MAX_ENDED_STREAMS])
-    return {name: ended for name, ended in streams.items() if name not in old}
 
 
 def _close(state: CallState, record: MediaRecord, offset: int) -> tuple[CallState, Transition]:
@@ -200,7 +168,7 @@ def _close(state: CallState, record: MediaRecord, offset: int) -> tuple[CallStat
     if part is not None and record.part == part.number:
         if record.seen < part.last_offset:
             reason = "the call continued after the decision to close"
-            return state, Transition(Action.WATCH, part.number, part.last_offset, part.ended, reason)
+            return state, Transition(Action.WATCH, part.number, part.last_offset, part.streams.all_ended, reason)
         unfinished = {**state.unfinished, part.number: (part.first_offset, offset)}
         return replace(state, open=None, unfinished=unfinished), Transition(
             Action.FINISH, part.number, part.last_offset
@@ -242,10 +210,10 @@ def forget_record(call: tuple[str, str], state: CallState, at_ms: int) -> MediaR
 def to_json(state: CallState) -> dict[str, Any]:
     """Returns the state as JSON-serializable data."""
     part = state.open
-    gateways = {"gateways": dict(part.gateways)} if part and part.gateways else {}
+    gateways = {"gateways": dict(part.streams.gateways)} if part and part.streams.gateways else {}
     return {
         "parts": state.parts,
-        "open": part and [part.number, part.first_offset, part.last_offset, dict(part.streams), part.carrier],
+        "open": part and [part.number, part.first_offset, part.last_offset, dict(part.streams.ended), part.carrier],
         "unfinished": {str(number): list(offsets) for number, offsets in state.unfinished.items()},
         "last": [state.last, state.at_ms],
     } | gateways
@@ -259,8 +227,15 @@ def from_json(data: dict[str, Any] | None) -> CallState:
     last, at_ms = data.get("last") or (max((close for _, close in unfinished.values()), default=-1), 0)
     return CallState(
         parts=data["parts"],
-        open=replace(OpenPart(*data["open"]), gateways=data.get("gateways", {})) if data["open"] else None,
+        open=_open_part(data),
         unfinished=unfinished,
         last=last,
         at_ms=at_ms,
     )
+
+
+def _open_part(data: dict[str, Any]) -> OpenPart | None:
+    if not data["open"]:
+        return None
+    number, first, last, ended, carrier = data["open"]
+    return OpenPart(number, first, last, carrier, Streams(ended, data.get("gateways", {})))

@@ -21,6 +21,7 @@ from pipelines.recorder.spool import Spool
 from pipelines.recorder.state_codec import Call
 from pipelines.recorder.state_expiry import StateReaper
 from pipelines.recorder.state_machine import Action, CallState, OpenPart, Transition
+from pipelines.recorder.streams import Streams
 from redpanda.client import LogUnavailableError
 from redpanda.range_reader import OffsetRange
 from schemas.events import ObjectRef
@@ -34,7 +35,7 @@ PARTITION = 3
 SOURCE = call("CA", 1000)
 RECORDS = SOURCE.records()
 PART = PartId("acme", "CA", 1, PARTITION)
-OPEN = CallState(1, OpenPart(1, 0, 3, {"MZ1": False}, "twilio"))
+OPEN = CallState(1, OpenPart(1, 0, 3, "twilio", Streams({"MZ1": False})))
 CLOSED = CallState(1, None, {1: (0, 6)})
 RECORDED = CallState(1)
 CLOSE = SOURCE.record(RecordType.CLOSE, stream_id="", seen=5, part=1, detail="ended")

@@ -11,6 +11,7 @@ from quixstreams.utils.json import dumps
 from core.settings import KafkaSettings
 from pipelines.recorder.state_codec import call_of, key_of, read_changelog
 from pipelines.recorder.state_machine import CallState, OpenPart, to_json
+from pipelines.recorder.streams import Streams
 from redpanda.client import connection_config, producer_config
 
 
@@ -26,7 +27,7 @@ def test_the_changelog_has_the_latest_state(kafka: KafkaSettings) -> None:
     topic = "changelog-of-test-states"
     admin = AdminClient(connection_config(kafka))
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
-    before, after = CallState(1, OpenPart(1, 0, 3, {"MZ1": False}, "twilio")), CallState(1)
+    before, after = CallState(1, OpenPart(1, 0, 3, "twilio", Streams({"MZ1": False}))), CallState(1)
     producer = Producer(producer_config(kafka))
     for call_id, state in (("CA", before), ("CB", before), ("CA", after)):
         producer.produce(topic, key=key_of(("acme", call_id)), value=dumps(to_json(state)))

@@ -48,7 +48,7 @@ def test_only_finished_calls_are_deleted() -> None:
     """
     states = {
         ("acme", "over"): CallState(1, last=999, at_ms=LONG_AGO_MS),
-        ("acme", "open"): CallState(1, OpenPart(1, 0, 9, {}, "twilio"), last=9, at_ms=LONG_AGO_MS),
+        ("acme", "open"): CallState(1, OpenPart(1, 0, 9, "twilio"), last=9, at_ms=LONG_AGO_MS),
         ("acme", "not recorded"): CallState(1, None, {1: (0, 9)}, last=9, at_ms=LONG_AGO_MS),
         ("acme", "young"): CallState(1, last=9, at_ms=LONG_AGO_MS + 86_400_000),
         ("acme", "on the log"): CallState(1, last=1_000, at_ms=LONG_AGO_MS),
