@@ -280,6 +280,7 @@ def test_a_taken_directory_or_port_is_a_usage_error(tmp_path: Path, capsys: pyte
     assert f"port {port} of the gateway is in use" in capsys.readouterr().err
 
 
+@pytest.mark.server
 def test_up_prints_a_line_before_it_imports_libraries() -> None:
     """Runs `audiotext up` in a process that ends at its first output, and reads which modules it has imported.
 
