@@ -175,10 +175,7 @@ class EventList(Body):
     events: list[dict[str, Any]]
 
 
-class PartSummary(Body):
-    """Summary of one part; see `SummaryDoc`. Only a language model gives `topics`, `sentiment`, `outcome`, `fields`."""
-
-    part: int
+class _SummaryBody(Body):
     abstract: str
     key_points: list[str]
     action_items: list[str]
@@ -189,7 +186,13 @@ class PartSummary(Body):
     fields: dict[str, str]
 
 
-class CallSummary(Body):
+class PartSummary(_SummaryBody):
+    """Summary of one part; see `SummaryDoc`. Only a language model gives `topics`, `sentiment`, `outcome`, `fields`."""
+
+    part: int
+
+
+class CallSummary(_SummaryBody):
     """Summary of a call.
 
     The lists and `abstract` join those of all parts; `parts` has them separately. `sentiment` and `outcome` are those
@@ -197,14 +200,6 @@ class CallSummary(Body):
     """
 
     call_id: str
-    abstract: str
-    key_points: list[str]
-    action_items: list[str]
-    topics: list[str]
-    actions: list[ActionItem]
-    sentiment: list[SpeakerSentiment]
-    outcome: str
-    fields: dict[str, str]
     parts: list[PartSummary]
 
 

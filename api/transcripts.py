@@ -36,11 +36,7 @@ def join_transcripts(transcripts: Sequence[tuple[PartDoc, Transcript | None]]) -
 
 def join_summaries(call_id: str, parts: Sequence[PartDoc]) -> CallSummary:
     """Returns one summary of all parts that have a summary."""
-    found = [
-        PartSummary(part=part.part, **{name: getattr(part.summary, name) for name in type(part.summary).model_fields})
-        for part in parts
-        if part.summary is not None
-    ]
+    found = [PartSummary(part=part.part, **part.summary.content) for part in parts if part.summary is not None]
     return CallSummary(
         call_id=call_id,
         abstract="\n\n".join(summary.abstract for summary in found),

@@ -4,7 +4,7 @@ from urllib.parse import unquote
 
 from pydantic import Field
 
-from schemas.events import ActionItem, Frozen, SpeakerSentiment, TrackReport
+from schemas.events import Frozen, SummaryContent, TrackReport
 
 RELEASES = "~releases/"  # not a tenant's prefix: a tilde in a tenant's name is encoded
 
@@ -59,25 +59,12 @@ class Transcript(Frozen):
     omitted: list[Omitted] = Field(default_factory=list)
 
 
-class Summary(Frozen):
-    """Summary of a call. Only a language model gives `topics`, `sentiment`, `outcome` and `fields`.
-
-    actions: the action items again, with their owners as separate fields. outcome: result of the call ("resolved",
-    "follow_up", …), "" if it was not requested. fields: the tenant's own fields by name, without those that the call
-    does not mention.
-    """
+class Summary(SummaryContent):
+    """Summary of a call."""
 
     call_id: str
     provider: str
     model: str
-    abstract: str
-    key_points: list[str]
-    action_items: list[str]
-    topics: list[str] = Field(default_factory=list)
-    actions: list[ActionItem] = Field(default_factory=list)
-    sentiment: list[SpeakerSentiment] = Field(default_factory=list)
-    outcome: str = ""
-    fields: dict[str, str] = Field(default_factory=dict)
 
 
 class Peaks(Frozen):

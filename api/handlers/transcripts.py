@@ -71,5 +71,4 @@ async def _with_summary(api_request: ApiRequest, part: PartDoc, version_id: str)
     except ObjectMissingError:
         raise ApiError(404, "gone", "the summary is no longer in the object store") from None
     summary = Summary.model_validate_json(content)
-    shown = SummaryDoc(abstract=summary.abstract, key_points=summary.key_points, action_items=summary.action_items)
-    return part.model_copy(update={"summary": shown})
+    return part.model_copy(update={"summary": SummaryDoc(**summary.content)})

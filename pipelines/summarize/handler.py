@@ -95,16 +95,9 @@ class SummarizeHandler:
             summary=ref,
             provider=summary.provider,
             model=summary.model,
-            abstract=summary.abstract,
-            key_points=summary.key_points,
-            action_items=summary.action_items,
             engine_ms=engine_ms,
             call_started_at_ms=event.call_started_at_ms,
-            topics=summary.topics,
-            actions=summary.actions,
-            sentiment=summary.sentiment,
-            outcome=summary.outcome,
-            fields=summary.fields,
+            **summary.content,
         )
 
 

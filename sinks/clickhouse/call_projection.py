@@ -12,7 +12,6 @@ from typing import Final, Literal, TypeVar
 from pydantic import Field
 
 from schemas.events import (
-    ActionItem,
     AnyEvent,
     CallStatusReported,
     DtmfReceived,
@@ -22,10 +21,10 @@ from schemas.events import (
     LetterReplayed,
     ObjectRef,
     RecordingReady,
-    SpeakerSentiment,
     StageFailed,
     StreamEnded,
     StreamStarted,
+    SummaryContent,
     SummaryReady,
     TrackOutline,
     TranscriptReady,
@@ -66,21 +65,8 @@ class TranscriptDoc(Frozen):
     engine_ms: int
 
 
-class SummaryDoc(Frozen):
-    """Summary of a call or a part.
-
-    `actions`: the action items with their owners as separate fields. Only a language model gives `topics`, `sentiment`,
-    `outcome` and the tenant's own `fields`.
-    """
-
-    abstract: str
-    key_points: list[str]
-    action_items: list[str]
-    topics: list[str] = Field(default_factory=list)
-    actions: list[ActionItem] = Field(default_factory=list)
-    sentiment: list[SpeakerSentiment] = Field(default_factory=list)
-    outcome: str = ""
-    fields: dict[str, str] = Field(default_factory=dict)
+class SummaryDoc(SummaryContent):
+    """Summary of a call or a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,13 +441,4 @@ def _transcript(event: TranscriptReady) -> TranscriptDoc:
 
 
 def _summary(event: SummaryReady) -> SummaryDoc:
-    return SummaryDoc(
-        abstract=event.abstract,
-        key_points=event.key_points,
-        action_items=event.action_items,
-        topics=event.topics,
-        actions=event.actions,
-        sentiment=event.sentiment,
-        outcome=event.outcome,
-        fields=event.fields,
-    )
+    return SummaryDoc(**event.content)

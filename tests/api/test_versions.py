@@ -10,8 +10,8 @@ import pytest
 from api.app import make_context
 from api.embedding import QueryEmbedder
 from core.settings import KafkaSettings, Settings
-from schemas.artifacts import Segment, Transcript, transcript_key
-from schemas.events import TranscriptReady
+from schemas.artifacts import Segment, Summary, Transcript, summary_key, transcript_key
+from schemas.events import ActionItem, SpeakerSentiment, SummaryContent, TranscriptReady
 from sinks.clickhouse.client import Database
 from tests.api.conftest import (
     NOON,
@@ -21,6 +21,7 @@ from tests.api.conftest import (
     Tenant,
     WordEmbedder,
     client_of,
+    summary_ready,
     transcript_id,
     transcript_ready,
 )
@@ -102,6 +103,36 @@ async def test_one_version_counts_and_another_can_be_set_back(
         assert answer.status == 202, await answer.text()
         text, found = await seen()
         assert (text, found) == (shown[0], shown[1] or ["good evening everybody"])
+
+
+async def test_a_version_of_a_summary_has_its_whole_content(desk: Client, put: Put, tenant: Tenant) -> None:
+    """Stores a second summary with topics, action items with owners, sentiment, outcome and fields, and reads it by id.
+
+    The response must have all of them. A failure means that an older version seems to know less than it does.
+    """
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+    content = SummaryContent(
+        abstract="An order.",
+        key_points=["two lamps"],
+        action_items=["send them"],
+        topics=["order"],
+        actions=[ActionItem(text="send them", owner="agent")],
+        sentiment=[SpeakerSentiment(speaker="inbound", sentiment="positive")],
+        outcome="resolved",
+        fields={"reason": "order"},
+    ).content
+    made = str(uuid.uuid4())
+    stored = Summary(call_id=call_id, provider="gemini", model="large", **content).model_dump_json().encode()
+    ref = put.object(summary_key(tenant.name, call_id, made), stored, "application/json")
+    event = summary_ready(tenant.name, call_id, 1, NOON)
+    put.events(event.model_copy(update={"event_id": made, "summary": ref, "replay_id": "rp-1", "config_hash": "other"}))
+    response = await desk.get(f"/v1/calls/{call_id}/summary?version={made}", headers=tenant.auth)
+    assert response.status == 200, await response.text()
+    (part,) = (await response.json())["parts"]
+    assert part == {"part": 1} | Summary.model_validate_json(stored).model_dump(
+        mode="json", exclude={"call_id", "provider", "model"}
+    )
 
 
 async def test_versions_of_many_calls_are_switched(desk: Client, put: Put, new_tenant: Callable[[], Tenant]) -> None:
