@@ -87,10 +87,10 @@ Attack = Callable[[Target], Awaitable[Effort]]
 
 def rows() -> list[Row]:
     """Runs every attack, one after the other (about 45 s), and returns their rows."""
-    with tempfile.TemporaryDirectory() as directory, log(Path(directory)) as address:
+    with tempfile.TemporaryDirectory() as directory, log(Path(directory)) as log_variables:
         port = free_port()
         variables = {
-            "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": address,
+            **log_variables,
             "AUDIOTEXT_GATEWAY__PORT": str(port),
             "AUDIOTEXT_GATEWAY__HANDSHAKE_TIMEOUT_S": str(TIMEOUT_S),
             "AUDIOTEXT_GATEWAY__START_TIMEOUT_S": str(TIMEOUT_S),

@@ -35,10 +35,10 @@ Row = tuple[str, str, str]
 
 def rows() -> list[Row]:
     """Runs the benchmark (about 25 s) and returns its rows."""
-    with tempfile.TemporaryDirectory() as directory, log(Path(directory)) as address:
+    with tempfile.TemporaryDirectory() as directory, log(Path(directory)) as log_variables:
         port, bare_port = free_port(), free_port()
         variables = {
-            "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": address,
+            **log_variables,
             "AUDIOTEXT_GATEWAY__PORT": str(port),
             "AUDIOTEXT_TWILIO__AUTH_TOKEN": TOKEN,
         }

@@ -23,6 +23,7 @@ from audiotext.embedded import log as embedded_log
 from audiotext.embedded import objects as embedded_objects
 from audiotext.embedded.server import wait_until_ready
 from audiotext.embedded.state import State
+from bench.running import kafka_settings
 from core import process
 from core.settings import KafkaSettings
 from pipelines.recorder.journal import PartId
@@ -94,7 +95,7 @@ def _rendering(directory: Path) -> tuple[float, int]:
 def _log_to_recording(directory: Path) -> float:
     with ExitStack() as stack:
         variables = stack.enter_context(servers(directory))
-        kafka = KafkaSettings(bootstrap_servers=variables["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"])
+        kafka = kafka_settings(variables)
         topics.apply(kafka, embedded=True)
         recorder = stack.enter_context(process_of(variables | {"AUDIOTEXT_DATA_DIR": str(directory)}))
         return times_real_time(kafka, recorder)
@@ -147,7 +148,13 @@ def servers(directory: Path) -> Iterator[dict[str, str]]:
         variables = {"AUDIOTEXT_S3__BUCKET": BUCKET}
         for server in (*embedded_log.servers(state), embedded_objects.server(state, BUCKET)):
             output = stack.enter_context((directory / f"{server.name}.log").open("wb"))
-            running = process.spawn(server.command, env=os.environ | dict(server.env), output=output, cwd=server.cwd)
+            running = process.spawn(
+                server.command,
+                env=os.environ | dict(server.env),
+                output=output,
+                cwd=server.cwd,
+                keep_open=server.keep_open,
+            )
             stack.callback(process.end, running, 10)
             wait_until_ready(server, 30)
             variables.update(server.addresses)

@@ -29,6 +29,7 @@ from pydantic import SecretStr
 from audiotext.embedded.server import port_is_free
 from audiotext.stack.stack import Stack
 from bench import recorder
+from bench.running import kafka_settings
 from core.settings import KafkaSettings, S3Settings, Settings
 from gateway.simulator import play
 from pipelines.recorder.media_topic import read_calls
@@ -104,7 +105,7 @@ class _Waits:
 def _rebuilding(directory: Path) -> float:
     with ExitStack() as stack:
         variables = stack.enter_context(recorder.servers(directory))
-        kafka = KafkaSettings(bootstrap_servers=variables["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"])
+        kafka = kafka_settings(variables)
         topics.apply(kafka, embedded=True)
         with recorder.process_of(variables | {"AUDIOTEXT_DATA_DIR": str(directory)}) as running:
             recorder.times_real_time(kafka, running)

@@ -35,19 +35,31 @@ def fine_cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def log(directory: Path) -> Iterator[str]:
-    """Starts the embedded log with its topics. Yields its address."""
+def log(directory: Path) -> Iterator[dict[str, str]]:
+    """Starts the embedded log with its topics. Yields the variables with which a process connects to it."""
     with ExitStack() as stack:
         addresses: dict[str, str] = {}
         for server in embedded_log.servers(State(directory)):
             output = stack.enter_context((directory / f"{server.name}.log").open("wb"))
-            spawned = process.spawn(server.command, env=os.environ | dict(server.env), output=output, cwd=server.cwd)
+            spawned = process.spawn(
+                server.command,
+                env=os.environ | dict(server.env),
+                output=output,
+                cwd=server.cwd,
+                keep_open=server.keep_open,
+            )
             stack.callback(process.end, spawned, 10)
             wait_until_ready(server, 30)
             addresses |= server.addresses
-        address = addresses["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"]
-        topics.apply(KafkaSettings(bootstrap_servers=address), embedded=True)
-        yield address
+        topics.apply(kafka_settings(addresses), embedded=True)
+        yield addresses
+
+
+def kafka_settings(variables: Mapping[str, str]) -> KafkaSettings:
+    """Returns the settings in the AUDIOTEXT_KAFKA__… variables of an embedded log."""
+    prefix = "AUDIOTEXT_KAFKA__"
+    fields = {name.removeprefix(prefix).lower(): value for name, value in variables.items() if name.startswith(prefix)}
+    return KafkaSettings.model_validate(fields)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ of telephones; it reports and skips audio in other codecs.
 
 import argparse
 import json
+import os
 import wave
 from array import array
 from pathlib import Path
@@ -32,9 +33,22 @@ def linear(code: int) -> int:
 LINEAR = [linear(code) for code in range(256)]
 
 
+def connection(log: str) -> dict:
+    """Returns librdkafka's settings for the log. User and password are in KAFKA_USERNAME and KAFKA_PASSWORD."""
+    settings = {"bootstrap.servers": log}
+    if "KAFKA_USERNAME" in os.environ:
+        settings |= {
+            "security.protocol": "sasl_plaintext",
+            "sasl.mechanism": "SCRAM-SHA-256",
+            "sasl.username": os.environ["KAFKA_USERNAME"],
+            "sasl.password": os.environ["KAFKA_PASSWORD"],
+        }
+    return settings
+
+
 def records(log: str, call_id: str):
     """Yields the headers (text) and the value of each current record of the call, in order."""
-    consumer = Consumer({"bootstrap.servers": log, "group.id": "wav-from-media", "enable.auto.commit": False})
+    consumer = Consumer(connection(log) | {"group.id": "wav-from-media", "enable.auto.commit": False})
     validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
     for number in consumer.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions:
         # The partition of a call depends on the number of partitions at its begin, so this reads all of them.

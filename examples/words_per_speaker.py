@@ -4,7 +4,8 @@
     python examples/words_per_speaker.py --log localhost:9092 --store http://localhost:9000 --bucket audiotext
 
 It reads `transcript.ready` from the start. The event names the transcript's object (a claim check). The credentials of
-the store are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. A record may come twice, so counts are kept by transcript.
+the store are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, those of the log in KAFKA_USERNAME and KAFKA_PASSWORD. A
+record may come twice, so counts are kept by transcript.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from minio import Minio
 from minio.error import S3Error
 from quixstreams import Application
+from quixstreams.kafka import ConnectionConfig
 
 SCHEMAS = Path(__file__).parent.parent / "schemas" / "json"
 
@@ -70,8 +72,19 @@ def main() -> None:
         except (ValidationError, ValueError, S3Error) as error:
             print(f"skipped: {error}", flush=True)
 
+    login = {}
+    if "KAFKA_USERNAME" in os.environ:
+        login = {
+            "security_protocol": "sasl_plaintext",
+            "sasl_mechanism": "SCRAM-SHA-256",
+            "sasl_username": os.environ["KAFKA_USERNAME"],
+            "sasl_password": os.environ["KAFKA_PASSWORD"],
+        }
     app = Application(
-        broker_address=args.log, consumer_group=args.group, auto_offset_reset="earliest", auto_create_topics=False
+        broker_address=ConnectionConfig(bootstrap_servers=args.log, **login),
+        consumer_group=args.group,
+        auto_offset_reset="earliest",
+        auto_create_topics=False,
     )
     app.dataframe(app.topic("transcript.ready", value_deserializer="bytes")).update(count)
     app.run(timeout=args.idle)

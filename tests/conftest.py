@@ -24,7 +24,7 @@ from audiotext.embedded.state import State
 from core.settings import ClickHouseSettings, KafkaSettings, QdrantSettings, S3Settings
 from redpanda import topics
 from sinks.object_store import ObjectStore
-from tests.support import object_servers
+from tests.support import log_variables, object_servers
 from tests.support.object_servers import BUCKET
 from tests.support.running_server import RunningServer
 
@@ -207,7 +207,7 @@ def qdrant(qdrant_server: RunningServer) -> QdrantSettings:
 
 def kafka_settings(server: RunningServer) -> KafkaSettings:
     """Returns the settings of an embedded log."""
-    return KafkaSettings(bootstrap_servers=server.addresses["AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS"])
+    return log_variables.from_variables(server.addresses)
 
 
 def s3_settings(server: RunningServer) -> S3Settings:

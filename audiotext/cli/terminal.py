@@ -35,6 +35,8 @@ def notes(stack: Stack) -> list[str]:
     lines = []
     if log.NAME in stack.embedded:
         lines.append(log.NOT_DURABLE)
+    if stack.log_is_open:
+        lines.append(log.NOT_PRIVATE)
     if settings.admin_key is None:
         lines.append(
             "AUDIOTEXT_ADMIN_KEY is not set, so the API refuses every request without a key: create one with "

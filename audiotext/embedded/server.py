@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from audiotext.embedded.private_network import PrivateNetwork
 from core import package
 from core.errors import UserError
 
@@ -31,7 +32,7 @@ class Server:
 
     command, env: start it in the foreground (env is added to the parent's environment); SIGTERM ends it with its data
     on disk. addresses: environment variables (AUDIOTEXT_…) with which services find it. is_ready: checks once if it
-    serves requests; never raises, and takes two seconds at most.
+    serves requests; never raises, and takes two seconds at most. network: the private network that the command enters.
     """
 
     name: str
@@ -40,6 +41,12 @@ class Server:
     is_ready: Callable[[], bool]
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    network: PrivateNetwork | None = None
+
+    @property
+    def keep_open(self) -> tuple[int, ...]:
+        """File descriptors that the process must inherit."""
+        return self.network.descriptors if self.network else ()
 
 
 def wait_until_ready(server: Server, timeout_s: float, alive: Callable[[], bool] = lambda: True) -> None:

@@ -133,6 +133,11 @@ class Stack:
         """Names of the embedded servers, after the start."""
         return [server.name for server in self._servers]
 
+    @property
+    def log_is_open(self) -> bool:
+        """True if the embedded log runs without a private network, so that other users of the machine can reach it."""
+        return any(server.name == log.NAME and server.network is None for server in self._servers)
+
     def status(self) -> dict[str, Status]:
         """Returns the status of each server and service, by name."""
         return self._supervisor.status() if self._supervisor else {}
@@ -194,6 +199,7 @@ class Stack:
                 server.command,
                 without_settings(os.environ) | dict(server.env),
                 server.cwd,
+                keep_open=server.keep_open,
                 orphan_signal=_orphan_signal(server.name),
             )
             for server in self._servers
@@ -314,12 +320,15 @@ def _servers(settings: Settings, state: State) -> list[Server]:
 
 def _with_variables(settings: Settings, addresses: Mapping[str, str]) -> Settings:
     """Returns the settings with the values of these variables (AUDIOTEXT_SECTION__NAME)."""
+    sections: dict[str, dict[str, str]] = {}
     for variable, value in addresses.items():
         section, _, name = variable.removeprefix("AUDIOTEXT_").lower().partition("__")
+        sections.setdefault(section, {})[name] = value
+    changed: dict[str, BaseModel] = {}
+    for section, values in sections.items():
         old: BaseModel = getattr(settings, section)
-        new = type(old).model_validate(old.model_dump() | {name: value})
-        settings = settings.model_copy(update={section: new})
-    return settings
+        changed[section] = type(old).model_validate(old.model_dump() | values)
+    return settings.model_copy(update=changed)
 
 
 def _connect_host(host: str) -> str:

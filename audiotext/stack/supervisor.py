@@ -30,7 +30,8 @@ _IGNORED_WARNING = "weak version `GLIBC"
 class Program:
     """A child process to keep running.
 
-    env: its whole environment. nice: added to its niceness. orphan_signal: sent to it if the supervisor dies first.
+    env: its whole environment. keep_open: file descriptors that it inherits. nice: added to its niceness.
+    orphan_signal: sent to it if the supervisor dies first.
     refusal_code: the exit code with which it reports that it cannot run with its settings.
     """
 
@@ -41,6 +42,7 @@ class Program:
     nice: int = 0
     orphan_signal: signal.Signals = signal.SIGKILL
     refusal_code: int | None = None
+    keep_open: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +284,7 @@ class Supervisor:
                     env=dict(program.env) | child.watchdog.environment,
                     output=output,
                     cwd=program.cwd,
-                    keep_open=self._keep_open,
+                    keep_open=(*self._keep_open, *program.keep_open),
                     nice=program.nice,
                     orphan_signal=program.orphan_signal,
                 )

@@ -29,6 +29,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 OURS = {"audiotext", "bench", "gateway", "pipelines", "redpanda", "sinks", "tests"}
 
 
+def login(kafka: KafkaSettings) -> dict[str, str]:
+    """Variables with the credentials of the log."""
+    assert kafka.sasl_password is not None
+    return {"KAFKA_USERNAME": kafka.sasl_username or "", "KAFKA_PASSWORD": kafka.sasl_password.get_secret_value()}
+
+
 def run(name: str, *arguments: str, **variables: str) -> str:
     """What the example prints."""
     done = subprocess.run(
@@ -67,7 +73,11 @@ def test_a_wav_is_written_from_the_log(kafka: KafkaSettings, tmp_path: Path) -> 
         producer.produce(Topic.CALL_MEDIA, record.payload, record.call_id, headers=to_headers(record))
     assert producer.flush(30) == 0
 
-    printed = run("wav_from_media.py", "--log", kafka.bootstrap_servers or "", source.call_id, str(tmp_path / "a.wav"))
+    printed = run(
+        "wav_from_media.py",
+        *("--log", kafka.bootstrap_servers or "", source.call_id, str(tmp_path / "a.wav")),
+        **login(kafka),
+    )
 
     assert printed.startswith("2.0 s")
     with wave.open(str(tmp_path / "a.wav")) as wav:
@@ -96,6 +106,7 @@ def test_words_are_counted_per_speaker(kafka: KafkaSettings, s3: S3Settings) -> 
         *("--tenant", tenant, "--group", tenant, "--idle", "2"),
         AWS_ACCESS_KEY_ID=s3.access_key or "",
         AWS_SECRET_ACCESS_KEY=s3.secret_key.get_secret_value(),
+        **login(kafka),
         SSL_CERT_FILE=str(s3.ca_file or ""),
     )
 

@@ -21,6 +21,7 @@ from gateway.carriers.common.signatures import HEADER, sign
 from schemas.events import StreamEnded, StreamStarted
 from schemas.media import EosReason, RecordType
 from tests.gateway.conftest import Client, Serve, settings_for
+from tests.support import log_variables
 from tests.support.ids import new_call
 from tests.support.twilio_messages import (
     PUBLIC_URL,
@@ -458,7 +459,7 @@ async def test_sigterm_ends_the_process_without_losing_audio(kafka: KafkaSetting
     """
     port = _free_port()
     variables = {
-        "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers or "",
+        **log_variables.to_variables(kafka),
         "AUDIOTEXT_GATEWAY__PORT": str(port),
         "AUDIOTEXT_PUBLIC_URL": PUBLIC_URL,
         "AUDIOTEXT_TWILIO__AUTH_TOKEN": TOKEN,

@@ -18,6 +18,7 @@ from schemas.media import MediaRecord, RecordType, from_headers, to_headers
 from schemas.topics import Topic
 from sinks.object_store import ObjectStore
 from tests.conftest import kafka_settings, s3_settings
+from tests.support import log_variables
 from tests.support.kafka_backend import KafkaNodes, plain_producer_config
 from tests.support.running_server import RunningServer
 from tests.support.waiting import wait_for
@@ -75,7 +76,7 @@ class Bench:
         assert self.s3.secret_key is not None
         variables = {
             "AUDIOTEXT_DATA_DIR": str(self.data_dir),
-            "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers or "",
+            **log_variables.to_variables(self.kafka),
             "AUDIOTEXT_S3__ENDPOINT": self.s3.endpoint or "",
             "AUDIOTEXT_S3__ACCESS_KEY": self.s3.access_key or "",
             "AUDIOTEXT_S3__SECRET_KEY": self.s3.secret_key.get_secret_value(),

@@ -70,7 +70,13 @@ class RunningServer:
 
     def _spawn(self, server: Server) -> "subprocess.Popen[bytes]":
         with (self.data_dir / f"{server.name}.log").open("ab") as output:
-            return process.spawn(server.command, env=os.environ | dict(server.env), output=output, cwd=server.cwd)
+            return process.spawn(
+                server.command,
+                env=os.environ | dict(server.env),
+                output=output,
+                cwd=server.cwd,
+                keep_open=server.keep_open,
+            )
 
 
 def _runs(running: "subprocess.Popen[bytes]") -> bool:

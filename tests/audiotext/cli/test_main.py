@@ -25,6 +25,7 @@ from redpanda.client import connection_config, producer_config
 from redpanda.group_offsets import GroupHasMembersError
 from schemas.topics import Topic
 from tests.conftest import StartServer, kafka_settings
+from tests.support import log_variables
 
 HEAVY = {"aiohttp", "confluent_kafka", "clickhouse_connect", "qdrant_client", "numpy", "pydantic", "rich", "minio"}
 
@@ -306,7 +307,8 @@ def test_an_unknown_group_is_an_error(kafka: KafkaSettings, monkeypatch: pytest.
 
     The error names the valid groups. A failure would print "0 partitions", as for a stage that has not begun.
     """
-    monkeypatch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
+    for name, value in log_variables.to_variables(kafka).items():
+        monkeypatch.setenv(name, value)
     said = io.StringIO()
     with redirect_stderr(said):
         assert main.main(["topics", "group", "transcriber"]) == 1
@@ -388,7 +390,8 @@ def test_topics_are_applied_and_checked(start_server: StartServer, capsys: pytes
     """Runs `topics check` and `topics apply` on an empty log, as an operator does with Redpanda."""
     kafka: KafkaSettings = kafka_settings(start_server("log"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
+        for name, value in log_variables.to_variables(kafka).items():
+            patch.setenv(name, value)
         assert main.main(["topics", "check"]) == 1
         assert "call.media: missing" in capsys.readouterr().out
         assert main.main(["topics", "apply"]) == 0
@@ -406,7 +409,7 @@ def test_client_commands_find_the_stack_of_a_directory(
     """
     monkeypatch.setattr(os, "environ", dict(os.environ))  # the command adds to it
     owner = DataDir(tmp_path)
-    owner.publish(RunningStack({"AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers or ""}, ["log"]))
+    owner.publish(RunningStack(log_variables.to_variables(kafka), ["log"]))
     assert main.main(["topics", "check", "--data-dir", str(tmp_path)]) == 0
     assert "match redpanda/topics.yaml" in capsys.readouterr().out
     owner.release()

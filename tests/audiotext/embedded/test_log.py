@@ -1,18 +1,24 @@
 """Tests of the embedded log with its proxy: idle cost, latency, and durability over a restart."""
 
+import json
 import os
+import socket
 import struct
 import threading
 import time
 import uuid
 from pathlib import Path
 
+import pytest
 from confluent_kafka import Consumer, Message, Producer
+from pydantic import SecretStr
 
 from audiotext.embedded.kafka_longpoll_proxy import is_empty, max_wait_s
+from audiotext.embedded.private_network import PrivateNetwork
+from audiotext.embedded.server import port_is_open
 from core.settings import KafkaSettings
 from redpanda import topics
-from redpanda.client import consumer_config, producer_config
+from redpanda.client import consumer_config, is_reachable, producer_config
 from schemas.topics import Topic
 from tests.conftest import StartServer, kafka_settings
 
@@ -133,3 +139,35 @@ def test_only_empty_responses_are_delayed() -> None:
     assert not is_empty(fetch_response(b"records"))
     assert not is_empty(fetch_response(None, error=1))
     assert not is_empty(b"\x00")
+
+
+def test_clients_without_the_password_are_refused(kafka: KafkaSettings) -> None:
+    """Connects without credentials and with a wrong password, and sends requests to the port without authentication.
+
+    Neither may get a response. A failure means that every user of the machine can read and write the log.
+    """
+    servers = kafka.bootstrap_servers or ""
+    strangers = [
+        KafkaSettings(bootstrap_servers=servers),
+        kafka.model_copy(update={"sasl_password": SecretStr("wrong")}),
+        kafka.model_copy(update={"sasl_username": "nobody"}),
+    ]
+    for stranger in strangers:
+        assert not is_reachable(stranger, timeout_s=1.5)
+    assert is_reachable(kafka)
+    metadata = struct.pack(">hhihi", 3, 1, 7, -1, -1)
+    too_long = struct.pack(">i", 1 << 30)
+    for message in (struct.pack(">i", len(metadata)) + metadata, too_long):
+        with socket.create_connection(("127.0.0.1", int(servers.rpartition(":")[2])), timeout=5) as connection:
+            connection.sendall(message)
+            assert connection.recv(100) == b""
+
+
+def test_the_log_has_no_other_open_port(start_server: StartServer) -> None:
+    """Connects to the port of noida-db itself, which has no authentication: it is in a private network."""
+    if PrivateNetwork.create() is None:
+        pytest.skip("this system does not allow a private network")
+    server = start_server("log")
+    ports = json.loads((server.data_dir / "stack.json").read_text())["ports"]
+    assert port_is_open(ports["log"])
+    assert not port_is_open(ports["log.inside"])

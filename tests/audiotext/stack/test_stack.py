@@ -246,6 +246,7 @@ def test_waiting_ends_with_the_path_of_the_logs(configured: Settings) -> None:
     stack.stop()
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("module", "name"),
     [(embedded_log, "importlib.util.find_spec"), (embedded_clickhouse, "importlib.util.find_spec")],
@@ -259,6 +260,7 @@ def test_missing_extra_names_the_command(
         Stack(settings(tmp_path), print, services={}).start()
 
 
+@pytest.mark.server
 def test_missing_weed_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Starts without SeaweedFS' binary: the error must name it."""
     monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
@@ -274,7 +276,7 @@ class TestUp:
         """Returns the command and environment of a stack with two small services and configured servers."""
         source = f"""
 import audiotext.stack.stack
-audiotext.stack.stack._all_services = lambda: {SERVICES!r}
+audiotext.stack.stack.service_commands = lambda **_: {SERVICES!r}
 from audiotext.cli.main import main
 raise SystemExit(main(["up"]))
 """
