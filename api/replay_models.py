@@ -85,8 +85,8 @@ class VersionsUse(CallFilters):
 class VersionsSwitched(Body):
     """Result of a switch of versions.
 
-    `calls`, `parts`: how many were examined. `switched_calls`, `switched_parts`: how many have other current versions
-    now. The others had the wanted versions already, or do not have such versions.
+    `calls`, `parts`: number of examined calls and parts. `switched_calls`, `switched_parts`: number of those that have
+    other current versions now. The others already had the requested versions, or have no such versions.
     """
 
     calls: int

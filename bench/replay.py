@@ -305,7 +305,7 @@ async def _until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while not await asyncio.to_thread(condition):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {TIMEOUT_S} s")
+            raise TimeoutError(f"the replay did not end within {TIMEOUT_S} s")
         await asyncio.sleep(0.2)
 
 

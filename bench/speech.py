@@ -212,7 +212,7 @@ def demo() -> Iterator[Row]:
 
 
 def _speed(what: str, seconds: float, started: float, spent: float) -> Row:
-    """Returns the row for work since then. spent: seconds of CPU, which the machine's other load does not change."""
+    """Returns the row with the speed of the work since `started` (wall clock) and `spent` (processor time)."""
     cpu = time.process_time() - spent
     wall = time.monotonic() - started
     return f"{what}: speed", f"{seconds / cpu:.1f} x real time per core", f"{seconds / wall:.1f} x real time in all"

@@ -46,7 +46,7 @@ def samples_of(codec: Codec, rate_hz: int) -> SamplesOf:
     Raises KeyError for a codec and rate that are not in RATES.
     """
     if rate_hz not in RATES[codec]:
-        raise KeyError(f"{codec} at {rate_hz} Hz")
+        raise KeyError(f"unsupported codec {codec} at {rate_hz} Hz")
     if codec is Codec.OPUS:
         return lambda payload: sum(map(opus_samples, packets(payload))) * rate_hz // OPUS_CLOCK_HZ
     return _MEASURES[codec]
@@ -63,7 +63,7 @@ _MEASURES: Mapping[Codec, SamplesOf] = {
 def with_length(packet: bytes) -> bytes:
     """Returns a packet as it is in a payload: its length (16 bits, big-endian), then its bytes. Raises PayloadError."""
     if len(packet) > 0xFFFF:
-        raise PayloadError("a packet of more than 65535 bytes")
+        raise PayloadError("a packet has more than 65535 bytes")
     return _LENGTH.pack(len(packet)) + packet
 
 

@@ -198,7 +198,7 @@ def from_headers(
     except KeyError as missing:
         raise MediaError(f"header {missing} is missing") from None
     except ValueError as wrong:
-        raise MediaError(f"bad header: {wrong}") from None
+        raise MediaError(f"invalid header: {wrong}") from None
 
 
 def header_fields() -> list[tuple[str, bool, bool]]:

@@ -29,7 +29,7 @@ def subject(part: ReplayInput) -> RecordingReady | TranscriptReady:
     """Returns the event that identifies the part. Raises ValueError for an input without an event."""
     event = part.recording or part.transcript
     if event is None:
-        raise ValueError("a part of a replay without recording and transcript")
+        raise ValueError("the part of a replay has neither a recording nor a transcript")
     return event
 
 

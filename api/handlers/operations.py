@@ -66,11 +66,13 @@ async def replay_dead_letter(api_request: ApiRequest, query: NoQuery) -> web.Str
     if letter is None:
         raise ApiError(404, "not_found", f"there is no dead letter {wanted!r}")
     if letter.replayed_at_ms is not None:
-        raise ApiError(409, "conflict", "it was replayed already; if it failed again, there is a new dead letter")
+        raise ApiError(
+            409, "conflict", "the dead letter was replayed already; if the replay failed, there is a new dead letter"
+        )
     if letter.healed:
-        raise ApiError(409, "conflict", f"{letter.letter.stage} has a result for it by now: nothing is left to do")
+        raise ApiError(409, "conflict", f"{letter.letter.stage} has a result now: there is nothing to replay")
     if not is_replayable(letter.letter):
-        raise ApiError(409, "conflict", "it cannot be replayed: it does not carry the complete record")
+        raise ApiError(409, "conflict", "the dead letter cannot be replayed: it does not contain the complete record")
     (replayed,) = await api_request.context.log(lambda: list(replay(kafka, [letter])))
     return json_response(_letter(replayed), status=202)
 

@@ -104,7 +104,7 @@ async def _check_health(client: aiohttp.ClientSession, url: str) -> None:
         )
     if status != 200 or not _is_alive(body):
         raise _ProblemError(
-            f"{url}/healthz answers {status}, and not as the gateway does",
+            f"{url}/healthz answers {status}, but not with the gateway's answer",
             "let the proxy forward all paths to the gateway, without redirects and sign-in pages (docs/https.md)",
         )
 

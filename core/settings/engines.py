@@ -114,7 +114,7 @@ class SonioxSettings(Section):
         """Rejects a context that is longer than the 10,000 characters Soniox accepts."""
         longest = max((len("".join(terms)) + 4 * len(terms) for terms in self.tenant_terms.values()), default=0)
         if len(self.context or "") + len("".join(self.terms)) + 4 * len(self.terms) + longest > 9_900:
-            raise ValueError("context and terms together are longer than the 10,000 characters Soniox takes")
+            raise ValueError("context and terms together are longer than the 10,000 characters that Soniox accepts")
         return self
 
 

@@ -62,7 +62,7 @@ class AudioSocketDecoder:
 
     def text(self, data: bytes) -> Sequence[Message]:
         """Raises CarrierError: AudioSocket has no text messages."""
-        raise CarrierError("text message")
+        raise CarrierError("unexpected text message")
 
     def binary(self, data: bytes) -> Sequence[Message]:
         """Decodes one complete packet, with its header. Raises CarrierError."""

@@ -191,9 +191,9 @@ def _copy_old_vectors(vectors: VectorStore) -> None:
     """Copies the vectors of older versions in the background. Searches find them afterwards."""
     try:
         for line in vectors.migrate():
-            logger.info("%s", line)
+            logger.info("vectors of an older version: %s", line)
     except VectorStoreError as error:
-        logger.warning("vectors of an older version are not copied yet, `audiotext migrate` copies them: %s", error)
+        logger.warning("vectors of an older version could not be copied, run `audiotext migrate`: %s", error)
 
 
 def run(settings: Settings) -> None:

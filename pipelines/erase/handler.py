@@ -84,7 +84,7 @@ class EraseHandler:
             return
         last_event_ms = max([call.started_at_ms, *(at for part in call.parts for at in part.times.values())])
         if time.time_ns() // 1_000_000 - last_event_ms < _IN_PROGRESS_MS:
-            raise RetryLaterError(f"the call is {call.status}", retry_after_s=_LOOK_AGAIN_S)
+            raise RetryLaterError(f"the call is still in progress ({call.status})", retry_after_s=_LOOK_AGAIN_S)
 
     async def _release_orders(self, event: ErasureRequested) -> None:
         """Deletes what a provider still keeps of the call's orders."""

@@ -89,7 +89,9 @@ class RemoteTranscription:
             remote_id = await self._ordered(job, record, result)
         except QuotaError as error:
             if deleted := await self._cleanup.run():
-                raise RetryLaterError(f"{error}; made room there ({deleted} deleted)", retry_after_s=0) from error
+                raise RetryLaterError(
+                    f"{error}; freed space there ({deleted} orders deleted)", retry_after_s=0
+                ) from error
             raise
         try:
             transcript = await self._collected(remote_id, job)
@@ -190,7 +192,10 @@ class RemoteTranscription:
         # Checked last: a process may have been frozen for long at any line above.
         left_s = (claim.expires_at_ms - self._clock.now_ms()) / 1000 - self._timing.settle_s
         if left_s <= 0:
-            raise RetryLaterError(f"too late to order call {job.call_id}", retry_after_s=self._timing.settle_s + left_s)
+            raise RetryLaterError(
+                f"the time to order call {job.call_id} is over, the order is placed with a new claim",
+                retry_after_s=self._timing.settle_s + left_s,
+            )
         try:
             async with asyncio.timeout(left_s):
                 remote_id = await self._jobs.submit(job, prepared)
@@ -214,7 +219,7 @@ class RemoteTranscription:
         if await result.get() is not None:
             if prepared:
                 await self._jobs.withdraw(prepared)
-            raise RetryLaterError(f"call {job.call_id} has its result meanwhile", retry_after_s=0)
+            raise RetryLaterError(f"another worker has stored the result of call {job.call_id}", retry_after_s=0)
 
     async def _forget(self, record: JobDocument, remote_id: str) -> None:
         """Allows another order after the provider has lost this one."""

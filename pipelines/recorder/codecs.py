@@ -107,5 +107,5 @@ def new_decoder(codec: Codec, rate_hz: int) -> Decoder:
         KeyError: There is no decoder for the codec at this rate.
     """
     if not is_decodable(codec, rate_hz):
-        raise KeyError(f"{codec} at {rate_hz} Hz")
+        raise KeyError(f"unsupported codec {codec} at {rate_hz} Hz")
     return _DECODERS[codec](rate_hz)

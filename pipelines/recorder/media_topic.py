@@ -26,9 +26,9 @@ def parse(key: bytes | None, headers: Any, value: bytes | None) -> MediaRecord:
         MediaError: The record is invalid. It is skipped whenever it is read.
     """
     if key is None:
-        raise MediaError("no key")
+        raise MediaError("the record has no key")
     if any(content is not None and len(content) > _MAX_HEADER_BYTES for _, content in headers or ()):
-        raise MediaError(f"a header of more than {_MAX_HEADER_BYTES} bytes")
+        raise MediaError(f"a header has more than {_MAX_HEADER_BYTES} bytes")
     record = from_headers(key, headers, value)
     if record.type in (RecordType.MEDIA, RecordType.GAP) and record.track not in TRACKS:
         raise MediaError(f"unknown track {record.track!r}")

@@ -396,7 +396,7 @@ class Runner(Generic[E]):
             )
             return Output(Topic.DEAD_LETTERS, dead_letter)
         logger.warning(
-            "%s: call %s is not done after %d failed attempts, next in %g s: %s",
+            "%s: call %s failed %d times, next attempt in %g s: %s",
             self._stage.name,
             event.call_id,
             attempts,

@@ -127,7 +127,8 @@ class TranscribeHandler:
         expected = cost_discrepancy(charge, provider, self._pricing)
         if expected is not None:
             logger.warning(
-                "%s charges %s for call %s, but its rate makes %s: ordered twice, or the rate in the settings is old",
+                "%s charged %s for call %s, but the rate in the settings gives %s: the call was ordered twice, or the "
+                "rate is outdated",
                 provider,
                 charge.provider_cost,
                 recording.call_id,

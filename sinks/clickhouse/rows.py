@@ -262,13 +262,13 @@ def _time(ms: int) -> int:
 
 def _unsigned(value: int, bits: int, name: str) -> int:
     if not 0 <= value < 1 << bits:
-        raise ValueError(f"{name} is {value}: out of range")
+        raise ValueError(f"{name} is out of range: {value}")
     return value
 
 
 def _signed(value: int, name: str) -> int:
     if not -(1 << 63) <= value < 1 << 63:
-        raise ValueError(f"{name} is {value}: out of range")
+        raise ValueError(f"{name} is out of range: {value}")
     return value
 
 

@@ -113,7 +113,7 @@ class JsonDecoder(ABC):
 
     def binary(self, data: bytes) -> Sequence[Message]:
         """Raises CarrierError: these carriers send no binary messages."""
-        raise CarrierError("binary message")
+        raise CarrierError("unexpected binary message")
 
     @abstractmethod
     def _read_start(self, wire: Any) -> tuple[Message, ...]:

@@ -99,7 +99,7 @@ def bytes_per_s(codec: Codec, rate_hz: int) -> int:
 
 def _whole_samples(data: bytes) -> bytes:
     if len(data) % 2:
-        raise PayloadError("half a sample")
+        raise PayloadError("the payload ends within a sample")
     return data
 
 

@@ -61,7 +61,7 @@ class _Teller:
         self._subject = ""  # of the verb before
 
     def inverted(self, found: re.Match[str]) -> str:
-        """Replaces "when are you" and the like."""
+        """Gives a question the word order of a statement: "when are you" becomes "when the agent is"."""
         return f"{found[1] or ''}{_THIRD[found[2].lower()]} {self._name(found[3])}"
 
     def pronoun(self, found: re.Match[str]) -> str:
@@ -118,7 +118,7 @@ class _Teller:
 
 
 def _form(verb: str, *, plural: bool) -> str:
-    """Returns a verb as it follows "they" (plural), or a name."""
+    """Returns the form of a verb after a name, or after "they" if `plural`."""
     low = verb.lower()
     if plural:
         return _PLURAL.get(low, verb)

@@ -69,7 +69,7 @@ class TranscriptionResponse(BaseModel):
     def _is_a_transcript(self) -> Self:
         """Rejects a body without text: some servers respond to an error with 200. Silence has an empty text."""
         if not {"text", "words", "segments"} & self.model_fields_set:
-            raise ValueError("the body has none of text, words and segments")
+            raise ValueError("the body has neither text nor words nor segments")
         return self
 
     @property

@@ -100,7 +100,7 @@ class Soniox:
             else:
                 await self._remove_stored(prepared)
         except StageError as error:
-            logger.warning("Soniox: unused audio is not deleted yet: %s", error)
+            logger.warning("Soniox: unused audio could not be deleted yet: %s", error)
 
     async def _remove_stored(self, url: str) -> None:
         """Deletes the audio that Soniox downloads from object storage. Raises pipelines.runtime.errors."""
