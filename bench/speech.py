@@ -274,7 +274,7 @@ def _held(name: str, sentences: Sequence[Sentence], music: Sequence[Samples]) ->
     shown = "; ".join(lost) or "none"
     yield f"{name}: sentences missing", f"{len(lost)} of {len(sentences)}", shown[:200]
     yield f"{name}: words kept", f"{right / alone:.1%}", f"{right} of {alone} without music; {omitted} loops"
-    yield f"{name}: words during the music", str(len(invented)), " ".join(invented)[:200]
+    yield f"{name}: words outside a sentence", str(len(invented)), " ".join(invented)[:200]
 
 
 def pauses() -> Iterator[Row]:
