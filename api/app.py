@@ -41,6 +41,7 @@ from api.params import NoQuery, parse_query
 from api.routes import ENDPOINTS
 from api.store_executor import StoreExecutor
 from core import http_server, process
+from core.http_address import socket_path
 from core.settings import Settings
 from core.token_signer import TokenSigner
 from pipelines.providers import registry
@@ -188,10 +189,15 @@ async def _serve(settings: Settings, context: ApiContext) -> None:
     try:
         factory = http_server.protocol_factory(runner, _ApiHttpHandler)
         try:
-            server = await loop.create_server(factory, host, port, backlog=1024)
+            if settings.api.socket is None:
+                server = await loop.create_server(factory, host, port, backlog=1024)
+            else:
+                server = await loop.create_unix_server(factory, socket_path(settings.api.socket), backlog=1024)
         except OSError as error:
+            if settings.api.socket is not None:
+                raise SystemExit(f"the API cannot listen on {settings.api.socket}: {error.strerror}") from None
             raise SystemExit(http_server.listen_error(host, port, error, "AUDIOTEXT_API__PORT")) from None
-        logger.info("the API listens on http://%s:%d", host, port)
+        logger.info("the API listens on %s", settings.api.socket or f"http://{host}:{port}")
         context.embedder.warm_up()
         await stop.wait()
         server.close()

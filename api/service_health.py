@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.models import ServiceState
 from core import metrics
+from core.http_address import connector_for
 from core.metrics import Metric
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2.0)
@@ -34,12 +35,16 @@ Figures = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 async def query_services(addresses: Mapping[str, str]) -> list[ServiceState]:
     """Queries all services at the same time and returns their states. addresses: base URL by service name."""
-    async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=False) as client:
-        return list(await asyncio.gather(*(_service(client, name, url) for name, url in addresses.items())))
+    return list(await asyncio.gather(*(_query(name, address) for name, address in addresses.items())))
 
 
-async def _service(client: aiohttp.ClientSession, name: str, url: str) -> ServiceState:
-    base = url.rstrip("/")
+async def _query(name: str, address: str) -> ServiceState:
+    connector, base = connector_for(address)
+    async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT, trust_env=False) as client:
+        return await _service(client, name, base)
+
+
+async def _service(client: aiohttp.ClientSession, name: str, base: str) -> ServiceState:
     try:
         async with client.get(f"{base}/healthz") as response:
             healthy = response.status == 200

@@ -14,6 +14,8 @@ from multidict import CIMultiDict
 from pydantic import BaseModel, Field, ValidationError
 from yarl import URL
 
+from core.http_address import connector_for
+
 logger = logging.getLogger(__name__)
 
 # RFC 9110, 7.6.1: these headers belong to one connection and are not forwarded, nor are those that `Connection` names.
@@ -44,14 +46,14 @@ class Proxy:
     """Reverse proxy to one upstream. Call `close` at the end."""
 
     def __init__(self, upstream: str) -> None:
-        """Needs a running event loop. upstream: http://host:port, as in settings.gateway.api_url."""
-        self._upstream = upstream.rstrip("/")
+        """Needs a running event loop. upstream: http://host:port or unix:/path, as in settings.gateway.api_url."""
+        connector, self._upstream = connector_for(upstream)
         self._client = aiohttp.ClientSession(
             timeout=_TIMEOUT,
             auto_decompress=False,  # compressed bodies are forwarded as they are
             cookie_jar=aiohttp.DummyCookieJar(),  # cookies must not be shared between clients
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type", "Accept"),
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=connector,
         )
 
     async def close(self) -> None:

@@ -22,6 +22,7 @@ from audiotext.stack.preflight import validate_startup
 from audiotext.stack.services import METRICS_PORT_SERVICES, SERVICES, needed_settings
 from audiotext.stack.supervisor import Program, RestartPolicy, Status, Supervisor
 from core.errors import UserError
+from core.http_address import unix_address
 from core.settings import ApiSettings, Settings, SettingsError
 from redpanda import topics
 from sinks.object_store import ObjectStore, ObjectStoreError
@@ -33,6 +34,7 @@ _REPORT_WAIT_AFTER_S = 5.0  # after this time the missing parts are reported
 _DISK_CHECK_S = 10.0
 _ALARM_EVERY_S = 60.0
 _LATENCY_CRITICAL = frozenset(spec.name for spec in SERVICES.values() if spec.latency_critical)
+_API_SOCKET = "api.sock"
 _NICE = 10  # niceness of services that are not latency-critical
 
 # The whole stop takes at most 5 s. These are the seconds from its start until the rest of a group is killed. The
@@ -226,13 +228,14 @@ class Stack:
         """Returns the settings with every address filled in."""
         addresses = {name: value for server in self._servers for name, value in server.addresses.items()}
         api = self.settings.api
-        if "port" not in api.model_fields_set:  # only the gateway connects to it, so any port is suitable
-            api = api.model_copy(update={"port": state.port("api", api.port)})
+        if "port" not in api.model_fields_set:
+            # Only the gateway connects to it. No other user can connect to the socket, or put another one in its place.
+            api = api.model_copy(update={"socket": state.data_dir / _API_SOCKET})
         session_secret = self.settings.api.session_secret or SecretStr(state.secret("sessions"))
         api = api.model_copy(update={"session_secret": session_secret, "watched": self._metrics_urls(state, api)})
         # Generated once and stored, so that tokens stay valid after a restart.
         secret = self.settings.gateway.stream_token_secret or SecretStr(state.secret("stream-tokens"))
-        api_url = f"http://{_connect_host(api.host)}:{api.port}"
+        api_url = _api_url(api)
         gateway = self.settings.gateway.model_copy(update={"api_url": api_url, "stream_token_secret": secret})
         settings = self.settings.model_copy(update={"data_dir": state.data_dir, "api": api, "gateway": gateway})
         if "AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS" in addresses:
@@ -243,15 +246,12 @@ class Stack:
     def _metrics_urls(self, state: State, api: ApiSettings) -> dict[str, str]:
         """Returns the URL of each service's metrics. Ports are consecutive from the configured one, else free ones."""
         gateway, metrics = self.settings.gateway, self.settings.metrics
-        ports = {"gateway": (gateway.host, gateway.port), "api": (api.host, api.port)}
+        ports = {"gateway": (gateway.host, gateway.port)}
         for number, name in enumerate(METRICS_PORT_SERVICES):
             port = metrics.port + number if metrics.port is not None else state.port(f"metrics-{name}")
             ports[name] = (metrics.host, port)
-        return {
-            name: f"http://{_connect_host(host)}:{port}"
-            for name, (host, port) in ports.items()
-            if name in self._services
-        }
+        urls = {name: f"http://{_connect_host(host)}:{port}" for name, (host, port) in ports.items()}
+        return {name: url for name, url in (urls | {"api": _api_url(api)}).items() if name in self._services}
 
     def _environment(self, service: str) -> dict[str, str]:
         """Returns the environment of the service, with the settings that it needs and with no others."""
@@ -334,6 +334,11 @@ def _with_variables(settings: Settings, addresses: Mapping[str, str]) -> Setting
 def _connect_host(host: str) -> str:
     """Returns the address at which this machine reaches a server that listens on `host`."""
     return LOOPBACK if host in ("0.0.0.0", "::", "") else host
+
+
+def _api_url(api: ApiSettings) -> str:
+    """Returns the address at which this machine reaches the API."""
+    return unix_address(api.socket) if api.socket else f"http://{_connect_host(api.host)}:{api.port}"
 
 
 def _missing_parts(host: str, port: int) -> dict[str, str]:

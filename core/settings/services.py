@@ -1,6 +1,7 @@
 """Settings of AudioText's own services."""
 
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, IPvAnyNetwork, SecretStr
@@ -70,7 +71,8 @@ class GatewaySettings(Section):
     drain_timeout_s: float = Field(3.0, gt=0)
     """Time that a shutdown waits for the log to accept the held audio (s)."""
     api_url: str | None = None
-    """Address that requests for the API are forwarded to."""
+    """Address that requests for the API are forwarded to: http://host:port, or unix:/path of a Unix socket.
+    `audiotext up` fills it in."""
 
 
 class ApiSettings(Section):
@@ -79,7 +81,10 @@ class ApiSettings(Section):
     host: str = "127.0.0.1"
     """Address that the API listens on."""
     port: int = Field(8081, ge=1, le=65535)
-    """Port that the API listens on. `audiotext up` uses another port if this one is taken."""
+    """Port that the API listens on."""
+    socket: Path | None = None
+    """Unix socket that the API listens on instead of host and port. `audiotext up` creates one in the data directory
+    unless you set the port."""
     # Several API processes need the same secret.
     session_secret: SecretStr | None = Field(None, min_length=16)
     """Secret that signs sessions and share links. A new secret ends all of them. `audiotext up` generates one."""

@@ -5,11 +5,13 @@ import gzip
 import zlib
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientError, ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from core.http_address import socket_path, unix_address
 from core.settings import KafkaSettings
 from gateway import app
 from gateway.app import Gateway
@@ -103,6 +105,25 @@ async def test_requests_and_responses_are_unchanged(serve: Serve, api: TestServe
     assert "X-Private" not in answer.headers
     assert (await client.head("/v1/calls")).status == 200
     assert (await client.get("/moved", allow_redirects=False)).status == 302
+
+
+@pytest.mark.parametrize("folder", ["api", "a" * 120], ids=["short path", "longer than a socket's path may be"])
+async def test_the_api_may_listen_on_a_unix_socket(serve: Serve, tmp_path: Path, folder: str) -> None:
+    """Forwards a request to an API that listens on a Unix socket, as under `audiotext up`."""
+    (tmp_path / folder).mkdir()
+    path = tmp_path / folder / "api.sock"
+    made = web.Application()
+    made.add_routes([web.get("/readyz", _ready), web.route("*", "/{path:.*}", _echo)])
+    runner = web.AppRunner(made)
+    await runner.setup()
+    await web.UnixSite(runner, socket_path(path)).start()
+    try:
+        _, client = await serve(api_url=unix_address(path))
+        answer = await client.post("/v1/calls/a%2Fb?q=1", data=b"hello")
+        got = await answer.json()
+        assert (got["target"], got["body"]) == ("/v1/calls/a%2Fb?q=1", "hello")
+    finally:
+        await runner.cleanup()
 
 
 async def test_responses_are_streamed(serve: Serve, api: TestServer) -> None:

@@ -89,7 +89,7 @@ def test_stack_starts_keeps_its_data_and_stops_in_order(tmp_path: Path) -> None:
     wait_for((tmp_path / "environment.json").exists)
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["AUDIOTEXT_KAFKA__INSTANCE_ID"] == "embedded"
-    assert environment["AUDIOTEXT_GATEWAY__API_URL"] == f"http://127.0.0.1:{stack.settings.api.port}"
+    assert environment["AUDIOTEXT_GATEWAY__API_URL"] == f"unix:{tmp_path / 'api.sock'}"
     published = running_stack(tmp_path)
     assert published is not None
     assert published.environment.items() <= environment.items()
