@@ -30,6 +30,7 @@ _LOST_MS = 1_500  # speech without words for so long is missing in the text
 _REACH_MS = 300  # a word explains speech this far before and after it
 _CRAMMED = 4  # so many words at one moment without any length are a repetition
 _SLACK_MS = 100  # a word may reach so far beyond the speech that was detected
+_SHORTENED_MS = 400  # the last word before a pause may end so much later than the aligner says
 
 _ENOUGH = 15 * RATE_HZ  # so much speech shows the language of a channel
 _SWITCH_SPEECH = 4 * RATE_HZ  # less speech does not show that the language changed
@@ -219,7 +220,26 @@ def placed(chunk: Chunk, words: Sequence[SpokenWord]) -> list[SpokenWord]:
             first, last = (start, start + length) if word.end_ms <= start else (end - length, end)
         first = max(first, moved[-1].start_ms if moved else first)
         moved.append(replace(word, start_ms=first, end_ms=max(first, last)))
-    return moved
+    return _until_the_end(moved, [end for _, end in regions])
+
+
+def _until_the_end(words: Sequence[SpokenWord], ends: Sequence[int]) -> list[SpokenWord]:
+    """Extends the last word before each end of speech to that end.
+
+    The aligner ends it too early, above all a number that was said in several words.
+    """
+    starts = [*(word.start_ms for word in words[1:]), None]
+    return [
+        replace(
+            word,
+            end_ms=max(
+                word.end_ms,
+                *(end for end in ends if 0 < end - word.end_ms <= _SHORTENED_MS and (start is None or start >= end)),
+                0,
+            ),
+        )
+        for word, start in zip(words, starts, strict=True)
+    ]
 
 
 def _overlap(word: SpokenWord, region: tuple[int, int]) -> int:

@@ -93,6 +93,15 @@ def test_words_are_moved_to_the_speech() -> None:
     ]
 
 
+def test_the_last_word_ends_with_the_speech() -> None:
+    """A number ends 300 ms before its speech does, and another word 600 ms before: the first is extended, the second
+    not, since its speech may belong to a word that is missing. A word before another one keeps its end."""
+    both = chunk((1, 3), (4, 6))
+    heard = [word(1_000, 1_900), word(2_000, 2_700), word(4_000, 5_400)]
+
+    assert times(placed(both, heard)) == [(1_000, 1_900), (2_000, 3_000), (4_000, 5_400)]
+
+
 def test_a_sentence_that_is_repeated_without_audio_is_removed() -> None:
     """Four words at one moment without length follow a sentence: they are removed. A single word without length is
     kept. Without this rule a sentence stands twice in the transcript."""
