@@ -147,6 +147,7 @@ def create_app(context: ApiContext) -> web.Application:
         else:
             app.router.add_route(endpoint.method, endpoint.path, handler)
     page.add_routes(app)
+    http_server.protect_responses(app, settings.base_url)
 
     async def close_live_streams(_: web.Application) -> None:
         context.live.close()

@@ -23,6 +23,11 @@ OPTIONS: dict[str, Any] = {"access_log": None, "lingering_time": 1, "keepalive_t
 """Options of aiohttp's runner and of each connection."""
 
 
+# aiohttp's own value of Server names its version and Python's.
+_HEADERS = {"Server": "audiotext", "X-Content-Type-Options": "nosniff"}
+_HSTS = "max-age=31536000"
+
+
 class HttpHandler(web.RequestHandler):
     """HTTP protocol of one connection. Malformed HTTP gets a JSON 400 and one log line."""
 
@@ -47,7 +52,20 @@ class HttpHandler(web.RequestHandler):
     @staticmethod
     def error_response(status: int, message: str) -> web.Response:
         """Returns an error in the server's own shape."""
-        return web.json_response({"error": message}, status=status)
+        return web.json_response({"error": message}, status=status, headers=_HEADERS)
+
+
+def protect_responses(app: web.Application, base_url: str) -> None:
+    """Adds the headers that every answer has, whatever its handler: see `_HEADERS`, and HSTS if the address is https.
+
+    base_url: public address.
+    """
+    headers = _HEADERS | ({"Strict-Transport-Security": _HSTS} if base_url.startswith("https:") else {})
+
+    async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(headers)
+
+    app.on_response_prepare.append(add_headers)
 
 
 def protocol_factory(

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from core.printable import printable
+from core.printable import printable, without_password
 
 LogFormat = Literal["text", "json"]
 
@@ -39,7 +39,7 @@ class _TextFormatter(logging.Formatter):
         super().__init__(f"%(asctime)s.%(msecs)03dZ %(levelname)s {service} %(message)s", datefmt=_TIME)
 
     def format(self, record: logging.LogRecord) -> str:
-        first, *rest = printable(super().format(record)).splitlines() or [""]
+        first, *rest = printable(without_password(super().format(record))).splitlines() or [""]
         return "\n".join([first, *(f"    {line}" for line in rest)])
 
 
@@ -62,7 +62,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["trace"] = self.formatException(record.exc_info)
-        return printable(json.dumps(fields))
+        return printable(without_password(json.dumps(fields)))
 
 
 @dataclass(slots=True)

@@ -28,3 +28,11 @@ class PrintableStream:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
+
+
+_PASSWORD = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://)[^/?#@\s]*:[^/?#@\s]*@")
+
+
+def without_password(text: str) -> str:
+    """Returns the text with user and password of each URL replaced by `****`."""
+    return _PASSWORD.sub(r"\g<before>****@", text)

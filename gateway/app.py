@@ -78,6 +78,7 @@ class Gateway:
                 web.route("*", "/{path:.*}", self._forward),
             ]
         )
+        http_server.protect_responses(self.app, settings.base_url)
         self.app.cleanup_ctx.append(self._lifetime)
         self.app.on_shutdown.append(self._on_shutdown)
 

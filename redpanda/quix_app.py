@@ -1,10 +1,11 @@
 """Quix Streams applications: configuration and the hooks that AudioText adds."""
 
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -198,13 +199,27 @@ def application(
         auto_create_topics=False,
         use_changelog_topics=False,
         # Quix creates this directory in any case; without state it stays empty.
-        state_dir=Path(tempfile.gettempdir(), f"audiotext-{os.getuid()}"),
+        state_dir=empty_state_dir(),
         commit_interval=commit_interval_s,
         commit_every=commit_every,
         # Quix checks the interval only between polls. A poll longer than half the interval would delay the commit of
         # earlier records by up to its own timeout.
         consumer_poll_timeout=min(commit_interval_s / 2, 1.0),
     )
+
+
+def empty_state_dir() -> Path:
+    """Returns a directory that only this user can use, below the directory for temporary files.
+
+    Another user may have created the usual one first, so it is not used if it belongs to somebody else.
+    """
+    path = Path(tempfile.gettempdir(), f"audiotext-{os.getuid()}")
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    if found.st_uid == os.getuid() and stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077:
+        return path
+    return Path(tempfile.mkdtemp(prefix="audiotext-"))
 
 
 def _broker_address(kafka: KafkaSettings) -> ConnectionConfig:

@@ -18,14 +18,15 @@ class LevelMeter:
 
     def __init__(self, limit: int = _TRACKS) -> None:
         self._limit = limit
-        self._decoders: dict[tuple[str, str, str], Decoder] = {}
+        # By tenant, call id, stream id and track. Several tenants may have a call with the same id.
+        self._decoders: dict[tuple[str, str, str, str], Decoder] = {}
 
     def measure(self, record: MediaRecord) -> list[int]:
         """Returns the level of each STEP_MS of a record: root mean square in dB of full scale, -90 to 0.
 
         Returns an empty list if the record has no audio or too many other tracks are measured.
         """
-        key = (record.call_id, record.stream_id, record.track)
+        key = (record.tenant, record.call_id, record.stream_id, record.track)
         if record.type is RecordType.EOS or record.type is RecordType.CLOSE:
             self._forget(record)
         if record.type is not RecordType.MEDIA:
@@ -41,5 +42,6 @@ class LevelMeter:
         return [max(SILENCE_DB, round(10 * np.log10(value))) if value > 0 else SILENCE_DB for value in power]
 
     def _forget(self, record: MediaRecord) -> None:
-        for key in [one for one in self._decoders if one[0] == record.call_id and record.stream_id in ("", one[1])]:
+        ended = (record.tenant, record.call_id)
+        for key in [one for one in self._decoders if one[:2] == ended and record.stream_id in ("", one[2])]:
             del self._decoders[key]

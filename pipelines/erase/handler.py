@@ -9,7 +9,7 @@ events requests another erasure.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
 
 from pipelines.jobs.documents import Document, translate_store_errors
@@ -62,12 +62,18 @@ class EraseHandler:
         try:
             await asyncio.to_thread(self._store.put, event)
             await asyncio.to_thread(self._check_ended, event)
-            await self._release_orders(event)
-            await asyncio.to_thread(self._delete, event)
+            unreleased = await self._release_orders(event)
+            await asyncio.to_thread(self._delete, event, unreleased)
         except StoreUnavailableError as error:
             raise RetryableError(str(error)) from error
         except VectorStoreError as error:
             raise RetryableError(f"vector store: {error}") from error
+        if unreleased:
+            raise PermanentError(
+                "everything here is deleted, but a provider may keep its copy of these orders: "
+                f"{', '.join(unreleased.values())}. Set AUDIOTEXT_STT__PROVIDER and its API key as they were and "
+                "request the erasure again, or delete the orders at the provider"
+            )
         logger.info("call %s of %s was erased", event.call_id, event.tenant)
         erased = CallErased(
             event_id=uuid_of("call.erased", event.tenant, event.call_id),
@@ -86,8 +92,13 @@ class EraseHandler:
         if time.time_ns() // 1_000_000 - last_event_ms < _IN_PROGRESS_MS:
             raise RetryLaterError(f"the call is still in progress ({call.status})", retry_after_s=_LOOK_AGAIN_S)
 
-    async def _release_orders(self, event: ErasureRequested) -> None:
-        """Deletes what a provider still keeps of the call's orders."""
+    async def _release_orders(self, event: ErasureRequested) -> dict[str, str]:
+        """Deletes what a provider still keeps of the call's orders.
+
+        Returns the orders that it cannot delete because their provider is not configured: by key of their record, the
+        name to report.
+        """
+        unreleased: dict[str, str] = {}
         with translate_store_errors():
             prefix = job_records_prefix(event.tenant, event.call_id)
             keys = await asyncio.to_thread(lambda: list(self._objects.list(prefix)))
@@ -97,18 +108,18 @@ class EraseHandler:
                 continue
             jobs = await asyncio.to_thread(self._remote_jobs)
             if jobs is None:
-                raise PermanentError(
-                    f"a provider may keep the order of {key}, but no provider of orders is configured: set "
-                    "AUDIOTEXT_STT__PROVIDER and its API key as they were, and request the erasure again"
-                )
-            if remote_id := record.order.remote_id or await jobs.find(PurePosixPath(key).stem):
+                unreleased[key] = record.order.remote_id or f"the one of job {PurePosixPath(key).stem}"
+            elif remote_id := record.order.remote_id or await jobs.find(PurePosixPath(key).stem):
                 await jobs.release(remote_id)
+        return unreleased
 
-    def _delete(self, event: ErasureRequested) -> None:
+    def _delete(self, event: ErasureRequested, kept: Collection[str]) -> None:
+        """Deletes everything here. kept: keys of records that a repeated erasure needs to find orders at a provider."""
         self._vectors.delete_call(event.tenant, event.call_id)
         with translate_store_errors():
             for key in list(self._objects.list(call_prefix(event.tenant, event.call_id))):
-                self._objects.remove(key)
+                if key not in kept:
+                    self._objects.remove(key)
         # Last: as long as its events are stored, they show whether the call is in progress.
         self._store.delete_call(event.tenant, event.call_id)
 

@@ -49,6 +49,8 @@ async def test_ready(api: Client) -> None:
     assert (response.status, await response.json()) == (200, {"status": "ready", "missing": {}})
     response = await api.get("/healthz")
     assert (response.status, await response.json()) == (200, {"status": "ok"})
+    assert response.headers["Server"] == "audiotext"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 async def test_not_ready_names_what_is_missing(services: ApiContext, settings: Settings, away: Settings) -> None:

@@ -56,6 +56,21 @@ def test_levels() -> None:
     assert levels.measure(other)  # now that the first has ended
 
 
+def test_levels_of_two_tenants_do_not_mix() -> None:
+    """Measures calls of two tenants with the same ids of call and stream; the first one ends: the second must keep its
+    decoder, which some codecs need, so the levels stay within the limit of two tracks."""
+    levels = LevelMeter(limit=2)
+    first, second = (replace(_record(np.zeros(800, np.int16)), tenant=name) for name in ("a", "b"))
+    third = replace(first, call_id="other")
+    assert levels.measure(first)
+    assert levels.measure(second)
+    assert levels.measure(third) == []
+    levels.measure(replace(first, type=RecordType.EOS))
+    assert levels.measure(third)
+    assert levels.measure(first) == []
+    assert levels.measure(second)
+
+
 async def test_watching(
     services: ApiContext, settings: Settings, kafka: KafkaSettings, put: Put, new_tenant: Callable[[], Tenant]
 ) -> None:

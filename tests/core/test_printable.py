@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from core.printable import PrintableStream, printable
+from core.printable import PrintableStream, printable, without_password
 
 
 def test_no_control_character_remains() -> None:
@@ -37,3 +37,18 @@ def test_stream_escapes_all_output() -> None:
     output = io.StringIO()
     print("\x1b[2Jcleared", file=PrintableStream(output))
     assert output.getvalue() == "\\u001b[2Jcleared\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see https://user:secret@host:8443/path?a=b", "see https://****@host:8443/path?a=b"),
+        ("clickhouse://a:b@c:8123/d, redis://:pw@e", "clickhouse://****@c:8123/d, redis://****@e"),
+        ("https://host/a:b@c", "https://host/a:b@c"),
+        ("sip:agent@example.com, http://127.0.0.1:8080", "sip:agent@example.com, http://127.0.0.1:8080"),
+    ],
+)
+def test_urls_are_shown_without_passwords(text: str, shown: str) -> None:
+    """Removes user and password from URLs, and nothing else. A failure means that `audiotext settings` or a log shows
+    a password."""
+    assert without_password(text) == shown

@@ -1,7 +1,10 @@
 """Tests of the configuration of Quix applications and of their hooks. No test connects to a log."""
 
+import os
+import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from quixstreams.internal_producer import InternalProducer
 from core.settings import KafkaSettings, Settings
 from redpanda.client import LogUnavailableError
 from redpanda.consumer_monitor import ConsumerMonitor
-from redpanda.quix_app import AudioTextApplication, application
+from redpanda.quix_app import AudioTextApplication, application, empty_state_dir
 
 SETTINGS = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9"))
 
@@ -173,3 +176,20 @@ def test_monitor_stops_before_the_consumer_closes(monkeypatch: pytest.MonkeyPatc
     application(SETTINGS, monitor, commit_interval_s=1).run_monitored([])
 
     assert ended[:2] == ["monitor stopped", "consumer closed"]
+
+
+def test_another_user_s_directory_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asks for the directory where it is missing, where it exists, and where another user could have created it: as a
+    link, or with rights for everybody. Only a private directory may be used."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    usual = empty_state_dir()
+    assert usual == tmp_path / f"audiotext-{os.getuid()}"
+    assert usual == empty_state_dir()
+    usual.chmod(0o777)
+    open_to_all = empty_state_dir()
+    usual.rmdir()
+    usual.symlink_to("/etc")
+    linked = empty_state_dir()
+    for found in (open_to_all, linked):
+        assert found != usual
+        assert stat.S_IMODE(found.stat().st_mode) == 0o700

@@ -102,6 +102,8 @@ def rows(section: BaseModel, prefix: str = "AUDIOTEXT_") -> list[tuple[str, str]
     """Returns the variable and the value of each setting as text. Secrets are masked; a missing value is "-"."""
     from pydantic import BaseModel, SecretStr
 
+    from core.printable import without_password
+
     found: list[tuple[str, str]] = []
     for name in type(section).model_fields:
         value: object = getattr(section, name)
@@ -111,9 +113,9 @@ def rows(section: BaseModel, prefix: str = "AUDIOTEXT_") -> list[tuple[str, str]
         elif isinstance(value, SecretStr):
             found.append((variable, "****"))
         elif isinstance(value, tuple):
-            found.append((variable, "[" + ", ".join(str(item) for item in value) + "]"))
+            found.append((variable, "[" + ", ".join(without_password(str(item)) for item in value) + "]"))
         elif isinstance(value, dict):  # only the names, because the values may contain secrets
             found.append((variable, "{" + ", ".join(value) + "}"))
         else:
-            found.append((variable, "-" if value is None else str(value)))
+            found.append((variable, "-" if value is None else without_password(str(value))))
     return found

@@ -50,3 +50,16 @@ def test_the_printed_example_has_every_setting_and_its_default(
         elif setting := re.match(r"#(\w+) =", line):
             names.add(f"AUDIOTEXT_{section}{setting[1].upper()}")
     assert names == set(variable_names())
+
+
+def test_urls_are_printed_without_passwords(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sets addresses with passwords and prints the settings as text and as JSON: neither contains a password."""
+    monkeypatch.setenv("AUDIOTEXT_TWILIO__REDIRECT", "https://user:SECRETPW@example.com/on")
+    monkeypatch.setenv("AUDIOTEXT_OPENAI__BASE_URL", "http://user:SECRETPW@127.0.0.1:8000/v1")
+    for arguments in (["settings"], ["settings", "--json"]):
+        assert main.main(arguments) == 0
+        printed = capsys.readouterr().out
+        assert "SECRETPW" not in printed
+        assert "https://****@example.com/on" in printed

@@ -193,16 +193,22 @@ async def test_an_erasure_is_no_reason_for_another(desk: Desk) -> None:
     assert len(asked) == 1
 
 
-async def test_an_order_nobody_can_delete_is_not_hushed_up(desk: Desk) -> None:
-    """The provider that keeps an order is not configured any more: the request fails for good, with everything still
-    there, and its dead letter says why. If it failed, we would say that everything is deleted, and it would not be."""
+async def test_an_order_of_a_provider_that_is_not_configured_is_reported(desk: Desk) -> None:
+    """Erases a call with an open order whose provider is not configured any more.
+
+    Everything here is deleted except the record that names the order, and the dead letter names the order. After the
+    provider is configured again, a second request releases the order and deletes the record. A failure means that the
+    data of the call stays hidden here, or that we report a deletion that did not happen.
+    """
     tenant, call_id = f"t-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}"
     desk.put.call(tenant, call_id)
     job = JobRecord(order=OrderRecord(state="submitted", remote_id="order-1")).model_dump_json().encode()
     desk.put.object(job_record_key(tenant, call_id, "x"), job, "application/json")
     handler = EraseHandler(desk.calls, desk.store, desk.put.objects, desk.put.vector_store, lambda: None)
 
-    with pytest.raises(PermanentError, match="no provider of orders is configured"):
+    with pytest.raises(PermanentError, match=r"everything here is deleted, but a provider may keep .*: order-1"):
         await handler(requested(tenant, call_id))
 
-    assert desk.left(tenant, call_id)["objects"] > 0
+    assert desk.left(tenant, call_id) == {"events": 0, "segments": 0, "ledger": 1, "vectors": 0, "objects": 1}
+    await desk.handler(requested(tenant, call_id))
+    assert desk.left(tenant, call_id)["objects"] == 0
