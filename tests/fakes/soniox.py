@@ -5,10 +5,12 @@ Deleting a transcription deletes its file too.
 
 import asyncio
 import contextlib
+import ssl
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -70,6 +72,7 @@ class FakeSoniox:
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
     on_done: Callable[[str], None] = lambda _id: None
     url: str = ""
+    ca_file: Path | None = None  # authority of the object storage that orders by URL refer to
     _times: deque[float] = field(default_factory=deque)
     _tokens: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     _log: list[dict[str, Any]] = field(default_factory=list)
@@ -219,8 +222,12 @@ class FakeSoniox:
     async def _fetch(self, order: dict[str, Any]) -> bytes:
         if order["file_id"]:
             return self.files[order["file_id"]].audio
-        async with aiohttp.ClientSession(raise_for_status=True) as session, session.get(order["audio_url"]) as answer:
-            return await answer.read()
+        tls = ssl.create_default_context(cafile=self.ca_file)
+        async with (
+            aiohttp.ClientSession(raise_for_status=True) as session,
+            session.get(order["audio_url"], ssl=tls) as response,
+        ):
+            return await response.read()
 
     async def _tell(self, order: dict[str, Any]) -> None:
         headers = {order["webhook_auth_header_name"]: order["webhook_auth_header_value"]}

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator
+from functools import cache
 
 import pytest
 
@@ -11,13 +12,14 @@ from tests.fakes.gemini import FakeGemini
 from tests.fakes.openai import FakeOpenAi
 from tests.fakes.soniox import FakeSoniox
 
-_TLS = ssl.create_default_context()
+# A client changes nothing of its context. Contexts differ by the authority that they trust.
+_cached_context = cache(ssl.create_default_context)
 
 
 @pytest.fixture(autouse=True)
 def _certificates_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every worker has clients of its own, and each would read the machine's certificates."""
-    monkeypatch.setattr(ssl, "create_default_context", lambda *_, **__: _TLS)
+    """Shares the TLS contexts: every worker has its own clients, and each would read the machine's certificates."""
+    monkeypatch.setattr(ssl, "create_default_context", _cached_context)
 
 
 @pytest.fixture
@@ -27,9 +29,10 @@ def objects(s3: S3Settings) -> ObjectStore:
 
 
 @pytest.fixture
-async def soniox() -> AsyncIterator[FakeSoniox]:
-    """A provider of orders, that is done with each at once."""
+async def soniox(s3: S3Settings) -> AsyncIterator[FakeSoniox]:
+    """A provider of orders, that is done with each at once. It downloads audio from the shared object storage."""
     server = FakeSoniox(takes_s=0, per_minute=1_000_000)
+    server.ca_file = s3.ca_file
     await server.start()
     yield server
     await server.stop()

@@ -295,6 +295,7 @@ async def test_the_bill_is_what_the_provider_says(server: FakeSoniox, tmp_path: 
 async def test_audio_can_be_fetched_instead_of_uploaded(server: FakeSoniox, s3: S3Settings, tmp_path: Path) -> None:
     """Sets `send=url`. Soniox must get a presigned URL, and the object must be deleted with the order."""
     objects = ObjectStore(s3)
+    server.ca_file = s3.ca_file
     jobs = Soniox(SonioxSettings(base_url=server.url, send="url"), fake.KEY, objects=objects)
     job = replace(job_of(tmp_path / "a.wav", [(1, 2)], [(3, 4)]), tenant="t", call_id=f"CA{uuid.uuid4().hex}")
 
@@ -314,6 +315,7 @@ async def test_release_keeps_the_order_until_the_audio_is_deleted(
     forever, with no object or order that names it.
     """
     objects = ObjectStore(s3)
+    server.ca_file = s3.ca_file
     jobs = Soniox(SonioxSettings(base_url=server.url, send="url"), fake.KEY, objects=objects)
     job = replace(job_of(tmp_path / "a.wav", [(1, 2)], [(3, 4)]), tenant="t", call_id=f"CA{uuid.uuid4().hex}")
     remote_id, _ = await transcribed(jobs, job)
