@@ -22,7 +22,12 @@ COPY pipelines pipelines
 COPY redpanda redpanda
 COPY schemas schemas
 COPY sinks sinks
-RUN /opt/audiotext/bin/pip install --no-cache-dir --no-deps . \
+# Without build isolation, which would install build tools that are not locked. They stay in an environment of their own.
+RUN python deploy/image/locked.py build > build.lock \
+ && python -m venv /opt/build \
+ && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes -r build.lock \
+ && /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
+ && /opt/audiotext/bin/pip install --no-cache-dir --no-deps --no-index dist/*.whl \
  && /opt/audiotext/bin/python -m compileall -q /opt/audiotext/lib
 
 FROM python:3.11.11-slim-bookworm

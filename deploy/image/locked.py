@@ -1,7 +1,8 @@
 """Selects the entries of the lock files that an image needs: the dependencies of the base and of some extras.
 
 The lock files contain everything, also the tools for development. `python locked.py models gemini > image.lock` prints
-the necessary entries with their hashes. It uses only the standard library, because it runs before any installation.
+the necessary entries with their hashes; `python locked.py build` prints those that build the wheel. It uses only the
+standard library, because it runs before any installation.
 """
 
 import re
@@ -63,9 +64,23 @@ def _normalized(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 
 
+def build_requirements(project: dict[str, object], lock: str) -> list[str]:
+    """Returns the lock entries of the packages that build the wheel. Raises ValueError if one is not locked."""
+    entries = dict(_entries(lock))
+    table = project["build-system"]
+    assert isinstance(table, dict)
+    wanted = {_normalized(requirement) for requirement in table["requires"]}
+    if missing := wanted - entries.keys():
+        raise ValueError(f"missing in requirements.lock, run make lock: {', '.join(sorted(missing))}")
+    return [entries[name] for name in sorted(wanted)]
+
+
 def main(extras: Sequence[str], root: Path) -> None:
     """Prints the entries."""
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    if list(extras) == ["build"]:
+        print("\n".join(build_requirements(project, (root / "requirements.lock").read_text("utf-8"))))
+        return
     print("\n".join(needed(project, (root / "requirements.lock").read_text("utf-8"), extras)))
     if "models" in extras:
         print((root / "audiotext/models.lock").read_text("utf-8"))

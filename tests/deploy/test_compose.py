@@ -64,7 +64,8 @@ def test_settings_are_real_and_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     for service in OURS.values():
         names = {name for name in service["environment"] if name.startswith("AUDIOTEXT_")}
         assert names <= set(variable_names())
-    for name, value in OURS["gateway"]["environment"].items():
+    environment = OURS["gateway"]["environment"] | OURS["api"]["environment"]
+    for name, value in environment.items():
         filled = _VARIABLE.sub(lambda match: "https://x.example" if "URL" in match[1] else "f" * 32, value)
         monkeypatch.setenv(name, filled)
     settings = load()
@@ -115,6 +116,31 @@ def test_only_the_gateway_may_face_the_world() -> None:
     for name, service in CONTAINERS.items():
         for port in service.get("ports", []):
             assert port.startswith("${GATEWAY_BIND:-127.0.0.1}:" if name == "gateway" else "127.0.0.1:")
+
+
+def test_each_container_has_only_its_secrets() -> None:
+    """Lists the secrets of each container of ours: no secret of a store reaches the gateway, and only API and gateway
+    have their own keys. A failure means that somebody who takes over one container can open the others."""
+    for name, service in OURS.items():
+        held = {secret for value in service["environment"].values() for secret, _ in _VARIABLE.findall(str(value))}
+        held -= {"AUDIOTEXT_PUBLIC_URL"}
+        stores = {"MINIO_PASSWORD", "CLICKHOUSE_PASSWORD", "QDRANT_API_KEY"}
+        own = {"gateway": {"STREAM_TOKEN_SECRET"}, "api": stores | {"AUDIOTEXT_ADMIN_KEY", "SESSION_SECRET"}}
+        assert held == {"REDPANDA_PASSWORD"} | own.get(name, stores), name
+
+
+def test_networks_are_separate() -> None:
+    """Compares the networks of the containers: the gateway and the accounts share none with a store, every container
+    names its networks, and tools without authentication are off or reachable from inside their container only."""
+    networks = {name: set(service["networks"]) for name, service in CONTAINERS.items()}
+    assert set().union(*networks.values()) == COMPOSE["networks"].keys()
+    for store in ("minio", "clickhouse", "qdrant"):
+        for name in ("gateway", "redpanda", "console", "kratos", "kratos-ui", "prometheus"):
+            assert not networks[store] & networks[name], (store, name)
+    assert networks["gateway"] & networks["api"]
+    assert CONTAINERS["console"]["profiles"] == ["console"]
+    kratos = yaml.safe_load((ROOT / "deploy/compose/kratos/kratos.yml").read_text())
+    assert kratos["serve"]["admin"]["host"] == "127.0.0.1"
 
 
 def test_images_are_pinned_and_containers_bounded() -> None:

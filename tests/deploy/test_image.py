@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from audiotext.stack.services import SERVICES
-from deploy.image.locked import needed
+from deploy.image.locked import build_requirements, needed
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("models", "gemini")
@@ -117,3 +117,19 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
     ]
     assert {f"!{path}" for path in copied} <= set(ignored)
     assert all((ROOT / path).exists() for path in copied)
+
+
+def test_the_image_is_built_by_locked_tools() -> None:
+    """Reads the Dockerfile: pip builds the wheel without isolation, with build tools from the lock file, by hash.
+
+    With isolation, pip downloads the newest build tools, which are neither pinned nor verified, and runs them.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    entries = build_requirements(project, (ROOT / "requirements.lock").read_text())
+    assert [entry.partition("==")[0] for entry in entries] == ["setuptools"]
+    assert all("--hash=sha256:" in entry for entry in entries)
+    commands = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").split("&&")
+    pip = [command for command in commands if "pip install" in command or "pip wheel" in command]
+    assert pip
+    for command in pip:
+        assert any(safe in command for safe in ("--require-hashes", "--no-build-isolation", "--no-index")), command

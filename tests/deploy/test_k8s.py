@@ -191,6 +191,8 @@ def test_secrets_are_by_reference_and_the_edge_has_no_keys_to_the_stores(objects
         used |= given
         if workload["metadata"]["name"] == "gateway":
             assert given == {"audiotext-log", "audiotext-edge"}
+        assert ("audiotext-api" in given) is (workload["metadata"]["name"] == "api")
+    assert not example["audiotext-edge"].keys() & {"AUDIOTEXT_ADMIN_KEY", "AUDIOTEXT_API__SESSION_SECRET"}
     assert used <= example.keys()
     assert not [value for name in used for value in example[name].values() if value]
     stores = next(one for one in _of(objects, "NetworkPolicy") if one["metadata"]["name"] == "stores")
