@@ -3,14 +3,17 @@
 import json
 import socket
 import ssl
+from functools import partial
 
 import pytest
 import urllib3
 from pydantic import SecretStr
 
+from audiotext.embedded.server import port_is_open
 from core.settings import S3Settings
 from sinks.object_store import ObjectStore, ObjectStoreError
 from tests.conftest import StartServer, s3_settings
+from tests.support.waiting import wait_until
 
 
 def test_objects_survive_restart_and_kill(start_server: StartServer) -> None:
@@ -53,6 +56,7 @@ def test_internal_ports_require_our_certificate(start_server: StartServer) -> No
     untrusting = ssl.create_default_context()
     untrusting.check_hostname, untrusting.verify_mode = False, ssl.CERT_NONE
     for name, port in internal.items():
+        wait_until(partial(port_is_open, port), f"{name} listens")  # S3 is ready before the last of them
         assert _first_bytes(port, untrusting) == b"", name
         plain = _first_bytes(port, None)
         assert plain == b"" or plain.startswith(b"HTTP/1.0 400"), (name, plain)
