@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo up unit test durations screenshots chaos replay lint bench lock clean env wheel wheel-check
+.PHONY: help demo up unit test durations screenshots chaos replay lint bench lock clean env sbom wheel wheel-check
 
 help:
 	@echo "make demo   sets up, plays two real calls through the whole stack and prints the results"
@@ -20,6 +20,7 @@ help:
 	@echo "make wheel  builds the wheel into ./dist"
 	@echo "make wheel-check  installs the wheel in an empty environment and runs the demo there"
 	@echo "make env    creates the secrets that docker-compose.yml needs, in .env"
+	@echo "make sbom   writes the software bill of materials into sbom.json"
 	@echo "make lock   resolves requirements.lock anew"
 	@echo "make clean  removes .venv and caches; ./data stays"
 
@@ -82,6 +83,9 @@ wheel-check: $(READY)
 
 env:
 	@$(PYTHON) deploy/compose/env.py
+
+sbom:
+	@$(PYTHON) deploy/sbom.py > sbom.json && echo "sbom.json lists the locked packages (CycloneDX 1.6)"
 
 bench: $(READY)
 	@$(BIN)/python -m bench $(ARGS)
