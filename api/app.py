@@ -188,7 +188,7 @@ async def _serve(settings: Settings, context: ApiContext) -> None:
     await runner.setup()
     host, port = settings.api.host, settings.api.port
     try:
-        factory = http_server.protocol_factory(runner, _ApiHttpHandler)
+        factory = http_server.protocol_factory(runner)
         try:
             if settings.api.socket is None:
                 server = await loop.create_server(factory, host, port, backlog=1024)
@@ -211,16 +211,6 @@ def _make_embedder(settings: Settings) -> Embedder:
     if isinstance(embedder, registry.LocalModel):
         embedder.load()
     return embedder
-
-
-class _ApiHttpHandler(http_server.HttpHandler):
-    """HTTP protocol whose errors have the shape of the API's errors."""
-
-    __slots__ = ()
-
-    @staticmethod
-    def error_response(status: int, message: str) -> web.Response:
-        return ApiError(status, "malformed", message).response()
 
 
 @web.middleware

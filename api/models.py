@@ -430,10 +430,15 @@ class Health(Body):
 
 
 class Readiness(Body):
-    """Readiness: `ready` or `not ready`; `missing`: the reason by store."""
+    """Readiness, with the missing parts and the reason for each.
 
-    status: str
+    On the public port the gateway answers: `missing` has what it needs to accept calls, and `api_missing` what only the
+    API misses.
+    """
+
+    ready: bool
     missing: dict[str, str] = Field(default_factory=dict)
+    api_missing: dict[str, str] = Field(default_factory=dict)
 
 
 class JoinedTranscript(Transcript):

@@ -78,9 +78,9 @@ def _schemas(endpoints: Iterable[Endpoint[Any]]) -> tuple[dict[type[BaseModel], 
 
 def _operation(endpoint: Endpoint[Any], schemas: dict[type[BaseModel], Json]) -> Json:
     error = {"application/json": {"schema": schemas[ErrorResponse]}}
-    content: Json = {kind: {"schema": _media_schema(kind)} for kind in endpoint.media}
-    if endpoint.body:
-        content["application/json"] = {"schema": schemas[endpoint.body]}
+    # JSON first: clients that know one type per response take the first.
+    content: Json = {"application/json": {"schema": schemas[endpoint.body]}} if endpoint.body else {}
+    content |= {kind: {"schema": _media_schema(kind)} for kind in endpoint.media}
     usual = str(endpoint.status)
     responses: Json = {usual: {"description": _description(endpoint.body) or endpoint.summary, "content": content}}
     if endpoint.ranges:
@@ -165,8 +165,10 @@ def _without_null(schema: Json) -> Json:
 
 
 def _media_schema(content_type: str) -> Json:
-    # OpenAPI 3.1 describes bytes by an empty schema.
-    return {"type": "string"} if content_type.startswith("text/") else {}
+    if content_type == "application/json":
+        return {"type": "object"}
+    text = content_type.startswith("text/") or content_type == "application/x-subrip"
+    return {"type": "string"} if text else {"type": "string", "format": "binary"}
 
 
 def _head(operation: Json) -> Json:

@@ -86,7 +86,15 @@ def _read_there(text: object, name: str, zone: tzinfo) -> object:
         return text
 
 
-_TIME_SCHEMA = WithJsonSchema({"type": "string", "examples": ["2026-11-22", "2026-11-22T10:00:00Z", "1795341600000"]})
+_TIME_PATTERN = (
+    r"[0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}([.,][0-9]+)?)?)?(Z|[+ -][0-9]{2}(:?[0-9]{2}(:?[0-9]{2})?)?)?)?"
+)
+_TIMES = ["2026-11-22", "2026-11-22T10:00:00Z", "1795341600000"]
+_TIME_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^({_TIME_PATTERN})$", "examples": _TIMES})
+_TIME_OR_REPLAY_SCHEMA = WithJsonSchema(
+    {"type": "string", "pattern": f"^({_TIME_PATTERN}|rp-.+)$", "examples": [*_TIMES, "rp-1"]}
+)
 FromMs = Annotated[int, BeforeValidator(_from_ms), _TIME_SCHEMA]
 ToMs = Annotated[int, BeforeValidator(_to_ms), _TIME_SCHEMA]
 
@@ -129,7 +137,7 @@ Number = Annotated[str, AfterValidator(_searchable_number)]
 Words = Annotated[str, AfterValidator(_searchable_words)]
 _MOST_S = 10_000_000  # more than any call lasts
 
-BeforeMs = Annotated[int | str, BeforeValidator(_to_ms_or_replay), _TIME_SCHEMA]
+BeforeMs = Annotated[int | str, BeforeValidator(_to_ms_or_replay), _TIME_OR_REPLAY_SCHEMA]
 """Point in time as ms since the epoch, or a replay's id."""
 
 TIME_FORMATS = "Ms since the epoch, an ISO date-time (UTC unless it has an offset) or a date."

@@ -6,8 +6,9 @@ malformed request. Any client on the internet can cause all three.
 
 import asyncio
 import errno
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,18 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 logger = logging.getLogger(__name__)
+
+# By status; "refused" for all others.
+_CODES = {
+    400: "malformed",
+    401: "unauthorized",
+    404: "not_found",
+    408: "timeout",
+    413: "too_large",
+    429: "too_many_requests",
+    502: "unavailable",
+    503: "unavailable",
+}
 
 KEEPALIVE_S = 75.0
 """Time that a connection may stay open without a complete request. Proxies in front use shorter ones."""
@@ -45,14 +58,9 @@ class HttpHandler(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         reason = type(exc).__name__  # the exception's text contains the received bytes, however many
         logger.warning("%s sent malformed HTTP: %s", request.remote, reason)
-        response = self.error_response(status, f"malformed HTTP request: {reason}")
+        response = error_response(status, f"malformed HTTP request: {reason}", _HEADERS)
         response.force_close()
         return response
-
-    @staticmethod
-    def error_response(status: int, message: str) -> web.Response:
-        """Returns an error in the server's own shape."""
-        return web.json_response({"error": message}, status=status, headers=_HEADERS)
 
 
 def protect_responses(app: web.Application, base_url: str) -> None:
@@ -66,6 +74,17 @@ def protect_responses(app: web.Application, base_url: str) -> None:
         response.headers.update(headers)
 
     app.on_response_prepare.append(add_headers)
+
+
+def error_body(status: int, message: str) -> dict[str, dict[str, str]]:
+    """Returns an error in the shape that all HTTP errors have."""
+    return {"error": {"code": _CODES.get(status, "refused"), "message": message}}
+
+
+def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Returns the response to a request that is refused."""
+    text = json.dumps(error_body(status, message), separators=(",", ":"))
+    return web.Response(text=text, status=status, headers=headers, content_type="application/json")
 
 
 def protocol_factory(

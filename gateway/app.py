@@ -137,7 +137,7 @@ class Gateway:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         if self._proxy is None:
-            return web.json_response({"error": _NO_API_ERROR}, status=404)
+            return http_server.error_response(404, _NO_API_ERROR)
         response = await self._proxy.forward(request)
         if response.status < 400 and request.path.startswith(_AUTHENTICATED_PREFIX):
             self._limiter.record_authenticated(client_address_of(request, self._settings))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from yarl import URL
 
 from core.http_address import connector_for
+from core.http_server import error_response
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Proxy:
                 if request.transport is not None:
                     request.transport.abort()
                 return response
-            return web.json_response({"error": "the API does not answer; try again in a moment"}, status=502)
+            return error_response(502, "the API does not answer; try again in a moment")
 
 
 def _end_to_end_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:

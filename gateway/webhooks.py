@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
+from core.http_server import error_body
 from core.settings import Settings
 from gateway.admission.repeats import Answer, AnsweredWebhooks, identity_of
 from gateway.admission.stream_authorizer import StreamAuthorizer
@@ -170,7 +171,7 @@ class Webhooks:
         """Returns the answer to a refused request, and counts it under this reason."""
         self._metrics.refused_webhooks.labels(reason).inc()
         answer.content_type = "application/json"
-        answer.text = json.dumps({"error": error})
+        answer.text = json.dumps(error_body(answer.status, error))
         answer.force_close()
         return answer
 

@@ -33,9 +33,7 @@ async def healthz(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse
 async def readyz(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:
     """Reports readiness, and each store that does not answer."""
     missing = await missing_stores(api_request.context)
-    return json_response(
-        Readiness(status="not ready" if missing else "ready", missing=missing), status=503 if missing else 200
-    )
+    return json_response(Readiness(ready=not missing, missing=missing), status=503 if missing else 200)
 
 
 async def metrics(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse:

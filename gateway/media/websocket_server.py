@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
+from core.http_server import error_response
 from core.settings import Settings
 from gateway.admission.stream_authorizer import TOO_MANY_UNAUTHENTICATED, StreamAuthorizer
 from gateway.carriers.base import Carrier, UnauthorizedError
@@ -208,7 +209,7 @@ class MediaSockets:
 
     def _refused(self, status: int, label: str, error: str) -> web.Response:
         self._metrics.refused.labels(label).inc()
-        answer = web.json_response({"error": error}, status=status)
+        answer = error_response(status, error)
         answer.force_close()  # a refused client must not keep its connection
         return answer
 

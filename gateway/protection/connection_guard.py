@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from core.http_server import HttpHandler, malformed_target, protocol_factory, read_body
+from core.http_server import HttpHandler, error_response, malformed_target, protocol_factory, read_body
 from core.settings import Settings
 from gateway.carriers.base import Carrier
 from gateway.carriers.common.auth import client_address
@@ -94,7 +94,7 @@ class ConnectionGuard:
         if request.transport is not None:
             self.complete(request.transport)
         if error := malformed_target(request):
-            return web.json_response({"error": error}, status=400)
+            return error_response(400, error)
         client = client_address_of(request, self._settings)
         self._report_proxy(request, client)
         error = self._limiter.admit(client, _body_bytes(request), shared=not self._is_carriers(request))
@@ -102,7 +102,7 @@ class ConnectionGuard:
             return None
         self._metrics.flood.inc()
         status = 429 if self._limiter.limit_for(client, shared=False) else 503
-        return web.json_response({"error": error}, status=status, headers={"Retry-After": f"{WINDOW_S:.0f}"})
+        return error_response(status, error, {"Retry-After": f"{WINDOW_S:.0f}"})
 
     async def _read_body(self, request: web.Request) -> web.Response | None:
         """Reads the body, so that no handler waits for a client. Returns the response if there is no complete body."""
@@ -116,7 +116,7 @@ class ConnectionGuard:
             if self._is_carriers(request):
                 reason = {408: "slow", 413: "oversized"}.get(error.status, "malformed")
                 self._metrics.refused_webhooks.labels(reason).inc()
-            return web.json_response({"error": error.text}, status=error.status)
+            return error_response(error.status, error.text or error.reason)
         finally:
             self.complete(transport)
         return None

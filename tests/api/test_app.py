@@ -46,7 +46,7 @@ async def test_ready(api: Client) -> None:
     """Asks for health and readiness over running stores. If it failed, the gateway would never be sent a call."""
     await _until_missing(api, set())
     response = await api.get("/readyz")
-    assert (response.status, await response.json()) == (200, {"status": "ready", "missing": {}})
+    assert (response.status, await response.json()) == (200, {"ready": True, "missing": {}, "api_missing": {}})
     response = await api.get("/healthz")
     assert (response.status, await response.json()) == (200, {"status": "ok"})
     assert response.headers["Server"] == "audiotext"
@@ -60,7 +60,7 @@ async def test_not_ready_names_what_is_missing(services: ApiContext, settings: S
     elsewhere = settings.s3.model_copy(update={"bucket": "no-such-bucket"})
     bucketless = make_context(settings.model_copy(update={"s3": elsewhere}))
     for stores, missing in [
-        (replace(services, calls=gone.calls), {"ClickHouse"}),
+        (_with_clickhouse_of(gone, services), {"ClickHouse"}),
         (replace(services, objects=gone.objects), {"S3"}),
         (replace(services, objects=bucketless.objects), {"S3"}),
         (replace(services, vectors=gone.vectors), {"Qdrant"}),
@@ -78,7 +78,7 @@ async def test_stores_that_are_away_are_named(services: ApiContext, away: Settin
     gone = make_context(away)
     for stores, name, paths in [
         (
-            replace(services, calls=gone.calls),
+            _with_clickhouse_of(gone, services),
             "ClickHouse",
             ["/v1/calls", "/v1/calls/x", "/v1/calls/x/recording", "/v1/calls/x/events", "/v1/usage"],
         ),
@@ -102,7 +102,7 @@ async def test_clickhouse_comes_back(services: ApiContext, settings: Settings, s
     its store was."""
     server = start_server("clickhouse")
     own = make_context(settings.model_copy(update={"clickhouse": clickhouse_settings(server)}))
-    async with client_of(replace(services, calls=own.calls)) as api:
+    async with client_of(_with_clickhouse_of(own, services)) as api:
         assert (await api.get("/v1/calls", headers=_ADMIN)).status == 200
         server.kill()
         assert (await api.get("/v1/calls", headers=_ADMIN)).status == 503
@@ -238,6 +238,11 @@ def test_unconfigured() -> None:
         run(Settings())
 
 
+def _with_clickhouse_of(other: ApiContext, services: ApiContext) -> ApiContext:
+    """Returns the services with the other context's ClickHouse."""
+    return replace(services, calls=other.calls, usage=other.usage, api_keys=other.api_keys)
+
+
 async def _until_missing(api: Client, missing: set[str]) -> None:
     """Polls readiness, as whoever uses it does, until just these stores are missing."""
     deadline = time.monotonic() + 20
@@ -245,7 +250,7 @@ async def _until_missing(api: Client, missing: set[str]) -> None:
         response = await api.get("/readyz")
         body = await response.json()
         assert response.status == (503 if body["missing"] else 200)
-        assert body["status"] == ("not ready" if body["missing"] else "ready")
+        assert body["ready"] == (not body["missing"])
         if set(body["missing"]) == missing:
             return
         assert time.monotonic() < deadline, body

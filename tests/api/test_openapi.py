@@ -134,6 +134,48 @@ class _Checker:
             Draft202012Validator(whole).validate(await response.json())
 
 
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("1795341600000", True),
+        ("2026-11-22", True),
+        ("2026-11-22T10:00:00Z", True),
+        ("2026-11-22T10:00:00.5+01:00", True),
+        ("2026-11-22 10:00", True),
+        ("2026-11-22T10:00:00 01:00", True),
+        ("yesterday", False),
+        ("22.11.2026", False),
+        ("2026-11", False),
+        ("-5", False),
+    ],
+)
+async def test_the_pattern_of_times_is_the_servers(
+    api: Client, document: Json, new_tenant: Callable[[], Tenant], text: str, valid: bool
+) -> None:
+    """Sends times in every form: the server accepts exactly those that match the pattern in the document.
+
+    A failure means that a generated client refuses a valid time, or sends one that the server refuses.
+    """
+    (schema,) = (
+        parameter["schema"]
+        for parameter in document["paths"]["/v1/calls"]["get"]["parameters"]
+        if parameter["name"] == "since"
+    )
+    assert Draft202012Validator(schema).is_valid(text) is valid
+    response = await api.get("/v1/calls", params={"since": text}, headers=new_tenant().auth)
+    assert response.status == (200 if valid else 400)
+
+
+def test_audio_and_text_are_described(document: Json) -> None:
+    """Audio is binary, text is text, and JSON comes first where there are several: generators use the first type."""
+    responses = document["paths"]["/v1/calls/{id}/recording"]["get"]["responses"]
+    binary = {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}
+    assert responses["200"]["content"] == responses["206"]["content"] == binary
+    transcript = document["paths"]["/v1/calls/{id}/transcript"]["get"]["responses"]["200"]["content"]
+    assert list(transcript) == ["application/json", "text/plain", "application/x-subrip", "text/vtt"]
+    assert transcript["text/vtt"] == {"schema": {"type": "string"}}
+
+
 def _references(value: Any) -> list[str]:
     if isinstance(value, dict):
         own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []

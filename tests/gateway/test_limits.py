@@ -157,7 +157,7 @@ async def test_carrier_that_is_not_configured_is_refused(serve: Serve, kafka: Ka
         await client.post(f"/v1/voice/{name}", data=b"{}"),
     ):
         assert answer.status == 403
-        assert (await answer.json())["error"] == f"{name} is not configured: see docs/carriers"
+        assert (await answer.json())["error"]["message"] == f"{name} is not configured: see docs/carriers"
 
 
 @pytest.mark.parametrize("chunked", [False, True])

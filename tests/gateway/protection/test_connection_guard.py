@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncIterator
 
@@ -12,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 
+from api.errors import ErrorResponse
 from core import http_server
 from core.settings import GatewaySettings, KafkaSettings, Settings
 from gateway import app
@@ -166,6 +166,7 @@ async def test_signed_sockets_that_flood_block_their_address(
         b"GET /v1/media/twilio\xff HTTP/1.1\r\nHost: x\r\n\r\n",
         "GET /v1/calls/ä HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
         b"GET / HTTP/1.1\r\nHost: x\r\nNo Name: 1\r\n\r\n",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
         b"\x16\x03\x01 hello\r\n\r\n",
     ],
@@ -182,8 +183,10 @@ async def test_malformed_http_gives_json_and_one_log_line(
         with caplog.at_level(logging.INFO):
             for _ in range(3):
                 head, _, body = (await _raw(port, data)).partition(b"\r\n\r\n")
-                assert head.startswith(b"HTTP/1.0 400 Bad Request\r\nContent-Type: application/json")
-                assert json.loads(body)["error"].startswith("malformed HTTP request")
+                assert head.startswith(b"HTTP/1.0 400 Bad Request\r\n")
+                assert b"\r\nContent-Type: application/json" in head
+                error = ErrorResponse.model_validate_json(body).error  # as the OpenAPI document describes it
+                assert (error.code, error.message.startswith("malformed HTTP request")) == ("malformed", True)
     logged = [record for record in caplog.records if record.name in ("core.http_server", "aiohttp.server")]
     assert len(logged) == 3
     assert all(record.levelname == "WARNING" and record.exc_info is None for record in logged)
