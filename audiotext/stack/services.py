@@ -31,6 +31,7 @@ class ServiceSpec:
         stores: Stores that the service uses. Each is also a section of the settings.
         engines: Sections of the settings that select an engine that the service creates. The sections of all providers
             of this engine belong to the service as well.
+        carriers: True if the service reads the sections of all carriers.
         latency_critical: True if a call or a user waits for the service. The others can catch up, so they run with a
             lower priority: a transcription must not delay audio.
         own_port: True if the service serves /metrics and /healthz on the port of its own HTTP server. The others need
@@ -42,21 +43,20 @@ class ServiceSpec:
     settings: frozenset[str]
     stores: frozenset[Store] = frozenset()
     engines: frozenset[str] = frozenset()
+    carriers: bool = False
     latency_critical: bool = False
     own_port: bool = False
 
 
 _COMMON = frozenset({"data_dir", "log_level", "log_format", "kafka"})
-_CARRIERS = frozenset(
-    {"twilio", "telnyx", "signalwire", "plivo", "exotel", "vonage", "jambonz", "audiosocket", "public_url"}
-)
 _ENGINES = frozenset({"stt", "summary", "embedding"})
 
 _GATEWAY = ServiceSpec(
     name="gateway",
     run="gateway.app:run",
     # Soniox sends its callbacks to the gateway, which verifies their secret.
-    settings=_COMMON | _CARRIERS | {"gateway", "recorder", "soniox.webhook_secret"},
+    settings=_COMMON | {"public_url", "gateway", "recorder", "soniox.webhook_secret"},
+    carriers=True,
     latency_critical=True,
     own_port=True,
 )
@@ -142,7 +142,8 @@ def needed_settings(service: str) -> frozenset[str]:
     does not use.
     """
     spec = SERVICES[service]
-    return spec.settings | spec.stores | spec.engines | _provider_sections(spec.engines)
+    carriers = _carrier_sections() if spec.carriers else frozenset()
+    return spec.settings | spec.stores | spec.engines | _provider_sections(spec.engines) | carriers
 
 
 def secret_variables(service: str) -> frozenset[str]:
@@ -156,6 +157,12 @@ def secret_variables(service: str) -> frozenset[str]:
 def _is_needed(variable: str, needed: frozenset[str]) -> bool:
     section, _, field = variable.removeprefix("AUDIOTEXT_").lower().partition("__")
     return section in needed or f"{section}.{field}" in needed
+
+
+def _carrier_sections() -> frozenset[str]:
+    from core.settings import carrier_sections  # noqa: PLC0415 - see above
+
+    return carrier_sections()
 
 
 def _provider_sections(engines: Iterable[str]) -> frozenset[str]:

@@ -26,6 +26,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SettingsSourceError
 
 from core.errors import UserError
+from core.settings import carriers
 from core.settings.base import HttpAddress
 from core.settings.carriers import (
     CREDENTIALS,
@@ -107,6 +108,7 @@ __all__ = [
     "TwilioSettings",
     "VonageAccount",
     "VonageSettings",
+    "carrier_sections",
     "descriptions",
     "load",
     "secret_names",
@@ -236,6 +238,12 @@ def variable_names() -> list[str]:
 def descriptions() -> dict[str, str]:
     """Returns the description of every setting by its environment variable."""
     return {variable: field.description or "" for variable, field in _fields().items()}
+
+
+def carrier_sections() -> frozenset[str]:
+    """Returns the sections that belong to carriers: those whose class is in core/settings/carriers.py."""
+    annotations = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return frozenset(name for name, of in annotations.items() if getattr(of, "__module__", "") == carriers.__name__)
 
 
 def secret_names() -> frozenset[str]:
