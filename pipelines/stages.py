@@ -65,7 +65,6 @@ RECORDER = StageSpec(
     run="pipelines.recorder.app:run",
     reads=(Topic.CALL_MEDIA,),
     writes=(Topic.CALL_MEDIA, Topic.RECORDING_READY),
-    dead_letters=False,
     stores=("s3",),
     settings=("recorder",),
     latency_critical=True,

@@ -5,7 +5,10 @@ from urllib.parse import unquote
 from pydantic import Field
 
 from schemas.events import Frozen, SummaryContent, TrackReport
+from schemas.ids import sha256_hex
 
+_MAX_NAME_BYTES = 255  # of one path segment
+_HASH_DIGITS = 32  # hexadecimal, of a SHA-256
 RELEASES = "~releases/"  # not a tenant's prefix: a tilde in a tenant's name is encoded
 
 
@@ -173,13 +176,17 @@ def remote_id_of(pending_release_key: str) -> str:
 def _safe(name: str) -> str:
     """Returns a name as one path segment.
 
-    Percent-encodes characters that S3 or a file system could misinterpret, and dots if the name has only dots. Distinct
-    names stay distinct.
+    Percent-encodes characters that S3 or a file system could misinterpret, and dots if the name has only dots. The end
+    of a long name is replaced by a tilde and a hash: S3 accepts keys of 1,024 bytes, file systems names of 255 bytes.
+    Distinct names stay distinct.
     """
     encoded = "".join(
         char
         if char.isascii() and (char.isalnum() or char in "-_.:+@")
-        else "".join(f"%{byte:02X}" for byte in char.encode())
+        else "".join(f"%{byte:02X}" for byte in char.encode(errors="surrogatepass"))
         for char in name
     )
+    if len(encoded) > _MAX_NAME_BYTES:
+        digest = sha256_hex(name.encode(errors="surrogatepass"))[:_HASH_DIGITS]
+        return f"{encoded[: _MAX_NAME_BYTES - _HASH_DIGITS - 1]}~{digest}"
     return encoded if encoded.strip(".") else encoded.replace(".", "%2E")

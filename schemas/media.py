@@ -35,6 +35,7 @@ class RecordType(StrEnum):
     EOS = "eos"  # a stream has ended, or all streams if there is no stream id; detail = EosReason
     CLOSE = "close"  # the recorder decided that the part is complete; detail = CloseReason
     RECORDED = "recorded"  # recording.ready is on the log for this part: its spool may be deleted
+    RETRY = "retry"  # the part's dead letter was replayed: the recorder makes the recording again
     FORGET = "forget"  # no record of this call is left on the log: the recorder may delete its state
 
 

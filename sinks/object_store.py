@@ -32,6 +32,13 @@ READ_TIMEOUT_S = 20.0
 RETRIES = 1
 
 _CHUNK = 1 << 20
+# S3's codes for an object that can never be stored. Other errors depend on settings, rights or the store's state.
+_REFUSED = frozenset(
+    {
+        *("EntityTooLarge", "InvalidObjectName", "InvalidURI", "KeyTooLongError", "MetadataTooLarge"),
+        "XMinioInvalidObjectName",
+    }
+)
 _SHA256 = "sha256"  # user metadata with the content's SHA-256 (hex)
 
 
@@ -41,6 +48,10 @@ class ObjectStoreError(UserError):
 
 class ObjectMissingError(ObjectStoreError):
     """The object does not exist."""
+
+
+class ObjectRefusedError(ObjectStoreError):
+    """The store never accepts this object, because of its key or its size. A retry fails as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,5 +252,7 @@ class _TranslatedErrors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, S3Error) and error.code in ("NoSuchKey", "NoSuchObject", "NoSuchBucket"):
             raise ObjectMissingError(f"{self._key}: {error.code}") from error
+        if isinstance(error, S3Error) and error.code in _REFUSED:
+            raise ObjectRefusedError(f"{self._key}: the store refuses the object: {error.code}") from error
         if isinstance(error, (MinioException, HTTPError, OSError)):
             raise ObjectStoreError(f"{self._key}: {error}") from error

@@ -2,10 +2,12 @@
 
 Each step gives the same result when it is repeated, so a crash between two steps needs no clean-up: the part is still
 in the spool, and all steps run again. The finalizer has its own threads, so an unavailable store delays recordings and
-never audio.
+never audio. A recording that cannot be made or stored becomes a dead letter. Its audio stays in the spool, and the
+recorder tries again at its next start and when the dead letter is replayed.
 """
 
 import heapq
+import json
 import logging
 import threading
 import time
@@ -18,25 +20,31 @@ from pipelines.recorder.journal import PartId
 from pipelines.recorder.metrics import RecorderMetrics
 from pipelines.recorder.recording import Recording, make_recording
 from pipelines.recorder.spool import JOURNAL
+from pipelines.stages import RECORDER
 from redpanda.client import EventProducer, EventTooLargeError, LogUnavailableError
 from schemas.artifacts import recording_prefix
-from schemas.events import RecordingReady
+from schemas.events import RecordingReady, StageFailed
+from schemas.ids import uuid_of
 from schemas.media import MediaRecord, RecordType
 from schemas.topics import Topic
-from sinks.object_store import ObjectStore, ObjectStoreError
+from sinks.object_store import ObjectRefusedError, ObjectStore, ObjectStoreError
 
 logger = logging.getLogger(__name__)
 
 _JSON = "application/json"
 _FIRST_DELAY_S = 1.0
 _MAX_DELAY_S = 60.0
+_MAX_DEFECTS = 5  # attempts that end with an unexpected error, before the part becomes a dead letter
 
 
 @dataclass(slots=True)
 class _Job:
     identity: PartId
     directory: Path
+    offset: int  # of the record that requests the recording
     delay_s: float  # before the next attempt
+    attempts: int = 0
+    defects: int = 0  # attempts that ended with an unexpected error
 
 
 class RecordingFinalizer:
@@ -81,13 +89,16 @@ class RecordingFinalizer:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, identity: PartId, directory: Path) -> None:
-        """Queues the closed part whose journal is in the directory, unless it is queued."""
+    def submit(self, identity: PartId, directory: Path, offset: int) -> None:
+        """Queues the closed part whose journal is in the directory, unless it is queued.
+
+        offset: of the record on call.media that requests the recording.
+        """
         with self._changed:
             self._owned.add(identity)
             if identity not in self._queued:
                 self._queued.add(identity)
-                self._push(_Job(identity, directory, _FIRST_DELAY_S), 0)
+                self._push(_Job(identity, directory, offset, _FIRST_DELAY_S), 0)
 
     def on_revoked(self, partition: int) -> None:
         """Drops the parts of a revoked partition. An upload in progress continues: the new owner makes the same one."""
@@ -146,17 +157,24 @@ class RecordingFinalizer:
     def _attempt(self, job: _Job) -> bool:
         """Makes a recording. Returns False if it must be tried again."""
         identity, directory = job.identity, job.directory
+        job.attempts += 1
         try:
             self._finish(identity, directory)
-        except (ObjectStoreError, LogUnavailableError, EventTooLargeError, OSError) as error:
+        except (ObjectRefusedError, EventTooLargeError) as error:
+            if self._give_up(job, error):
+                return True
+        except (ObjectStoreError, LogUnavailableError, OSError) as error:
             if not (directory / JOURNAL).exists():
                 return True  # released meanwhile, so an earlier attempt succeeded
             logger.error(
                 "call %s part %d: %s. The audio stays in %s; retrying in %g s",
                 identity.call_id, identity.part, error, directory, job.delay_s,
             )  # fmt: skip
-        except Exception:
+        except Exception as error:
             # A defect in one recording must not stop the others. Its audio stays in the spool.
+            job.defects += 1
+            if job.defects >= _MAX_DEFECTS and self._give_up(job, error):
+                return True
             logger.exception(
                 "call %s part %d: making the recording failed. The audio stays in %s; retrying in %g s",
                 identity.call_id, identity.part, directory, job.delay_s,
@@ -166,6 +184,38 @@ class RecordingFinalizer:
         self._metrics.finish_failures.inc()
         _delete_outputs(directory)
         return False
+
+    def _give_up(self, job: _Job, error: Exception) -> bool:
+        """Writes the dead letter of a part. Returns False if the log does not take it."""
+        identity = job.identity
+        letter = StageFailed(
+            event_id=uuid_of("dead-letter", RECORDER.group, Topic.CALL_MEDIA, identity.partition, job.offset),
+            call_id=identity.call_id,
+            tenant=identity.tenant,
+            part=identity.part,
+            occurred_at_ms=time.time_ns() // 1_000_000,
+            stage=RECORDER.group,
+            error_class="permanent",
+            error=f"{type(error).__name__}: {error}. The audio stays in the recorder's spool",
+            attempts=job.attempts,
+            origin_topic=Topic.CALL_MEDIA,
+            origin_partition=identity.partition,
+            origin_offset=job.offset,
+            payload=json.dumps({"tenant": identity.tenant, "call_id": identity.call_id, "part": identity.part}),
+        )
+        try:
+            self._events.send(Topic.DEAD_LETTERS, [letter])
+        except LogUnavailableError:
+            return False
+        self._metrics.record_dead_letter("permanent")
+        self._metrics.finish_failures.inc()
+        _delete_outputs(job.directory)
+        logger.error(
+            "call %s part %d: the recording cannot be stored: %s. The audio stays in %s; when the cause is removed, "
+            "replay the dead letter (`audiotext dlq replay`)",
+            identity.call_id, identity.part, error, job.directory, exc_info=error,
+        )  # fmt: skip
+        return True
 
     def _finish(self, identity: PartId, directory: Path) -> None:
         recording = make_recording(identity, directory)

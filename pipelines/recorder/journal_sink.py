@@ -77,9 +77,11 @@ class JournalSink(BaseSink):
                 case Action.FINISH:
                     self._append(identity, record, decision, offset)
                     self._call_timeouts.forget(identity)
-                    self._finalizer.submit(identity, self._spool.write(identity))
+                    self._finalizer.submit(identity, self._spool.write(identity), offset)
                     self._metrics.closed(record.detail)
                     logger.info("call %s part %d closed (%s)", record.call_id, decision.part, record.detail)
+                case Action.RETRY:
+                    self._finalizer.submit(identity, self._spool.write(identity), offset)
                 case Action.WATCH:
                     self._call_timeouts.touch(
                         OpenCall(identity, record.carrier, decision.expected_offset, decision.ended)

@@ -209,7 +209,7 @@ class PartitionLifecycle:
     def _resume_parts(self, parts: dict[PartId, UnrecordedPart]) -> None:
         for identity, part in parts.items():
             if part.closed:
-                self._finalizer.submit(identity, self._spool.write(identity))
+                self._finalizer.submit(identity, self._spool.write(identity), part.last_offset)
             else:
                 self._call_timeouts.touch(OpenCall(identity, part.carrier, part.last_offset, part.ended))
         if parts:

@@ -103,6 +103,7 @@ class Action(StrEnum):
 
     APPEND = "append"  # the record belongs to the part: write it to the journal
     FINISH = "finish"  # the record closes the part: write it to the journal, then make the recording
+    RETRY = "retry"  # the part is closed and not recorded: make the recording, unless that is in progress
     RELEASE = "release"  # the part's recording is ready: delete its journal
     FORGET = "forget"  # the call is finished: its state is deleted
     WATCH = "watch"  # a decision to close arrived too late: the part continues
@@ -141,6 +142,8 @@ def transition(state: CallState, record: MediaRecord, offset: int) -> tuple[Call
         following, decision = _close(state, record, offset)
     elif record.type is RecordType.RECORDED:
         following, decision = _recorded(state, record)
+    elif record.type is RecordType.RETRY:
+        following, decision = state, _retry(state, record)
     else:
         following, decision = _append(state, record, offset)
     if offset > state.last:
@@ -184,6 +187,12 @@ def _recorded(state: CallState, record: MediaRecord) -> tuple[CallState, Transit
         return state, Transition(Action.IGNORE, record.part, reason="a part that is still open is reported as recorded")
     unfinished = {part: offsets for part, offsets in state.unfinished.items() if part != record.part}
     return replace(state, unfinished=unfinished), Transition(Action.RELEASE, record.part)
+
+
+def _retry(state: CallState, record: MediaRecord) -> Transition:
+    if record.part in state.unfinished:
+        return Transition(Action.RETRY, record.part)
+    return Transition(Action.IGNORE, record.part, reason="no recording of a closed part is missing")
 
 
 def _forget(state: CallState, record: MediaRecord) -> tuple[CallState, Transition]:

@@ -9,9 +9,11 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from pydantic import ValidationError
 
 from core.settings import KafkaSettings
+from pipelines.stages import RECORDER
 from redpanda.client import EventProducer, LogUnavailableError, consumer_config, producer_config
 from schemas.events import CUT, AnyEvent, LetterReplayed, StageFailed, parse_event
 from schemas.ids import uuid_of
+from schemas.media import MediaRecord, RecordType, to_headers
 from schemas.replays import failed_parts
 from schemas.topics import Topic
 from sinks.clickhouse.call_queries import CallStore
@@ -85,8 +87,11 @@ def healed(letters: Sequence[DeadLetterRecord], calls: CallStore, replays: Repla
 
 
 def is_replayable(letter: StageFailed) -> bool:
-    """True if the dead letter contains its complete record. Records that are not text, or too long, are cut."""
-    return letter.origin_topic != Topic.CALL_MEDIA and CUT not in letter.payload
+    """True if the dead letter contains its complete record, or if the recorder still has the audio.
+
+    Records that are not text, or too long, are cut.
+    """
+    return letter.stage == RECORDER.group or (letter.origin_topic != Topic.CALL_MEDIA and CUT not in letter.payload)
 
 
 def read_dead_letters(kafka: KafkaSettings) -> list[DeadLetterRecord]:
@@ -122,7 +127,10 @@ def replay(kafka: KafkaSettings, dead_letters: Iterable[DeadLetterRecord]) -> It
     events = EventProducer(kafka)
     for one in dead_letters:
         letter = one.letter
-        producer.produce(letter.origin_topic, key=letter.call_id, value=letter.payload)
+        if letter.stage == RECORDER.group:
+            _produce_to_recorder(producer, letter, RecordType.RETRY)
+        else:
+            producer.produce(letter.origin_topic, key=letter.call_id, value=letter.payload)
         if producer.flush(_TIMEOUT_S) > 0:
             raise LogUnavailableError(
                 f"the log does not acknowledge dead letter {one.id}, so it stays open: check the broker and try again"
@@ -138,6 +146,42 @@ def replay(kafka: KafkaSettings, dead_letters: Iterable[DeadLetterRecord]) -> It
         )
         events.send(Topic.DEAD_LETTERS, [replayed])
         yield DeadLetterRecord(letter, now)
+
+
+def discard_audio(kafka: KafkaSettings, letters: Iterable[StageFailed]) -> None:
+    """Makes the recorder delete the audio that it keeps for these dead letters of its own.
+
+    Raises:
+        LogUnavailableError: The log does not acknowledge a record.
+    """
+    producer = Producer(producer_config(kafka))
+    for letter in letters:
+        _produce_to_recorder(producer, letter, RecordType.RECORDED)
+    if producer.flush(_TIMEOUT_S) > 0:
+        raise LogUnavailableError("the log does not acknowledge that the recorder deletes the audio of a call")
+
+
+def _produce_to_recorder(producer: Producer, letter: StageFailed, kind: RecordType) -> None:
+    """Queues a record about the part of a dead letter of the recorder, for the partition of its audio.
+
+    kind: `retry` makes the recorder try again; `recorded` makes it delete the audio in its spool.
+    """
+    record = MediaRecord(
+        type=kind,
+        call_id=letter.call_id,
+        tenant=letter.tenant,
+        carrier="",
+        stream_id="",
+        at_ms=time.time_ns() // 1_000_000,
+        part=letter.part,
+    )
+    producer.produce(
+        Topic.CALL_MEDIA,
+        key=record.call_id,
+        value=record.payload,
+        headers=to_headers(record),
+        partition=letter.origin_partition,
+    )
 
 
 def _events(consumer: Consumer) -> Iterator[AnyEvent]:

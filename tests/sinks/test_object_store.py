@@ -10,7 +10,7 @@ from core.errors import exit_code
 from core.heartbeat import HANG_TIMEOUT_S
 from core.settings import S3Settings, SettingsError
 from sinks import object_store
-from sinks.object_store import ObjectStore, ObjectStoreError
+from sinks.object_store import ObjectRefusedError, ObjectStore, ObjectStoreError
 
 KEYS = {"access_key": "audiotext", "secret_key": SecretStr("hunter2")}
 
@@ -52,3 +52,15 @@ def test_a_store_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.undo()
     longest_s = (object_store.CONNECT_TIMEOUT_S + object_store.READ_TIMEOUT_S) * (1 + object_store.RETRIES)
     assert longest_s < HANG_TIMEOUT_S / 2
+
+
+def test_object_that_can_never_be_stored_is_distinguished_from_an_outage(s3: S3Settings) -> None:
+    """Stores an object under a key of 1,100 bytes, and one with a wrong secret key.
+
+    Only the first error may be permanent: somebody may correct the settings.
+    """
+    with pytest.raises(ObjectRefusedError, match="KeyTooLongError"):
+        ObjectStore(s3).put("k" * 1100, b"content", "text/plain")
+    with pytest.raises(ObjectStoreError) as outage:
+        ObjectStore(s3.model_copy(update={"secret_key": SecretStr("wrong")})).put("key", b"content", "text/plain")
+    assert not isinstance(outage.value, ObjectRefusedError)

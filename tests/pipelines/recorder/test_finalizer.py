@@ -14,9 +14,10 @@ from pipelines.recorder.finalizer import RecordingFinalizer
 from pipelines.recorder.journal import PartId
 from pipelines.recorder.recording import NotClosedError, make_recording
 from pipelines.recorder.spool import Spool
-from schemas.events import ObjectRef, TrackOutline
+from schemas.events import ObjectRef, StageFailed, TrackOutline
 from schemas.ids import sha256_hex
 from schemas.media import CloseReason, MediaRecord, RecordType
+from sinks.object_store import ObjectRefusedError
 from tests.support.failing_stores import Events, Faults, Store
 from tests.support.media_records import EPOCH_MS, Call, audio, call
 from tests.support.waiting import wait_for
@@ -121,8 +122,8 @@ def test_every_step_fails_once_and_the_result_is_the_same(tmp_path: Path, monkey
 
     _, directory = closed_part(tmp_path, call("CA", 1000))
     finisher = RecordingFinalizer(store=store, events=events, put_record=tell, workers=2)
-    finisher.submit(PART, directory)
-    finisher.submit(PART, directory)
+    finisher.submit(PART, directory, 106)
+    finisher.submit(PART, directory, 106)
     finisher.start()
     assert done.wait(10)
     finisher.stop()
@@ -150,12 +151,64 @@ def test_a_failing_part_does_not_delay_others(tmp_path: Path) -> None:
     finisher = RecordingFinalizer(
         store=Store(faults), events=Events(faults), put_record=lambda record, _: told.put(record), workers=1
     )
-    finisher.submit(bad, failing)
-    finisher.submit(PART, directory)
+    finisher.submit(bad, failing, 106)
+    finisher.submit(PART, directory, 106)
     finisher.start()
     assert told.get(timeout=10).call_id == "CA"
     assert finisher.is_busy(bad)
     assert [path.name for path in failing.iterdir()] == ["journal"]
+    finisher.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (ObjectRefusedError("key: the store refuses the object: KeyTooLongError"), 1),
+        (ZeroDivisionError("a defect"), finalizer._MAX_DEFECTS),
+    ],
+)
+def test_recording_that_cannot_be_stored_becomes_a_dead_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, attempts: int
+) -> None:
+    """Submits a part that the store refuses, or whose recording fails with a defect, and another part, with one thread.
+
+    There must be one dead letter with the reason, the other part must be recorded, and no further attempt may follow.
+    The journal must stay. When the cause is removed and the part is submitted again, it must be recorded. Otherwise a
+    call is live for ever, and its attempts delay all others.
+    """
+    monkeypatch.setattr(finalizer, "_FIRST_DELAY_S", 0.001)
+    _, directory = closed_part(tmp_path, call("CA", 1000))
+    faults, told = Faults(), queue.SimpleQueue[MediaRecord]()
+    faults.failed, faults._fail_at = 4, 1000
+    store, events = Store(faults), Events(faults)
+    store_file, tried = store.put_file, []
+
+    def refuse(key: str, path: Path, content_type: str, sha256: str) -> ObjectRef:
+        tried.append(key)
+        raise error
+
+    monkeypatch.setattr(store, "put_file", refuse)
+    finisher = RecordingFinalizer(store=store, events=events, put_record=lambda record, _: told.put(record), workers=1)
+    finisher.submit(PART, directory, 106)
+    finisher.start()
+    wait_for(lambda: not finisher.is_busy(PART) or None, "the part is given up")
+    (letter,) = events.sent
+    assert isinstance(letter, StageFailed)
+    assert (letter.stage, letter.error_class, letter.attempts) == ("recorder", "permanent", attempts)
+    assert str(error) in letter.error
+    assert (letter.tenant, letter.call_id, letter.part) == (PART.tenant, PART.call_id, PART.part)
+    assert (letter.origin_topic, letter.origin_partition, letter.origin_offset) == ("call.media", 3, 106)
+    assert len(tried) == attempts
+    assert [path.name for path in directory.iterdir()] == ["journal"]
+    assert finisher.unfinished == 0
+
+    finisher.submit(PART, directory, 106)  # as at the next start
+    wait_for(lambda: not finisher.is_busy(PART) or None, "the part is given up again")
+    assert {event.event_id for event in events.sent} == {letter.event_id}
+
+    monkeypatch.setattr(store, "put_file", store_file)
+    finisher.submit(PART, directory, 200)
+    assert told.get(timeout=10).type is RecordType.RECORDED
     finisher.stop()
 
 
@@ -170,13 +223,13 @@ def test_parts_of_a_revoked_partition_are_not_finished(tmp_path: Path, monkeypat
     finisher = RecordingFinalizer(
         store=Store(faults), events=Events(faults), put_record=lambda record, _: told.put(record), workers=1
     )
-    finisher.submit(PART, directory)
+    finisher.submit(PART, directory, 106)
     finisher.start()
     wait_for(lambda: faults.failed or None, "an attempt has failed")
     finisher.on_revoked(PART.partition)
     wait_for(lambda: not finisher.is_busy(PART) or None, "the part is let go")
     assert told.empty()
-    finisher.submit(PART, directory)
+    finisher.submit(PART, directory, 106)
     assert told.get(timeout=10).type is RecordType.RECORDED
     finisher.stop()
     assert told.empty()
@@ -202,11 +255,11 @@ def test_a_part_is_never_made_twice_at_the_same_time(tmp_path: Path, monkeypatch
     finisher = RecordingFinalizer(
         store=store, events=Events(faults), put_record=lambda record, _: told.put(record), workers=2
     )
-    finisher.submit(PART, directory)
+    finisher.submit(PART, directory, 106)
     finisher.start()
     assert in_progress.get(timeout=10).endswith("audio.wav")
     finisher.on_revoked(PART.partition)
-    finisher.submit(PART, directory)
+    finisher.submit(PART, directory, 106)
     with pytest.raises(queue.Empty):
         in_progress.get(timeout=0.1)
     goes_on.set()
@@ -221,7 +274,7 @@ def test_a_released_part_is_not_retried(tmp_path: Path) -> None:
     spool.flush()
     faults = Faults()
     finisher = RecordingFinalizer(store=Store(faults), events=Events(faults), put_record=lambda *_: None, workers=1)
-    finisher.submit(PART, directory)
+    finisher.submit(PART, directory, 106)
     finisher.start()
     wait_for(lambda: True if not finisher.is_busy(PART) else None, "the job is given up")
     finisher.stop()

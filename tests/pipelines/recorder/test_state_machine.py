@@ -118,6 +118,17 @@ def test_closing_twice_is_closing_once() -> None:
     ]
 
 
+def test_recording_is_made_again_while_it_is_missing() -> None:
+    """Sends the replay of a dead letter before the part is closed, after that, and after its recording is ready.
+
+    Only a closed part without a recording may be recorded again, and the state must not change.
+    """
+    retry = SOURCE.record(RecordType.RETRY, stream_id="", part=1)
+    records = [START, retry, close(0), retry, recorded(), retry]
+    assert [action for action, _ in actions(records)][1::2] == [Action.IGNORE, Action.RETRY, Action.IGNORE]
+    assert told(records[:4])[0].unfinished == told(records[:3])[0].unfinished
+
+
 def test_a_decision_about_an_unknown_part_is_ignored() -> None:
     """Sends a decision about a part that does not exist. It must neither open nor close one."""
     state, decisions = told([close(seen=5, part=3), recorded(part=1), START])

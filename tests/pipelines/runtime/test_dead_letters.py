@@ -3,13 +3,22 @@
 import uuid
 
 from core.settings import KafkaSettings, RetrySettings
-from pipelines.runtime.dead_letters import DeadLetterRecord, dead_letters_of, is_replayable, read_dead_letters, replay
+from pipelines.runtime.dead_letters import (
+    DeadLetterRecord,
+    dead_letters_of,
+    discard_audio,
+    is_replayable,
+    read_dead_letters,
+    replay,
+)
 from pipelines.runtime.errors import PermanentError
 from redpanda.client import EventProducer
 from schemas.events import LetterReplayed
+from schemas.media import RecordType
 from schemas.topics import Topic
 from tests.support.consumer_loop_lab import Lab
 from tests.support.dead_letters import letter
+from tests.support.twilio_messages import records_on_log
 
 
 def note(name: str, at_ms: int) -> LetterReplayed:
@@ -68,6 +77,26 @@ async def test_a_replayed_letter_is_done_and_closed(kafka: KafkaSettings) -> Non
         results = await lab.events(lab.results, 2)
     assert len({event.event_id for event in results}) == 1
     assert [one for one in mine() if one.replayed_at_ms is None] == []
+
+
+def test_replay_makes_the_recorder_try_again(kafka: KafkaSettings) -> None:
+    """Replays a dead letter of the recorder, and discards the audio of another one.
+
+    The partition of the call's audio must have a `retry` and a `recorded` record of these parts, and the first dead
+    letter must be closed.
+    """
+    call = f"CA{uuid.uuid4().hex}"
+    fields = {"event_id": call, "call_id": call, "stage": "recorder", "part": 2, "origin_topic": Topic.CALL_MEDIA}
+    kept = letter(call).model_copy(update=fields)
+    assert is_replayable(kept)
+    [closed] = replay(kafka, [DeadLetterRecord(kept)])
+    discard_audio(kafka, [kept])
+    assert closed.replayed_at_ms is not None
+    records = records_on_log(kafka, call, lambda found: len(found) == 2)
+    assert [(record.type, record.tenant, record.part) for record in records] == [
+        (RecordType.RETRY, "t", 2),
+        (RecordType.RECORDED, "t", 2),
+    ]
 
 
 def test_invalid_records_do_not_hide_dead_letters(kafka: KafkaSettings) -> None:
