@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import zlib
 from collections.abc import Mapping
@@ -149,6 +150,10 @@ class Engine:
 
     def __init__(self, path: Path) -> None:
         """Opens the directory, which no other process may have open. Raises RuntimeError."""
+        # Rows of an insert, which contain text of calls. A killed process may have left some.
+        self._inserts = path.with_name(f"{path.name}-inserts")
+        shutil.rmtree(self._inserts, ignore_errors=True)
+        self._inserts.mkdir(mode=0o700, parents=True)
         # Imported here, because the library takes 300 MB of memory.
         chdb: Any = importlib.import_module("chdb")
         self._connect = chdb.connect
@@ -190,11 +195,10 @@ class Engine:
         """Closes the engine."""
         self._keep_open.close()
 
-    @staticmethod
-    def _insert(session: Any, query: Insert) -> Result:
+    def _insert(self, session: Any, query: Insert) -> Result:
         if not query.data:
             return Result(b"", {"written_rows": "0", "written_bytes": "0"})
-        with tempfile.NamedTemporaryFile(suffix=".rows") as file:
+        with tempfile.NamedTemporaryFile(suffix=".rows", dir=self._inserts) as file:
             file.write(query.data)
             file.flush()
             result = session.query(f"INSERT INTO {query.target} FROM INFILE {_quoted(file.name)} FORMAT {query.format}")

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path("data")
-    """Directory for the files of `audiotext up` and of the recorder."""
+    """Directory for the files of `audiotext up` and of the recorder, and for the services' temporary files."""
     admin_key: SecretStr | None = None
     """API key that sees every tenant. Further keys: `audiotext keys create`."""
     public_url: HttpAddress | None = None

@@ -3,8 +3,10 @@
 import logging
 import os
 from functools import partial
+from pathlib import Path
 from threading import Lock
 
+from core import work_directory
 from core.settings import Settings
 from pipelines.embed.handler import EmbedHandler
 from pipelines.erase import handler as erase_handler
@@ -38,8 +40,12 @@ _CACHED = 2  # settings whose handlers are kept in memory
 class HandlerCache:
     """Cache of the stages' handlers for each replay's settings, created on first use. Thread-safe."""
 
-    def __init__(self, settings: Settings, objects: ObjectStore, metrics: TranscriptMetrics) -> None:
+    def __init__(
+        self, settings: Settings, objects: ObjectStore, metrics: TranscriptMetrics, work: Path | None = None
+    ) -> None:
+        """work: directory for temporary files, by default the system's."""
         self._settings = settings
+        self._work = work
         self._metrics = metrics
         self._objects = objects
         self._vectors = VectorStore(settings.qdrant)
@@ -64,6 +70,7 @@ class HandlerCache:
                 settings.pricing,
                 live=False,
                 metrics=self._metrics,
+                work=self._work,
             ),
             summarize=SummarizeHandler(registry.summarizer(settings), self._objects, settings.pricing, live=False),
             embed=EmbedHandler(registry.embedder(settings), self._objects, self._vectors, settings.pricing, live=False),
@@ -78,7 +85,7 @@ def run(settings: Settings) -> None:
     os.nice(max(0, _LOWEST_PRIORITY - os.nice(0)))
     objects, store = ObjectStore(settings.s3), ReplayStore(settings.clickhouse)
     calls = CallStore(settings.clickhouse)
-    directory = settings.data_dir / "replayer"
+    work = work_directory.create(settings.data_dir / "replayer")
     metrics = TranscriptMetrics(REPLAY.group)
     read_log = partial(read_calls, settings.kafka)
     live = {spec.group: spec.source for spec in ENGINE_STAGES.values()}
@@ -90,8 +97,8 @@ def run(settings: Settings) -> None:
             retry=REPLAY.retry_topic,
             event_type=ReplayJob,
             handler=ReplayHandler(
-                HandlerCache(settings, objects, metrics),
-                RecordingRebuilder(settings.kafka, objects, directory, read_log),
+                HandlerCache(settings, objects, metrics, work),
+                RecordingRebuilder(settings.kafka, objects, work / "rebuilt", read_log),
                 objects,
                 store,
                 calls,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from core import work_directory
 from core.settings import PricingSettings, Settings
 from pipelines.billing.charge_policy import ChargePolicy
 from pipelines.billing.pricing import Charge, cost_discrepancy, transcription_charge
@@ -65,8 +66,13 @@ class TranscribeHandler:
         *,
         live: bool = True,
         metrics: TranscriptMetrics | None = None,
+        work: Path | None = None,
     ) -> None:
-        """Connects to nothing. timing, notices: for a provider that works remotely. live: False for replays."""
+        """Connects to nothing.
+
+        timing, notices: for a provider that works remotely. live: False for replays. work: directory for temporary
+        files, by default the system's.
+        """
         self._engine = (
             RemoteTranscription(provider, objects, timing, notices=notices)
             if isinstance(provider, RemoteJobs)
@@ -78,6 +84,7 @@ class TranscribeHandler:
         self._hash_for = config_hash_for(provider)
         self._metrics = metrics or TranscriptMetrics(TRANSCRIBE.group)
         self._pending: PendingResults[_Made] = PendingResults(_PENDING)
+        self._work = work
 
     async def __call__(
         self, event: RecordingReady, stage_record: Document[StageRecord] | None = None
@@ -144,7 +151,7 @@ class TranscribeHandler:
             raise PermanentError(
                 f"the recording has {recording.audio.size / 1e9:.1f} GB; recordings over 4 GB cannot be transcribed"
             )
-        with TemporaryDirectory(prefix="audiotext-") as folder:
+        with TemporaryDirectory(prefix="audiotext-", dir=self._work) as folder:
             audio = Path(folder) / "audio.wav"
             await documents.download(self._objects, recording.audio, audio)
             logger.info("transcribing %.1f s of call %s", recording.duration_ms / 1000, recording.call_id)
@@ -199,7 +206,8 @@ def run(settings: Settings) -> None:
     notices = listen(settings.kafka) if registry.callback_url(settings) else None
     objects = ObjectStore(settings.s3)
     metrics = TranscriptMetrics(TRANSCRIBE.group)
-    handler = TranscribeHandler(provider, objects, settings.pricing, notices=notices, metrics=metrics)
+    work = work_directory.create(settings.data_dir / "transcriber")
+    handler = TranscribeHandler(provider, objects, settings.pricing, notices=notices, metrics=metrics, work=work)
     registry.load_in_background(provider)
     run_stage(
         settings,

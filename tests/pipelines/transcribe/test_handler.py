@@ -294,7 +294,8 @@ def test_a_call_survives_a_kill_of_the_service(
 ) -> None:
     """The service, as it runs in production, is killed with SIGKILL while it transcribes a real call, and started
     again. What must be there then: the call's transcript, right, and one ledger key, whatever number of times it was
-    told. SIGTERM ends the service at once although a call is at work."""
+    told. SIGTERM ends the service at once although a call is at work. The audio file of the killed service must be
+    deleted at the next start: it would outlive the erasure of its call."""
     log = start_server("log")
     kafka, env = own_log_and_environment(log, object_server, model_cache)
     call = demo_call("clinic_reschedule")
@@ -303,6 +304,8 @@ def test_a_call_survives_a_kill_of_the_service(
     event = recording(objects, call_id, call.write_wav(tmp_path / "a.wav").read_bytes(), call.duration_ms)
     producer = EventProducer(kafka)
 
+    work = model_cache.parent / "transcriber"
+
     with offsets(kafka, "transcribe", Topic.RECORDING_READY) as done:
         with running("pipelines.transcribe.handler", env, tmp_path / "log") as first:
             wait_until(lambda: "loaded" in first.output, "the model is loaded before a call comes", 60)
@@ -310,9 +313,11 @@ def test_a_call_survives_a_kill_of_the_service(
             wait_until(lambda: f"of call {call_id}" in first.output, "the call is at work")
             first.kill()
         assert done() == 0
+        [left] = work.glob("*/*/audio.wav")
 
         with running("pipelines.transcribe.handler", env, tmp_path / "log") as second:
             wait_until(lambda: done() == 1, "the call is done", 90)
+            assert not left.exists()
             [ready] = [parse_event(value) for value in records(kafka, Topic.TRANSCRIPT_READY, 1)]
             [usage] = [parse_event(value) for value in records(kafka, Topic.USAGE_RECORDED, 1)]
             wav = (tmp_path / "a.wav").read_bytes()
