@@ -17,7 +17,8 @@ from pipelines.jobs.job_record import JobRecord
 from pipelines.providers.base import RemoteJobs
 from pipelines.runtime.errors import PermanentError, RetryableError, RetryLaterError
 from pipelines.runtime.stage import Output
-from pipelines.stages import ERASE
+from pipelines.stages import ERASE, RECORDER
+from redpanda.client import LogUnavailableError
 from schemas.artifacts import call_prefix, job_records_prefix
 from schemas.events import CallErased, ErasureRequested, Event, ReplayCommand, ReplayedPart, StageFailed
 from schemas.ids import uuid_of
@@ -40,7 +41,7 @@ class EraseHandler:
     """Handler of one erasure request.
 
     remote_jobs: returns the provider that keeps audio and text of orders, if one is configured. It is invoked only if
-    there are such orders.
+    there are such orders. discard_audio: makes the recorder delete the audio that it keeps for dead letters of its own.
     """
 
     def __init__(
@@ -50,12 +51,15 @@ class EraseHandler:
         objects: ObjectStore,
         vectors: VectorStore,
         remote_jobs: Callable[[], RemoteJobs | None],
+        *,
+        discard_audio: Callable[[Sequence[StageFailed]], None],
     ) -> None:
         self._calls = calls
         self._store = store
         self._objects = objects
         self._vectors = vectors
         self._remote_jobs = remote_jobs
+        self._discard_audio = discard_audio
 
     async def __call__(self, event: ErasureRequested) -> Sequence[Output]:
         """Deletes everything about the call. Raises RetryLaterError while it is in progress."""
@@ -65,6 +69,8 @@ class EraseHandler:
             unreleased = await self._release_orders(event)
             await asyncio.to_thread(self._delete, event, unreleased)
         except StoreUnavailableError as error:
+            raise RetryableError(str(error)) from error
+        except LogUnavailableError as error:
             raise RetryableError(str(error)) from error
         except VectorStoreError as error:
             raise RetryableError(f"vector store: {error}") from error
@@ -115,6 +121,10 @@ class EraseHandler:
 
     def _delete(self, event: ErasureRequested, kept: Collection[str]) -> None:
         """Deletes everything here. kept: keys of records that a repeated erasure needs to find orders at a provider."""
+        letters = self._calls.dead_letters(event.tenant, event.call_id)
+        kept_by_recorder = [letter for letter in letters if letter.stage == RECORDER.group]
+        if kept_by_recorder:
+            self._discard_audio(kept_by_recorder)
         self._vectors.delete_call(event.tenant, event.call_id)
         with translate_store_errors():
             for key in list(self._objects.list(call_prefix(event.tenant, event.call_id))):

@@ -19,6 +19,7 @@ from pipelines.replay.overrides import overridden
 from pipelines.replay.rerecord import RecordingRebuilder
 from pipelines.replay.worker import ReplayHandler, StageHandlers
 from pipelines.runtime.consumer_loop import run_stage
+from pipelines.runtime.dead_letters import discard_audio
 from pipelines.runtime.stage import Stage
 from pipelines.stages import ENGINE_STAGES, ERASE, REPLAY, REPLAY_PLAN
 from pipelines.summarize.handler import SummarizeHandler
@@ -126,7 +127,12 @@ def run(settings: Settings) -> None:
             retry=ERASE.retry_topic,
             event_type=ErasureRequested,
             handler=erase_handler.EraseHandler(
-                calls, store, objects, VectorStore(settings.qdrant), partial(_remote_jobs, settings)
+                calls,
+                store,
+                objects,
+                VectorStore(settings.qdrant),
+                partial(_remote_jobs, settings),
+                discard_audio=partial(discard_audio, settings.kafka),
             ),
             concurrency=2,
             timeout_s=settings.replay.timeout_s,

@@ -83,6 +83,12 @@ class CallStore:
         events = self._events("call_id = {call_id:String}", {"call_id": call_id}, tenant, visible="true")
         return next(iter(self._build(events)), None)
 
+    def dead_letters(self, tenant: str, call_id: str) -> list[StageFailed]:
+        """Returns the dead letters of the call, even if it is hidden by an erasure."""
+        condition = "call_id = {call_id:String} AND type = 'stage.failed'"
+        events = self._events(condition, {"call_id": call_id}, tenant, visible="true")
+        return [event for event in events if isinstance(event, StageFailed)]
+
     def find_calls(self, call_ids: Sequence[str], tenant: str | None) -> list[CallDoc]:
         """Returns the existing calls of these ids, unordered; several calls of one id if tenants share it."""
         found: list[CallDoc] = []

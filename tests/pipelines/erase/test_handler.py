@@ -13,7 +13,7 @@ from pipelines.jobs.order_record import OrderRecord
 from pipelines.providers.base import RemoteJobs
 from pipelines.runtime.errors import PermanentError, RetryLaterError
 from schemas.artifacts import call_prefix, job_record_key
-from schemas.events import CallErased, ErasureRequested
+from schemas.events import CallErased, ErasureRequested, StageFailed
 from schemas.replays import outcome
 from sinks.clickhouse.call_list_query import CallFilter
 from sinks.clickhouse.call_queries import CallStore
@@ -48,6 +48,7 @@ class Desk:
     handler: EraseHandler
     provider: Provider
     words: WordEmbedder
+    discarded: list[StageFailed]
 
     def left(self, tenant: str, call_id: str) -> dict[str, int]:
         """How much of the call there is."""
@@ -69,9 +70,10 @@ def desk(clickhouse: ClickHouseSettings, s3: S3Settings, qdrant: QdrantSettings)
     objects, vectors = ObjectStore(s3), VectorStore(qdrant)
     calls, store = CallStore(clickhouse), ReplayStore(clickhouse)
     jobs: RemoteJobs = provider  # type: ignore[assignment]  # it is asked for no more
-    handler = EraseHandler(calls, store, objects, vectors, lambda: jobs)
+    discarded: list[StageFailed] = []
+    handler = EraseHandler(calls, store, objects, vectors, lambda: jobs, discard_audio=discarded.extend)
     put = Put(Database(clickhouse), objects, vectors)
-    return Desk(put, calls, store, handler, provider, WordEmbedder(f"words-{uuid.uuid4().hex}"))
+    return Desk(put, calls, store, handler, provider, WordEmbedder(f"words-{uuid.uuid4().hex}"), discarded)
 
 
 async def test_nothing_is_left_but_the_line_of_the_bill(desk: Desk) -> None:
@@ -131,6 +133,23 @@ async def test_what_is_under_way_comes_to_its_end_first(desk: Desk) -> None:
     desk.put.events(stage_failed(tenant, call_id, "transcribe"))
     await desk.handler(requested(tenant, call_id))
     assert desk.left(tenant, call_id)["objects"] == 0
+
+
+async def test_audio_that_the_recorder_keeps_is_discarded(desk: Desk) -> None:
+    """Erases a call whose recording became a dead letter, and whose other part failed at the transcription.
+
+    The recorder must be asked to delete the audio of its own dead letter, and of no other stage. Without it, the audio
+    of the erased call stays in the recorder's spool.
+    """
+    tenant, call_id = f"t-{uuid.uuid4().hex}", f"CA{uuid.uuid4().hex}"
+    desk.put.call(tenant, call_id, "recorded")
+    kept = stage_failed(tenant, call_id, "recorder").model_copy(update={"part": 2, "origin_partition": 3})
+    desk.put.events(kept, stage_failed(tenant, call_id, "transcribe"))
+
+    await desk.handler(requested(tenant, call_id))
+
+    assert [(letter.call_id, letter.part, letter.origin_partition) for letter in desk.discarded] == [(call_id, 2, 3)]
+    assert desk.left(tenant, call_id)["events"] == 0
 
 
 async def test_one_part_s_failure_is_not_the_end_of_the_others(desk: Desk) -> None:
@@ -204,7 +223,14 @@ async def test_an_order_of_a_provider_that_is_not_configured_is_reported(desk: D
     desk.put.call(tenant, call_id)
     job = JobRecord(order=OrderRecord(state="submitted", remote_id="order-1")).model_dump_json().encode()
     desk.put.object(job_record_key(tenant, call_id, "x"), job, "application/json")
-    handler = EraseHandler(desk.calls, desk.store, desk.put.objects, desk.put.vector_store, lambda: None)
+    handler = EraseHandler(
+        desk.calls,
+        desk.store,
+        desk.put.objects,
+        desk.put.vector_store,
+        lambda: None,
+        discard_audio=desk.discarded.extend,
+    )
 
     with pytest.raises(PermanentError, match=r"everything here is deleted, but a provider may keep .*: order-1"):
         await handler(requested(tenant, call_id))

@@ -5,6 +5,7 @@ The one place that names handlers and their parts: the tests beside it only see 
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from pydantic import SecretStr
 
@@ -28,6 +29,7 @@ from pipelines.providers.gemini.summarizer import GeminiSummarizer
 from pipelines.providers.openai.transcriber import OpenAi
 from pipelines.providers.soniox.transcriber import Soniox
 from pipelines.replay.app import HandlerCache
+from pipelines.runtime.dead_letters import discard_audio
 from pipelines.runtime.stage import Handler
 from pipelines.stages import EMBED, SUMMARIZE, TRANSCRIBE
 from pipelines.summarize.handler import SummarizeHandler
@@ -169,6 +171,7 @@ def erasure(settings: Settings, server: FakeSoniox) -> MakeWork:
             steps.watch(ObjectStore(settings.s3)),
             steps.watch(VectorStore(settings.qdrant)),
             lambda: jobs,
+            discard_audio=partial(discard_audio, settings.kafka),
         )
 
     return make
