@@ -26,7 +26,6 @@ class StageSpec:
         reads: Topics with the stage's work.
         writes: Topics with the stage's results, without `retry` and dead letters.
         retry: Topic where failed jobs wait for the next attempt; None if the stage has no retries.
-        dead_letters: True if the stage writes dead letters.
         stores: Stores that the stage uses. Each is also a section of the settings.
         engine: Section of the settings whose field `provider` selects the stage's engine; None without an engine.
         settings: Further settings that the stage reads: a section, a field `section.field`, or a field without section.
@@ -39,7 +38,6 @@ class StageSpec:
     reads: tuple[Topic, ...]
     writes: tuple[Topic, ...] = ()
     retry: Topic | None = None
-    dead_letters: bool = True
     stores: tuple[Store, ...] = ()
     engine: Engine | None = None
     settings: tuple[str, ...] = ()

@@ -100,9 +100,8 @@ SERVICES: Mapping[str, ServiceSpec] = {
 # Services that need a separate port for /metrics. `audiotext up` assigns the ports in this order.
 METRICS_PORT_SERVICES = tuple(spec.name for spec in SERVICES.values() if not spec.own_port)
 
-# Consumer groups, and those that write dead letters under their name.
+# Consumer groups. Each writes dead letters under its name.
 GROUPS = tuple(spec.group for spec in STAGES)
-DEAD_LETTER_GROUPS = tuple(spec.group for spec in STAGES if spec.dead_letters)
 
 # For each store with a schema, the function that checks that no newer version has migrated it.
 _SCHEMA_CHECKS: Mapping[Store, str] = {

@@ -90,7 +90,7 @@ class RemoteTranscription:
         except QuotaError as error:
             if deleted := await self._cleanup.run():
                 raise RetryLaterError(
-                    f"{error}; freed space there ({deleted} orders deleted)", retry_after_s=0
+                    f"{error}; freed space there (orders deleted: {deleted})", retry_after_s=0
                 ) from error
             raise
         try:

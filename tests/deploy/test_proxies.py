@@ -253,7 +253,7 @@ def test_doctor_names_the_fault_of_a_proxy(stack: UpProcess, tls: Certificates) 
         (re.sub(r"proxy_set_header Upgrade.*", "", text), stack.port, tls.ca, "removes the headers", "WebSockets"),
         (text, free_port(), tls.ca, "/healthz answers 502", "port in the proxy's configuration"),
         (text, stack.port, None, "the certificate is not valid", "certificate of a public authority"),
-        (text.replace("proxy_pass", f"{page}; #"), stack.port, tls.ca, "not as the gateway does", "all paths"),
+        (text.replace("proxy_pass", f"{page}; #"), stack.port, tls.ca, "not with the gateway's answer", "all paths"),
     ):
         proxy = start("nginx", broken, upstream, tls)
         ok, found, fix = check(settings_of(stack, proxy.url), authority)

@@ -66,7 +66,7 @@ def test_writers_and_readers_agree_with_the_stages() -> None:
     written = {(topic, name) for topic, cells in rows.items() for name in cells[2].split(", ") if name in ours}
     read = {(topic, name) for topic, cells in rows.items() for name in cells[3].split(", ") if name in ours}
     retries = {(spec.retry, spec.service) for spec in STAGES if spec.retry}
-    letters = {(Topic.DEAD_LETTERS, spec.service) for spec in STAGES if spec.dead_letters}
+    letters = {(Topic.DEAD_LETTERS, spec.service) for spec in STAGES}
     assert written == {(topic, spec.service) for spec in STAGES for topic in spec.writes} | retries | letters
     assert read == {(topic, spec.service) for spec in STAGES for topic in spec.reads} | retries | extra
 

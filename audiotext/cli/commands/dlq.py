@@ -18,7 +18,7 @@ from audiotext.cli.arguments import (
     subcommands,
     time_ms,
 )
-from audiotext.stack.services import DEAD_LETTER_GROUPS
+from audiotext.stack.services import GROUPS
 from core.counting import number_of
 from core.errors import UsageError, UserError
 
@@ -44,8 +44,8 @@ def add_arguments(parser: Parser) -> None:
         "dead_letters", nargs="*", metavar="ID", help="ids; without, all open ones that match the options"
     )
     for command in (listed, replayed):
-        stages = ", ".join(DEAD_LETTER_GROUPS)
-        command.add_argument("--stage", choices=DEAD_LETTER_GROUPS, metavar="S", help=f"only this stage: {stages}")
+        stages = ", ".join(GROUPS)
+        command.add_argument("--stage", choices=GROUPS, metavar="S", help=f"only this stage: {stages}")
         command.add_argument("--call", type=identifier, metavar="ID", help="only this call")
         command.add_argument("--since", type=time_ms, metavar="T", help="not older than 30m, 12h, 7d or a UTC time")
     for command in (listed, shown, replayed):

@@ -330,7 +330,8 @@ def test_a_group_is_shown_with_end_and_lag(
     kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reads three of five records with a group of its own: the command shows position, end and lag, also as JSON."""
-    monkeypatch.setenv("AUDIOTEXT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers or "")
+    for name, value in log_variables.to_variables(kafka).items():
+        monkeypatch.setenv(name, value)
     group, topic = f"group-{uuid.uuid4().hex[:8]}", Topic.PROVIDER_NOTICES.value
     producer = Producer(producer_config(kafka))
     for _ in range(5):

@@ -84,7 +84,7 @@ async def test_a_full_store_is_freed_and_the_call_goes_on(
     event = call(objects, tmp_path)
     following = worker(server, objects)
 
-    with pytest.raises(RetryLaterError, match="1 deleted") as raised:
+    with pytest.raises(RetryLaterError, match="orders deleted: 1") as raised:
         await following(event)
     assert raised.value.retry_after_s == 0
     assert len(await following(event)) == 2
