@@ -30,7 +30,7 @@ _LOST_MS = 1_500  # speech without words for so long is missing in the text
 _REACH_MS = 300  # a word explains speech this far before and after it
 _CRAMMED = 4  # so many words at one moment without any length are a repetition
 _SLACK_MS = 100  # a word may reach so far beyond the speech that was detected
-_SHORTENED_MS = 400  # the last word before a pause may end so much later than the aligner says
+_SHORTENED_MS = 400  # a number before a pause may end so much later than the aligner says
 
 _ENOUGH = 15 * RATE_HZ  # so much speech shows the language of a channel
 _SWITCH_SPEECH = 4 * RATE_HZ  # less speech does not show that the language changed
@@ -224,9 +224,10 @@ def placed(chunk: Chunk, words: Sequence[SpokenWord]) -> list[SpokenWord]:
 
 
 def _until_the_end(words: Sequence[SpokenWord], ends: Sequence[int]) -> list[SpokenWord]:
-    """Extends the last word before each end of speech to that end.
+    """Extends a number at the end of speech to that end.
 
-    The aligner ends it too early, above all a number that was said in several words.
+    The aligner ends a number too early if it was said in several words. Other words keep their ends, because the
+    detected speech may end too late, for example where music follows.
     """
     starts = [*(word.start_ms for word in words[1:]), None]
     return [
@@ -238,6 +239,8 @@ def _until_the_end(words: Sequence[SpokenWord], ends: Sequence[int]) -> list[Spo
                 0,
             ),
         )
+        if any(char.isdigit() for char in word.text)
+        else word
         for word, start in zip(words, starts, strict=True)
     ]
 

@@ -93,13 +93,17 @@ def test_words_are_moved_to_the_speech() -> None:
     ]
 
 
-def test_the_last_word_ends_with_the_speech() -> None:
-    """A number ends 300 ms before its speech does, and another word 600 ms before: the first is extended, the second
-    not, since its speech may belong to a word that is missing. A word before another one keeps its end."""
-    both = chunk((1, 3), (4, 6))
-    heard = [word(1_000, 1_900), word(2_000, 2_700), word(4_000, 5_400)]
+def test_a_last_number_ends_with_the_speech() -> None:
+    """Two numbers end 300 ms and 600 ms before their speech does: the first is extended. The second is not, because its
+    speech may belong to a word that is missing. A word without digits, or before another word, keeps its end."""
+    spoken = chunk((1, 3), (4, 6), (7, 9))
+    number = {"text": " 1988."}
+    heard = [
+        word(1_000, 1_900, **number), word(2_000, 2_700, **number), word(4_000, 5_400, **number), word(7_000, 8_700)
+    ]  # fmt: skip
 
-    assert times(placed(both, heard)) == [(1_000, 1_900), (2_000, 3_000), (4_000, 5_400)]
+    expected = [(1_000, 1_900), (2_000, 3_000), (4_000, 5_400), (7_000, 8_700)]
+    assert times(placed(spoken, heard)) == expected
 
 
 def test_a_sentence_that_is_repeated_without_audio_is_removed() -> None:
