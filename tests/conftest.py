@@ -227,11 +227,16 @@ def _path(text: str | None) -> Path | None:
 
 def clickhouse_settings(server: RunningServer) -> ClickHouseSettings:
     """Returns the settings of an embedded ClickHouse."""
-    return ClickHouseSettings(dsn=SecretStr(server.addresses["AUDIOTEXT_CLICKHOUSE__DSN"]))
+    return ClickHouseSettings(
+        dsn=SecretStr(server.addresses["AUDIOTEXT_CLICKHOUSE__DSN"]),
+        ca_file=Path(server.addresses["AUDIOTEXT_CLICKHOUSE__CA_FILE"]),
+    )
 
 
 def qdrant_settings(server: RunningServer) -> QdrantSettings:
     """Returns the settings of an embedded vector store."""
     return QdrantSettings(
-        url=server.addresses["AUDIOTEXT_QDRANT__URL"], api_key=SecretStr(server.addresses["AUDIOTEXT_QDRANT__API_KEY"])
+        url=server.addresses["AUDIOTEXT_QDRANT__URL"],
+        api_key=SecretStr(server.addresses["AUDIOTEXT_QDRANT__API_KEY"]),
+        ca_file=Path(server.addresses["AUDIOTEXT_QDRANT__CA_FILE"]),
     )

@@ -27,11 +27,12 @@ class Certificates:
     key: Path
 
 
-def ensure(directory: Path) -> Certificates:
-    """Returns the certificates in the directory; the first call creates them. Only the owner can read them.
+def ensure(data_dir: Path) -> Certificates:
+    """Returns the certificates of the data directory; the first call creates them. Only the owner can read them.
 
     The authority signs this one certificate, and its key is not kept. So nobody else has a certificate that it signed.
     """
+    directory = data_dir / "tls"
     files = Certificates(directory / "ca.pem", directory / "cert.pem", directory / "key.pem")
     if not (files.ca.exists() and files.cert.exists() and files.key.exists()):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,9 +1,13 @@
-"""Embedded ClickHouse: its engine (chDB) in a separate process (`clickhouse_shim`)."""
+"""Embedded ClickHouse: its engine (chDB) in a separate process (`clickhouse_shim`).
+
+It has the certificate of the data directory. So clients never send the password to a program that took its port.
+"""
 
 import importlib.util
 import sys
 from urllib.parse import urlsplit
 
+from audiotext.embedded import certificates
 from audiotext.embedded.server import LOOPBACK, MissingExtraError, Server, port_is_open
 from audiotext.embedded.state import State
 
@@ -24,6 +28,7 @@ def server(state: State) -> Server:
         raise MissingExtraError("the embedded ClickHouse (chdb)")
     port = state.port("clickhouse")
     password = state.secret("clickhouse")
+    files = certificates.ensure(state.data_dir)
     return Server(
         name="clickhouse",
         command=(sys.executable, "-m", _SHIM, "--data-dir", str(state.data_dir), "--port", str(port)),
@@ -32,7 +37,10 @@ def server(state: State) -> Server:
             ANALYST_PASSWORD_VARIABLE: state.secret(_ANALYST_SECRET),
             "TZ": "UTC",
         },
-        addresses={"AUDIOTEXT_CLICKHOUSE__DSN": f"clickhouse://{USER}:{password}@{LOOPBACK}:{port}/default"},
+        addresses={
+            "AUDIOTEXT_CLICKHOUSE__DSN": f"clickhouses://{USER}:{password}@{LOOPBACK}:{port}/default",
+            "AUDIOTEXT_CLICKHOUSE__CA_FILE": str(files.ca),
+        },
         is_ready=lambda: port_is_open(port),  # it listens only after the engine is open
     )
 

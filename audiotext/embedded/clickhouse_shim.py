@@ -332,7 +332,7 @@ def _error(message: str, status: int) -> web.Response:
 
 
 def main() -> None:
-    """Serves `--data-dir` on the loopback `--port` until SIGTERM; the environment contains the password."""
+    """Serves `--data-dir` with TLS on the loopback `--port` until SIGTERM; the environment contains the password."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
@@ -340,7 +340,7 @@ def main() -> None:
     path: Path = args.data_dir / "clickhouse"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     passwords = {USER: os.environ[PASSWORD_VARIABLE], ANALYST: os.environ[ANALYST_PASSWORD_VARIABLE]}
-    serve("clickhouse", application(Engine(path), passwords), args.port)
+    serve("clickhouse", application(Engine(path), passwords), args.port, args.data_dir)
 
 
 if __name__ == "__main__":

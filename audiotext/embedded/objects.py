@@ -36,7 +36,7 @@ def server(state: State, bucket: str) -> Server:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = state.secret("s3")
     write_private(data / "s3.json", _identities(secret))
-    files = certificates.ensure(data / "tls")
+    files = certificates.ensure(state.data_dir)
     write_private(data / "security.toml", _security(files))  # SeaweedFS reads it from the working directory
     port = state.port("s3")
     settings = S3Settings(

@@ -217,7 +217,7 @@ def _failure(status: int, message: str) -> web.Response:
 
 
 def main() -> None:
-    """Serves `--data-dir` on the loopback `--port` until SIGTERM; the environment contains the API key."""
+    """Serves `--data-dir` with TLS on the loopback `--port` until SIGTERM; the environment contains the API key."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
@@ -226,7 +226,7 @@ def main() -> None:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Local mode warns that it has no indexes and is slow with many points; the user of `audiotext up` knows this.
     warnings.filterwarnings("ignore", category=UserWarning, module="audiotext|qdrant_client")
-    serve("qdrant", application(path, os.environ[KEY_VARIABLE]), args.port)
+    serve("qdrant", application(path, os.environ[KEY_VARIABLE]), args.port, args.data_dir)
 
 
 if __name__ == "__main__":

@@ -108,27 +108,32 @@ class Inspection:
     collections: Sequence[Collection]
 
 
+def connect(settings: QdrantSettings) -> QdrantClient:
+    """Returns a client that verifies the server. It does not connect yet. Raises SettingsError."""
+    if not settings.url:
+        raise SettingsError("no vector store is configured: set AUDIOTEXT_QDRANT__URL, or use `audiotext up`")
+    url = urlsplit(settings.url)
+    tls: dict[str, Any] = {"verify": client_context(settings)} if url.scheme == "https" else {}
+    with warnings.catch_warnings():
+        if url.hostname in _LOOPBACK:
+            # The client warns of an API key without TLS, which is safe inside one machine.
+            warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return QdrantClient(
+            url=settings.url,
+            api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+            timeout=_TIMEOUT_S,
+            # The check would query the server here, and warn if it is unavailable.
+            check_compatibility=False,
+            **tls,
+        )
+
+
 class VectorStore:
     """All collections of turns. Thread-safe."""
 
     def __init__(self, settings: QdrantSettings) -> None:
         """Does not connect yet. Raises SettingsError if no address is configured."""
-        if not settings.url:
-            raise SettingsError("no vector store is configured: set AUDIOTEXT_QDRANT__URL, or use `audiotext up`")
-        url = urlsplit(settings.url)
-        tls: dict[str, Any] = {"verify": client_context(settings)} if url.scheme == "https" else {}
-        with warnings.catch_warnings():
-            if url.hostname in _LOOPBACK:
-                # The client warns of an API key without TLS, which is safe inside one machine.
-                warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
-            self._client = QdrantClient(
-                url=settings.url,
-                api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-                timeout=_TIMEOUT_S,
-                # The check would query the server here, and warn if it is unavailable.
-                check_compatibility=False,
-                **tls,
-            )
+        self._client = connect(settings)
 
     def ensure(self, collection: str, dimension: int) -> None:
         """Creates the collection and its payload indexes unless they exist. Safe for concurrent processes."""

@@ -265,6 +265,8 @@ def _spawn(settings: Settings, port: int) -> subprocess.Popen[str]:
         "AUDIOTEXT_API__PORT": str(port),
         "AUDIOTEXT_CLICKHOUSE__DSN": settings.clickhouse.dsn.get_secret_value(),
         "AUDIOTEXT_S3__ENDPOINT": settings.s3.endpoint or "",
+        "AUDIOTEXT_CLICKHOUSE__CA_FILE": str(settings.clickhouse.ca_file or ""),
+        "AUDIOTEXT_QDRANT__CA_FILE": str(settings.qdrant.ca_file or ""),
         **({"AUDIOTEXT_S3__CA_FILE": str(settings.s3.ca_file)} if settings.s3.ca_file else {}),
         "AUDIOTEXT_S3__ACCESS_KEY": "unused",
         "AUDIOTEXT_S3__SECRET_KEY": "unused",

@@ -28,6 +28,8 @@ def test_migrate_brings_every_store_up_to_date(
     assert s3.secret_key is not None
     server = clickhouse.dsn.get_secret_value().rpartition("/")[0]
     monkeypatch.setenv("AUDIOTEXT_CLICKHOUSE__DSN", f"{server}/{name}")
+    monkeypatch.setenv("AUDIOTEXT_CLICKHOUSE__CA_FILE", str(clickhouse.ca_file))
+    monkeypatch.setenv("AUDIOTEXT_QDRANT__CA_FILE", str(qdrant.ca_file))
     monkeypatch.setenv("AUDIOTEXT_QDRANT__URL", qdrant.url or "")
     monkeypatch.setenv("AUDIOTEXT_QDRANT__API_KEY", qdrant.api_key.get_secret_value())
     monkeypatch.setenv("AUDIOTEXT_S3__ENDPOINT", s3.endpoint or "")
@@ -49,7 +51,7 @@ def test_migrate_brings_every_store_up_to_date(
     assert main.main(["migrate"]) == 0
     assert capsys.readouterr().out == "everything is up to date\n" * 2
 
-    Database(ClickHouseSettings(dsn=SecretStr(f"{server}/{name}"))).insert_values(
+    Database(clickhouse.model_copy(update={"dsn": SecretStr(f"{server}/{name}")})).insert_values(
         "schema_migrations", ["version", "name"], [[9999, "9999_flying_cars.sql"]]
     )
     assert main.main(["run", "usage"]) == 1

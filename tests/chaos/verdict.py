@@ -1,13 +1,10 @@
 """Checks everything that must exist, and everything that must not."""
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-
-from qdrant_client import QdrantClient
 
 from core.settings import Settings
 from pipelines.embed.chunking import chunks_of
@@ -17,6 +14,7 @@ from schemas.ids import sha256_hex, uuid_of
 from schemas.topics import Topic
 from sinks.clickhouse.client import Database
 from sinks.object_store import ObjectStore, ObjectStoreError
+from sinks.qdrant.store import connect
 from tests.chaos.carrier import Call
 from tests.chaos.log_reader import LogCopy
 from tests.chaos.promises import (
@@ -148,9 +146,7 @@ def _vectors(evidence: Evidence, measured: Measured) -> Iterator[Finding]:
 
 
 def _points(settings: Settings) -> Iterator[str]:
-    key = settings.qdrant.api_key
-    with warnings.catch_warnings(action="ignore"):  # a key without TLS: inside this machine
-        client = QdrantClient(url=settings.qdrant.url, api_key=key.get_secret_value() if key else None, timeout=30)
+    client = connect(settings.qdrant)
     for collection in client.get_collections().collections:
         offset = None
         while True:

@@ -96,7 +96,7 @@ def database(clickhouse: ClickHouseSettings) -> Database:
     row inserted twice."""
     assert clickhouse.dsn is not None
     server = clickhouse.dsn.get_secret_value().rpartition("/")[0]
-    database = Database(ClickHouseSettings(dsn=SecretStr(f"{server}/dashboards-{uuid.uuid4().hex[:8]}")))
+    database = Database(clickhouse.model_copy(update={"dsn": SecretStr(f"{server}/dashboards-{uuid.uuid4().hex[:8]}")}))
     calls = [Call(f"CA{number}", TENANTS[number % 2], T0 + number * HOUR) for number in range(6)]
     rows = [row for call in calls for row in _tell(call)]
     rows += [ledger_row(calls[0].usage(cost="2", price="0", part=2))]

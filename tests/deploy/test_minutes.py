@@ -30,7 +30,7 @@ def installation(clickhouse: ClickHouseSettings, s3: S3Settings, qdrant: QdrantS
     """Three calls, and two replays of all of them: one with another model, one with the old settings."""
     assert clickhouse.dsn is not None
     server = clickhouse.dsn.get_secret_value().rpartition("/")[0]
-    own = ClickHouseSettings(dsn=SecretStr(f"{server}/minutes-{uuid.uuid4().hex[:8]}"))
+    own = clickhouse.model_copy(update={"dsn": SecretStr(f"{server}/minutes-{uuid.uuid4().hex[:8]}")})
     settings = Settings(clickhouse=own, s3=s3, qdrant=qdrant, admin_key=SecretStr(ADMIN_KEY))
     made = Installation(settings, WordEmbedder(f"words-{uuid.uuid4().hex}"))
     names = {name: f"{name}-{uuid.uuid4().hex}" for name in CALLS}

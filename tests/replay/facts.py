@@ -1,16 +1,14 @@
 """Everything that the stores contain of calls, as plain data that can be compared."""
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qdrant_client import QdrantClient
-
 from core.settings import Settings
 from sinks.clickhouse.client import Database
 from sinks.object_store import ObjectStore
+from sinks.qdrant.store import connect
 
 Rows = list[dict[str, object]]
 
@@ -92,11 +90,7 @@ def count(settings: Settings, event_type: str) -> int:
 
 
 def _vectors(settings: Settings) -> dict[tuple[str, str], object]:
-    key = settings.qdrant.api_key
-    with warnings.catch_warnings(action="ignore"):  # a key without TLS, inside one machine
-        client = QdrantClient(
-            url=settings.qdrant.url, api_key=key.get_secret_value() if key else None, check_compatibility=False
-        )
+    client = connect(settings.qdrant)
     found: dict[tuple[str, str], object] = {}
     for collection in client.get_collections().collections:
         offset = None

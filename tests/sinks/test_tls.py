@@ -59,7 +59,7 @@ def test_clickhouse_over_tls(clickhouse: ClickHouseSettings, pki: Certificates, 
     fail."""
     assert clickhouse.dsn is not None
     url = urlsplit(clickhouse.dsn.get_secret_value())
-    port = doors.enter_context(tls_proxy(pki, url.port or 0))
+    port = doors.enter_context(tls_proxy(pki, url.port or 0, clickhouse.ca_file))
     dsn = SecretStr(f"clickhouses://{url.username}:{url.password}@127.0.0.1:{port}{url.path}")
     assert Database(ClickHouseSettings(dsn=dsn, **_files(pki))).query("SELECT 1 AS one") == [{"one": 1}]
     with pytest.raises(StoreUnavailableError):
@@ -68,7 +68,7 @@ def test_clickhouse_over_tls(clickhouse: ClickHouseSettings, pki: Certificates, 
 
 def test_qdrant_over_tls(qdrant: QdrantSettings, pki: Certificates, doors: ExitStack) -> None:
     """The vector store by https with its API key. Without the authority, and without the key, it must fail."""
-    port = doors.enter_context(tls_proxy(pki, urlsplit(qdrant.url or "").port or 0))
+    port = doors.enter_context(tls_proxy(pki, urlsplit(qdrant.url or "").port or 0, qdrant.ca_file))
     secure = QdrantSettings(url=f"https://127.0.0.1:{port}", api_key=qdrant.api_key, **_files(pki))
     VectorStore(secure).delete_call("nobody", "nothing")
     for wrong in ({"ca_file": None}, {"api_key": SecretStr("wrong")}):

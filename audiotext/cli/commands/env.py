@@ -59,7 +59,8 @@ def _analyst(data_dir: Path, settings: "Settings") -> dict[str, str]:
     assert settings.clickhouse.dsn is not None  # the running stack publishes it
     url = urlsplit(analyst_dsn(State(data_dir), settings.clickhouse.dsn.get_secret_value()))
     return {
-        "CLICKHOUSE_URL": f"http://{url.hostname}:{url.port}",
+        "CLICKHOUSE_URL": f"https://{url.hostname}:{url.port}",
+        "CLICKHOUSE_CA_FILE": str(settings.clickhouse.ca_file),
         "CLICKHOUSE_USER": url.username or "",
         "CLICKHOUSE_PASSWORD": url.password or "",
         "CLICKHOUSE_DATABASE": url.path.strip("/"),

@@ -37,10 +37,12 @@ def test_the_analyst_can_connect_with_the_printed_values(data_dir: Path, capsys:
     printed = dict(line.split("=", 1) for line in shlex.split(capsys.readouterr().out))
     assert main.main(["env", "--analyst", "--json", "--data-dir", str(data_dir)]) == 0
     assert json.loads(capsys.readouterr().out) == printed
-    host, _, port = printed["CLICKHOUSE_URL"].removeprefix("http://").partition(":")
+    host, _, port = printed["CLICKHOUSE_URL"].removeprefix("https://").partition(":")
     with clickhouse_connect.get_client(
         host=host,
         port=int(port),
+        interface="https",
+        ca_cert=printed["CLICKHOUSE_CA_FILE"],
         username=printed["CLICKHOUSE_USER"],
         password=printed["CLICKHOUSE_PASSWORD"],
         database=printed["CLICKHOUSE_DATABASE"],
@@ -60,6 +62,7 @@ def test_the_addresses_of_the_stores_are_printed(
     assert printed == {
         "AUDIOTEXT_URL": "http://127.0.0.1:8080",
         "AUDIOTEXT_CLICKHOUSE__DSN": clickhouse.dsn.get_secret_value(),
+        "AUDIOTEXT_CLICKHOUSE__CA_FILE": str(clickhouse.ca_file),
     }
 
 

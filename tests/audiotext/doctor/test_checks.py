@@ -88,7 +88,7 @@ def test_a_refusal_names_the_credentials(
     wrong = SecretStr("wrong-secret")
     refused = [
         stores.s3(s3.model_copy(update={"secret_key": wrong})),
-        stores.clickhouse(ClickHouseSettings(dsn=SecretStr(dsn.replace("@", "x@")))),
+        stores.clickhouse(clickhouse.model_copy(update={"dsn": SecretStr(dsn.replace("@", "x@"))})),
         stores.qdrant(qdrant.model_copy(update={"api_key": wrong})),
     ]
     assert [check.ok for check in refused] == [False] * 3

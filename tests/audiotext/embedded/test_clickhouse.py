@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from audiotext.embedded.clickhouse_shim import EngineError, Insert, Statement, decompress, parse
 from core.settings import ClickHouseSettings
+from sinks.clickhouse.client import tls_options
 from tests.conftest import StartServer, clickhouse_settings
 
 ROWS = 100_000
@@ -25,7 +26,7 @@ ROWS = 100_000
 
 def connect(settings: ClickHouseSettings, **options: Any) -> Client:
     assert settings.dsn is not None
-    return clickhouse_connect.get_client(dsn=settings.dsn.get_secret_value(), **options)
+    return clickhouse_connect.get_client(dsn=settings.dsn.get_secret_value(), **tls_options(settings), **options)
 
 
 @pytest.fixture
@@ -104,7 +105,8 @@ def test_requests_without_the_password_are_rejected(clickhouse: ClickHouseSettin
     """Sends requests with missing and wrong credentials: all must fail, because every local program can connect."""
     assert clickhouse.dsn is not None
     port = clickhouse.dsn.get_secret_value().rpartition(":")[2].split("/")[0]
-    response = urllib3.request("POST", f"http://127.0.0.1:{port}/", body=b"SELECT 1", headers=headers)
+    http = urllib3.PoolManager(ca_certs=str(clickhouse.ca_file))
+    response = http.request("POST", f"https://127.0.0.1:{port}/", body=b"SELECT 1", headers=headers)
     assert response.status == 403
     assert response.headers["X-ClickHouse-Exception-Code"] == "516"
 

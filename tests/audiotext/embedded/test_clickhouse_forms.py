@@ -29,9 +29,9 @@ def test_external_table_is_rejected(clickhouse: ClickHouseSettings) -> None:
     dsn = urllib3.util.parse_url(clickhouse.dsn.get_secret_value())
     assert dsn.auth is not None
 
-    answer = urllib3.request(
+    answer = urllib3.PoolManager(ca_certs=str(clickhouse.ca_file)).request(
         "POST",
-        f"http://{dsn.netloc}/",
+        f"https://{dsn.netloc}/",
         headers={"X-ClickHouse-User": USER, "X-ClickHouse-Key": dsn.auth.partition(":")[2]},
         fields={"query": "SELECT 1", "ids": ("ids", b"1\n2\n")},
     )

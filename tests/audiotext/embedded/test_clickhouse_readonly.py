@@ -14,7 +14,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from audiotext.embedded.clickhouse import analyst_dsn
 from audiotext.embedded.state import State
 from core.settings import ClickHouseSettings
-from sinks.clickhouse.client import Database
+from sinks.clickhouse.client import Database, tls_options
 from tests.support.call_events import Call, insert
 from tests.support.running_server import RunningServer
 
@@ -33,7 +33,7 @@ def analyst(clickhouse: ClickHouseSettings, clickhouse_server: RunningServer) ->
     """Returns a client with the credentials that `audiotext env` prints."""
     assert clickhouse.dsn is not None
     dsn = analyst_dsn(State(clickhouse_server.data_dir), clickhouse.dsn.get_secret_value())
-    with clickhouse_connect.get_client(dsn=dsn) as client:
+    with clickhouse_connect.get_client(dsn=dsn, **tls_options(clickhouse)) as client:
         yield client
 
 
@@ -131,9 +131,11 @@ def test_a_setting_lifts_no_limit(
     url = urlsplit(analyst_dsn(State(clickhouse_server.data_dir), clickhouse.dsn.get_secret_value()))
     headers = {"X-ClickHouse-User": str(url.username), "X-ClickHouse-Key": str(url.password)}
 
+    http = urllib3.PoolManager(ca_certs=str(clickhouse.ca_file))
+
     def post(sql: str) -> urllib3.BaseHTTPResponse:
-        target = f"http://{url.hostname}:{url.port}/?{setting}={value}"
-        return urllib3.request("POST", target, headers=headers, body=sql.encode())
+        target = f"https://{url.hostname}:{url.port}/?{setting}={value}"
+        return http.request("POST", target, headers=headers, body=sql.encode())
 
     assert post("INSERT INTO erased_calls SELECT 'acme', 'CA1', now()").status != 200
     found = post(f"SELECT getSetting('{setting}')")
@@ -151,4 +153,4 @@ def test_another_password_is_refused(clickhouse: ClickHouseSettings, clickhouse_
         analyst.replace("analyst:", "default:", 1),
     ):
         with pytest.raises(ClickHouseError, match="AUTHENTICATION_FAILED"):
-            clickhouse_connect.get_client(dsn=dsn)
+            clickhouse_connect.get_client(dsn=dsn, **tls_options(clickhouse))

@@ -85,5 +85,5 @@ def test_clients_recognise_the_server(s3: S3Settings) -> None:
 def test_credential_files_are_private(start_server: StartServer) -> None:
     """Reads the permissions of the files with credentials: only the owner may read them."""
     server = start_server("objects")
-    for name in ("stack.json", "objects/s3.json", "objects/security.toml", "objects/tls/key.pem"):
+    for name in ("stack.json", "objects/s3.json", "objects/security.toml", "tls/key.pem"):
         assert (server.data_dir / name).stat().st_mode & 0o077 == 0, name

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import uuid
-import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -11,15 +10,8 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from core.settings import QdrantSettings
+from sinks.qdrant.store import connect
 from tests.conftest import StartServer, qdrant_settings
-
-
-def connect(settings: QdrantSettings) -> QdrantClient:
-    assert settings.api_key is not None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
-        # The check runs in a thread of its own, which may outlive a test's server.
-        return QdrantClient(url=settings.url, api_key=settings.api_key.get_secret_value(), check_compatibility=False)
 
 
 @pytest.fixture
@@ -118,9 +110,10 @@ def test_errors_have_the_statuses_of_a_server(client: QdrantClient, collection: 
 
 def test_requests_without_the_key_are_rejected(qdrant: QdrantSettings) -> None:
     """Sends requests with missing and wrong keys: all must fail, because every local program can connect."""
+    http = urllib3.PoolManager(ca_certs=str(qdrant.ca_file))
     for headers in ({}, {"api-key": "wrong"}):
-        assert urllib3.request("GET", f"{qdrant.url}/collections", headers=headers).status == 401
-    assert urllib3.request("GET", f"{qdrant.url}/healthz").status == 200
+        assert http.request("GET", f"{qdrant.url}/collections", headers=headers).status == 401
+    assert http.request("GET", f"{qdrant.url}/healthz").status == 200
 
 
 def test_version_is_that_of_the_client(client: QdrantClient) -> None:
@@ -132,7 +125,8 @@ def test_invalid_body_gives_400(qdrant: QdrantSettings) -> None:
     """Sends invalid bodies: each must get 400 with a message, not a server error."""
     assert qdrant.api_key is not None
     headers = {"api-key": qdrant.api_key.get_secret_value()}
-    response = urllib3.request("POST", f"{qdrant.url}/collections/x/points/count", body=b"{", headers=headers)
+    http = urllib3.PoolManager(ca_certs=str(qdrant.ca_file))
+    response = http.request("POST", f"{qdrant.url}/collections/x/points/count", body=b"{", headers=headers)
     assert response.status == 400
     assert "Format error" in response.json()["status"]["error"]
 

@@ -19,7 +19,7 @@ def named(clickhouse: ClickHouseSettings, database: str) -> ClickHouseSettings:
     """The same server, another database."""
     assert clickhouse.dsn is not None
     server = clickhouse.dsn.get_secret_value().rpartition("/")[0]
-    return ClickHouseSettings(dsn=SecretStr(f"{server}/{database}"))
+    return clickhouse.model_copy(update={"dsn": SecretStr(f"{server}/{database}")})
 
 
 def test_services_that_start_at_once_migrate_the_same_new_database(clickhouse: ClickHouseSettings) -> None:

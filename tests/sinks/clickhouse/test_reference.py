@@ -32,7 +32,7 @@ def own(clickhouse: ClickHouseSettings) -> Database:
     """
     assert clickhouse.dsn is not None
     server = clickhouse.dsn.get_secret_value().rpartition("/")[0]
-    database = Database(ClickHouseSettings(dsn=SecretStr(f"{server}/questions-{uuid.uuid4().hex[:8]}")))
+    database = Database(clickhouse.model_copy(update={"dsn": SecretStr(f"{server}/questions-{uuid.uuid4().hex[:8]}")}))
     first, second, third = Call("CA1"), Call("CA2", t0=T0 + 1_000), Call("CA3", t0=T0 + HOUR)
     live, erased = Call("CA4", t0=T0 + HOUR), Call("CA5", t0=T0)
     sentiment = [SpeakerSentiment(speaker="inbound", sentiment="positive")]

@@ -15,7 +15,15 @@ from qdrant_client.models import Distance, PointStruct, VectorParams
 from audiotext.stack.services import refuse_newer_stores
 from core.settings import QdrantSettings, Settings, SettingsError
 from sinks.qdrant import collections
-from sinks.qdrant.store import Point, Turn, VectorStore, VectorStoreError, VectorStoreRefusedError, collection_of
+from sinks.qdrant.store import (
+    Point,
+    Turn,
+    VectorStore,
+    VectorStoreError,
+    VectorStoreRefusedError,
+    collection_of,
+    connect,
+)
 from sinks.schema_version import SchemaTooNewError
 from tests.conftest import StartServer, qdrant_settings
 
@@ -33,9 +41,7 @@ def store(qdrant: QdrantSettings) -> Iterator[VectorStore]:
 @pytest.fixture
 def raw(qdrant: QdrantSettings) -> Iterator[QdrantClient]:
     """The vendor's client of the shared store."""
-    assert qdrant.api_key is not None
-    with warnings.catch_warnings(action="ignore"):
-        client = QdrantClient(url=qdrant.url, api_key=qdrant.api_key.get_secret_value())
+    client = connect(qdrant)
     yield client
     client.close()
 
