@@ -15,12 +15,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from api import openapi, pages
+from api.auth.admin_key import require_long_admin_key
 from api.auth.authentication import (
     AUTHENTICATOR_CHAIN,
     OWN_HOSTS,
     SHARE_PARAMETER,
     AuthenticatorChain,
     api_key_method,
+    described_credentials,
+    limited,
     own_hosts,
     session_method,
     share_link_method,
@@ -28,6 +31,7 @@ from api.auth.authentication import (
 from api.auth.key_authenticator import Authenticator, Principal
 from api.auth.kratos import Kratos, kratos_method
 from api.auth.revocations import Revocations
+from api.auth.sign_in_limiter import SIGN_IN_LIMITER, SignInLimiter
 from api.compression import gzip_middleware
 from api.embedding import QueryEmbedder
 from api.endpoint import TENANT_PARAMETER, ApiContext, ApiRequest, Endpoint
@@ -119,7 +123,11 @@ def create_app(context: ApiContext) -> web.Application:
         return await context.clickhouse(context.tokens.is_revoked, token_id)
 
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
-    authenticator = Authenticator(find_key, admin_key, token_signer)
+
+    async def list_keys() -> Sequence[ApiKey]:
+        return await context.clickhouse(context.api_keys.list_all)
+
+    authenticator = Authenticator(find_key, admin_key, token_signer, list_keys=list_keys)
     revocations = Revocations(is_revoked)
     methods = [
         api_key_method(authenticator),
@@ -157,6 +165,7 @@ def create_app(context: ApiContext) -> web.Application:
             await kratos.close()
 
     app[AUTHENTICATOR_CHAIN] = chain
+    app[SIGN_IN_LIMITER] = SignInLimiter(settings.api.failed_sign_ins, settings.gateway.trusted_proxies)
     app[OWN_HOSTS] = own_hosts(settings.public_url)
     app.on_shutdown.append(close_live_streams)
     app.on_cleanup.append(close_kratos)
@@ -169,6 +178,7 @@ def run(settings: Settings) -> None:
     Ends the process at once because a thread may still be loading a model. Raises SettingsError, or SystemExit with
     a message, if the API cannot start.
     """
+    require_long_admin_key(settings)
     try:
         context = make_context(settings)
     except StoreUnavailableError as error:
@@ -232,7 +242,7 @@ def _authentication_middleware(chain: AuthenticatorChain, page: pages.Pages) -> 
         if (method, path) in _PUBLIC or pages.is_page(path):
             request[_PRINCIPAL] = Principal()
         else:
-            request[_PRINCIPAL] = await chain.principal(request)
+            request[_PRINCIPAL] = await limited(request, described_credentials(request), chain.principal(request))
         return await handler(request)
 
     return authenticate

@@ -8,13 +8,15 @@ decides.
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from api.auth.key_authenticator import Authenticator, Principal
+from api.auth.key_authenticator import Authenticator, Principal, token_hash
 from api.auth.revocations import Revocations
 from api.auth.scope import Scope
+from api.auth.sign_in_limiter import SIGN_IN_LIMITER
 from api.errors import ApiError, unauthorized
 from core.token_signer import TokenError, TokenSigner
 
@@ -53,7 +55,9 @@ def api_key_method(authenticator: Authenticator) -> AuthMethod:
 
     async def method(request: web.Request) -> Principal | None:
         header = request.headers.get("Authorization")
-        return None if header is None else await authenticator.authenticate(header)
+        if header is None:
+            return None
+        return await authenticator.authenticate(header, suspicious=is_suspicious(request))
 
     return method
 
@@ -113,6 +117,41 @@ def session_method(authenticator: Authenticator, token_signer: TokenSigner, revo
         )
 
     return method
+
+
+def is_suspicious(request: web.Request) -> bool:
+    """Returns True if the client had too many failed sign-ins."""
+    limiter = request.app[SIGN_IN_LIMITER]
+    return limiter.wait_s(limiter.peer_of(request)) > 0
+
+
+async def limited(request: web.Request, credentials: str, attempt: Awaitable[Principal]) -> Principal:
+    """Returns the result of a sign-in, and counts and logs a failed one.
+
+    credentials: description of what the client sent; "" = nothing, which is not counted. Raises what the attempt
+    raises, or ApiError 429 instead of 401 after too many failures.
+    """
+    try:
+        return await attempt
+    except ApiError as error:
+        if error.status != HTTPStatus.UNAUTHORIZED or not credentials:
+            raise
+        limiter = request.app[SIGN_IN_LIMITER]
+        raise limiter.fail(limiter.peer_of(request), credentials) or error from None
+
+
+def described_key(key: str) -> str:
+    """Returns a description of a key that does not reveal it."""
+    return f"a key whose SHA-256 begins with {token_hash(key)[:8]}"
+
+
+def described_credentials(request: web.Request) -> str:
+    """Returns a description of the credentials in a request, "" without any."""
+    if (header := request.headers.get("Authorization")) is not None:
+        return described_key(header.partition(" ")[2].strip())
+    if request.query.get(SHARE_PARAMETER):
+        return "a share link"
+    return "a session cookie" if request.cookies.get(COOKIE) else ""
 
 
 def require_same_site(request: web.Request, csrf_token: str) -> None:

@@ -5,7 +5,7 @@ import hmac
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +55,7 @@ class Principal:
 
 
 FindKey = Callable[[str], Awaitable[ApiKey | None]]
+ListKeys = Callable[[], Awaitable[Sequence[ApiKey]]]
 
 
 def token_hash(token: str) -> str:
@@ -75,10 +76,17 @@ class Authenticator:
         admin_key: str | None,
         token_signer: TokenSigner,
         *,
+        list_keys: ListKeys | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """find_key: returns the stored key with this hash. An empty admin key counts as not set."""
+        """find_key: returns the stored key with this hash. An empty admin key counts as not set.
+
+        list_keys: returns all stored keys, for clients with too many failures.
+        """
         self._find_key = find_key
+        self._list_keys = list_keys
+        self._listed_until = float("-inf")
+        self._listed: frozenset[str] = frozenset()
         self._clock = clock
         admin = (admin_key or "").strip()
         self._admin_hash = token_hash(admin) if admin else None
@@ -93,7 +101,7 @@ class Authenticator:
         # By hash, oldest first: expiry (monotonic seconds) of a found key, and its principal.
         self._cache: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
 
-    async def authenticate(self, header: str | None) -> Principal:
+    async def authenticate(self, header: str | None, *, suspicious: bool = False) -> Principal:
         """Returns the principal of an Authorization header.
 
         Raises ApiError 401, and whatever `find_key` raises.
@@ -101,10 +109,13 @@ class Authenticator:
         scheme, _, token = (header or "").partition(" ")
         if scheme.lower() != "bearer":
             raise unauthorized()
-        return await self.by_key(token.strip())
+        return await self.by_key(token.strip(), suspicious=suspicious)
 
-    async def by_key(self, token: str) -> Principal:
-        """Returns the principal of an API key. Raises like `authenticate`."""
+    async def by_key(self, token: str, *, suspicious: bool = False) -> Principal:
+        """Returns the principal of an API key. Raises like `authenticate`.
+
+        suspicious: the client had too many failures. Its unknown keys together cause one query in three seconds.
+        """
         digest = token_hash(token)
         # Compares digests, not tokens: lengths are equal, and a prefix found by timing reveals nothing of the token.
         if self._admin_hash is not None and hmac.compare_digest(digest, self._admin_hash):
@@ -112,7 +123,11 @@ class Authenticator:
         # Text that is not one of our tokens is refused without a query, so guesses cannot keep the store busy.
         if not token.startswith(TOKEN_PREFIX):
             raise unauthorized()
-        return self._cached(digest) or await self._look_up(digest)
+        if cached := self._cached(digest):
+            return cached
+        if suspicious and self._list_keys is not None and digest not in await self._known_hashes(self._list_keys):
+            raise unauthorized()
+        return await self._look_up(digest)
 
     async def by_subject(self, subject: str) -> Principal:
         """Returns the principal of the key that created a session or a link, while that key is valid.
@@ -126,6 +141,13 @@ class Authenticator:
     def _cached(self, digest: str) -> Principal | None:
         until, principal = self._cache.get(digest, (0.0, None))
         return principal if self._clock() < until else None
+
+    async def _known_hashes(self, list_keys: ListKeys) -> frozenset[str]:
+        """Returns the hashes of all stored keys, up to three seconds old."""
+        if self._clock() >= self._listed_until:
+            self._listed_until = self._clock() + _CACHE_SECONDS  # before the query: other requests must not repeat it
+            self._listed = frozenset(key.hash for key in await list_keys())
+        return self._listed
 
     async def _look_up(self, digest: str) -> Principal:
         queried_at = self._clock()  # the result may be as old as the start of the query

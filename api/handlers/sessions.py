@@ -4,7 +4,14 @@ import time
 
 from aiohttp import web
 
-from api.auth.authentication import COOKIE, SHARE_PARAMETER, require_own_origin
+from api.auth.authentication import (
+    COOKIE,
+    SHARE_PARAMETER,
+    described_key,
+    is_suspicious,
+    limited,
+    require_own_origin,
+)
 from api.endpoint import ApiRequest
 from api.errors import ApiError
 from api.models import Link, LinkItem, LinkList, LinkRequest, Session, SignIn, call_path
@@ -18,7 +25,9 @@ async def sign_in(api_request: ApiRequest, query: NoQuery) -> web.StreamResponse
     require_own_origin(api_request.request)  # or another site could sign a visitor in under a foreign key
     key = (await api_request.body(SignIn)).key.strip()
     context = api_request.context
-    principal = await api_request.authenticator.by_key(key)
+    request = api_request.request
+    attempt = api_request.authenticator.by_key(key, suspicious=is_suspicious(request))
+    principal = await limited(request, described_key(key), attempt)
     ttl_s = context.settings.api.session_ttl_s
     cookie = context.token_signer.sign("session", {"key": principal.subject}, ttl_s)
     api_request.revocations.mark(context.token_signer.verify("session", cookie)["jti"], revoked=False)

@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
+from api.auth.admin_key import require_long_admin_key
 from audiotext.embedded.server import port_is_free
 from audiotext.stack.services import METRICS_PORT_SERVICES
 from core.settings import Settings, SettingsError
@@ -24,6 +25,7 @@ class Port:
 def validate_startup(settings: Settings, services: Container[str]) -> None:
     """Raises SettingsError with the fix if a service could not run: an engine's key is missing, or a port is in use."""
     registry.require_settings(settings)
+    require_long_admin_key(settings)
     owners: dict[tuple[str, int], str] = {}
     for port in ports(settings, services):
         other = owners.setdefault((port.host, port.number), port.owner)

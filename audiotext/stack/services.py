@@ -64,7 +64,9 @@ _API = ServiceSpec(
     name="api",
     run="api.app:run",
     # The port of the gateway is part of the default of `public_url`. The engines embed queries and estimate replays.
-    settings=_COMMON | {"api", "kratos", "admin_key", "public_url", "gateway.port", "pricing", "replay"},
+    settings=_COMMON
+    | {"api", "kratos", "admin_key", "public_url", "gateway.port", "pricing", "replay"}
+    | {"gateway.host", "gateway.trusted_proxies"},
     stores=frozenset({"s3", "clickhouse", "qdrant"}),
     engines=_ENGINES,
     latency_critical=True,

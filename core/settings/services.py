@@ -90,6 +90,9 @@ class ApiSettings(Section):
     """Secret that signs sessions and share links. A new secret ends all of them. `audiotext up` generates one."""
     session_ttl_s: int = Field(43_200, ge=60)
     """A browser has to sign in again after this time (s)."""
+    failed_sign_ins: int = Field(60, ge=1)
+    """Failed sign-ins per minute from one address; from all addresses together ten times as many. Further ones get
+    429. Valid keys and sessions are not limited."""
     watched: dict[str, str] = {}
     """Services on the operations page: JSON {name: "http://host:port"} of their /healthz and /metrics. `audiotext
     up` fills it in."""

@@ -17,7 +17,7 @@ from api.app import create_app, make_context
 from api.auth.api_keys import create_key
 from api.embedding import QueryEmbedder
 from api.endpoint import ApiContext
-from core.settings import ClickHouseSettings, QdrantSettings, S3Settings, Settings
+from core.settings import ApiSettings, ClickHouseSettings, QdrantSettings, S3Settings, Settings
 from pipelines.providers.base import Embedded
 from schemas.artifacts import Peaks, Segment, Transcript, Word, recording_prefix, transcript_key
 from schemas.events import (
@@ -76,7 +76,13 @@ class WordEmbedder:
 @pytest.fixture
 def settings(clickhouse: ClickHouseSettings, s3: S3Settings, qdrant: QdrantSettings) -> Settings:
     """Settings of an API over the shared stores."""
-    return Settings(clickhouse=clickhouse, s3=s3, qdrant=qdrant, admin_key=SecretStr(ADMIN_KEY))
+    return Settings(
+        clickhouse=clickhouse,
+        s3=s3,
+        qdrant=qdrant,
+        admin_key=SecretStr(ADMIN_KEY),
+        api=ApiSettings(failed_sign_ins=100_000),
+    )
 
 
 @pytest.fixture(scope="session")
