@@ -13,9 +13,7 @@ COPY deploy/image/locked.py deploy/image/locked.py
 RUN python deploy/image/locked.py $EXTRAS > image.lock \
  && /opt/audiotext/bin/pip install --no-cache-dir --no-deps --require-hashes -r image.lock
 COPY api api
-COPY api api
 COPY audiotext audiotext
-COPY core core
 COPY core core
 COPY gateway gateway
 COPY pipelines pipelines

@@ -115,6 +115,7 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
         if line.startswith("COPY ") and "--from" not in line
         for part in line.split()[1:-1]
     ]
+    assert len(copied) == len(set(copied))
     assert {f"!{path}" for path in copied} <= set(ignored)
     assert all((ROOT / path).exists() for path in copied)
 
