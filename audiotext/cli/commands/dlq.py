@@ -16,6 +16,7 @@ from audiotext.cli.arguments import (
     add_running_stack_option,
     identifier,
     subcommands,
+    tenant,
     time_ms,
 )
 from audiotext.stack.services import GROUPS
@@ -47,6 +48,7 @@ def add_arguments(parser: Parser) -> None:
         stages = ", ".join(GROUPS)
         command.add_argument("--stage", choices=GROUPS, metavar="S", help=f"only this stage: {stages}")
         command.add_argument("--call", type=identifier, metavar="ID", help="only this call")
+        command.add_argument("--tenant", type=tenant, metavar="T", help="only calls of this tenant")
         command.add_argument("--since", type=time_ms, metavar="T", help="not older than 30m, 12h, 7d or a UTC time")
     for command in (listed, shown, replayed):
         add_running_stack_option(command)
@@ -101,9 +103,11 @@ def replay(args: argparse.Namespace) -> int:
     from audiotext.cli.connection import settings_for
     from pipelines.runtime import dead_letters
 
-    if not args.dead_letters and args.stage is None and args.call is None and args.since is None:
+    filters = (args.stage, args.call, args.tenant, args.since)
+    if not args.dead_letters and all(one is None for one in filters):
         raise UsageError(
-            "no dead letter is selected: give ids (see `audiotext dlq list`), or use --stage, --call or --since"
+            "no dead letter is selected: give ids (see `audiotext dlq list`), or use --stage, --call, --tenant or "
+            "--since"
         )
     settings, _ = settings_for(args.data_dir)
     found = _read(settings)
@@ -144,6 +148,7 @@ def _filtered(records: Sequence[DeadLetterRecord], args: argparse.Namespace) -> 
         for one in records
         if args.stage in (None, one.letter.stage)
         and args.call in (None, one.letter.call_id)
+        and args.tenant in (None, one.letter.tenant)
         and (args.since is None or one.letter.occurred_at_ms >= args.since)
     ]
 

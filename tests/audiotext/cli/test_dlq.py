@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from audiotext.cli.main import main
+from core.settings import KafkaSettings
 from redpanda import topics
 from redpanda.client import EventProducer
 from schemas.topics import Topic
@@ -16,13 +17,19 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(start_server: StartServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Returns a function that runs a command on a log with three dead letters; one is not replayable."""
+def kafka(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> KafkaSettings:
+    """Returns the settings of an empty log, which the commands use, too."""
     server = start_server("log")
-    kafka = kafka_settings(server)
-    topics.apply(kafka, embedded=True)
+    settings = kafka_settings(server)
+    topics.apply(settings, embedded=True)
     for name, value in server.addresses.items():
         monkeypatch.setenv(name, value)
+    return settings
+
+
+@pytest.fixture
+def run(kafka: KafkaSettings, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Returns a function that runs a command on a log with three dead letters; one is not replayable."""
     now = 1_770_000_000_000
     EventProducer(kafka).send(
         Topic.DEAD_LETTERS,
@@ -66,6 +73,23 @@ def test_list_show_replay(run: Run) -> None:
     code, replayed, _ = run("replay", "--stage", "transcribe")
     assert (code, [line.split()[0] for line in replayed.splitlines()]) == (0, ["abbb-2"])
     assert ids(run("list", "--all")[1]) == ["aaaa-1", "abbb-2", "cccc-3"]
+
+
+def test_tenant_option_selects_the_calls_of_one_tenant(run: Run, kafka: KafkaSettings) -> None:
+    """Lists and replays dead letters of a call id that two tenants use, each time for one of the tenants.
+
+    A failure means that an operator who repairs one tenant's call sends another tenant's work back, too.
+    """
+    other = letter("dddd-4", 1_770_000_180_000).model_copy(update={"tenant": "other", "call_id": "call-abbb-2"})
+    EventProducer(kafka).send(Topic.DEAD_LETTERS, [other])
+    assert ids(run("list", "--tenant", "t")[1]) == ["aaaa-1", "abbb-2", "cccc-3"]
+    assert ids(run("list", "--tenant", "other")[1]) == ["dddd-4"]
+    assert ids(run("list", "--call", "call-abbb-2")[1]) == ["abbb-2", "dddd-4"]
+    assert ids(run("list", "--call", "call-abbb-2", "--tenant", "t")[1]) == ["abbb-2"]
+
+    code, replayed, _ = run("replay", "--call", "call-abbb-2", "--tenant", "other")
+    assert (code, [line.split()[0] for line in replayed.splitlines()]) == (0, ["dddd-4"])
+    assert ids(run("list")[1]) == ["aaaa-1", "abbb-2", "cccc-3"]
 
 
 def test_mistakes_are_errors(run: Run) -> None:
