@@ -281,6 +281,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         method="POST",
         request=ReplayRequest,
         status=202,
+        own_statuses={200: ReplayAnswer},
     ),
     Endpoint(REPLAY, replays.get_replay, "getReplay", "One replay and its progress", body=Replay, subject=REPLAY_ID),
     Endpoint(

@@ -109,6 +109,19 @@ async def test_real_answers_are_as_documented(
     assert {("/v1/search", status) for status in (200, 400, 401)} <= validate.seen
 
 
+async def test_a_dry_run_answers_as_documented(api: Client, put: Put, document: Json, tenant: Tenant) -> None:
+    """Estimates a replay and checks the response, with status 200, against the document.
+
+    A failure means that a generated client reads the estimate as an error and raises an exception.
+    """
+    call_id = f"CA{uuid.uuid4().hex}"
+    put.call(tenant.name, call_id)
+    request = {"stage": "recording", "calls": [call_id], "dry_run": True}
+    response = await api.post("/v1/replays", json=request, headers=tenant.auth)
+    assert response.status == 200
+    await _Checker(document)("/v1/replays", response, "post")
+
+
 class _Checker:
     """Checks answers against the document and remembers which were seen."""
 
