@@ -8,9 +8,11 @@ const AGAIN_MS = 1500; // within this time of its start, "previous turn" leaves 
 const TRACKS = ["inbound", "outbound"];
 
 /**
- * Creates the turns of a transcript. play(ms): plays from there. Returns `element`; `at(ms, follow)`, which marks the word and turn at a
- * time, or nothing in a silence; `turnBefore(ms)`, which returns the element of the last turn that began before a time; and
- * `turnStart(ms, step)`, the start of the next turn after a time (step 1) or of the turn before it (-1), null if there is none.
+ * Creates the turns of a transcript. play(ms): plays from that time. Returns:
+ * - `element`, the list of turns;
+ * - `at(ms, follow)`, which marks the word and the turn at a time, and nothing during silence;
+ * - `turnBefore(ms)`, which returns the element of the last turn that began before a time;
+ * - `turnStart(ms, step)`, which returns the start (ms) of the next turn (step 1) or of the previous turn (step -1), or null.
  */
 export function transcript(text, play) {
   const words = []; // { start, end, element }, by start

@@ -22,7 +22,7 @@ class Event(Frozen):
     call_id: the carrier's call id. tenant: the owner of the call. part: 1, or more if a stream came after the call was
     closed.
     occurred_at_ms: time of the fact, ms since the epoch.
-    config_hash: hash of the configuration that made the result; "" if there is none.
+    config_hash: hash of the configuration that made the result; "" for an event without a result.
     replay_id: the replay that published the event; "" for live processing.
     """
 

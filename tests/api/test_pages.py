@@ -68,10 +68,10 @@ async def test_an_unknown_page_is_a_page(api: Client, tenant: Tenant) -> None:
 
 
 async def test_answers_are_compressed(api: Client, put: Put, tenant: Tenant) -> None:
-    """Asks for a long list, a long transcript and a short answer, with gzip accepted, refused and not mentioned.
+    """Requests a long list, a recording and a short answer, with gzip accepted, refused and not mentioned.
 
-    What is long comes compressed to who accepts it, and is the same text. If this fails, a waveform takes three times
-    as long on a slow line, or a client gets bytes that it did not ask for.
+    Only the long list is compressed, only if the client accepts gzip, and its text stays the same. A failure means that
+    a waveform takes three times as long on a slow line, or that a client cannot read the answer.
     """
     for number in range(4):
         put.call(tenant.name, f"CA{number}-{tenant.name}")

@@ -93,19 +93,19 @@ async def test_no_operation_tells_of_another_tenant_s_call(
     for one in requests(document, call_id, secret):
         for tenant in (mine, other):
             if tenant is other and one.method not in ("get", "head"):
-                continue  # it may well be allowed to
+                continue  # the owner may change its own call
             answer = await api.request(
                 one.method, one.path, params=one.query, json=one.body, headers=tenant.auth, allow_redirects=False
             )
             text = (await answer.read()).decode(errors="replace")
-            told = {mark for mark in (call_id, secret, other.name) if mark in text}
+            seen = {mark for mark in (call_id, secret, other.name) if mark in text}
             if tenant is other:
-                found += bool(told)  # what needs a log says so: there is none here
+                found += bool(seen)  # requests that need the log fail: this test has no log
                 continue
             asked += 1
-            # What was asked may be said again in a refusal.
+            # An error may repeat the id that the request contained.
             assert answer.status >= 400 or not one.about, (one, answer.status, text)
-            assert told <= ({call_id} if one.about else set()), (one, told, text)
+            assert seen <= ({call_id} if one.about else set()), (one, seen, text)
     assert asked >= 14
     assert found >= 8
     for part in ("", "/recording", "/transcript", "/summary", "/events"):
