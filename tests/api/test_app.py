@@ -53,6 +53,20 @@ async def test_ready(api: Client) -> None:
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
+async def test_a_target_that_is_not_a_path_is_refused(api: Client) -> None:
+    """Sends a request with the target form of a proxy: 400, although the path in it exists and needs no key.
+
+    Otherwise a handler could build links or check rights for a host that is not ours.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(b"GET http://example.com/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    assert answer.split(b" ")[1] == b"400"
+    assert b"the request target must begin with /" in answer
+
+
 async def test_not_ready_names_what_is_missing(services: ApiContext, settings: Settings, away: Settings) -> None:
     """Takes the stores away, each by itself and all, and the bucket. If it failed, an operator would not learn what to
     start, or traffic would be sent where nothing works."""

@@ -80,6 +80,19 @@ def test_control_characters_are_escaped(log_format: logs.LogFormat, capsys: pyte
     assert log_format == "json" or text.endswith("\\ud800 é refused")
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_passwords_of_urls_are_not_logged(log_format: logs.LogFormat, capsys: pytest.CaptureFixture[str]) -> None:
+    """Logs an error that contains the address of a store with its password. The password must be replaced.
+
+    Otherwise everybody who reads the log can sign in to the store.
+    """
+    logs.configure("usage", "INFO", log_format)
+    logging.getLogger("x").warning("%s cannot be reached", "clickhouse://usage:hunter2@store:8123/audiotext")
+    line = capsys.readouterr().err
+    assert "clickhouse://****@store:8123/audiotext cannot be reached" in line
+    assert "hunter2" not in line
+
+
 def test_json_log_has_one_object_per_message(capsys: pytest.CaptureFixture[str]) -> None:
     """Logs a message and an exception as JSON and reads each line back; the trace must be a field of its line."""
     logs.configure("recorder", "INFO", "json")

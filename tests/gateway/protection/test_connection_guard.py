@@ -87,6 +87,24 @@ async def test_oldest_idle_connection_is_closed_first() -> None:
     await runner.cleanup()
 
 
+@pytest.mark.parametrize("target", ["http://e/v1/media/twilio", "example.com:443", "*"])
+async def test_a_target_that_is_not_a_path_is_refused(kafka: KafkaSettings, target: str) -> None:
+    """Sends a request with the target form of a proxy to a real gateway, with the header of a signed socket.
+
+    The answer must be 400. Otherwise the signature is checked for a URL that is not ours, and each such request causes
+    an exception with a stack trace in the log.
+    """
+    async with _served(settings_for(kafka)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        method = "OPTIONS" if target == "*" else "GET"
+        writer.write(f"{method} {target} HTTP/1.1\r\nHost: x\r\n{HEADER}: x\r\nConnection: close\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+    assert answer.split(b" ")[1] == b"400"
+    assert b'"code":"malformed"' in answer
+
+
 async def test_requests_over_the_limit_are_rejected(kafka: KafkaSettings) -> None:
     """Sends requests over the limit of three from one address to a real gateway.
 
